@@ -1,0 +1,69 @@
+"""cupy behind the contract."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, cast
+
+import numpy
+
+from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
+from tinytorch.backend.dtypes import DTYPES
+from tinytorch_cupy.diagnosis import cuda_version
+from tinytorch_cupy.kernels import KERNELS
+from tinytorch_cupy.namespace import DeviceNamespace
+
+
+class CupyBackend(Backend):
+    """cupy on one CUDA GPU.
+
+    Args:
+        cupy: the module, already found to work here (`checked_cupy`); this package never imports it at the top of a file.
+        xp: ``array_api_compat.cupy``.
+        number: which GPU, counted from 0.
+    """
+
+    def __init__(self, cupy: ModuleType, xp: ModuleType, number: int) -> None:
+        self._cupy = cupy
+        self._number = number
+        self._gpu = cupy.cuda.Device(number)
+        several = cupy.cuda.runtime.getDeviceCount() > 1
+        super().__init__(
+            name="cupy",
+            device=str(number),
+            xp=DeviceNamespace(xp, self._gpu) if several else xp,
+            # scatter-adds are atomic, so repeated indices are summed in any order; bfloat16 needs ml_dtypes and a newer GPU
+            capabilities=Capabilities(dtypes=frozenset(DTYPES) - {"bfloat16"}, deterministic_scatter=False),
+            kernels=KERNELS,
+        )
+
+    def owns(self, array: object) -> bool:
+        # .data.device_id is a plain number, .device makes an object at each call; the isinstance below narrows the type for mypy only
+        return type(array) is self._cupy.ndarray and cast(Any, array).data.device_id == self._number
+
+    def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
+        raw = self.dtype(dtype or array.dtype.name)
+        self._gpu.use()  # not `with`: operators on the result run on the current GPU (see DeviceNamespace)
+        return self._cupy.array(numpy.asarray(array, dtype=raw, order="C"), order="C", copy=True)
+
+    def to_host(self, array: Array) -> numpy.ndarray:
+        with self._gpu:
+            host = self._cupy.asnumpy(array)  # waits for the array to be computed
+        host.setflags(write=False)
+        return cast("numpy.ndarray[Any, Any]", host)
+
+    def synchronize(self) -> None:
+        self._gpu.synchronize()
+
+    def memory_info(self) -> MemoryInfo:
+        """What the GPU has in use, by every process on it: CUDA does not tell them apart."""
+        free, total = self._gpu.mem_info
+        return MemoryInfo(used=total - free, total=total)
+
+    def versions(self) -> dict[str, str]:
+        runtime = self._cupy.cuda.runtime
+        return {
+            "cupy": self._cupy.__version__,
+            "CUDA runtime": cuda_version(runtime.runtimeGetVersion()),
+            "CUDA driver": cuda_version(runtime.driverGetVersion()),
+        }

@@ -1,0 +1,46 @@
+"""numpy behind the contract."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import array_api_compat.numpy as xp
+import numpy
+
+from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
+from tinytorch.backend.dtypes import DTYPES
+from tinytorch_numpy.kernels import KERNELS
+
+
+class NumpyBackend(Backend):
+    """numpy on the host. An array of this backend is a plain `numpy.ndarray`, or the scalar that numpy makes of a 0-d result."""
+
+    def __init__(self) -> None:
+        capabilities = Capabilities(dtypes=frozenset(DTYPES) - {"bfloat16"}, host=True)
+        super().__init__(name="numpy", device="cpu", xp=xp, capabilities=capabilities, kernels=KERNELS)
+
+    def owns(self, array: object) -> bool:
+        # subclasses (masked arrays, matrices) compute by other rules than the standard's
+        return type(array) is numpy.ndarray or isinstance(array, numpy.generic)
+
+    def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
+        return numpy.array(array, dtype=self.dtype(dtype or array.dtype.name), order="C", copy=True)
+
+    def to_host(self, array: Array) -> numpy.ndarray:
+        view = numpy.asarray(array).view()  # of its own: the caller's array stays writable
+        view.setflags(write=False)
+        return cast("numpy.ndarray[Any, Any]", view)
+
+    def memory_info(self) -> MemoryInfo | None:
+        """This process's resident memory and the host's; ``None`` where there is no ``/proc`` (macOS, Windows)."""
+        try:
+            resident = int(Path("/proc/self/statm").read_text().split()[1])
+            page = os.sysconf("SC_PAGE_SIZE")
+            return MemoryInfo(used=resident * page, total=os.sysconf("SC_PHYS_PAGES") * page)
+        except (OSError, ValueError, AttributeError):
+            return None
+
+    def versions(self) -> dict[str, str]:
+        return {"numpy": numpy.__version__}

@@ -1,0 +1,134 @@
+"""Every check of the project: `pip install nox && nox`.
+
+Plain `nox` lints, checks types, runs the tests on numpy and on array-api-strict, and tries the built wheel. `nox -l` lists the rest.
+What follows `--` goes to pytest: `nox -s "tests(numpy)" -- -k tokenizer`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+HERE = Path(__file__).parent
+BACKENDS = ["numpy", "strict", "cupy"]
+PYTHONS = ["3.11", "3.12", "3.13"]
+PACKAGES = nox.project.load_toml("pyproject.toml")["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+RUN_FILES = ["config.json", "tokenizer.json", "metrics.jsonl", "model.safetensors", "optimizer.safetensors"]
+
+nox.options.sessions = ["lint", "types", "tests(numpy)", "tests(strict)", "wheel"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False  # nox would make them an error where CI is set
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Lint and check the formatting."""
+    session.install(_requirement("dev", "ruff"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    session.install("-e", ".[dev]")
+    session.run("mypy")
+
+
+@nox.session
+@nox.parametrize("backend", [nox.param(name, id=name) for name in BACKENDS])
+def tests(session: nox.Session, backend: str) -> None:
+    """Run the tests with one backend as the default."""
+    extra = _cuda_extra() if backend == "cupy" else None
+    session.install("-e", f".[test,{extra}]" if extra else ".[test]")
+    _require_backend(session, backend)
+    _pytest(session, TINYTORCH_BACKEND=backend)
+
+
+@nox.session
+def portable(session: nox.Session) -> None:
+    """Run the tests on numpy with every kernel override off."""
+    session.install("-e", ".[test]")
+    _pytest(session, TINYTORCH_BACKEND="numpy", TINYTORCH_KERNELS="portable")
+
+
+@nox.session(python=PYTHONS)
+def tests_python(session: nox.Session) -> None:
+    """Run the tests on numpy under each Python that this machine has."""
+    session.install("-e", ".[test]")
+    _pytest(session, TINYTORCH_BACKEND="numpy")
+
+
+@nox.session(reuse_venv=False)
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it in an empty environment away from the checkout, then train and generate there."""
+    with tempfile.TemporaryDirectory() as away:
+        session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", away, str(HERE))
+        built = next(Path(away).glob("*.whl"))
+        _require_whole(session, built)
+        session.run("python", "-m", "pip", "install", "--quiet", str(built))
+        session.chdir(away)
+        session.env.update(PYTHONPATH="", TINYTORCH_BACKEND="numpy")
+        session.run("python", "-c", f"import tinytorch; assert not tinytorch.__file__.startswith({str(HERE / 'tinytorch')!r})")
+        session.run("python", "-c", "import importlib.util as u; assert u.find_spec('backends') is None, 'the wheel installs backends'")
+        session.run("tinytorch", "backends")
+        session.run("tinytorch", "train", "--steps", "20", "--out", "run")
+        session.run("tinytorch", "generate", "run", "--prompt", "The ", "--seed", "1")
+        missing = [name for name in RUN_FILES if not (Path(away) / "run" / name).is_file()]
+        if missing:
+            session.error(f"the run wrote no {', '.join(missing)}")
+        session.chdir(HERE)  # before the directory goes
+
+
+def _pytest(session: nox.Session, **env: str) -> None:
+    """Run pytest with what follows `--`, here and with these settings."""
+    session.run("pytest", *session.posargs, env=env)
+
+
+def _requirement(extra: str, name: str) -> str:
+    """The version range that an extra of pyproject.toml gives a package."""
+    requirements: list[str] = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"][extra]
+    return next(line for line in requirements if line.startswith(name))
+
+
+def _cuda_extra() -> str | None:
+    """The extra with the cupy for this machine's driver; None where there is no driver, or one too old."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    version = ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(version))  # 12080 is CUDA 12.8
+    major = min(version.value // 1000, 13)
+    return f"cuda{major}" if major >= 12 else None
+
+
+def _require_backend(session: nox.Session, name: str) -> None:
+    """Skip the session, saying why, where the command says that the backend cannot run here."""
+    output = session.run("python", "-m", "tinytorch", "backends", "--json", silent=True)
+    if not isinstance(output, str):  # only in a dry run
+        return
+    found = {entry["name"]: entry for entry in json.loads(output)}
+    entry = found.get(name) or session.error(f"tinytorch knows no backend {name}")
+    if entry["ready"]:
+        return
+    message = f"the {name} backend cannot run here: {entry['reason']} ({entry['hint']})"
+    if name == "cupy":
+        session.skip(message)
+    session.error(message)  # the others are installed with the tests: they must run everywhere
+
+
+def _require_whole(session: nox.Session, built: Path) -> None:
+    """Fail where the wheel lacks a file of the packages, such as CUDA source."""
+    with zipfile.ZipFile(built) as archive:
+        packed = set(archive.namelist())
+    for package in map(Path, PACKAGES):
+        wanted = {path.relative_to(HERE / package.parent).as_posix() for path in (HERE / package).rglob("*") if path.is_file()}
+        missing = sorted(name for name in wanted - packed if "__pycache__" not in name)
+        if missing:
+            session.error(f"the wheel lacks {', '.join(missing)}")

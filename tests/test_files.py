@@ -1,0 +1,165 @@
+"""Files are written whole or not at all, and arrays come back as they were."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from numpy.typing import NDArray
+
+from tinytorch.errors import InputError
+from tinytorch.files import atomic_path, atomic_write_bytes, atomic_write_text, load_arrays, save_arrays
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(entry.name for entry in directory.iterdir())
+
+
+def test_bytes_and_text_arrive_unchanged(tmp_path: Path) -> None:
+    atomic_write_bytes(tmp_path / "a.bin", b"\x00\xff")
+    atomic_write_text(tmp_path / "b.txt", "é\r\n\n")
+    assert (tmp_path / "a.bin").read_bytes() == b"\x00\xff"
+    assert (tmp_path / "b.txt").read_bytes() == b"\xc3\xa9\r\n\n"
+    assert names(tmp_path) == ["a.bin", "b.txt"]
+
+
+def test_the_old_file_stays_in_place_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "config.json"
+    target.write_text("old")
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == target.parent
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert names(tmp_path) == ["config.json"]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+    target = tmp_path / "model.safetensors"
+    target.write_text("good")
+
+    def write() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half of the n")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert target.read_text() == "good"
+    assert names(tmp_path) == ["model.safetensors"]
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_harms_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "loss.svg"
+    target.write_text("good")
+    with pytest.raises(FileNotFoundError), atomic_path(target):
+        pass
+    assert target.read_text() == "good"
+
+
+def test_the_temporary_file_keeps_the_suffix_by_which_writers_choose_a_format(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "loss.svg") as temporary:
+        assert temporary.suffix == ".svg"
+        temporary.write_text("<svg/>")
+
+
+def test_content_is_flushed_before_the_rename_and_the_rename_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def spy_fsync(descriptor: int) -> None:
+        events.append("flush directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "flush file")
+        fsync(descriptor)
+
+    def spy_replace(source: Path, target: Path) -> None:
+        events.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(os, "replace", spy_replace)
+    atomic_write_text(tmp_path / "a.txt", "a")
+    assert events == ["flush file", "rename", "flush directory"]
+
+
+def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    atomic_write_text(tmp_path / "a.txt", "a")
+    (tmp_path / "b.txt").write_text("b")
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+def test_a_link_goes_on_pointing_to_the_file_that_was_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    real.write_text("old")
+    link.symlink_to(real)
+    atomic_write_text(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+ARRAYS: dict[str, NDArray[Any]] = {
+    "C order": numpy.arange(6, dtype=numpy.float32).reshape(2, 3),
+    "transposed": numpy.arange(6, dtype=numpy.float32).reshape(2, 3).T,
+    "strided": numpy.arange(20, dtype=numpy.int64)[1::3],
+    "reversed": numpy.arange(5, dtype=numpy.float64)[::-1],
+    "broadcast": numpy.broadcast_to(numpy.float32(2.0), (3, 2)),
+    "other byte order": numpy.arange(4, dtype=">f4"),
+    "0-d": numpy.asarray(7, dtype=numpy.int64),
+    "empty": numpy.zeros((0, 3), dtype=numpy.float32),
+    "boolean": numpy.asarray([True, False]),
+    "half": numpy.asarray([1.5, -2.0], dtype=numpy.float16),
+}
+
+
+@pytest.mark.parametrize("layout", ARRAYS)
+def test_arrays_of_any_memory_layout_come_back_with_value_shape_and_dtype(tmp_path: Path, layout: str) -> None:
+    array = ARRAYS[layout]
+    save_arrays(tmp_path / "a.safetensors", {"x": array})
+    loaded, _ = load_arrays(tmp_path / "a.safetensors")
+    assert loaded["x"].shape == array.shape
+    assert loaded["x"].dtype == array.dtype.newbyteorder("=")
+    numpy.testing.assert_array_equal(loaded["x"], array)
+
+
+def test_metadata_and_names_come_back_and_loaded_arrays_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_arrays(path, {"layers.0.weight": numpy.ones(2), "step": numpy.asarray(3)}, {"step": "3", "café": "naïve"})
+    arrays, metadata = load_arrays(path)
+    assert sorted(arrays) == ["layers.0.weight", "step"]
+    assert metadata == {"step": "3", "café": "naïve"}
+    arrays["layers.0.weight"][0] = 5
+    numpy.testing.assert_array_equal(load_arrays(path)[0]["layers.0.weight"], [1, 1])
+
+
+def test_no_metadata_is_an_empty_mapping(tmp_path: Path) -> None:
+    save_arrays(tmp_path / "a.safetensors", {"x": numpy.ones(2)})
+    assert load_arrays(tmp_path / "a.safetensors")[1] == {}
+
+
+def test_a_truncated_file_is_refused_by_name_at_every_length(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_arrays(path, {"x": numpy.arange(8.0)}, {"step": "3"})
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="truncated") as caught:
+            load_arrays(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_foreign_file_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"PK\x03\x04 this is a zip archive, or so it says")
+    with pytest.raises(InputError, match=r"model\.safetensors is truncated or is not a safetensors file"):
+        load_arrays(path)
+
+
+def test_a_missing_file_and_a_directory_are_refused_by_name(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(InputError, match="there is no file") as caught:
+            load_arrays(path)
+        assert str(path) in str(caught.value)

@@ -1,0 +1,314 @@
+"""Element-wise functions on numbers, each with its derivative. Operands broadcast; the tape sums gradients over broadcast dimensions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinytorch.operation import Saves, operation
+from tinytorch.tensor import Tensor
+
+Number = Tensor | float | complex
+
+
+@operation(saves=Saves.NOTHING)
+def add(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """x1 + x2."""
+    return xp.add(x1, x2)
+
+
+add.derivatives(
+    x1=lambda xp, g, out, x1, x2: g,
+    x2=lambda xp, g, out, x1, x2: g,
+)
+
+
+@operation(saves=Saves.NOTHING)
+def subtract(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """x1 - x2."""
+    return xp.subtract(x1, x2)
+
+
+subtract.derivatives(
+    x1=lambda xp, g, out, x1, x2: g,
+    x2=lambda xp, g, out, x1, x2: -g,
+)
+
+
+@operation(saves=Saves.OTHERS)
+def multiply(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """x1 * x2."""
+    return xp.multiply(x1, x2)
+
+
+multiply.derivatives(
+    x1=lambda xp, g, out, x1, x2: g * x2,
+    x2=lambda xp, g, out, x1, x2: g * x1,
+)
+
+
+@operation
+def divide(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """x1 / x2."""
+    return xp.divide(x1, x2)
+
+
+divide.derivatives(
+    x1=lambda xp, g, out, x1, x2: g / x2,
+    x2=lambda xp, g, out, x1, x2: -g * (x1 / x2) / x2,
+)
+
+
+@operation(saves=Saves.BOTH)
+def pow(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """x1 to the power of x2."""
+    return xp.pow(x1, x2)
+
+
+def _pow_base(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
+    if isinstance(x2, int | float):  # the common case; x ** 0 is constant, at x = 0 too
+        return g * (x2 * xp.pow(x1, x2 - 1)) if x2 != 0 else xp.zeros_like(g)
+    return g * xp.where(x2 == 0, xp.zeros_like(out), x2 * xp.pow(x1, xp.where(x2 == 0, xp.ones_like(x2), x2 - 1)))
+
+
+def _pow_exponent(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
+    if isinstance(x1, int | float):
+        return g * out * math.log(x1) if x1 > 0 else xp.zeros_like(g)
+    # the exponent of a base at or below zero has no derivative; zero at zero, as the function is flat there
+    return g * out * xp.log(xp.where(x1 > 0, x1, xp.ones_like(x1)))
+
+
+pow.derivatives(x1=_pow_base, x2=_pow_exponent)
+
+
+@operation
+def remainder(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """Remainder of x1 / x2, with the sign of x2."""
+    return xp.remainder(x1, x2)
+
+
+remainder.derivatives(
+    x1=lambda xp, g, out, x1, x2: g,
+    x2=lambda xp, g, out, x1, x2: -g * xp.floor(x1 / x2),
+)
+
+
+@operation(saves=Saves.NOTHING)
+def negative(xp: Any, x: Tensor, /) -> Tensor:
+    """-x."""
+    return xp.negative(x)
+
+
+negative.derivatives(x=lambda xp, g, out, x: -g)
+
+
+@operation(saves=Saves.NOTHING)
+def positive(xp: Any, x: Tensor, /) -> Tensor:
+    """+x."""
+    return xp.positive(x)
+
+
+positive.derivatives(x=lambda xp, g, out, x: g)
+
+
+@operation
+def abs(xp: Any, x: Tensor, /) -> Tensor:
+    """Absolute value; its derivative at 0 is taken as 0."""
+    return xp.abs(x)
+
+
+abs.derivatives(x=lambda xp, g, out, x: g * xp.sign(x))
+
+
+@operation
+def square(xp: Any, x: Tensor, /) -> Tensor:
+    """x * x."""
+    return xp.square(x)
+
+
+square.derivatives(x=lambda xp, g, out, x: g * (2 * x))
+
+
+@operation(saves=Saves.OUTPUT)
+def sqrt(xp: Any, x: Tensor, /) -> Tensor:
+    """Square root."""
+    return xp.sqrt(x)
+
+
+sqrt.derivatives(x=lambda xp, g, out, x: g / (2 * out))
+
+
+@operation(saves=Saves.OUTPUT)
+def exp(xp: Any, x: Tensor, /) -> Tensor:
+    """e to the power of x."""
+    return xp.exp(x)
+
+
+exp.derivatives(x=lambda xp, g, out, x: g * out)
+
+
+@operation(saves=Saves.OUTPUT)
+def expm1(xp: Any, x: Tensor, /) -> Tensor:
+    """e to the power of x, minus 1, exact near 0."""
+    return xp.expm1(x)
+
+
+expm1.derivatives(x=lambda xp, g, out, x: g * (out + 1))
+
+
+@operation
+def log(xp: Any, x: Tensor, /) -> Tensor:
+    """Natural logarithm."""
+    return xp.log(x)
+
+
+log.derivatives(x=lambda xp, g, out, x: g / x)
+
+
+@operation
+def log1p(xp: Any, x: Tensor, /) -> Tensor:
+    """Natural logarithm of 1 + x, exact near 0."""
+    return xp.log1p(x)
+
+
+log1p.derivatives(x=lambda xp, g, out, x: g / (1 + x))
+
+
+@operation
+def log2(xp: Any, x: Tensor, /) -> Tensor:
+    """Logarithm to base 2."""
+    return xp.log2(x)
+
+
+log2.derivatives(x=lambda xp, g, out, x: g / (x * math.log(2)))
+
+
+@operation
+def log10(xp: Any, x: Tensor, /) -> Tensor:
+    """Logarithm to base 10."""
+    return xp.log10(x)
+
+
+log10.derivatives(x=lambda xp, g, out, x: g / (x * math.log(10)))
+
+
+@operation(saves=Saves.BOTH)
+def logaddexp(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """log(exp(x1) + exp(x2)), without overflow."""
+    return xp.logaddexp(x1, x2)
+
+
+logaddexp.derivatives(
+    x1=lambda xp, g, out, x1, x2: g * xp.exp(x1 - out),
+    x2=lambda xp, g, out, x1, x2: g * xp.exp(x2 - out),
+)
+
+
+def _share_of_ties(xp: Any, g: Any, ahead: Any, tied: Any) -> Any:
+    """``g`` where one operand is ahead of the other, half of it where they are equal."""
+    return xp.where(ahead, g, xp.where(tied, g / 2, xp.zeros_like(g)))
+
+
+@operation
+def maximum(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """The larger of x1 and x2; equal operands share the gradient."""
+    return xp.maximum(x1, x2)
+
+
+maximum.derivatives(
+    x1=lambda xp, g, out, x1, x2: _share_of_ties(xp, g, x1 > x2, x1 == x2),
+    x2=lambda xp, g, out, x1, x2: _share_of_ties(xp, g, x2 > x1, x1 == x2),
+)
+
+
+@operation
+def minimum(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """The smaller of x1 and x2; equal operands share the gradient."""
+    return xp.minimum(x1, x2)
+
+
+minimum.derivatives(
+    x1=lambda xp, g, out, x1, x2: _share_of_ties(xp, g, x1 < x2, x1 == x2),
+    x2=lambda xp, g, out, x1, x2: _share_of_ties(xp, g, x2 < x1, x1 == x2),
+)
+
+
+@operation
+def floor_divide(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """Largest whole number at or below x1 / x2."""
+    return xp.floor_divide(x1, x2)
+
+
+floor_divide.piecewise_constant()
+
+
+@operation
+def floor(xp: Any, x: Tensor, /) -> Tensor:
+    """Largest whole number at or below x."""
+    return xp.floor(x)
+
+
+floor.piecewise_constant()
+
+
+@operation
+def ceil(xp: Any, x: Tensor, /) -> Tensor:
+    """Smallest whole number at or above x."""
+    return xp.ceil(x)
+
+
+ceil.piecewise_constant()
+
+
+@operation
+def round(xp: Any, x: Tensor, /) -> Tensor:
+    """Nearest whole number, halves to the even one."""
+    return xp.round(x)
+
+
+round.piecewise_constant()
+
+
+@operation
+def trunc(xp: Any, x: Tensor, /) -> Tensor:
+    """Nearest whole number towards 0."""
+    return xp.trunc(x)
+
+
+trunc.piecewise_constant()
+
+
+@operation
+def sign(xp: Any, x: Tensor, /) -> Tensor:
+    """-1, 0 or 1."""
+    return xp.sign(x)
+
+
+sign.piecewise_constant()
+
+
+@operation
+def _clip(xp: Any, x: Tensor, min: Number | None, max: Number | None, /) -> Tensor:
+    return xp.clip(x, min, max)
+
+
+_clip.derivatives(
+    x=lambda xp, g, out, x, min, max: xp.where(_inside(xp, x, min, max), g, xp.zeros_like(g)),
+    min=lambda xp, g, out, x, min, max: xp.where(x < min, g, xp.zeros_like(g)),
+    max=lambda xp, g, out, x, min, max: xp.where(x > max, g, xp.zeros_like(g)),
+)
+_clip.__name__ = "clip"
+
+
+def _inside(xp: Any, x: Any, min: Any, max: Any) -> Any:
+    inside = xp.ones_like(x, dtype=xp.bool)
+    if min is not None:
+        inside = inside & (x >= min)
+    if max is not None:
+        inside = inside & (x <= max)
+    return inside
+
+
+def clip(x: Tensor, /, min: Number | None = None, max: Number | None = None) -> Tensor:
+    """x limited to [min, max]; at a limit the gradient goes to x."""
+    return _clip(x, min, max)

@@ -1,0 +1,166 @@
+"""Functions that make Tensors.
+
+``device`` is a backend's name, a `Device` or ``None``: the chosen backend here, and the backend of the Tensor in a namespace that came
+from ``x.__array_namespace__()``. Real numbers default to float32, whole ones to the backend's default integer type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinytorch.array_api.data_types import astype, dtype_name
+from tinytorch.backend import Backend, current_backend, get_backend
+from tinytorch.backend.host import as_host_array, is_host_array, is_host_scalar
+from tinytorch.operation import operation
+from tinytorch.tape import Node, is_recording
+from tinytorch.tensor import Tensor, wrap
+
+Shape = int | tuple[int, ...]
+
+
+def _backend(device: Any) -> Backend:
+    return current_backend() if device is None else get_backend(device)
+
+
+def _default(value: Any, backend: Backend) -> str:
+    """Name of the type that a Python number gets."""
+    if isinstance(value, bool):
+        return "bool"
+    return backend.default_int if isinstance(value, int) else "complex64" if isinstance(value, complex) else "float32"
+
+
+def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A Tensor with the values of ``obj``: a number, nested lists of numbers, a numpy array, an array of some backend, or a Tensor.
+
+    A Tensor stays on its own device unless ``device`` names another. Host arrays are copied, so later changes to them do not show.
+    Raises ``ValueError`` where ``copy=False`` forbids a copy that is needed.
+    """
+    if isinstance(obj, Tensor):
+        moved = obj if device is None else to_device(obj, device)
+        wanted = moved if dtype is None else astype(moved, dtype, copy=False)
+        if copy is False and wanted is not obj:
+            raise ValueError("asarray: a change of type or device needs a copy, and copy=False forbids one")
+        return astype(wanted, wanted.dtype, copy=True) if copy and wanted is obj else wanted
+    backend = _backend(device)
+    name = None if dtype is None else dtype_name(dtype)
+    if not is_host_array(obj) and hasattr(obj, "__array_namespace__") and not is_host_scalar(obj):
+        if not backend.owns(obj):
+            raise TypeError(f"asarray: a {type(obj).__module__}.{type(obj).__name__} is not on {backend.spec}; pass its own device=")
+        own = wrap(obj, backend)
+        return astype(own, name or own.dtype, copy=copy is not False)
+    if copy is False:
+        raise ValueError("asarray: values from the host have to be copied, and copy=False forbids it")
+    host = as_host_array(obj)
+    if name is None and not is_host_array(obj) and not is_host_scalar(obj) and host.dtype.kind == "i":
+        name = backend.default_int
+    return wrap(backend.from_host(host, name), backend)
+
+
+def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """Numbers from ``start`` up to, not including, ``stop``; with one argument from 0 up to it."""
+    backend = _backend(device)
+    if stop is None:
+        start, stop = 0, start
+    whole = all(isinstance(value, int) for value in (start, stop, step))
+    name = dtype_name(dtype) if dtype is not None else backend.default_int if whole else "float32"
+    return wrap(backend.xp.arange(start, stop, step, dtype=backend.dtype(name)), backend)
+
+
+def linspace(start: complex, stop: complex, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True) -> Tensor:
+    """``num`` numbers in equal steps from ``start`` to ``stop``, the last left out unless ``endpoint``."""
+    backend = _backend(device)
+    is_complex = isinstance(start, complex) or isinstance(stop, complex)
+    name = dtype_name(dtype) if dtype is not None else "complex64" if is_complex else "float32"
+    return wrap(backend.xp.linspace(start, stop, num, dtype=backend.dtype(name), endpoint=endpoint), backend)
+
+
+def full(shape: Shape, fill_value: complex, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """A Tensor of one repeated value."""
+    backend = _backend(device)
+    name = _default(fill_value, backend) if dtype is None else dtype_name(dtype)
+    return wrap(backend.xp.full(shape, fill_value, dtype=backend.dtype(name)), backend)
+
+
+def zeros(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """A Tensor of zeros."""
+    backend = _backend(device)
+    return wrap(backend.xp.zeros(shape, dtype=backend.dtype(dtype_name(dtype or "float32"))), backend)
+
+
+def ones(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """A Tensor of ones."""
+    backend = _backend(device)
+    return wrap(backend.xp.ones(shape, dtype=backend.dtype(dtype_name(dtype or "float32"))), backend)
+
+
+def empty(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """A Tensor of arbitrary values."""
+    backend = _backend(device)
+    return wrap(backend.xp.empty(shape, dtype=backend.dtype(dtype_name(dtype or "float32"))), backend)
+
+
+def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Tensor:
+    """A matrix with ones on diagonal ``k`` and zeros elsewhere."""
+    backend = _backend(device)
+    return wrap(backend.xp.eye(n_rows, n_cols, k=k, dtype=backend.dtype(dtype_name(dtype or "float32"))), backend)
+
+
+def full_like(x: Tensor, /, fill_value: complex, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """A Tensor of one repeated value, by default with the shape, type and device of x."""
+    return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device or x.device)
+
+
+def zeros_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """Zeros, by default with the shape, type and device of x."""
+    return zeros(x.shape, dtype=dtype or x.dtype, device=device or x.device)
+
+
+def ones_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """Ones, by default with the shape, type and device of x."""
+    return ones(x.shape, dtype=dtype or x.dtype, device=device or x.device)
+
+
+def empty_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """Arbitrary values, by default with the shape, type and device of x."""
+    return empty(x.shape, dtype=dtype or x.dtype, device=device or x.device)
+
+
+@operation
+def _meshgrid(xp: Any, *arrays: Tensor, indexing: str = "xy") -> tuple[Tensor, ...]:
+    return tuple(xp.meshgrid(*arrays, indexing=indexing))
+
+
+_meshgrid.__name__ = "meshgrid"
+_meshgrid.no_derivative("build the grid from .detach()ed coordinates, or broadcast them")
+
+
+def meshgrid(*arrays: Tensor, indexing: str = "xy") -> list[Tensor]:
+    """Coordinate grids from one-dimensional coordinates."""
+    return list(_meshgrid(*arrays, indexing=indexing))
+
+
+class _Transfer(Node):
+    """A move between backends; the gradient makes the way back."""
+
+    __slots__ = ("source", "target")
+
+    def __init__(self, parent: Node, source: Backend, target: Backend) -> None:
+        super().__init__((parent,))
+        self.source = source
+        self.target = target
+
+    def pullback(self, g: Any, needs: Any, recorded: bool) -> Any:
+        return (to_device(g, self.source),) if recorded else (self.source.from_host(self.target.to_host(g)),)
+
+
+def to_device(x: Tensor, device: Any) -> Tensor:
+    """The same values on another backend or device; the one way from here to there, through host memory."""
+    target = get_backend(device)
+    if target is x.backend:
+        return x
+    node = _Transfer(x.node, x.backend, target) if x.node is not None and is_recording() else None
+    return wrap(target.from_host(x.backend.to_host(x.raw)), target, node)
+
+
+#: The functions that take ``device`` and that a bound namespace gives its own.
+CREATORS = (arange, asarray, empty, eye, full, linspace, ones, zeros)

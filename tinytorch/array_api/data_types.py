@@ -1,0 +1,120 @@
+"""Data types and conversion between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tinytorch.backend import DType, current_backend
+from tinytorch.backend.dtypes import DTYPES, dtype_named
+from tinytorch.operation import Saves, operation
+from tinytorch.tensor import Tensor
+
+
+def dtype_name(dtype: Any) -> str:
+    """The standard's name of a data type given as a `DType`, a string, or an array library's own object."""
+    if isinstance(dtype, DType):
+        return dtype.name
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
+    return dtype_named(name.rsplit(".", 1)[-1].rstrip("_")).name
+
+
+@operation(saves=Saves.NOTHING)
+def _astype(xp: Any, x: Tensor, dtype: Any, /, *, copy: bool = True) -> Tensor:
+    return xp.astype(x, dtype, copy=copy)
+
+
+_astype.__name__ = "astype"
+_astype.derivatives(x=lambda xp, g, out, x, dtype, copy=True: g)  # the tape converts a gradient to its input's type
+
+
+def astype(x: Tensor, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tensor:
+    """x converted to ``dtype``. Whole numbers and truth values carry no gradient."""
+    target = dtype_named(dtype_name(dtype))
+    if device is not None:
+        x = x.to(device)
+    if not copy and x.dtype is target:
+        return x
+    return _astype(x if target.is_floating else x.detach(), target, copy=copy)
+
+
+def _type_of(value: Any) -> Any:
+    return value.dtype if isinstance(value, Tensor) else value
+
+
+def _promotion(values: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+    backend = next((v.backend for v in values if isinstance(v, Tensor)), None) or current_backend()
+    types = [_type_of(v) for v in values]
+    return backend, [t if isinstance(t, bool | int | float | complex) else backend.dtype(dtype_name(t)) for t in types]
+
+
+def result_type(*arrays_and_dtypes: Any) -> DType:
+    """The type that an operation on these Tensors, types and Python numbers would give."""
+    backend, types = _promotion(arrays_and_dtypes)
+    return DTYPES[dtype_name(backend.xp.result_type(*types))]
+
+
+def can_cast(from_: Any, to: Any, /) -> bool:
+    """Whether conversion follows the standard's promotion rules."""
+    backend, (source, target) = _promotion((from_, to))
+    return bool(backend.xp.can_cast(source, target))
+
+
+def isdtype(dtype: Any, kind: Any) -> bool:
+    """Whether a data type is ``kind``: another type, a kind's name such as "integral" or "real floating", or a tuple of these."""
+    own = dtype_named(dtype_name(dtype))
+    if isinstance(kind, tuple):
+        return any(isdtype(own, k) for k in kind)
+    if isinstance(kind, str) and kind in _KINDS:
+        return own.kind in _KINDS[kind]
+    return own is dtype_named(dtype_name(kind))
+
+
+_KINDS = {
+    "bool": ("bool",),
+    "signed integer": ("signed integer",),
+    "unsigned integer": ("unsigned integer",),
+    "integral": ("signed integer", "unsigned integer"),
+    "real floating": ("real floating",),
+    "complex floating": ("complex floating",),
+    "numeric": ("signed integer", "unsigned integer", "real floating", "complex floating"),
+}
+
+
+@dataclass(frozen=True)
+class FloatInfo:
+    """Limits of a floating-point type, as `finfo` gives them."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class IntegerInfo:
+    """Limits of an integer type, as `iinfo` gives them."""
+
+    bits: int
+    max: int
+    min: int
+    dtype: DType
+
+
+def finfo(type: Any, /) -> FloatInfo:
+    """Limits of a floating-point type (of its parts, for a complex one)."""
+    backend, (raw,) = _promotion((type,))
+    info = backend.xp.finfo(raw)
+    own = DTYPES[dtype_name(_type_of(type))]
+    part = {"complex64": "float32", "complex128": "float64"}.get(own.name, own.name)
+    limits = (float(info.eps), float(info.max), float(info.min), float(info.smallest_normal))
+    return FloatInfo(int(info.bits), *limits, dtype=DTYPES[part])
+
+
+def iinfo(type: Any, /) -> IntegerInfo:
+    """Limits of an integer type."""
+    backend, (raw,) = _promotion((type,))
+    info = backend.xp.iinfo(raw)
+    return IntegerInfo(int(info.bits), int(info.max), int(info.min), DTYPES[dtype_name(_type_of(type))])

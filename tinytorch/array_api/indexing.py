@@ -1,0 +1,103 @@
+"""Reading and replacing elements. A derivative of reading is adding at the same places, also where a place is read more than once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinytorch.operation import Saves, operation
+from tinytorch.tensor import Tensor
+
+Key = Any  #: integers, slices, ``None``, ``...``, integer or boolean Tensors, or a tuple of these
+
+
+@operation(saves=Saves.OTHERS)
+def take(xp: Any, x: Tensor, indices: Tensor, /, *, axis: int | None = None) -> Tensor:
+    """The slices of x at ``indices`` (one dimension, whole numbers) along ``axis``."""
+    return xp.take(x, indices, axis=axis)
+
+
+def _take_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis: int | None = None) -> Any:
+    axis = 0 if axis is None else axis % x.ndim
+    length = x.shape[axis]
+    rest = x.shape[:axis] + x.shape[axis + 1 :]
+    rows = xp.reshape(xp.moveaxis(g, axis, 0), (g.shape[axis], math.prod(rest)))
+    return xp.moveaxis(xp.reshape(add_rows(xp, rows, indices, length), (length, *rest)), 0, axis)
+
+
+@operation(saves=Saves.OTHERS)
+def take_along_axis(xp: Any, x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
+    """For each position along the other dimensions, the elements of x at ``indices`` along ``axis``."""
+    return xp.take_along_axis(x, indices, axis=axis)
+
+
+def _take_along_axis_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis: int = -1) -> Any:
+    places = xp.take_along_axis(_places(xp, x.shape), indices, axis=axis)
+    return _add_at(xp, g, places, x.shape)
+
+
+@operation(saves=Saves.OTHERS)
+def getitem(xp: Any, x: Tensor, key: Key, /) -> Tensor:
+    """``x[key]``."""
+    return x[key]
+
+
+def _getitem_rule(xp: Any, g: Any, out: Any, x: Any, key: Key) -> Any:
+    if any(hasattr(k, "dtype") for k in (key if isinstance(key, tuple) else (key,))):  # an index array can name a place twice
+        return _add_at(xp, g, _places(xp, x.shape)[key], x.shape)
+    return replaced(xp, xp.zeros(x.shape, dtype=g.dtype), key, g)
+
+
+@operation
+def setitem(xp: Any, x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
+    """A copy of x with ``value`` at ``x[key]``; ``x[key] = value`` gives x this value."""
+    if not isinstance(value, int | float | complex) and value.dtype != x.dtype:
+        value = xp.astype(value, x.dtype)
+    return replaced(xp, x, key, value)
+
+
+setitem.derivatives(
+    x=lambda xp, g, out, x, key, value: replaced(xp, g, key, 0),
+    value=lambda xp, g, out, x, key, value: g[key],
+)
+
+
+def replaced(xp: Any, x: Any, key: Key, value: Any) -> Any:
+    """A copy of x, a raw array or a Tensor, with other values at ``key``."""
+    if isinstance(x, Tensor):
+        return setitem(x, key, value)
+    from array_api_extra import at  # loaded on first use: it brings array_api_compat with it
+
+    return at(x, key).set(value, copy=True, xp=xp)
+
+
+def add_rows(xp: Any, rows: Any, indices: Any, length: int) -> Any:
+    """Sum the (N, D) ``rows`` that belong to each of ``length`` indices: (length, D).
+
+    For few indices a product with the one-hot matrix; for many, differences of the running sum over the rows in order of their index.
+    """
+    indices = xp.where(indices < 0, indices + length, indices)
+    if length <= 256:
+        one_hot = xp.astype(xp.arange(length, dtype=indices.dtype)[:, None] == indices[None, :], rows.dtype)
+        return one_hot @ rows
+    order = xp.argsort(indices, stable=True)
+    running = xp.cumulative_sum(xp.take(rows, order, axis=0), axis=0, include_initial=True)
+    ordered = xp.take(indices, order, axis=0)
+    places = xp.arange(length, dtype=indices.dtype)
+    first, after = xp.searchsorted(ordered, places, side="left"), xp.searchsorted(ordered, places, side="right")
+    return xp.take(running, after, axis=0) - xp.take(running, first, axis=0)
+
+
+def _places(xp: Any, shape: tuple[int, ...]) -> Any:
+    """An array of ``shape`` that holds each element's position in the flattened array."""
+    return xp.reshape(xp.arange(math.prod(shape)), shape)
+
+
+def _add_at(xp: Any, g: Any, places: Any, shape: tuple[int, ...]) -> Any:
+    """Sum ``g`` into an array of ``shape`` at flattened positions, of the same shape as g."""
+    return xp.reshape(add_rows(xp, xp.reshape(g, (-1, 1)), xp.reshape(places, (-1,)), math.prod(shape)), shape)
+
+
+take.derivatives(x=_take_rule)
+take_along_axis.derivatives(x=_take_along_axis_rule)
+getitem.derivatives(x=_getitem_rule)

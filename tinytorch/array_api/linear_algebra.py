@@ -1,0 +1,85 @@
+"""Products of vectors and matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinytorch.array_api.manipulation import matrix_transpose
+from tinytorch.operation import Like, Saves, operation
+from tinytorch.tensor import Tensor
+
+__all__ = ["matmul", "matrix_transpose", "tensordot", "vecdot"]
+
+
+@operation(saves=Saves.OTHERS)
+def matmul(xp: Any, x1: Tensor, x2: Tensor, /) -> Tensor:
+    """Matrix product of the last two dimensions, broadcast over the others; a vector is a row on the left and a column on the right."""
+    return xp.matmul(x1, x2)
+
+
+def _as_matrices(xp: Any, g: Any, x1: Any, x2: Any) -> tuple[Any, Any, Any]:
+    """The product seen as one of matrices: a vector becomes a row or a column, and g gets the dimension that the product dropped."""
+    if x1.ndim == 1:
+        g = xp.expand_dims(g, axis=-1 if x2.ndim == 1 else -2)
+    if x2.ndim == 1:
+        g = xp.expand_dims(g, axis=-1)
+    row = x1 if x1.ndim > 1 or isinstance(x1, Like) else xp.expand_dims(x1, axis=0)
+    column = x2 if x2.ndim > 1 or isinstance(x2, Like) else xp.expand_dims(x2, axis=1)
+    return g, row, column
+
+
+def _matmul_left(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
+    g, _, column = _as_matrices(xp, g, x1, x2)
+    product = xp.matmul(g, xp.matrix_transpose(column))
+    return xp.squeeze(product, axis=-2) if x1.ndim == 1 else product
+
+
+def _matmul_right(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
+    g, row, _ = _as_matrices(xp, g, x1, x2)
+    product = xp.matmul(xp.matrix_transpose(row), g)
+    return xp.squeeze(product, axis=-1) if x2.ndim == 1 else product
+
+
+@operation(saves=Saves.OTHERS)
+def vecdot(xp: Any, x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
+    """Sum of the products along ``axis``."""
+    return xp.vecdot(x1, x2, axis=axis)
+
+
+vecdot.derivatives(
+    x1=lambda xp, g, out, x1, x2, axis=-1: xp.expand_dims(g, axis=axis) * x2,
+    x2=lambda xp, g, out, x1, x2, axis=-1: xp.expand_dims(g, axis=axis) * x1,
+)
+
+
+@operation(saves=Saves.OTHERS)
+def tensordot(xp: Any, x1: Tensor, x2: Tensor, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:
+    """Sum of products over the last ``axes`` dimensions of x1 and the first of x2, or over the pairs of dimensions that ``axes`` lists."""
+    return xp.tensordot(x1, x2, axes=axes)
+
+
+def _contracted(axes: Any, ndim1: int, ndim2: int) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Contracted and free dimensions of both operands."""
+    if isinstance(axes, int):
+        axes = (range(ndim1 - axes, ndim1), range(axes))
+    sum1, sum2 = [a % ndim1 for a in axes[0]], [a % ndim2 for a in axes[1]]
+    return sum1, sum2, [i for i in range(ndim1) if i not in sum1], [i for i in range(ndim2) if i not in sum2]
+
+
+def _tensordot_left(xp: Any, g: Any, out: Any, x1: Any, x2: Any, axes: Any = 2) -> Any:
+    sum1, sum2, free1, free2 = _contracted(axes, x1.ndim, x2.ndim)
+    product = xp.tensordot(g, x2, axes=(tuple(range(len(free1), g.ndim)), tuple(free2)))  # free1, then the rest of x2 in its order
+    order = free1 + [sum1[sum2.index(i)] for i in sorted(sum2)]
+    return xp.permute_dims(product, tuple(order.index(i) for i in range(x1.ndim)))
+
+
+def _tensordot_right(xp: Any, g: Any, out: Any, x1: Any, x2: Any, axes: Any = 2) -> Any:
+    sum1, sum2, free1, free2 = _contracted(axes, x1.ndim, x2.ndim)
+    product = xp.tensordot(x1, g, axes=(tuple(free1), tuple(range(len(free1)))))  # the rest of x1 in its order, then free2
+    order = [sum2[sum1.index(i)] for i in sorted(sum1)] + free2
+    return xp.permute_dims(product, tuple(order.index(i) for i in range(x2.ndim)))
+
+
+matmul.derivatives(x1=_matmul_left, x2=_matmul_right)
+tensordot.derivatives(x1=_tensordot_left, x2=_tensordot_right)

@@ -1,0 +1,34 @@
+"""The namespace bound to one backend and device, as ``Tensor.__array_namespace__()`` returns it."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from tinytorch.array_api.creation import CREATORS
+from tinytorch.array_api.info import NamespaceInfo
+from tinytorch.backend import Backend
+from tinytorch.device import Device
+
+
+class BoundNamespace:
+    """Everything in `tinytorch.array_api`, with creation functions that make Tensors on one device.
+
+    Other people's array code asks a Tensor for its namespace and calls ``xp.zeros(...)`` there; the result must land beside that Tensor,
+    whichever backend is the chosen one.
+    """
+
+    def __init__(self, backend: Backend, functions: ModuleType) -> None:
+        self.__name__ = f"tinytorch[{backend.spec}]"
+        self.__dict__.update({name: getattr(functions, name) for name in functions.__all__})
+        device = Device(backend)
+        for creator in CREATORS:
+            setattr(self, creator.__name__, partial(creator, device=device))
+        self.__array_namespace_info__ = partial(NamespaceInfo, backend)
+
+    def __repr__(self) -> str:
+        return f"<namespace {self.__name__}>"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self.__name__} has no {name!r}")

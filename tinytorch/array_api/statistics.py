@@ -1,0 +1,141 @@
+"""Reductions. ``axis`` is a dimension, several of them, or ``None`` for all."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinytorch.operation import Saves, operation
+from tinytorch.tensor import Tensor
+
+Axis = int | tuple[int, ...] | None
+
+
+def reduced_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """``axis`` as a sorted tuple of numbers from 0 to ndim - 1."""
+    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    return tuple(sorted(a % ndim for a in axes))
+
+
+def spread(xp: Any, reduced: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    """A reduction's result, broadcast back over the dimensions that were reduced."""
+    if not keepdims and shape:
+        axes = reduced_axes(axis, len(shape))
+        reduced = xp.reshape(reduced, tuple(1 if i in axes else n for i, n in enumerate(shape)))
+    return xp.broadcast_to(reduced, shape)
+
+
+def reduced_size(shape: tuple[int, ...], axis: Axis) -> int:
+    """How many elements go into each result."""
+    return math.prod(shape[a] for a in reduced_axes(axis, len(shape))) if shape else 1
+
+
+@operation(saves=Saves.NOTHING)
+def sum(xp: Any, x: Tensor, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """Sum of the elements. Small integer types are summed in the default integer type."""
+    return xp.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
+
+
+sum.derivatives(x=lambda xp, g, out, x, axis=None, dtype=None, keepdims=False: spread(xp, g, x.shape, axis, keepdims))
+
+
+@operation(saves=Saves.NOTHING)
+def mean(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Arithmetic mean."""
+    return xp.mean(x, axis=axis, keepdims=keepdims)
+
+
+mean.derivatives(x=lambda xp, g, out, x, axis=None, keepdims=False: spread(xp, g, x.shape, axis, keepdims) / reduced_size(x.shape, axis))
+
+
+@operation
+def var(xp: Any, x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Variance; the sum of squared deviations is divided by the number of elements less ``correction``."""
+    return xp.var(x, axis=axis, correction=correction, keepdims=keepdims)
+
+
+def _var_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Any:
+    deviation = x - xp.mean(x, axis=axis, keepdims=True)
+    return spread(xp, g, x.shape, axis, keepdims) * deviation * (2 / (reduced_size(x.shape, axis) - correction))
+
+
+var.derivatives(x=_var_rule)
+
+
+@operation(saves=Saves.BOTH)
+def std(xp: Any, x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Standard deviation, the square root of `var`."""
+    return xp.std(x, axis=axis, correction=correction, keepdims=keepdims)
+
+
+std.derivatives(x=lambda xp, g, out, x, **static: _var_rule(xp, g / (2 * out), out, x, **static))
+
+
+def _extremum_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The elements that attain the extremum share the gradient."""
+    attained = xp.astype(x == spread(xp, out, x.shape, axis, keepdims), x.dtype)
+    return spread(xp, g, x.shape, axis, keepdims) * attained / xp.sum(attained, axis=axis, keepdims=True)
+
+
+@operation(saves=Saves.BOTH)
+def max(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Largest element; elements that tie share the gradient."""
+    return xp.max(x, axis=axis, keepdims=keepdims)
+
+
+max.derivatives(x=_extremum_rule)
+
+
+@operation(saves=Saves.BOTH)
+def min(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Smallest element; elements that tie share the gradient."""
+    return xp.min(x, axis=axis, keepdims=keepdims)
+
+
+min.derivatives(x=_extremum_rule)
+
+
+@operation(saves=Saves.NOTHING)
+def cumulative_sum(xp: Any, x: Tensor, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
+    """Running sum along ``axis``, with a 0 before it where ``include_initial``."""
+    return xp.cumulative_sum(x, axis=axis, dtype=dtype, include_initial=include_initial)
+
+
+def _cumulative_sum_rule(
+    xp: Any, g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    axis = 0 if axis is None else axis  # may be left out for one dimension only
+    backwards = xp.flip(xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis), axis=axis)
+    if include_initial:  # the 0 in front depends on nothing
+        backwards = backwards[tuple(slice(1, None) if i == axis % len(x.shape) else slice(None) for i in range(len(x.shape)))]
+    return backwards
+
+
+cumulative_sum.derivatives(x=_cumulative_sum_rule)
+
+
+@operation
+def all(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Whether all elements are true (not zero)."""
+    return xp.all(x, axis=axis, keepdims=keepdims)
+
+
+all.piecewise_constant()
+
+
+@operation
+def any(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Whether some element is true (not zero)."""
+    return xp.any(x, axis=axis, keepdims=keepdims)
+
+
+any.piecewise_constant()
+
+
+@operation
+def count_nonzero(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """How many elements are not zero."""
+    return xp.count_nonzero(x, axis=axis, keepdims=keepdims)
+
+
+count_nonzero.piecewise_constant()

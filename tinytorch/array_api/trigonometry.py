@@ -1,0 +1,140 @@
+"""Trigonometric and hyperbolic functions, element by element, each with its derivative."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinytorch.operation import Saves, operation
+from tinytorch.tensor import Tensor
+
+
+@operation
+def sin(xp: Any, x: Tensor, /) -> Tensor:
+    """Sine of x, in radians."""
+    return xp.sin(x)
+
+
+sin.derivatives(x=lambda xp, g, out, x: g * xp.cos(x))
+
+
+@operation
+def cos(xp: Any, x: Tensor, /) -> Tensor:
+    """Cosine of x, in radians."""
+    return xp.cos(x)
+
+
+cos.derivatives(x=lambda xp, g, out, x: -g * xp.sin(x))
+
+
+@operation(saves=Saves.OUTPUT)
+def tan(xp: Any, x: Tensor, /) -> Tensor:
+    """Tangent of x, in radians."""
+    return xp.tan(x)
+
+
+tan.derivatives(x=lambda xp, g, out, x: g * (1 + out * out))
+
+
+@operation
+def asin(xp: Any, x: Tensor, /) -> Tensor:
+    """Inverse sine."""
+    return xp.asin(x)
+
+
+asin.derivatives(x=lambda xp, g, out, x: g / xp.sqrt(1 - x * x))
+
+
+@operation
+def acos(xp: Any, x: Tensor, /) -> Tensor:
+    """Inverse cosine."""
+    return xp.acos(x)
+
+
+acos.derivatives(x=lambda xp, g, out, x: -g / xp.sqrt(1 - x * x))
+
+
+@operation
+def atan(xp: Any, x: Tensor, /) -> Tensor:
+    """Inverse tangent."""
+    return xp.atan(x)
+
+
+atan.derivatives(x=lambda xp, g, out, x: g / (1 + x * x))
+
+
+@operation
+def atan2(xp: Any, x1: Tensor, x2: Tensor, /) -> Tensor:
+    """Angle of the point (x2, x1), in radians."""
+    return xp.atan2(x1, x2)
+
+
+atan2.derivatives(
+    x1=lambda xp, g, out, x1, x2: g * x2 / (x1 * x1 + x2 * x2),
+    x2=lambda xp, g, out, x1, x2: -g * x1 / (x1 * x1 + x2 * x2),
+)
+
+
+@operation
+def sinh(xp: Any, x: Tensor, /) -> Tensor:
+    """Hyperbolic sine."""
+    return xp.sinh(x)
+
+
+sinh.derivatives(x=lambda xp, g, out, x: g * xp.cosh(x))
+
+
+@operation
+def cosh(xp: Any, x: Tensor, /) -> Tensor:
+    """Hyperbolic cosine."""
+    return xp.cosh(x)
+
+
+cosh.derivatives(x=lambda xp, g, out, x: g * xp.sinh(x))
+
+
+@operation(saves=Saves.OUTPUT)
+def tanh(xp: Any, x: Tensor, /) -> Tensor:
+    """Hyperbolic tangent."""
+    return xp.tanh(x)
+
+
+tanh.derivatives(x=lambda xp, g, out, x: g * (1 - out * out))
+
+
+@operation
+def asinh(xp: Any, x: Tensor, /) -> Tensor:
+    """Inverse hyperbolic sine."""
+    return xp.asinh(x)
+
+
+asinh.derivatives(x=lambda xp, g, out, x: g / xp.sqrt(x * x + 1))
+
+
+@operation
+def acosh(xp: Any, x: Tensor, /) -> Tensor:
+    """Inverse hyperbolic cosine."""
+    return xp.acosh(x)
+
+
+acosh.derivatives(x=lambda xp, g, out, x: g / xp.sqrt(x * x - 1))
+
+
+@operation
+def atanh(xp: Any, x: Tensor, /) -> Tensor:
+    """Inverse hyperbolic tangent."""
+    return xp.atanh(x)
+
+
+atanh.derivatives(x=lambda xp, g, out, x: g / (1 - x * x))
+
+
+@operation
+def hypot(xp: Any, x1: Tensor, x2: Tensor, /) -> Tensor:
+    """Length of the vector (x1, x2)."""
+    return xp.hypot(x1, x2)
+
+
+hypot.derivatives(
+    x1=lambda xp, g, out, x1, x2: g * x1 / xp.hypot(x1, x2),
+    x2=lambda xp, g, out, x1, x2: g * x2 / xp.hypot(x1, x2),
+)

@@ -1,0 +1,128 @@
+"""Files that are written whole or not at all.
+
+A host module: it works on paths, bytes and numpy arrays. Every write goes to a temporary file beside the target, is flushed to the
+disk, and is then renamed onto the target, so that a crash at any moment leaves either the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from tinytorch.errors import InputError
+
+HostArray = NDArray[Any]
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path to write to; when the block ends well, what was written there replaces `path`.
+
+    The temporary file lies in the target's directory (a rename cannot cross file systems) and keeps its suffix (writers such as
+    matplotlib choose the format by it). A symbolic link is followed: the file it points to is replaced. When the block raises, the
+    temporary file is removed and the target is left as it was.
+
+    Raises:
+        OSError: the directory is missing or cannot be written, the disk is full, or the block wrote no file.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
+    try:
+        yield temporary
+        _flush_file(temporary)
+        os.replace(temporary, target)
+    except BaseException:  # Ctrl-C too must leave nothing behind
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _flush_directory(target.parent)
+
+
+def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all. Raises OSError where it cannot."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to `path` as UTF-8 with its newlines as they are, whole or not at all. Raises OSError where it cannot."""
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, HostArray], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named host arrays and text metadata to a safetensors file, whole or not at all.
+
+    Args:
+        path: the file.
+        arrays: host arrays of any shape and memory layout; boolean, integer or floating point.
+        metadata: text by name, kept in the file's header.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Source: https://github.com/huggingface/safetensors (format description).
+    """
+    from safetensors.numpy import save_file
+
+    rows = {name: _plain_layout(array) for name, array in arrays.items()}
+    with atomic_path(path) as temporary:
+        save_file(rows, temporary, metadata=dict(metadata or {}))
+
+
+def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, str]]:
+    """Read what `save_arrays` wrote.
+
+    Returns:
+        The arrays by name (copies, writable) and the metadata.
+
+    Raises:
+        InputError: the file is missing, cannot be read, is truncated, or is not a safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise InputError(f"there is no file {path}: check the directory, or train again to write one")
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            metadata = dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise InputError(
+            f"{path} is truncated or is not a safetensors file ({error}): restore it from a copy, or train again in a new directory"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): mend its permissions and try again") from error
+    return arrays, metadata
+
+
+def _plain_layout(array: HostArray) -> HostArray:
+    """The same values in C order and the machine's byte order.
+
+    safetensors writes an array's memory as it lies there: 0.8.0 stores the transpose of a transposed view, and strided views worse,
+    without a word. `ascontiguousarray` makes a 0-d array 1-d, hence the reshape.
+    """
+    return numpy.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
+
+
+def _flush_file(path: Path) -> None:
+    """Have the disk hold the file's content before its name says so."""
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_directory(path: Path) -> None:
+    """Have the disk hold the rename, where the system can open directories (not on Windows)."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,131 @@
+"""Fused operations: several steps under one name, written once in portable Array API code, which a backend may do better.
+
+The contract is `tinytorch.backend.Kernel`. A portable pair gets the namespace first, ``forward(xp, *arrays, **static)`` and
+``backward(xp, g, residuals, inputs, needs, **static)``; a backend's override works on its own arrays and is found by name in
+``Backend.kernels``. Whichever ran forward also runs backward. Where the backward pass is itself recorded, the portable forward is replayed on the
+saved inputs and differentiated, so that derivatives of second and higher order do not depend on who did the first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+from tinytorch.backend import Array, Backend, Kernel
+from tinytorch.operation import NotDifferentiableError
+from tinytorch.tape import Gradient, Leaf, Node, backpropagate, is_recording, reachable
+from tinytorch.tensor import Tensor, check_same_backend, wrap
+
+_overrides: ContextVar[bool | None] = ContextVar("tinytorch_kernel_overrides", default=None)
+
+
+def overrides_enabled() -> bool:
+    """Whether backends' own kernels are used; ``TINYTORCH_KERNELS=portable`` and `portable_kernels` turn them off."""
+    chosen = _overrides.get()
+    return os.environ.get("TINYTORCH_KERNELS") != "portable" if chosen is None else chosen
+
+
+@contextmanager
+def portable_kernels() -> Iterator[None]:
+    """Run the portable implementation of every fused operation inside a ``with`` block."""
+    token = _overrides.set(False)
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
+
+
+class Fused:
+    """A fused operation on Tensors; ``None`` stands for an operand that is left out."""
+
+    def __init__(self, name: str, forward: Callable[..., Any], backward: Callable[..., Sequence[Array | None]] | None = None) -> None:
+        self.name = name
+        self.forward = forward
+        self.backward = backward
+        self.__doc__ = forward.__doc__
+
+    def __repr__(self) -> str:
+        return f"<fused operation {self.name}>"
+
+    def run(self, backend: Backend, *arrays: Any, **static: Any) -> tuple[Array, Any, Kernel]:
+        """Run on raw arrays: the result, what the backward pass needs, and the kernel that did it."""
+        if self.name in backend.kernels and overrides_enabled():
+            kernel = backend.kernels[self.name]
+            result = kernel.forward(*arrays, **static)
+            if result is not NotImplemented:
+                return *result, kernel
+        kernel = Kernel(partial(self.forward, backend.xp), None if self.backward is None else partial(self.backward, backend.xp))
+        return *kernel.forward(*arrays, **static), kernel
+
+    def __call__(self, *args: Tensor | None, **static: Any) -> Tensor:
+        backend = None
+        recorded = False
+        for arg in args:
+            if arg is not None:
+                if backend is None:
+                    backend = arg.backend
+                elif arg.backend is not backend:
+                    check_same_backend(self.name, backend, arg)
+                recorded = recorded or arg.node is not None
+        if backend is None:
+            raise TypeError(f"{self.name} needs a Tensor")
+        raws = tuple([None if arg is None else arg.raw for arg in args])
+        out, residuals, kernel = self.run(backend, *raws, **static)
+        node = None
+        if recorded and is_recording():
+            node = FusedCall(self, kernel, backend, args, raws, static, residuals)
+        return wrap(out, backend, node)
+
+
+class FusedCall(Node):
+    """One recorded call of a fused operation: its inputs by value, and whatever the kernel that ran wants back."""
+
+    __slots__ = ("backend", "fused", "inputs", "kernel", "residuals", "static")
+
+    def __init__(
+        self,
+        fused: Fused,
+        kernel: Kernel,
+        backend: Backend,
+        args: Sequence[Tensor | None],
+        raws: tuple[Any, ...],
+        static: dict[str, Any],
+        residuals: Any,
+    ) -> None:
+        super().__init__(tuple([None if arg is None else arg.node for arg in args]))
+        self.fused = fused
+        self.kernel = kernel
+        self.backend = backend
+        self.inputs: tuple[Any, ...] | None = raws
+        self.static = static
+        self.residuals = residuals
+
+    def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
+        if self.inputs is None:
+            raise RuntimeError("what backward() needs was freed by an earlier backward(); pass retain_graph=True to the earlier one")
+        if recorded:
+            return self._replay(g, needs)
+        if self.kernel.backward is None:
+            raise NotDifferentiableError(f"{self.fused.name} has no derivative")
+        return self.kernel.backward(g, self.residuals, self.inputs, needs, **self.static)
+
+    def _replay(self, g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
+        """Differentiate the portable forward at the saved inputs, on Tensors, so that the result can be differentiated again."""
+        assert self.inputs is not None
+        backend = self.backend
+        leaves = [Leaf(parent) if needed else None for parent, needed in zip(self.parents, needs, strict=True)]
+        inputs = [
+            None if raw is None else wrap(raw, backend, leaf or parent)
+            for raw, leaf, parent in zip(self.inputs, leaves, self.parents, strict=True)
+        ]
+        out, _ = self.fused.forward(backend.namespace, *inputs, **self.static)
+        targets = [leaf for leaf in leaves if leaf is not None]
+        found = {} if out.node is None else backpropagate(reachable(out.node, targets[0].id), g, set(targets), recorded=True, release=False)
+        return [None if leaf is None else found.get(leaf) for leaf in leaves]
+
+    def release(self) -> None:
+        self.inputs = self.residuals = None

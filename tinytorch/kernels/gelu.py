@@ -1,0 +1,33 @@
+"""The Gaussian error linear unit (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tinytorch.kernels.erf import erf
+from tinytorch.kernels.fused import Fused
+
+_SCALE = math.sqrt(2 / math.pi)
+_CUBIC = 0.044715
+
+
+def _forward(xp: Any, x: Any, *, approximate: str) -> tuple[Any, None]:
+    """x times the probability that a standard normal number is below it; with ``approximate="tanh"`` by the paper's tanh formula."""
+    if approximate == "tanh":
+        return 0.5 * x * (1.0 + xp.tanh(_SCALE * (x + _CUBIC * (x * x * x)))), None
+    return 0.5 * x * (1.0 + erf(xp, x * math.sqrt(0.5))), None
+
+
+def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, approximate: str) -> list[Any]:
+    (x,) = inputs
+    if approximate == "tanh":
+        square = x * x
+        t = xp.tanh(_SCALE * x * (1.0 + _CUBIC * square))
+        return [g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * (_SCALE * (1.0 + 3.0 * _CUBIC * square)))]
+    density = xp.exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2 * math.pi))
+    return [g * (0.5 * (1.0 + erf(xp, x * math.sqrt(0.5))) + x * density)]
+
+
+gelu = Fused("gelu", _forward, _backward)

@@ -1,0 +1,258 @@
+"""Operations: functions of arrays that come with their derivative rules.
+
+An operation is written once as Array API code, ``forward(xp, *arrays, **static)``. Called on Tensors it runs on the backend's raw
+arrays and leaves a node on the tape. Its rules are Array API code too: on raw arrays they give first derivatives, and on Tensors derivatives
+that can be differentiated again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from enum import Enum
+from types import EllipsisType, NoneType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
+
+from tinytorch.backend import Array, Backend, BackendMismatchError, DType, Namespace
+from tinytorch.backend.host import is_host_scalar
+from tinytorch.device import Device
+from tinytorch.tape import Gradient, Node, Output, is_recording
+from tinytorch.tensor import Tensor, check_same_backend, wrap
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: ``rule(xp, g, out, *inputs, **static)``: the gradient of one input, given the gradient ``g`` of the output.
+Rule: TypeAlias = Callable[..., Gradient]
+
+#: ``rule(xp, g, out, inputs, needs, **static)``: the gradients of all inputs at once.
+JointRule: TypeAlias = Callable[..., Sequence[Gradient | None]]
+
+_PLAIN = frozenset({int, float, bool, complex, str, NoneType, EllipsisType})
+
+
+class Saves(Enum):
+    """What an operation's rules look at besides shapes and types; the rest is not kept alive for them."""
+
+    NOTHING = 0
+    OUTPUT = 1
+    OTHERS = 2  #: the rule of each input looks at the other inputs only, as in a product
+    INPUTS = 3
+    BOTH = 4
+
+
+class NotDifferentiableError(RuntimeError):
+    """A derivative was asked for where there is none."""
+
+
+class Like:
+    """Stands in a rule for an array of which only shape and type are kept."""
+
+    __slots__ = ("dtype", "ndim", "shape")
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.shape = shape
+        self.ndim = len(shape)
+        self.dtype = dtype
+
+
+class Operation(Generic[P, R]):
+    """A function of the standard on Tensors. Made by `operation`, differentiated by the rules that `derivatives` adds."""
+
+    def __init__(self, forward: Callable[..., Any], saves: Saves) -> None:
+        self.forward = forward
+        self.saves = saves
+        self.rules: dict[int, Rule] | None = None
+        self.joint_rule: JointRule | None = None
+        self.reason: str | None = "its rule has not been written"
+        self.__name__: str = forward.__name__
+        self.__qualname__: str = forward.__name__
+        self.__module__: str = forward.__module__
+        self.__doc__ = forward.__doc__
+
+    def __repr__(self) -> str:
+        return f"<operation {self.__name__}>"
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """What a caller passes: everything but the namespace, which comes from the operands."""
+        signature = inspect.signature(self.forward)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    def derivatives(self, **rules: Rule) -> None:
+        """Give a rule for each parameter that is differentiable, by its name."""
+        names = list(self.__signature__.parameters)
+        self.reason = None
+        self.rules = {names.index(name): rule for name, rule in rules.items()}
+
+    def joint_derivative(self, rule: JointRule) -> JointRule:
+        """Give one rule for all array arguments (a decorator), for operations on any number of them."""
+        self.reason = None
+        self.joint_rule = rule
+        return rule
+
+    def no_derivative(self, reason: str) -> None:
+        """Say why there is no derivative; asking for one raises `NotDifferentiableError` with this reason."""
+        self.reason = reason
+
+    def piecewise_constant(self) -> None:
+        """Say that the derivative is zero wherever there is one, so that nothing need be recorded."""
+        self.reason = None
+
+    def __call__(self, *args: P.args, **static: P.kwargs) -> R:
+        backend: Backend | None = None
+        recorded = False
+        raws: list[Any] = []
+        for arg in args:
+            if isinstance(arg, Tensor):
+                if backend is None:
+                    backend = arg.backend
+                elif arg.backend is not backend:
+                    check_same_backend(self.__name__, backend, arg)
+                if arg.node is not None:
+                    recorded = True
+                raws.append(arg.raw)
+            else:
+                raws.append(arg)
+        if backend is None:
+            raise TypeError(f"{self.__name__} needs a Tensor, got {_type_names(args)}; make one with tinytorch.asarray")
+        for i, arg in enumerate(args):
+            if type(arg) not in _PLAIN and not isinstance(arg, Tensor):
+                raws[i] = lower(self.__name__, backend, arg)
+        lowered = {key: value if type(value) in _PLAIN else lower(self.__name__, backend, value) for key, value in static.items()}
+        out = self.forward(backend.xp, *raws, **lowered)
+        node = None
+        if recorded and (self.rules is not None or self.joint_rule is not None or self.reason is not None) and is_recording():
+            node = Call(self, backend, args, raws, static, out)
+        if type(out) is tuple or type(out) is list:
+            return wrap_all(out, backend, node)  # type: ignore[return-value]
+        return wrap(out, backend, node)  # type: ignore[return-value]
+
+
+@overload
+def operation(forward: Callable[Concatenate[Any, P], R], /) -> Operation[P, R]: ...
+@overload
+def operation(*, saves: Saves) -> Callable[[Callable[Concatenate[Any, P], R]], Operation[P, R]]: ...
+def operation(forward: Callable[..., Any] | None = None, /, *, saves: Saves = Saves.INPUTS) -> Any:
+    """Turn ``forward(xp, *arrays, **static)``, written in Array API code, into a function of Tensors. ``xp`` is not passed by the caller."""
+    if forward is None:
+        return lambda f: Operation(f, saves)
+    return Operation(forward, saves)
+
+
+class Call(Node):
+    """One recorded call of an operation, with what its rules look at: values and nodes, never the Tensors, which may be rebound."""
+
+    __slots__ = ("backend", "inputs", "operation", "out", "static")
+
+    def __init__(
+        self, operation: Operation[..., Any], backend: Backend, args: Sequence[Any], raws: Sequence[Any], static: dict[str, Any], out: Any
+    ) -> None:
+        super().__init__(tuple([arg.node if isinstance(arg, Tensor) else None for arg in args]))
+        self.operation = operation
+        self.backend = backend
+        self.static = static
+        saves = operation.saves
+        self.out = out if saves is Saves.OUTPUT or saves is Saves.BOTH else None
+        self.inputs: tuple[Any, ...] | None
+        if saves is Saves.INPUTS or saves is Saves.BOTH:
+            self.inputs = tuple(raws)
+        else:
+            unused = [i for i, parent in enumerate(self.parents) if parent is not None]
+            if saves is not Saves.OTHERS:
+                unused = [i for i, arg in enumerate(args) if isinstance(arg, Tensor)]
+            elif len(unused) > 1:
+                unused = []  # each of them is an "other" to the rule of the next
+            self.inputs = tuple([Like(raw.shape, raw.dtype) if i in unused else raw for i, raw in enumerate(raws)])
+
+    def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
+        operation = self.operation
+        if operation.reason is not None:
+            raise NotDifferentiableError(f"{operation.__name__} has no derivative: {operation.reason}")
+        if self.inputs is None:
+            raise RuntimeError("what backward() needs was freed by an earlier backward(); pass retain_graph=True to the earlier one")
+        backend = self.backend
+        xp: Namespace
+        if recorded:
+            xp = backend.namespace
+            inputs = [_box(backend, raw, parent) for raw, parent in zip(self.inputs, self.parents, strict=True)]
+            static = self.static
+            out = None if self.out is None else _box(backend, self.out, self)
+            if isinstance(g, dict) and isinstance(self.out, list | tuple):
+                out = wrap_all(self.out, backend, self)
+        else:
+            xp = backend.xp
+            inputs = list(self.inputs)
+            static = {key: lower(operation.__name__, backend, value) for key, value in self.static.items()}
+            out = self.out
+        if operation.joint_rule is not None:
+            return [
+                grad if grad is None else match(xp, grad, array)
+                for grad, array in zip(operation.joint_rule(xp, g, out, inputs, needs, **static), inputs, strict=True)
+            ]
+        rules = operation.rules or {}
+        grads: list[Gradient | None] = []
+        for i, needed in enumerate(needs):
+            if not needed:
+                grads.append(None)
+            elif i not in rules:
+                name = list(operation.__signature__.parameters)[i]
+                raise NotDifferentiableError(f"{operation.__name__} has no derivative with respect to {name}; use .detach() on it")
+            else:
+                grads.append(match(xp, rules[i](xp, g, out, *inputs, **static), inputs[i]))
+        return grads
+
+    def release(self) -> None:
+        self.inputs = self.out = None
+
+
+def match(xp: Namespace, g: Gradient, array: Any) -> Gradient:
+    """``g`` summed over the dimensions along which ``array`` was broadcast, and converted to its type."""
+    if g.shape != array.shape:
+        extra = len(g.shape) - len(array.shape)
+        axes = tuple(i for i, n in enumerate(g.shape) if i < extra or (array.shape[i - extra] == 1 and n != 1))
+        g = xp.reshape(xp.sum(g, axis=axes, dtype=g.dtype), array.shape)
+    if g.dtype != array.dtype:
+        g = xp.astype(g, array.dtype)
+    return g
+
+
+def wrap_all(out: Sequence[Array], backend: Backend, node: Node | None) -> tuple[Tensor, ...]:
+    """Tensors around the outputs of an operation that has several."""
+    return tuple([wrap(value, backend, None if node is None else Output(node, i)) for i, value in enumerate(out)])
+
+
+def lower(name: str, backend: Backend, value: Any) -> Any:
+    """An argument as the backend's own functions take it: dtypes translated, Tensors inside an index unwrapped, numpy's numbers made plain."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, Tensor):
+        check_same_backend(name, backend, value)
+        return value.raw
+    if isinstance(value, DType):
+        return backend.dtype(value.name)
+    if isinstance(value, tuple | list):
+        return type(value)([lower(name, backend, item) for item in value])
+    if isinstance(value, Device):
+        raise TypeError(f"{name}: moving between devices is spelled x.to(device)")
+    if is_host_scalar(value):
+        return value.item()
+    if not isinstance(value, type) and (hasattr(value, "__array__") or hasattr(value, "__array_namespace__")):
+        raise BackendMismatchError(
+            f"{name}: got a {type(value).__module__}.{type(value).__name__} beside a Tensor on {backend.spec}; "
+            f"convert it first with tinytorch.asarray(x, device={backend.spec!r})"
+        )
+    return value
+
+
+def _box(backend: Backend, value: Any, node: Node | None) -> Any:
+    """The reverse of `lower` for a saved input: a Tensor at its place on the tape."""
+    if isinstance(value, Like):
+        return Like(value.shape, backend._dtypes[value.dtype])
+    if isinstance(value, tuple | list):
+        return type(value)([_box(backend, item, None) for item in value])
+    return wrap(value, backend, node) if backend.owns(value) else value
+
+
+def _type_names(args: Sequence[Any]) -> str:
+    return ", ".join(type(arg).__name__ for arg in args) or "nothing"

@@ -1,0 +1,160 @@
+"""The tape: a graph of nodes that remembers how Tensors were computed, and the walk that turns it into gradients.
+
+Reverse-mode differentiation (Griewank and Walther, *Evaluating Derivatives*, 2nd ed., chapter 3). There is no global list: a Tensor points at the
+node that made it and nodes point at their parents, so every thread has its own tape without doing anything for it, and what nobody
+can reach is freed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Sequence
+from contextvars import ContextVar, Token
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: A gradient: a backend's raw array, a Tensor where the backward pass is itself recorded, or (for a node with several outputs) a dictionary.
+Gradient: TypeAlias = Any
+
+_count = itertools.count()
+_recording: ContextVar[bool] = ContextVar("tinytorch_recording", default=True)
+
+
+class Node:
+    """One recorded computation.
+
+    ``id`` counts up as nodes are made, so a parent's is smaller than its child's and sorting by ``id`` is a topological order.
+    ``parents`` has an entry for each operand: its node, or ``None`` where no gradient is asked for.
+    """
+
+    __slots__ = ("__weakref__", "id", "parents")
+
+    def __init__(self, parents: tuple[Node | None, ...]) -> None:
+        self.id = next(_count)
+        self.parents = parents
+
+    def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
+        """The gradient for each parent where ``needs`` is true, given the gradient ``g`` of this node's output."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Let go of the values saved for `pullback`."""
+
+
+class Leaf(Node):
+    """Where a gradient ends: a Tensor that requires one, or an argument of a differentiated function.
+
+    An argument that was itself being recorded keeps that node as its parent, which is what makes nested derivatives see through it.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, parent: Node | None = None) -> None:
+        super().__init__(() if parent is None else (parent,))
+
+    def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
+        return (g,)
+
+
+class Output(Node):
+    """One output of a node that has several; its gradient reaches that node under its index."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, parent: Node, index: int) -> None:
+        super().__init__((parent,))
+        self.index = index
+
+    def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
+        return ({self.index: g},)
+
+
+def is_recording() -> bool:
+    """Whether operations are being recorded in this thread (and context)."""
+    return _recording.get()
+
+
+class _Recording:
+    """Turns recording on or off for a ``with`` block or a decorated function."""
+
+    def __init__(self, on: bool) -> None:
+        self._on = on
+        self._tokens: list[Token[bool]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(_recording.set(self._on))
+
+    def __exit__(self, *exc_info: object) -> None:
+        _recording.reset(self._tokens.pop())
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+            with _Recording(self._on):
+                return function(*args, **kwargs)
+
+        return wrapped
+
+
+def no_grad() -> _Recording:
+    """Record nothing inside: ``with tt.no_grad(): ...``, or ``@tt.no_grad()`` above a function."""
+    return _Recording(False)
+
+
+def enable_grad() -> _Recording:
+    """Record again inside a `no_grad` block."""
+    return _Recording(True)
+
+
+def reachable(root: Node, floor: int = 0) -> list[Node]:
+    """The nodes that ``root`` was computed from, itself included, with an ``id`` of ``floor`` or more; children before parents."""
+    seen = {root}
+    stack = [root]
+    while stack:  # a loop, not a recursion: graphs are deeper than Python's stack
+        for parent in stack.pop().parents:
+            if parent is not None and parent.id >= floor and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=lambda node: node.id, reverse=True)
+
+
+def backpropagate(order: Sequence[Node], g: Gradient, targets: Collection[Node], recorded: bool, release: bool) -> dict[Node, Gradient]:
+    """Carry the gradient ``g`` of ``order[0]`` to the ``targets``.
+
+    Args:
+        order: nodes, children before parents, from `reachable`.
+        g: gradient of the first node, of its output's shape.
+        targets: nodes to stop at.
+        recorded: run the rules on Tensors, so that the result can be differentiated again; otherwise on raw arrays.
+        release: free each node's saved values as soon as it is done.
+
+    Returns:
+        The gradient of each target that the first node depends on.
+    """
+    useful = set()  # the nodes that lead to a target; the others' rules need not run
+    for node in reversed(order):
+        if node in targets or any(parent in useful for parent in node.parents):
+            useful.add(node)
+    gradients = {order[0]: g}
+    for node in order:
+        if node in targets or node not in gradients:
+            continue
+        needs = [parent in useful for parent in node.parents]
+        if any(needs):
+            contributions = node.pullback(gradients[node], needs, recorded)
+            for parent, needed, contribution in zip(node.parents, needs, contributions, strict=True):
+                if parent is not None and needed and contribution is not None:
+                    gradients[parent] = _add(gradients[parent], contribution) if parent in gradients else contribution
+        del gradients[node]
+        if release:
+            node.release()
+    return gradients
+
+
+def _add(a: Gradient, b: Gradient) -> Gradient:
+    if isinstance(a, dict):
+        return {i: _add(a[i], b[i]) if i in a and i in b else a.get(i, b.get(i)) for i in a.keys() | b.keys()}
+    return a + b  # a new array: either may be the gradient of another node too

@@ -1,0 +1,19 @@
+"""Nested tuples, lists and dictionaries of Tensors, as arguments and results of the transformations in `tinytorch.autograd`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tinytorch.tensor import Tensor
+
+
+def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
+    """``tree`` with every Tensor replaced by ``function`` of it; other things stay."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, dict):
+        return {key: map_tensors(function, value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)([map_tensors(function, value) for value in tree])
+    return tree
