@@ -1,5 +1,6 @@
 """Fused operations, a file each: portable forward and backward, which a backend may override by name."""
 
+from tinytorch.kernels.append_rows import append_rows
 from tinytorch.kernels.attention import attention, packed_attention
 from tinytorch.kernels.cross_entropy import cross_entropy
 from tinytorch.kernels.dropout import dropout
@@ -14,6 +15,7 @@ from tinytorch.kernels.updates import adam, sgd
 __all__ = [
     "Fused",
     "adam",
+    "append_rows",
     "attention",
     "cross_entropy",
     "dropout",

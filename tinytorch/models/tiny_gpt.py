@@ -1,0 +1,127 @@
+"""TinyGPT: a transformer that predicts the next token."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinytorch import kernels
+from tinytorch.nn import init
+from tinytorch.nn.basic import Dropout, Embedding, LayerNorm, Linear, checked_ids
+from tinytorch.nn.cache import KVCache
+from tinytorch.nn.containers import ModuleList
+from tinytorch.nn.module import Module, Parameter
+from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
+from tinytorch.nn.transformer import TransformerBlock
+from tinytorch.tensor import Tensor
+
+_STD = 0.02  # of weights at first (Radford et al. 2019, section 2.3, after GPT's section 4.1)
+
+
+class TinyGPT(Module):
+    """A decoder-only transformer with normalisation first. With learned positions and tied weights it is GPT-2 (Radford et al. 2019).
+
+    Args:
+        vocab_size: V, how many tokens there are.
+        d_model: width C, a multiple of ``num_heads``.
+        num_heads: attention heads in each block.
+        num_layers: number of blocks.
+        d_ff: inner width of the feed-forward networks, 4 * d_model where left out.
+        max_length: how many tokens the model can look at.
+        dropout: share dropped after the embedding, in attention and after each part of a block.
+        positional: ``"sinusoidal"`` or ``"learned"``.
+        tie_weights: whether the output layer uses the embedding's table (Press and Wolf 2017, arXiv:1608.05859).
+
+    Shape:
+        whole numbers (B, T) with T <= max_length -> logits (B, T, V).
+
+    Raises:
+        ValueError: a size is not positive, ``num_heads`` does not divide ``d_model``, or ``positional`` is neither word.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int = 256,
+        num_heads: int = 8,
+        num_layers: int = 6,
+        d_ff: int | None = None,
+        max_length: int = 1024,
+        dropout: float = 0.1,
+        positional: str = "sinusoidal",
+        tie_weights: bool = False,
+    ) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {
+            "vocab_size": vocab_size,
+            "d_model": d_model,
+            "num_heads": num_heads,
+            "num_layers": num_layers,
+            "d_ff": d_ff,
+            "max_length": max_length,
+            "dropout": dropout,
+            "positional": positional,
+            "tie_weights": tie_weights,
+        }
+        for name in ("vocab_size", "d_model", "num_heads", "num_layers", "max_length"):
+            if self.settings[name] < 1:
+                raise ValueError(f"{name} must be 1 or more, got {self.settings[name]}")
+        if positional not in ("sinusoidal", "learned"):
+            raise ValueError(f"positional must be 'sinusoidal' or 'learned', got {positional!r}")
+        self.max_length = max_length
+        self.embedding = Embedding(vocab_size, d_model)
+        if positional == "learned":
+            self.positions: Module = LearnedPositionalEncoding(d_model, max_length, _STD)
+        else:  # sines have a root mean square of 1 / sqrt(2): scaled so, the table neither drowns the embedding nor is drowned
+            self.positions = PositionalEncoding(d_model, max_length, scale=_STD * math.sqrt(2))
+        self.dropout = Dropout(dropout)
+        self.blocks = ModuleList(TransformerBlock(d_model, num_heads, d_ff, dropout) for _ in range(num_layers))
+        self.norm = LayerNorm(d_model)
+        self.head = None if tie_weights else Linear(d_model, vocab_size, bias=False)
+        self._initialise(num_layers)
+
+    def _initialise(self, num_layers: int) -> None:
+        """Normal weights of one size, smaller where a block adds to the residual path (Radford et al. 2019, section 2.3); biases 0."""
+        for name, parameter in self.named_parameters():
+            if name.startswith("positions") or "norm" in name:
+                continue
+            if len(parameter.shape) == 1:
+                new = init.constant(parameter.shape, 0.0)
+            else:
+                adds = name.endswith(("out_proj.weight", "linear2.weight"))
+                new = init.normal(parameter.shape, _STD / math.sqrt(2 * num_layers) if adds else _STD)
+            parameter.raw = new.raw
+
+    def receive(self, array: Any) -> Tensor:
+        return checked_ids(array, self.settings["vocab_size"], self.device)
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Logits of the token after each position.
+
+        Args:
+            ids: (B, T).
+            cache: what was read before, from `new_cache`; ``ids`` go on from there and are added to it.
+        """
+        batch, length = ids.shape
+        if length > self.max_length:
+            raise ValueError(f"the model looks at {self.max_length} tokens at most, got {length}; crop the input")
+        mask = None if cache is None else cache.mask(length)
+        x = self.embedding(ids)  # (B, T, C)
+        x = self.dropout(self.positions(x, 0 if cache is None else cache.offset()))
+        for i, block in enumerate(self.blocks):
+            x = block(x, mask=mask, is_causal=True, cache=None if cache is None else cache.layers[i])
+        x = self.norm(x)
+        if self.head is not None:
+            return self.head(x)  # type: ignore[no-any-return]  # (B, T, V)
+        return kernels.linear(x, self.embedding.weight, None)
+
+    def new_cache(self, starts: Tensor | None = None) -> KVCache:
+        """An empty cache with room for the whole window. ``starts``: see `KVCache`."""
+        return KVCache(len(self.blocks), self.max_length, starts)
+
+    def matrices(self) -> list[Parameter]:
+        """The parameters that weight decay is meant for: matrices, not biases or the scales of normalisation."""
+        return [parameter for parameter in self.parameters() if len(parameter.shape) > 1]
+
+    def extra_repr(self) -> str:
+        return f"{self.count_parameters():,} parameters"

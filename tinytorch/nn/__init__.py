@@ -1,0 +1,43 @@
+"""Layers, losses and what they are made of."""
+
+from tinytorch.nn import init
+from tinytorch.nn.attention import MultiHeadAttention, SelfAttention, causal_mask
+from tinytorch.nn.basic import GELU, Dense, Dropout, Embedding, LayerNorm, Linear, ReLU, Sigmoid, Softmax, Tanh
+from tinytorch.nn.cache import KVCache, LayerCache
+from tinytorch.nn.containers import ModuleList, Sequential
+from tinytorch.nn.losses import CrossEntropyLoss, LanguageModelLoss, Loss, MSELoss
+from tinytorch.nn.module import Module, Parameter, bind, functional_call
+from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
+from tinytorch.nn.transformer import TransformerBlock
+
+__all__ = [
+    "GELU",
+    "CrossEntropyLoss",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "KVCache",
+    "LanguageModelLoss",
+    "LayerCache",
+    "LayerNorm",
+    "LearnedPositionalEncoding",
+    "Linear",
+    "Loss",
+    "MSELoss",
+    "Module",
+    "ModuleList",
+    "MultiHeadAttention",
+    "Parameter",
+    "PositionalEncoding",
+    "ReLU",
+    "SelfAttention",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "TransformerBlock",
+    "bind",
+    "causal_mask",
+    "functional_call",
+    "init",
+]

@@ -1,0 +1,131 @@
+"""Attention: each position gathers from the others what matches it (Vaswani et al. 2017, arXiv:1706.03762, section 3.2)."""
+
+from __future__ import annotations
+
+import math
+
+from tinytorch import kernels, random
+from tinytorch.array_api import arange, expand_dims, matmul, matrix_transpose, where
+from tinytorch.nn import init
+from tinytorch.nn.basic import Linear, checked_share
+from tinytorch.nn.cache import LayerCache
+from tinytorch.nn.module import Module, Parameter
+from tinytorch.tensor import Tensor
+
+
+def causal_mask(seq_len: int, device: object = None) -> Tensor:
+    """Boolean (seq_len, seq_len), true where a row's position may attend to a column's: itself and all before it."""
+    positions = arange(seq_len, device=device)
+    return expand_dims(positions, axis=1) >= expand_dims(positions, axis=0)
+
+
+def _checked_mask(mask: Tensor | None) -> Tensor | None:
+    if mask is not None and mask.dtype.kind != "bool":
+        raise TypeError(
+            f"an attention mask must be boolean, true where attention is allowed, and this one is {mask.dtype.name}; "
+            f"where 1 means blocked, pass mask == 0, and where 1 means allowed, mask == 1"
+        )
+    return mask
+
+
+class SelfAttention(Module):
+    """Attention with one head, in plain array code: the one to read first.
+
+    Shape:
+        x (B, T, d_model) -> output (B, T, d_model) and weights (B, T, T), where ``weights[b, i, j]`` is how much i takes from j.
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.query = Linear(d_model, d_model)
+        self.key = Linear(d_model, d_model)
+        self.value = Linear(d_model, d_model)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``mask``, boolean and broadcast to (B, T, T), is true where attention is allowed; see `causal_mask`."""
+        q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, D) each
+        scores = matmul(q, matrix_transpose(k)) / math.sqrt(q.shape[-1])  # (B, T, T)
+        if _checked_mask(mask) is not None:
+            scores = where(mask, scores, -1e9)
+        weights = kernels.softmax(scores, axis=-1)
+        return matmul(weights, v), weights
+
+
+class MultiHeadAttention(Module):
+    """Attention in several heads, each on its own part of the width.
+
+    Args:
+        d_model: width, a multiple of ``num_heads``.
+        num_heads: number of heads.
+        dropout: share of attention weights dropped in training.
+
+    Parameters are laid out as in ``torch.nn.MultiheadAttention``: ``in_proj_weight (3 d_model, d_model)`` stacks the projections of query,
+    key and value, ``in_proj_bias (3 d_model)``, and ``out_proj`` is a `Linear`.
+    """
+
+    in_proj_weight: Parameter
+    in_proj_bias: Parameter
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        if num_heads < 1 or d_model % num_heads:
+            raise ValueError(f"d_model must be a multiple of num_heads, got {d_model} and {num_heads}")
+        self.num_heads = num_heads
+        self.dropout = checked_share(dropout)
+        self.in_proj_weight = init.xavier_uniform((3 * d_model, d_model))
+        self.in_proj_bias = init.constant((3 * d_model,), 0.0)
+        self.out_proj = Linear(d_model, d_model)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """Attend from ``query`` to ``key`` and ``value``.
+
+        Args:
+            query: (B, T, d_model).
+            key: (B, S, d_model); left out for self-attention.
+            value: (B, S, d_model); left out it is ``key``.
+            mask: boolean, broadcast to (B, H, T, S), true where attention is allowed.
+            is_causal: forbid attention to later positions; the last query stands at the last key.
+            cache: keys and values of earlier positions of this layer; this call's are added to it (self-attention only).
+
+        Returns:
+            (B, T, d_model).
+        """
+        _checked_mask(mask)
+        p = self.dropout if self.training else 0.0
+        draws = random.draws(query.backend) if p else None
+        settings = {"num_heads": self.num_heads, "causal": is_causal, "p": p, "site": draws.next_site() if draws else 0}
+        random_key = draws.key if draws else None
+        if key is None and value is None and cache is None:
+            qkv = kernels.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
+            return self.out_proj(kernels.packed_attention(qkv, mask, random_key, **settings))  # type: ignore[no-any-return]
+        if cache is not None:
+            if key is not None or value is not None:
+                raise ValueError("a cache holds a layer's own keys and values: leave key and value out")
+            q, k, v = self._project(query, query, query)
+            k, v = cache.append(k, v)
+        else:
+            key = value if key is None else key
+            assert key is not None
+            q, k, v = self._project(query, key, key if value is None else value)
+        return self.out_proj(kernels.attention(q, k, v, mask, random_key, **settings))  # type: ignore[no-any-return]
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        width = self.in_proj_weight.shape[1]
+        if query is key and key is value:  # one product instead of three
+            qkv = kernels.linear(query, self.in_proj_weight, self.in_proj_bias)
+            return qkv[:, :, :width], qkv[:, :, width : 2 * width], qkv[:, :, 2 * width :]
+        rows = [slice(i * width, (i + 1) * width) for i in range(3)]
+        weight, bias = self.in_proj_weight, self.in_proj_bias
+        q, k, v = [kernels.linear(x, weight[r, :], bias[r]) for x, r in zip((query, key, value), rows, strict=True)]
+        return q, k, v
+
+    def extra_repr(self) -> str:
+        return f"d_model={self.in_proj_weight.shape[1]}, num_heads={self.num_heads}, dropout={self.dropout}"

@@ -1,0 +1,133 @@
+"""Losses. Each is a mean of terms: `total` gives their sum and `count` their number, so that sums over parts of a batch can be divided once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinytorch import kernels
+from tinytorch.array_api import asarray, astype, reshape, square, sum, take, where, zeros_like
+from tinytorch.nn.module import Module
+from tinytorch.tensor import Tensor
+
+
+class Loss(Module):
+    """Base of the losses: calling one gives ``total / count``."""
+
+    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The sum of the loss's terms, a Tensor of no dimensions."""
+        raise NotImplementedError
+
+    def count(self, targets: Tensor) -> Tensor | float:
+        """How many terms there are (or the sum of their weights)."""
+        raise NotImplementedError
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.total(outputs, targets) / self.count(targets)
+
+
+class CrossEntropyLoss(Loss):
+    """``-log softmax(logits)[target]``, as in PyTorch.
+
+    Args:
+        weight: (V), a weight for each class.
+        ignore_index: targets of this value do not count.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        label_smoothing: share of the target's weight that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567, section 7).
+
+    Shape:
+        logits (N, V) and targets (N), or (..., V) and (...); the result has no dimensions, with ``"none"`` the targets' shape.
+    """
+
+    def __init__(
+        self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise ValueError(f"label_smoothing must lie between 0 and 1, got {label_smoothing}")
+        if weight is not None and label_smoothing:
+            raise ValueError("class weights and label smoothing cannot be combined; leave one of them out")
+        self.weight = weight
+        self.ignore_index = ignore_index
+        self.reduction = reduction
+        self.label_smoothing = label_smoothing
+
+    def receive(self, array: Any) -> Tensor:
+        return asarray(array)
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.reduction == "none":
+            return reshape(self._terms(outputs, targets), targets.shape)
+        total = self.total(outputs, targets)
+        return total if self.reduction == "sum" else total / self.count(targets)
+
+    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return sum(self._terms(outputs, targets))
+
+    def count(self, targets: Tensor) -> Tensor:
+        """The number of targets that are not ignored, or the sum of their classes' weights."""
+        return sum(self._weights(reshape(targets, (targets.size,))))
+
+    def _weights(self, targets: Tensor) -> Tensor:
+        kept = targets != self.ignore_index
+        if self.weight is None:
+            return astype(kept, "float32")
+        weights = take(self.weight, where(kept, targets, zeros_like(targets)), axis=0)
+        return where(kept, weights, zeros_like(weights))
+
+    def _terms(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if logits.shape[:-1] != targets.shape:
+            raise ValueError(f"logits (..., V) need targets (...), got {tuple(logits.shape)} and {tuple(targets.shape)}")
+        flat = reshape(targets, (targets.size,))
+        rows = reshape(logits, (targets.size, logits.shape[-1]))
+        terms = kernels.cross_entropy(rows, flat, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing)
+        return terms if self.weight is None else terms * self._weights(flat)
+
+
+class MSELoss(Loss):
+    """Mean squared error, as in PyTorch. ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        self.reduction = reduction
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.shape != targets.shape:
+            raise ValueError(f"outputs and targets must have one shape, got {tuple(outputs.shape)} and {tuple(targets.shape)}")
+        if self.reduction == "none":
+            return square(outputs - targets)
+        total = self.total(outputs, targets)
+        return total if self.reduction == "sum" else total / self.count(targets)
+
+    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return sum(square(outputs - targets))
+
+    def count(self, targets: Tensor) -> float:
+        return float(targets.size)
+
+
+class LanguageModelLoss(Loss):
+    """Cross-entropy of each next token.
+
+    Shape:
+        logits (B, T, V) and tokens (B, T + 1), of which the last T are predicted; or tokens (B, T), and then the last logits, which have
+        nothing to predict, are left out.
+    """
+
+    def __init__(self, ignore_index: int = -100) -> None:
+        super().__init__()
+        self.cross_entropy = CrossEntropyLoss(ignore_index=ignore_index)
+
+    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        length = outputs.shape[1]
+        if targets.shape[1] not in (length, length + 1):
+            raise ValueError(f"logits for {length} positions need {length} or {length + 1} tokens, got {targets.shape[1]}")
+        if targets.shape[1] == length:
+            outputs = outputs[:, :-1, :]
+        return self.cross_entropy.total(outputs, targets[:, 1:])
+
+    def count(self, targets: Tensor) -> Tensor:
+        return self.cross_entropy.count(targets[:, 1:])

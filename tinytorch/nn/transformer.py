@@ -1,0 +1,52 @@
+"""The transformer's block: attention, then a two-layer network at each position, both around a residual path."""
+
+from __future__ import annotations
+
+from tinytorch.nn.attention import MultiHeadAttention
+from tinytorch.nn.basic import GELU, Dropout, LayerNorm, Linear
+from tinytorch.nn.cache import LayerCache
+from tinytorch.nn.module import Module
+from tinytorch.tensor import Tensor
+
+
+class TransformerBlock(Module):
+    """Attention and feed-forward network with residual connections (Vaswani et al. 2017, arXiv:1706.03762, section 3.1).
+
+    Args:
+        d_model: width.
+        num_heads: attention heads; must divide the width.
+        d_ff: inner width of the feed-forward network, 4 * d_model where left out.
+        dropout: share dropped from attention weights and from what each part adds.
+        norm_first: normalise before each part, as GPT-2 does (Xiong et al. 2020, arXiv:2002.04745), rather than after the sum.
+
+    Shape:
+        (B, T, d_model) -> the same.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, d_ff: int | None = None, dropout: float = 0.1, norm_first: bool = True) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.norm1 = LayerNorm(d_model)
+        self.attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.norm2 = LayerNorm(d_model)
+        self.linear1 = Linear(d_model, 4 * d_model if d_ff is None else d_ff)
+        self.activation = GELU(approximate="tanh")
+        self.linear2 = Linear(self.linear1.weight.shape[0], d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False, cache: LayerCache | None = None) -> Tensor:
+        """See `MultiHeadAttention.forward` for ``mask``, ``is_causal`` and ``cache``."""
+        if self.norm_first:
+            x = x + self._attend(self.norm1(x), mask, is_causal, cache)
+            return x + self._feed_forward(self.norm2(x))
+        x = self.norm1(x + self._attend(x, mask, is_causal, cache))
+        return self.norm2(x + self._feed_forward(x))  # type: ignore[no-any-return]
+
+    def _attend(self, x: Tensor, mask: Tensor | None, is_causal: bool, cache: LayerCache | None) -> Tensor:
+        return self.dropout(self.attention(x, mask=mask, is_causal=is_causal, cache=cache))  # type: ignore[no-any-return]
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.linear2(self.activation(self.linear1(x))))  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return f"norm_first={self.norm_first}"

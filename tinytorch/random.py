@@ -1,0 +1,90 @@
+"""The one seed: where weights, batches, samples and dropout get their randomness. A host module.
+
+Numbers drawn between steps come from one host generator. Within a step nothing may be drawn, since a compiled step is replayed; dropout there
+takes its bits from a hash of (key, step, site, index), see `tinytorch.kernels.random_bits`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy
+
+from tinytorch.backend import Backend
+from tinytorch.tensor import Tensor, wrap
+
+
+class Draws:
+    """Where uses of randomness take their key and their number from.
+
+    Attributes:
+        key: int32 of shape (2), the run's key and the step's number.
+    """
+
+    def __init__(self, key: Tensor) -> None:
+        self.key = key
+        self._sites = itertools.count()
+
+    def next_site(self) -> int:
+        """The number of one more use of randomness under this key."""
+        return next(self._sites)
+
+
+_generator = numpy.random.default_rng(0)
+_key = 0
+_outside: dict[Backend, Draws] = {}  # for use outside any step
+_scope: ContextVar[Draws | None] = ContextVar("tinytorch_draws", default=None)
+
+
+def seed(n: int) -> None:
+    """Start all randomness afresh from ``n``, a whole number of 0 or more. Without a call the seed is 0."""
+    global _generator, _key
+    if n < 0:
+        raise ValueError(f"the seed must be a whole number of 0 or more, got {n}")
+    _generator = numpy.random.default_rng(n)
+    _key = run_key(n)
+    _outside.clear()
+
+
+def run_key(n: int) -> int:
+    """The key for random bits within steps that belongs to seed ``n``: 31 bits."""
+    return int(numpy.random.SeedSequence(n).generate_state(1)[0] >> 1)
+
+
+def generator() -> numpy.random.Generator:
+    """The host generator that `seed` started."""
+    return _generator
+
+
+def get_state() -> dict[str, Any]:
+    """The host generator's position, as plain numbers that JSON can hold."""
+    return dict(_generator.bit_generator.state)
+
+
+def set_state(state: dict[str, Any]) -> None:
+    """Continue from a position that `get_state` returned."""
+    _generator.bit_generator.state = state
+
+
+@contextmanager
+def step_draws(key: Tensor) -> Iterator[None]:
+    """Take random bits from ``key`` inside a ``with`` block, the first use being site 0."""
+    token = _scope.set(Draws(key))
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def draws(backend: Backend) -> Draws:
+    """Where a layer on ``backend`` gets its random bits now."""
+    inside = _scope.get()
+    if inside is not None:
+        return inside
+    if backend not in _outside:
+        _outside[backend] = Draws(wrap(backend.from_host(numpy.array([_key, 0]), "int32"), backend))
+    return _outside[backend]
