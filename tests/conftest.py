@@ -11,32 +11,21 @@ import tinytorch as tt
 from tinytorch.backend import Backend, backend_status
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
 
-ALWAYS = ("numpy", "strict")
-WHERE_USABLE = ("cupy",)
+#: The backend that the environment asks for, which then runs alone.
+ASKED = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
 
+#: The backends that need hardware and cannot run here, with what is missing and the mend.
+UNUSABLE = {status.name: f"{status.reason}; {status.hint}" for status in backend_status() if status.name == "cupy" and not status.ready}
 
-def _unusable() -> dict[str, str]:
-    """The backends that need hardware and cannot run here, with the reason."""
-    return {s.name: f"{s.reason}; {s.hint}" for s in backend_status() if s.name in WHERE_USABLE and not s.ready}
-
-
-def _wanted() -> list[str]:
-    """The backend that the environment asks for, alone; otherwise all that can run here."""
-    asked = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
-    return [asked] if asked else [name for name in (*ALWAYS, *WHERE_USABLE) if name not in _unusable()]
+BACKENDS = [ASKED] if ASKED else [name for name in ("numpy", "strict", "cupy") if name not in UNUSABLE]
 
 
 def pytest_report_header() -> list[str]:
-    left_out = [] if os.environ.get(ENVIRONMENT_VARIABLE) else [f"  not {name}: {reason}" for name, reason in _unusable().items()]
-    return [f"backends: {', '.join(_wanted())}", *left_out]
+    left_out = [] if ASKED else [f"not {name}: {reason}" for name, reason in UNUSABLE.items()]
+    return [f"backends: {', '.join(BACKENDS)}", *left_out]
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", _wanted(), indirect=True)
-
-
-@pytest.fixture
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """A backend, chosen for the length of the test; one that cannot run here skips the test and says why."""
     try:

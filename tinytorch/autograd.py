@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from tinytorch.tape import Leaf, backpropagate, enable_grad, is_recording, reachable
+from tinytorch.tape import Leaf, Node, backpropagate, enable_grad, is_recording, reachable
 from tinytorch.tensor import Tensor, wrap
-from tinytorch.tree import map_tensors
+from tinytorch.tree import list_tensors, map_tensors
 
 
 def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -61,11 +61,19 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
         if not isinstance(value, Tensor) or value.size != 1:
             what = f"a Tensor of shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
             raise TypeError(f"the function to differentiate must return a Tensor of one element, it returned {what}")
-        gradients, recorded = _gradients(value, inputs, leaves, outer)
+        orders = {t.node: reachable(t.node, leaves[0].id) for t in list_tensors((value, aux)) if t.node is not None}
+        # the results that depend on something else that is being differentiated stay on the tape
+        kept = {node for node, order in orders.items() if outer and _depends_on_others(order, set(leaves))}
+        found: dict[Node, Any] = {}
+        if value.node is not None:
+            one = value.backend.namespace.ones_like(value.detach())
+            recorded = value.node in kept
+            with enable_grad():
+                found = backpropagate(orders[value.node], one if recorded else one.raw, set(leaves), recorded, release=not kept)
+        gradients = [_gradient_of(tensor, found.get(leaf)) for tensor, leaf in zip(inputs, leaves, strict=True)]
         remaining = iter(gradients)
         trees = [map_tensors(lambda t: next(remaining) if t.dtype.is_floating else t, args[p]) for p in positions]
-        if not recorded:  # what was saved is freed, so nothing that is returned may point at it
-            value, aux = map_tensors(Tensor.detach, (value, aux))
+        value, aux = map_tensors(lambda t: t if t.node is None or t.node in kept else t.detach(), (value, aux))
         gradient = trees[0] if single else tuple(trees)
         return ((value, aux) if has_aux else value), gradient
 
@@ -84,28 +92,18 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux
     return wrapped
 
 
-def _gradients(value: Tensor, inputs: list[Tensor], leaves: list[Leaf], outer: bool) -> tuple[list[Tensor], bool]:
-    """The gradient of ``value`` with respect to each input, and whether it was recorded."""
-    found: dict[Any, Any] = {}
-    recorded = False
-    if value.node is not None:
-        targets = set(leaves)
-        floor = leaves[0].id
-        order = reachable(value.node, floor)
-        # nodes older than the leaves, and leaves that are not ours, belong to somebody who may differentiate this gradient
-        recorded = outer and any(
-            (isinstance(node, Leaf) and not node.parents and node not in targets)
-            or any(parent is not None and parent.id < floor for parent in node.parents)
-            for node in order
-        )
-        one = value.backend.namespace.ones_like(value.detach())
-        with enable_grad():
-            found = backpropagate(order, one if recorded else one.raw, targets, recorded, release=not recorded)
-    gradients = []
-    for tensor, leaf in zip(inputs, leaves, strict=True):
-        g = found.get(leaf)
-        if g is None:
-            gradients.append(tensor.backend.namespace.zeros_like(tensor.detach()))
-        else:
-            gradients.append(g if recorded else wrap(g, tensor.backend))
-    return gradients, recorded
+def _depends_on_others(order: Sequence[Node], leaves: set[Leaf]) -> bool:
+    """Whether the first of ``order`` was computed from nodes older than the leaves, or from leaves that are not these."""
+    floor = min(leaf.id for leaf in leaves)
+    return any(
+        (isinstance(node, Leaf) and not node.parents and node not in leaves)
+        or any(parent is not None and parent.id < floor for parent in node.parents)
+        for node in order
+    )
+
+
+def _gradient_of(tensor: Tensor, g: Any) -> Tensor:
+    """What the tape found for ``tensor``: a Tensor where it was recorded, a raw array where not, and nothing where it had no part."""
+    if g is None:
+        return tensor.backend.namespace.zeros_like(tensor.detach())
+    return g if isinstance(g, Tensor) else wrap(g, tensor.backend)

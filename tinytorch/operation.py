@@ -48,12 +48,16 @@ class NotDifferentiableError(RuntimeError):
 class Like:
     """Stands in a rule for an array of which only shape and type are kept."""
 
-    __slots__ = ("dtype", "ndim", "shape")
+    __slots__ = ("dtype", "shape")
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         self.shape = shape
-        self.ndim = len(shape)
         self.dtype = dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
 
 
 class Operation(Generic[P, R]):
@@ -61,10 +65,13 @@ class Operation(Generic[P, R]):
 
     def __init__(self, forward: Callable[..., Any], saves: Saves) -> None:
         self.forward = forward
-        self.saves = saves
+        self.saves_inputs = saves in (Saves.INPUTS, Saves.BOTH)
+        self.saves_output = saves in (Saves.OUTPUT, Saves.BOTH)
+        self.saves_others = saves is Saves.OTHERS
         self.rules: dict[int, Rule] | None = None
         self.joint_rule: JointRule | None = None
         self.reason: str | None = "its rule has not been written"
+        self.recordable = True
         self.__name__: str = forward.__name__
         self.__qualname__: str = forward.__name__
         self.__module__: str = forward.__module__
@@ -98,10 +105,12 @@ class Operation(Generic[P, R]):
     def piecewise_constant(self) -> None:
         """Say that the derivative is zero wherever there is one, so that nothing need be recorded."""
         self.reason = None
+        self.recordable = False
 
     def __call__(self, *args: P.args, **static: P.kwargs) -> R:
         backend: Backend | None = None
         recorded = False
+        unusual = False  # whether there is a tuple, a data type or the like, which the backend takes in another form
         raws: list[Any] = []
         for arg in args:
             if isinstance(arg, Tensor):
@@ -114,17 +123,19 @@ class Operation(Generic[P, R]):
                 raws.append(arg.raw)
             else:
                 raws.append(arg)
+                unusual = unusual or type(arg) not in _PLAIN
         if backend is None:
             raise TypeError(f"{self.__name__} needs a Tensor, got {_type_names(args)}; make one with tinytorch.asarray")
-        for i, arg in enumerate(args):
-            if type(arg) not in _PLAIN and not isinstance(arg, Tensor):
-                raws[i] = lower(self.__name__, backend, arg)
-        lowered = {key: value if type(value) in _PLAIN else lower(self.__name__, backend, value) for key, value in static.items()}
-        out = self.forward(backend.xp, *raws, **lowered)
+        if unusual:
+            raws = [lower(self.__name__, backend, arg) for arg in args]
+        if static:
+            out = self.forward(backend.xp, *raws, **lower_all(self.__name__, backend, static))
+        else:
+            out = self.forward(backend.xp, *raws)
         node = None
-        if recorded and (self.rules is not None or self.joint_rule is not None or self.reason is not None) and is_recording():
+        if recorded and self.recordable and is_recording():
             node = Call(self, backend, args, raws, static, out)
-        if type(out) is tuple or type(out) is list:
+        if type(out) is tuple:
             return wrap_all(out, backend, node)  # type: ignore[return-value]
         return wrap(out, backend, node)  # type: ignore[return-value]
 
@@ -148,22 +159,21 @@ class Call(Node):
     def __init__(
         self, operation: Operation[..., Any], backend: Backend, args: Sequence[Any], raws: Sequence[Any], static: dict[str, Any], out: Any
     ) -> None:
-        super().__init__(tuple([arg.node if isinstance(arg, Tensor) else None for arg in args]))
+        parents = tuple([arg.node if isinstance(arg, Tensor) else None for arg in args])
+        super().__init__(parents)
         self.operation = operation
         self.backend = backend
         self.static = static
-        saves = operation.saves
-        self.out = out if saves is Saves.OUTPUT or saves is Saves.BOTH else None
-        self.inputs: tuple[Any, ...] | None
-        if saves is Saves.INPUTS or saves is Saves.BOTH:
-            self.inputs = tuple(raws)
+        self.out = out if operation.saves_output else None
+        self.inputs: list[Any] | None
+        if operation.saves_inputs:
+            self.inputs = raws
+        elif not operation.saves_others:
+            self.inputs = [Like(raw.shape, raw.dtype) if isinstance(arg, Tensor) else raw for arg, raw in zip(args, raws, strict=True)]
+        elif len(parents) - parents.count(None) > 1:  # each of them is an "other" to the rule of the next
+            self.inputs = raws
         else:
-            unused = [i for i, parent in enumerate(self.parents) if parent is not None]
-            if saves is not Saves.OTHERS:
-                unused = [i for i, arg in enumerate(args) if isinstance(arg, Tensor)]
-            elif len(unused) > 1:
-                unused = []  # each of them is an "other" to the rule of the next
-            self.inputs = tuple([Like(raw.shape, raw.dtype) if i in unused else raw for i, raw in enumerate(raws)])
+            self.inputs = [raw if parent is None else Like(raw.shape, raw.dtype) for parent, raw in zip(parents, raws, strict=True)]
 
     def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
         operation = self.operation
@@ -183,7 +193,7 @@ class Call(Node):
         else:
             xp = backend.xp
             inputs = list(self.inputs)
-            static = {key: lower(operation.__name__, backend, value) for key, value in self.static.items()}
+            static = lower_all(operation.__name__, backend, self.static)
             out = self.out
         if operation.joint_rule is not None:
             return [
@@ -243,6 +253,11 @@ def lower(name: str, backend: Backend, value: Any) -> Any:
             f"convert it first with tinytorch.asarray(x, device={backend.spec!r})"
         )
     return value
+
+
+def lower_all(name: str, backend: Backend, static: dict[str, Any]) -> dict[str, Any]:
+    """`lower` for arguments that were passed by name."""
+    return {key: lower(name, backend, value) for key, value in static.items()}
 
 
 def _box(backend: Backend, value: Any, node: Node | None) -> Any:

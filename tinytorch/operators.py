@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinytorch.backend.errors import BackendMismatchError
 from tinytorch.backend.host import is_host_scalar
-from tinytorch.tape import Leaf, Node, is_recording
+from tinytorch.tape import Node, Owner, is_recording
 
 if TYPE_CHECKING:
     from tinytorch.backend import Backend
@@ -214,14 +214,12 @@ def _known(symbol: str, tensor: Operators, other: object) -> bool:
 
 def _rebind(tensor: Any, new: Any, symbol: str) -> Tensor:
     """Give ``tensor`` the value and the node of ``new``."""
-    if new is NotImplemented:
-        return NotImplemented
     if new.shape != tensor.shape or new.dtype is not tensor.dtype:
         raise TypeError(
             f"{symbol} would turn {tuple(tensor.shape)} {tensor.dtype.name} into {tuple(new.shape)} {new.dtype.name}; "
             f"in-place operators keep shape and type, so write x = x ... instead"
         )
-    if isinstance(tensor.node, Leaf) and tensor.requires_grad:
+    if isinstance(tensor.node, Owner):
         if is_recording():
             raise RuntimeError(
                 f"{symbol} on a Tensor that requires a gradient would lose the place where the gradient belongs; "

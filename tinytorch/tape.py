@@ -8,6 +8,7 @@ can reach is freed.
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar, Token
 from functools import wraps
@@ -21,6 +22,9 @@ Gradient: TypeAlias = Any
 
 _count = itertools.count()
 _recording: ContextVar[bool] = ContextVar("tinytorch_recording", default=True)
+
+#: Whether operations are being recorded in this thread (and context).
+is_recording: Callable[[], bool] = _recording.get
 
 
 class Node:
@@ -59,6 +63,16 @@ class Leaf(Node):
         return (g,)
 
 
+class Owner(Leaf):
+    """The leaf of a Tensor that requires a gradient; `Tensor.backward` stores the gradient there."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Any) -> None:
+        super().__init__()
+        self.tensor = weakref.ref(tensor)
+
+
 class Output(Node):
     """One output of a node that has several; its gradient reaches that node under its index."""
 
@@ -70,11 +84,6 @@ class Output(Node):
 
     def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
         return ({self.index: g},)
-
-
-def is_recording() -> bool:
-    """Whether operations are being recorded in this thread (and context)."""
-    return _recording.get()
 
 
 class _Recording:

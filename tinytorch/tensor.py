@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import math
-import weakref
+import re
 from typing import TYPE_CHECKING, Any
 
 from tinytorch.backend import Backend, BackendMismatchError, DType, get_backend
 from tinytorch.backend.selection import current_backend
 from tinytorch.device import Device
 from tinytorch.operators import Operators
-from tinytorch.tape import Leaf, Node, backpropagate, reachable
+from tinytorch.tape import Node, Owner, backpropagate, reachable
 
 if TYPE_CHECKING:
     import numpy
-
-
-class Owner(Leaf):
-    """The leaf of a Tensor that requires a gradient; `Tensor.backward` stores the gradient there."""
-
-    __slots__ = ("tensor",)
-
-    def __init__(self, tensor: Tensor) -> None:
-        super().__init__()
-        self.tensor = weakref.ref(tensor)
 
 
 class Tensor(Operators):
@@ -53,10 +43,12 @@ class Tensor(Operators):
     grad: Tensor | None
 
     def __init__(self, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
-        if device is None and isinstance(data, Tensor):
-            device = data.device
+        if isinstance(data, Tensor):
+            if data.node is not None:
+                raise RuntimeError("this Tensor carries a gradient, which a new one would drop; copy x.detach(), or use tinytorch.asarray(x)")
+            device = data.device if device is None else device
         backend = current_backend() if device is None else get_backend(device)
-        source = backend.namespace.asarray(data, dtype=dtype, copy=True)
+        source = backend.namespace.asarray(data, dtype=dtype, device=backend, copy=True)
         self.raw, self.backend, self.node, self.grad = source.raw, backend, None, None
         if requires_grad:
             self.requires_grad = True
@@ -108,7 +100,7 @@ class Tensor(Operators):
 
     def __repr__(self) -> str:
         values = repr(self.backend.to_host(self.raw)).removeprefix("array(").removesuffix(")")
-        values = values.rsplit(", dtype=", 1)[0].replace("\n      ", "\n       ")
+        values = re.sub(r",\s+(shape=\([\d, ]*\),\s+)?dtype=\w+$", "", values).replace("\n      ", "\n       ")
         grad = ", requires_grad=True" if self.node is not None else ""
         return f"Tensor({values}, dtype={self.dtype.name}, device={self.backend.spec!r}{grad})"
 

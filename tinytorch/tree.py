@@ -8,6 +8,13 @@ from typing import Any
 from tinytorch.tensor import Tensor
 
 
+def list_tensors(tree: Any) -> list[Tensor]:
+    """The Tensors in ``tree``, in order."""
+    found: list[Tensor] = []
+    map_tensors(found.append, tree)
+    return found
+
+
 def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
     """``tree`` with every Tensor replaced by ``function`` of it; other things stay."""
     if isinstance(tree, Tensor):

@@ -162,5 +162,5 @@ def to_device(x: Tensor, device: Any) -> Tensor:
     return wrap(target.from_host(x.backend.to_host(x.raw)), target, node)
 
 
-#: The functions that take ``device`` and that a bound namespace gives its own.
-CREATORS = (arange, asarray, empty, eye, full, linspace, ones, zeros)
+#: The functions that take ``device`` and that a bound namespace gives its own, as it does with `asarray` in a way of its own.
+CREATORS = (arange, empty, eye, full, linspace, ones, zeros)

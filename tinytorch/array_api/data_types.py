@@ -103,18 +103,28 @@ class IntegerInfo:
     dtype: DType
 
 
+#: Bits, bits of the significand (the hidden one counts) and largest exponent of IEEE 754's formats, and of bfloat16.
+_FORMATS = {"float16": (16, 11, 15), "bfloat16": (16, 8, 127), "float32": (32, 24, 127), "float64": (64, 53, 1023)}
+
+
 def finfo(type: Any, /) -> FloatInfo:
     """Limits of a floating-point type (of its parts, for a complex one)."""
-    backend, (raw,) = _promotion((type,))
-    info = backend.xp.finfo(raw)
-    own = DTYPES[dtype_name(_type_of(type))]
-    part = {"complex64": "float32", "complex128": "float64"}.get(own.name, own.name)
-    limits = (float(info.eps), float(info.max), float(info.min), float(info.smallest_normal))
-    return FloatInfo(int(info.bits), *limits, dtype=DTYPES[part])
+    name = dtype_name(_type_of(type))
+    part = {"complex64": "float32", "complex128": "float64"}.get(name, name)
+    if part not in _FORMATS:
+        raise TypeError(f"finfo is about floating-point types, got {name}; use iinfo for whole numbers")
+    bits, precision, exponent = _FORMATS[part]
+    eps = 2.0 ** (1 - precision)
+    largest = (2.0 - eps) * 2.0**exponent
+    return FloatInfo(bits, eps, largest, -largest, 2.0 ** (1 - exponent), dtype=DTYPES[part])
 
 
 def iinfo(type: Any, /) -> IntegerInfo:
     """Limits of an integer type."""
-    backend, (raw,) = _promotion((type,))
-    info = backend.xp.iinfo(raw)
-    return IntegerInfo(int(info.bits), int(info.max), int(info.min), DTYPES[dtype_name(_type_of(type))])
+    own = DTYPES[dtype_name(_type_of(type))]
+    bits = 8 * own.itemsize
+    if own.kind == "unsigned integer":
+        return IntegerInfo(bits, 2**bits - 1, 0, own)
+    if own.kind == "signed integer":
+        return IntegerInfo(bits, 2 ** (bits - 1) - 1, -(2 ** (bits - 1)), own)
+    raise TypeError(f"iinfo is about integer types, got {own.name}; use finfo for floating-point ones")

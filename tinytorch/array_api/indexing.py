@@ -39,7 +39,13 @@ def _take_along_axis_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis:
 @operation(saves=Saves.OTHERS)
 def getitem(xp: Any, x: Tensor, key: Key, /) -> Tensor:
     """``x[key]``."""
+    _refuse_lists(key)
     return x[key]
+
+
+def _refuse_lists(key: Key) -> None:
+    if any(isinstance(k, list) for k in (key if isinstance(key, tuple) else (key,))):
+        raise IndexError("a list is not an index in the standard; make it one with tinytorch.asarray([...])")
 
 
 def _getitem_rule(xp: Any, g: Any, out: Any, x: Any, key: Key) -> Any:
@@ -51,6 +57,7 @@ def _getitem_rule(xp: Any, g: Any, out: Any, x: Any, key: Key) -> Any:
 @operation
 def setitem(xp: Any, x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
     """A copy of x with ``value`` at ``x[key]``; ``x[key] = value`` gives x this value."""
+    _refuse_lists(key)
     if not isinstance(value, int | float | complex) and value.dtype != x.dtype:
         value = xp.astype(value, x.dtype)
     return replaced(xp, x, key, value)

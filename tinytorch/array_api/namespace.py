@@ -6,10 +6,11 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from tinytorch.array_api.creation import CREATORS
+from tinytorch.array_api.creation import CREATORS, asarray
 from tinytorch.array_api.info import NamespaceInfo
 from tinytorch.backend import Backend
 from tinytorch.device import Device
+from tinytorch.tensor import Tensor
 
 
 class BoundNamespace:
@@ -25,6 +26,7 @@ class BoundNamespace:
         device = Device(backend)
         for creator in CREATORS:
             setattr(self, creator.__name__, partial(creator, device=device))
+        self.asarray = partial(_asarray, device)
         self.__array_namespace_info__ = partial(NamespaceInfo, backend)
 
     def __repr__(self) -> str:
@@ -32,3 +34,10 @@ class BoundNamespace:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{self.__name__} has no {name!r}")
+
+
+def _asarray(beside: Device, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+    """`asarray` of a bound namespace: a Tensor stays where it is unless ``device`` says otherwise, since nothing moves by itself."""
+    if device is None and not isinstance(obj, Tensor):
+        device = beside
+    return asarray(obj, dtype=dtype, device=device, copy=copy)

@@ -8,6 +8,8 @@ from tinytorch.array_api.indexing import take_along_axis
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
+_NUMBERS = (int, float, complex)
+
 
 @operation
 def argmax(xp: Any, x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -47,7 +49,9 @@ searchsorted.piecewise_constant()
 
 @operation(saves=Saves.OTHERS)
 def where(xp: Any, condition: Tensor, x1: Tensor | complex, x2: Tensor | complex, /) -> Tensor:
-    """x1 where ``condition`` holds, elsewhere x2."""
+    """x1 where ``condition`` holds, elsewhere x2; one of them may be a number."""
+    if isinstance(x1, _NUMBERS) and isinstance(x2, _NUMBERS):
+        raise TypeError("where: x1 or x2 must be a Tensor, which decides the type of the result; wrap one in tinytorch.asarray")
     return xp.where(condition, x1, x2)
 
 

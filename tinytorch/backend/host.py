@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy
+
+HostArray: TypeAlias = numpy.ndarray[Any, Any]
 
 
 def is_host_array(value: object) -> bool:

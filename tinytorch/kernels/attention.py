@@ -26,15 +26,20 @@ def _merge(xp: Any, x: Any) -> Any:
     return xp.reshape(xp.permute_dims(x, (0, 2, 1, 3)), (batch, length, heads * width))
 
 
-def _weights(xp: Any, q: Any, k: Any, mask: Any, causal: bool) -> Any:
+def _allowed(xp: Any, queries: int, keys: int, mask: Any, causal: bool) -> Any:
+    """Which pairs may attend, broadcastable to (B, H, T, S); ``None`` where all may."""
+    if not causal:
+        return mask
+    # the last query sees every key; with a cache there are more keys than queries
+    past = xp.tril(xp.ones((queries, keys), dtype=xp.bool), k=keys - queries)
+    return past if mask is None else past & mask
+
+
+def _weights(xp: Any, q: Any, k: Any, allowed: Any) -> Any:
     """Softmax of the scaled scores: (B, H, T, S)."""
     scores = (q @ xp.matrix_transpose(k)) * (1.0 / math.sqrt(q.shape[-1]))
-    queries, keys = scores.shape[-2:]
-    if causal:  # the last query sees every key; with a cache there are more keys than queries
-        allowed = xp.tril(xp.ones((queries, keys), dtype=xp.bool), k=keys - queries)
+    if allowed is not None:
         scores = xp.where(allowed, scores, MASKED)
-    if mask is not None:
-        scores = xp.where(mask, scores, MASKED)
     exponentials = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
     return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
 
@@ -50,7 +55,7 @@ def _forward(xp: Any, q: Any, k: Any, v: Any, mask: Any, key: Any, *, num_heads:
     ``p`` of the attention weights is dropped, drawn with ``key`` and ``site`` as in `random_bits`.
     """
     heads = [_split(xp, widen(xp, x), num_heads) for x in (q, k, v)]
-    weights = _weights(xp, heads[0], heads[1], mask, causal)
+    weights = _weights(xp, heads[0], heads[1], _allowed(xp, q.shape[1], k.shape[1], mask, causal))
     out = _merge(xp, _dropped(xp, weights, key, site, p) @ heads[2])
     return narrow(xp, out, q), weights
 
@@ -67,11 +72,14 @@ def _backward(
     p: float,
     site: int,
 ) -> list[Any]:
-    q, k, v, _, key = inputs
+    q, k, v, mask, key = inputs
     g_out, q_heads, k_heads, v_heads = [_split(xp, widen(xp, x), num_heads) for x in (g, q, k, v)]
     g_v = xp.matrix_transpose(_dropped(xp, weights, key, site, p)) @ g_out
     g_weights = _dropped(xp, g_out @ xp.matrix_transpose(v_heads), key, site, p)
     g_scores = weights * (g_weights - xp.sum(g_weights * weights, axis=-1, keepdims=True))
+    allowed = _allowed(xp, q.shape[1], k.shape[1], mask, causal)
+    if allowed is not None:  # matters in a row with nothing to attend to: it has weights, but its scores are constants
+        g_scores = xp.where(allowed, g_scores, xp.zeros_like(g_scores))
     g_scores = g_scores * (1.0 / math.sqrt(q_heads.shape[-1]))
     grads = (g_scores @ k_heads, xp.matrix_transpose(g_scores) @ q_heads, g_v)
     return [narrow(xp, _merge(xp, grad), x) for grad, x in zip(grads, (q, k, v), strict=True)] + [None, None]

@@ -40,11 +40,13 @@ _COEFFICIENTS = (
 
 def erf(xp: Any, x: Any) -> Any:
     """``2 / sqrt(pi)`` times the integral of ``exp(-t^2)`` from 0 to x, to the precision of x's type."""
-    size = xp.abs(x)
+    # not sign and abs, whose derivatives at 0 are 0: here the derivative at 0 is that from the right, which is erf's own
+    side = xp.where(x < 0, -xp.ones_like(x), xp.ones_like(x))
+    size = side * x
     t = 2.0 / (2.0 + size)
     twice = 2.0 * (2.0 * t - 1.0)
     last, before = xp.zeros_like(x), xp.zeros_like(x)
     for coefficient in _COEFFICIENTS[:0:-1]:  # Clenshaw's recurrence, from the highest coefficient down
         last, before = twice * last - before + coefficient, last
     exponent = 0.5 * (_COEFFICIENTS[0] + twice * last) - before - size * size
-    return xp.sign(x) * (1.0 - t * xp.exp(exponent))
+    return side * (1.0 - t * xp.exp(exponent))

@@ -1,0 +1,28 @@
+"""What the kernels of this folder share: which arrays they take, and how they cut large ones up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy
+
+from tinytorch.backend.contract import Array
+
+#: Elements that are worked on at once. A few buffers of this size stay in a core's L2 cache from one pass to the next, and a pass is long
+#: enough that starting it costs little.
+CHUNK = 1 << 16
+
+_TYPES = (numpy.dtype(numpy.float32), numpy.dtype(numpy.float64))
+
+
+def takes(*arrays: Array | None) -> bool:
+    """Whether the arrays are all of one type, float32 or float64. Others (16 bits, mixtures) are left to the portable kernels."""
+    types = {array.dtype for array in arrays if array is not None}
+    return len(types) == 1 and types.pop() in _TYPES
+
+
+def chunks(length: int, width: int = 1) -> Iterator[slice]:
+    """Slices that cut ``length`` rows of ``width`` elements into pieces of about `CHUNK` elements."""
+    step = max(1, CHUNK // max(1, width))
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))

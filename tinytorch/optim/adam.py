@@ -1,0 +1,92 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tinytorch import kernels
+from tinytorch.backend import Array, Backend
+from tinytorch.nn.module import Parameter
+from tinytorch.optim.optimizer import Optimizer
+from tinytorch.optim.schedules import Schedule
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1); ``weight_decay`` is added to the gradient, as in PyTorch.
+
+    Args:
+        parameters, lr, schedule, max_norm: see `Optimizer`.
+        betas: decay rates of the two moments.
+        eps: added to the root of the second moment.
+        weight_decay: factor of the parameters.
+    """
+
+    decoupled = False
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        schedule: Schedule | None = None,
+        max_norm: float | None = None,
+    ) -> None:
+        super().__init__(parameters, lr, schedule, max_norm)
+        if not all(0.0 <= beta < 1.0 for beta in betas) or eps < 0.0 or weight_decay < 0.0:
+            raise ValueError(f"betas must lie in [0, 1), eps and weight_decay must not be negative, got {betas}, {eps}, {weight_decay}")
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+
+    def slots(self) -> tuple[str, ...]:
+        return ("first", "second")
+
+    def decays(self, params: Sequence[Array]) -> tuple[float, ...]:
+        """The weight decay of each parameter."""
+        return (self.weight_decay,) * len(params)
+
+    def apply(
+        self, backend: Backend, params: Sequence[Array], grads: Sequence[Array], state: Sequence[Array], rate: Array, step: Array
+    ) -> tuple[list[Array], list[Array], Array]:
+        n = len(params)
+        (new_params, first, second, norm), _, _ = kernels.adam.run(
+            backend,
+            params,
+            grads,
+            state[:n],
+            state[n:],
+            rate,
+            step,
+            betas=self.betas,
+            eps=self.eps,
+            weight_decays=self.decays(params),
+            decoupled=self.decoupled,
+            max_norm=self.max_norm,
+        )
+        return new_params, [*first, *second], norm
+
+
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2).
+
+    Only matrices decay: biases and the scales of normalisation have one dimension and do not.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        schedule: Schedule | None = None,
+        max_norm: float | None = None,
+    ) -> None:
+        super().__init__(parameters, lr, betas, eps, weight_decay, schedule, max_norm)
+
+    def decays(self, params: Sequence[Array]) -> tuple[float, ...]:
+        return tuple(self.weight_decay if len(param.shape) > 1 else 0.0 for param in params)

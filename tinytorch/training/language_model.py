@@ -1,0 +1,132 @@
+"""Training a language model on text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from tinytorch import random
+from tinytorch.backend.host import HostArray
+from tinytorch.models import TinyGPT
+from tinytorch.nn.losses import LanguageModelLoss, Loss
+from tinytorch.nn.module import Module
+from tinytorch.optim import AdamW, Optimizer
+from tinytorch.tensor import Tensor
+from tinytorch.text import Tokenizer, random_windows, remaining_window, sequential_windows, split_text
+from tinytorch.training.metrics import LanguageModelAccuracy, Metric
+from tinytorch.training.progress import Progress
+from tinytorch.training.trainer import StepRecord, Trainer
+
+#: Windows that are evaluated at once.
+_EVALUATION_BATCH = 32
+
+
+class LanguageModelTrainer(Trainer):
+    """Fits a language model to a text: the `Trainer`, with windows of tokens as batches.
+
+    Args:
+        model: predicts the next token, such as `TinyGPT`.
+        tokenizer: turns the text into the model's tokens.
+        optimizer: `AdamW` with a learning rate of 3e-4 and clipping at 1 where left out.
+        loss_fn: `LanguageModelLoss` where left out.
+        metrics: `LanguageModelAccuracy` where left out.
+        accumulate: parts that each batch is cut into to save memory.
+    """
+
+    def __init__(
+        self,
+        model: TinyGPT,
+        tokenizer: Tokenizer,
+        optimizer: Optimizer | None = None,
+        loss_fn: Loss | None = None,
+        metrics: Sequence[Metric] | None = None,
+        accumulate: int = 1,
+    ) -> None:
+        super().__init__(
+            model,
+            AdamW(model.parameters(), lr=3e-4, max_norm=1.0) if optimizer is None else optimizer,
+            LanguageModelLoss() if loss_fn is None else loss_fn,
+            [LanguageModelAccuracy()] if metrics is None else metrics,
+            accumulate,
+        )
+        self.model: TinyGPT = model
+        self.tokenizer = tokenizer
+
+    def predict(self, model: Module, batch: Sequence[Tensor]) -> Tensor:
+        """Logits for windows of T + 1 tokens: the model sees the first T."""
+        return model(batch[0][:, :-1])  # type: ignore[no-any-return]
+
+    def fit(
+        self,
+        text: str,
+        epochs: int = 1,
+        seq_length: int | None = None,
+        batch_size: int = 32,
+        val_split: float = 0.1,
+        progress: bool = True,
+    ) -> dict[str, list[float]]:
+        """Train on the first part of ``text`` and measure on the rest.
+
+        Args:
+            text: what to learn.
+            epochs: an epoch is as many random windows as it takes to see each training token once on average.
+            seq_length: tokens in a window, the model's ``max_length`` where left out.
+            batch_size: windows in a step.
+            val_split: share of the text, at its end, that is held out; 0 for none.
+            progress: show a bar.
+
+        Returns:
+            Lists by name: ``step``, ``train_loss`` and ``learning_rate`` for each step, and ``val_step``, ``val_loss`` and
+            ``val_accuracy`` for each epoch.
+
+        Raises:
+            InputError: the text is too short for one window.
+            DivergedError: the loss is no longer a finite number.
+        """
+        length = seq_length or self.model.max_length
+        tokens = self.tokenizer.encode_array(text)
+        training, held_out = split_text(tokens, val_split) if val_split else (tokens, tokens[:0])
+        next_batch = self.batches(training, length, batch_size)
+        epoch = max(1, len(training) // (batch_size * length))
+        end = self.optimizer.steps + epochs * epoch
+        history: dict[str, list[float]] = {"step": [], "train_loss": [], "learning_rate": [], "val_step": [], "val_loss": []}
+
+        with Progress(self.optimizer.steps, end, batch_size * length, shown=progress) as bar:
+
+            def on_records(records: list[StepRecord]) -> None:
+                bar.advance(records)
+                history["step"] += [record.step for record in records]
+                history["train_loss"] += [record.train_loss for record in records]
+                history["learning_rate"] += [record.learning_rate for record in records]
+
+            def on_epoch(step: int) -> None:
+                measured = self.evaluate(self.windows(held_out, length))
+                bar.evaluated(step, measured)
+                history["val_step"].append(step)
+                for name, value in measured.items():
+                    history.setdefault(f"val_{name}", []).append(value)
+
+            self.train(next_batch, end, on_records, {epoch: on_epoch} if len(held_out) else {})
+        return history
+
+    def batches(self, tokens: HostArray, length: int, batch_size: int) -> Callable[[], tuple[HostArray]]:
+        """Gives a batch of random windows (batch_size, length + 1) at each call, drawn from the one seed's host generator."""
+        return lambda: (random_windows(tokens, length, batch_size, random.generator()),)
+
+    def windows(self, tokens: HostArray, length: int, most: int | None = None) -> Iterator[tuple[HostArray]]:
+        """The windows that predict each of ``tokens`` but the first once, in batches; with ``most``, that many evenly spaced ones."""
+        windows = sequential_windows(tokens, length)
+        whole = most is None or most >= len(windows)
+        if not whole:
+            windows = windows[[i * len(windows) // most for i in range(most)]]
+        for start in range(0, len(windows), _EVALUATION_BATCH):
+            yield (windows[start : start + _EVALUATION_BATCH],)
+        rest = remaining_window(tokens, length)
+        if whole and rest is not None:
+            yield (rest,)
+
+    def generate_text(self, prompt: str, max_length: int = 200, temperature: float = 1.0, **settings: Any) -> str:
+        """``prompt`` and ``max_length`` more tokens; ``settings`` as for `tinytorch.text.generate`."""
+        from tinytorch.text import generate
+
+        return generate(self.model, prompt, max_length, temperature=temperature, tokenizer=self.tokenizer, **settings)

@@ -1,0 +1,67 @@
+"""A live bar for long work: step, loss, speed, time left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tinytorch.training.trainer import StepRecord
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Progress:
+    """Shows a run in the terminal while it goes; used as a context manager.
+
+    Args:
+        done: steps that were taken before.
+        total: the step at which the run ends.
+        tokens_per_step: to turn seconds into a speed.
+        shown: show nothing where false.
+        console: where to print; standard output where left out.
+    """
+
+    def __init__(self, done: int, total: int, tokens_per_step: int, shown: bool = True, console: Console | None = None) -> None:
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self.tokens_per_step = tokens_per_step
+        self.console = console or RichConsole()
+        self._shown = shown
+        self._bar = Bar(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=30),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[speed]} tokens/s"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not shown,
+        )
+        self._task = self._bar.add_task("train", total=total, completed=done, loss="-", speed="-")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def advance(self, records: Sequence[StepRecord]) -> None:
+        """Show steps that were finished."""
+        if records:
+            last = records[-1]
+            speed = self.tokens_per_step / last.seconds if last.seconds else 0.0
+            self._bar.update(self._task, completed=last.step, loss=f"{last.train_loss:.3f}", speed=f"{speed:,.0f}")
+
+    def evaluated(self, step: int, measured: Mapping[str, float]) -> None:
+        """Print what was measured on held-out data."""
+        self.say(f"step {step:,}: " + ", ".join(f"validation {name} {value:.3f}" for name, value in measured.items()))
+
+    def say(self, text: str) -> None:
+        """Print a line, or several, above the bar, exactly as they are."""
+        if self._shown:
+            self.console.print(text, markup=False, highlight=False)
