@@ -1,7 +1,16 @@
-"""tinytorch: one deep-learning framework, written once against the Python Array API standard, on any array library."""
+"""tinytorch: one deep-learning framework, written once against the Python Array API standard, on any array library.
+
+This module is itself a namespace of the standard: its functions take and make Tensors, and are differentiable. New Tensors land on the chosen
+backend (`use_backend`, `set_backend`, ``TINYTORCH_BACKEND``), numpy where nothing was chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 from tinytorch import array_api
 from tinytorch.array_api import *
+from tinytorch.array_api import __array_api_version__, __array_namespace_info__
 from tinytorch.array_api.namespace import BoundNamespace
 from tinytorch.autograd import grad, value_and_grad
 from tinytorch.backend import (
@@ -23,3 +32,44 @@ from tinytorch.tensor import Tensor
 __version__ = "0.1.0"
 
 set_namespace_factory(lambda backend: BoundNamespace(backend, array_api))
+
+#: Parts that are loaded when they are first named, so that array code does not wait for neural networks.
+_LAZY = ("kernels", "models", "nn", "optim", "random", "text", "training")
+
+__all__ = [
+    *array_api.__all__,
+    "BackendError",
+    "BackendMismatchError",
+    "BackendUnavailableError",
+    "NotDifferentiableError",
+    "Tensor",
+    "UnknownBackendError",
+    "__array_api_version__",
+    "__array_namespace_info__",
+    "__version__",
+    "current_backend",
+    "enable_grad",
+    "get_backend",
+    "grad",
+    "no_grad",
+    "register_backend",
+    "seed",
+    "set_backend",
+    "use_backend",
+    "value_and_grad",
+]
+
+
+def seed(n: int) -> None:
+    """Start all randomness afresh from ``n``: weights, batches, dropout and samples. See `tinytorch.random.seed`."""
+    from tinytorch import random
+
+    random.seed(n)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return import_module(f"tinytorch.{name}")
+    raise AttributeError(f"module 'tinytorch' has no attribute {name!r}")

@@ -105,5 +105,5 @@ def _depends_on_others(order: Sequence[Node], leaves: set[Leaf]) -> bool:
 def _gradient_of(tensor: Tensor, g: Any) -> Tensor:
     """What the tape found for ``tensor``: a Tensor where it was recorded, a raw array where not, and nothing where it had no part."""
     if g is None:
-        return tensor.backend.namespace.zeros_like(tensor.detach())
+        g = tensor.backend.xp.zeros_like(tensor.raw)
     return g if isinstance(g, Tensor) else wrap(g, tensor.backend)

@@ -1,8 +1,8 @@
 """Operations: functions of arrays that come with their derivative rules.
 
 An operation is written once as Array API code, ``forward(xp, *arrays, **static)``. Called on Tensors it runs on the backend's raw
-arrays and leaves a node on the tape. Its rules are Array API code too: on raw arrays they give first derivatives, and on Tensors derivatives
-that can be differentiated again.
+arrays and leaves a node on the tape. Its rules are Array API code too: on raw arrays they give first derivatives, and on Tensors
+derivatives that can be differentiated again.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def operation(forward: Callable[Concatenate[Any, P], R], /) -> Operation[P, R]: 
 @overload
 def operation(*, saves: Saves) -> Callable[[Callable[Concatenate[Any, P], R]], Operation[P, R]]: ...
 def operation(forward: Callable[..., Any] | None = None, /, *, saves: Saves = Saves.INPUTS) -> Any:
-    """Turn ``forward(xp, *arrays, **static)``, written in Array API code, into a function of Tensors. ``xp`` is not passed by the caller."""
+    """Turn ``forward(xp, *arrays, **static)``, written in Array API code, into a function of Tensors; callers leave ``xp`` out."""
     if forward is None:
         return lambda f: Operation(f, saves)
     return Operation(forward, saves)
@@ -165,7 +165,7 @@ class Call(Node):
         self.backend = backend
         self.static = static
         self.out = out if operation.saves_output else None
-        self.inputs: list[Any] | None
+        self.inputs: Sequence[Any] | None
         if operation.saves_inputs:
             self.inputs = raws
         elif not operation.saves_others:
@@ -233,7 +233,7 @@ def wrap_all(out: Sequence[Array], backend: Backend, node: Node | None) -> tuple
 
 
 def lower(name: str, backend: Backend, value: Any) -> Any:
-    """An argument as the backend's own functions take it: dtypes translated, Tensors inside an index unwrapped, numpy's numbers made plain."""
+    """An argument as the backend's own functions take it: dtypes translated, Tensors in an index unwrapped, numpy's numbers made plain."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, Tensor):

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from tinytorch.backend import Backend
     from tinytorch.tensor import Tensor
 
-_SCALARS = (int, float, complex)  # bool is an int
-
 
 class Operators:
     """The arithmetic, comparison, in-place and indexing operators that `Tensor` inherits.
@@ -29,8 +27,11 @@ class Operators:
         raw: Any
         node: Node | None
         dtype: Any
-        shape: tuple[int, ...]
-        ndim: int
+
+        @property
+        def shape(self) -> tuple[int, ...]: ...
+        @property
+        def ndim(self) -> int: ...
 
     # numpy hands `ndarray * Tensor` over to __rmul__ below instead of looping over the elements
     __array_ufunc__ = None
@@ -200,9 +201,12 @@ class Operators:
         return (self[i, ...] for i in range(self.shape[0]))
 
 
+_OPERANDS = (Operators, int, float, complex)  # bool is an int
+
+
 def _known(symbol: str, tensor: Operators, other: object) -> bool:
     """Whether ``other`` can be the second operand; arrays that are not Tensors raise, since nothing crosses by itself."""
-    if isinstance(other, Operators) or isinstance(other, _SCALARS) or is_host_scalar(other):
+    if isinstance(other, _OPERANDS) or is_host_scalar(other):
         return True
     if hasattr(other, "__array__") or hasattr(other, "__array_namespace__"):
         raise BackendMismatchError(

@@ -1,7 +1,7 @@
 """The one seed: where weights, batches, samples and dropout get their randomness. A host module.
 
-Numbers drawn between steps come from one host generator. Within a step nothing may be drawn, since a compiled step is replayed; dropout there
-takes its bits from a hash of (key, step, site, index), see `tinytorch.kernels.random_bits`.
+Numbers drawn between steps come from one host generator. Within a step nothing may be drawn, since a compiled step is replayed; dropout
+there takes its bits from a hash of (key, step, site, index), see `tinytorch.kernels.random_bits`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,13 @@ class Draws:
         return next(self._sites)
 
 
+def run_key(n: int) -> int:
+    """The key for random bits within steps that belongs to seed ``n``: 31 bits."""
+    return int(numpy.random.SeedSequence(n).generate_state(1)[0] >> 1)
+
+
 _generator = numpy.random.default_rng(0)
-_key = 0
+_key = run_key(0)
 _outside: dict[Backend, Draws] = {}  # for use outside any step
 _scope: ContextVar[Draws | None] = ContextVar("tinytorch_draws", default=None)
 
@@ -48,11 +53,6 @@ def seed(n: int) -> None:
     _generator = numpy.random.default_rng(n)
     _key = run_key(n)
     _outside.clear()
-
-
-def run_key(n: int) -> int:
-    """The key for random bits within steps that belongs to seed ``n``: 31 bits."""
-    return int(numpy.random.SeedSequence(n).generate_state(1)[0] >> 1)
 
 
 def generator() -> numpy.random.Generator:
@@ -81,10 +81,10 @@ def step_draws(key: Tensor) -> Iterator[None]:
 
 
 def draws(backend: Backend) -> Draws:
-    """Where a layer on ``backend`` gets its random bits now."""
+    """Where a layer on ``backend`` gets its random bits now: from the step it runs in, or else, use after use, from the seed."""
     inside = _scope.get()
     if inside is not None:
         return inside
-    if backend not in _outside:
-        _outside[backend] = Draws(wrap(backend.from_host(numpy.array([_key, 0]), "int32"), backend))
+    if backend not in _outside:  # threads may meet here, and must end up with the same one
+        _outside.setdefault(backend, Draws(wrap(backend.from_host(numpy.array([_key, 0]), "int32"), backend)))
     return _outside[backend]

@@ -1,7 +1,7 @@
 """The tape: a graph of nodes that remembers how Tensors were computed, and the walk that turns it into gradients.
 
-Reverse-mode differentiation (Griewank and Walther, *Evaluating Derivatives*, 2nd ed., chapter 3). There is no global list: a Tensor points at the
-node that made it and nodes point at their parents, so every thread has its own tape without doing anything for it, and what nobody
+Reverse-mode differentiation (Griewank and Walther, *Evaluating Derivatives*, 2nd ed., chapter 3). There is no global list: a Tensor points
+at the node that made it and nodes point at their parents, so every thread has its own tape without doing anything for it, and what nobody
 can reach is freed.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: A gradient: a backend's raw array, a Tensor where the backward pass is itself recorded, or (for a node with several outputs) a dictionary.
+#: A gradient: a backend's raw array, a Tensor where the backward pass is itself recorded, a dictionary for a node with several outputs.
 Gradient: TypeAlias = Any
 
 _count = itertools.count()

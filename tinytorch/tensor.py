@@ -13,7 +13,7 @@ from tinytorch.operators import Operators
 from tinytorch.tape import Node, Owner, backpropagate, reachable
 
 if TYPE_CHECKING:
-    import numpy
+    from numpy import ndarray
 
 
 class Tensor(Operators):
@@ -45,7 +45,7 @@ class Tensor(Operators):
     def __init__(self, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             if data.node is not None:
-                raise RuntimeError("this Tensor carries a gradient, which a new one would drop; copy x.detach(), or use tinytorch.asarray(x)")
+                raise RuntimeError("this Tensor carries a gradient, which a copy would drop; use x.detach(), or tinytorch.asarray(x)")
             device = data.device if device is None else device
         backend = current_backend() if device is None else get_backend(device)
         source = backend.namespace.asarray(data, dtype=dtype, device=backend, copy=True)
@@ -81,14 +81,14 @@ class Tensor(Operators):
         return Device(self.backend)
 
     @property
-    def T(self) -> Tensor:  # noqa: N802  (the standard's name)
+    def T(self) -> Tensor:
         """Transpose of a matrix."""
         if self.ndim != 2:
             raise ValueError(f".T needs a matrix, got shape {self.shape}; use .mT or permute_dims")
         return self.mT
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802
+    def mT(self) -> Tensor:
         """Transpose of the last two dimensions."""
         return self.backend.namespace.matrix_transpose(self)
 
@@ -111,13 +111,13 @@ class Tensor(Operators):
 
     # ---- taking values out ----
 
-    def numpy(self) -> numpy.ndarray:
+    def numpy(self) -> ndarray:
         """A copy of the values as a numpy array; raises ``RuntimeError`` where a gradient would be lost."""
         if self.node is not None:
             raise RuntimeError("this Tensor carries a gradient, which numpy would drop; use .detach().numpy()")
         return self.backend.to_host(self.raw).copy()
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
         """Lets numpy read a Tensor that lives on the host and carries no gradient; raises otherwise."""
         if self.node is not None:
             raise RuntimeError("this Tensor carries a gradient, which numpy would drop; use .detach().numpy()")
@@ -175,11 +175,19 @@ class Tensor(Operators):
             raise ValueError("tinytorch has no streams of its own; leave stream=None")
         return self.to(device)
 
+    # ---- copying ----
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What `copy` and `pickle` take along: values, type, device, and whether a gradient is required; not the gradient itself."""
+        if self.node is not None and not isinstance(self.node, Owner):
+            raise RuntimeError("this Tensor was computed from others, which a copy would forget; copy or pickle x.detach()")
+        return _restored, (type(self), self.backend.to_host(self.raw), self.backend.spec, self.requires_grad)
+
     # ---- differentiation ----
 
     @property
     def requires_grad(self) -> bool:
-        """Whether a derivative with respect to this Tensor, or through it, is being recorded. Settable on a Tensor that was not computed."""
+        """Whether a derivative with respect to this Tensor, or through it, is being recorded. Can be set where it was not computed."""
         return self.node is not None
 
     @requires_grad.setter
@@ -227,6 +235,15 @@ class Tensor(Operators):
                 tensor.grad = wrap(total, tensor.backend)
 
 
+def _restored(kind: type[Tensor], array: ndarray, spec: str, requires_grad: bool) -> Tensor:
+    """The other half of `Tensor.__reduce__`."""
+    backend = get_backend(spec)
+    tensor = kind.__new__(kind)
+    tensor.raw, tensor.backend, tensor.node, tensor.grad = backend.from_host(array), backend, None, None
+    tensor.requires_grad = requires_grad
+    return tensor
+
+
 def wrap(raw: Any, backend: Backend, node: Node | None = None) -> Tensor:
     """A Tensor around a backend's own array, which is not copied."""
     tensor = Tensor.__new__(Tensor)
@@ -241,5 +258,6 @@ def check_same_backend(operation: str, backend: Backend, other: Tensor) -> None:
     """Raise `BackendMismatchError` naming the operation, both sides and the mend, unless ``other`` lives on ``backend``."""
     if other.backend is not backend:
         raise BackendMismatchError(
-            f"{operation}: one operand is on {backend.spec} and another on {other.backend.spec}; move one of them, as in x.to({backend.spec!r})"
+            f"{operation}: one operand is on {backend.spec} and another on {other.backend.spec}; "
+            f"move one of them, as in x.to({backend.spec!r})"
         )

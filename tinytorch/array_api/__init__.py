@@ -15,9 +15,9 @@ from tinytorch.array_api.arithmetic import (
     floor,
     floor_divide,
     log,
-    log10,
     log1p,
     log2,
+    log10,
     logaddexp,
     maximum,
     minimum,
@@ -33,7 +33,26 @@ from tinytorch.array_api.arithmetic import (
     subtract,
     trunc,
 )
-from tinytorch.array_api.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, hypot, sin, sinh, tan, tanh
+from tinytorch.array_api.creation import (
+    arange,
+    asarray,
+    empty,
+    empty_like,
+    eye,
+    full,
+    full_like,
+    linspace,
+    meshgrid,
+    ones,
+    ones_like,
+    to_device,
+    zeros,
+    zeros_like,
+)
+from tinytorch.array_api.data_types import astype, can_cast, finfo, iinfo, isdtype, result_type
+from tinytorch.array_api.indexing import getitem, setitem, take, take_along_axis
+from tinytorch.array_api.info import NamespaceInfo
+from tinytorch.array_api.linear_algebra import matmul, tensordot, vecdot
 from tinytorch.array_api.logic import (
     bitwise_and,
     bitwise_invert,
@@ -56,7 +75,6 @@ from tinytorch.array_api.logic import (
     not_equal,
     signbit,
 )
-from tinytorch.array_api.statistics import all, any, count_nonzero, cumulative_sum, max, mean, min, std, sum, var
 from tinytorch.array_api.manipulation import (
     broadcast_to,
     concat,
@@ -73,27 +91,9 @@ from tinytorch.array_api.manipulation import (
     triu,
     unstack,
 )
-from tinytorch.array_api.indexing import getitem, setitem, take, take_along_axis
 from tinytorch.array_api.searching import argmax, argmin, argsort, nonzero, searchsorted, sort, where
-from tinytorch.array_api.linear_algebra import matmul, tensordot, vecdot
-from tinytorch.array_api.creation import (
-    arange,
-    asarray,
-    empty,
-    empty_like,
-    eye,
-    full,
-    full_like,
-    linspace,
-    meshgrid,
-    ones,
-    ones_like,
-    to_device,
-    zeros,
-    zeros_like,
-)
-from tinytorch.array_api.data_types import astype, can_cast, finfo, iinfo, isdtype, result_type
-from tinytorch.array_api.info import NamespaceInfo
+from tinytorch.array_api.statistics import all, any, count_nonzero, cumulative_sum, max, mean, min, std, sum, var
+from tinytorch.array_api.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, hypot, sin, sinh, tan, tanh
 from tinytorch.backend.dtypes import DTYPES
 
 bool = DTYPES["bool"]

@@ -49,9 +49,14 @@ def _refuse_lists(key: Key) -> None:
 
 
 def _getitem_rule(xp: Any, g: Any, out: Any, x: Any, key: Key) -> Any:
-    if any(hasattr(k, "dtype") for k in (key if isinstance(key, tuple) else (key,))):  # an index array can name a place twice
+    parts = key if isinstance(key, tuple) else (key,)
+    if any(hasattr(part, "dtype") for part in parts):  # an index array can name a place twice
         return _add_at(xp, g, _places(xp, x.shape)[key], x.shape)
-    return replaced(xp, xp.zeros(x.shape, dtype=g.dtype), key, g)
+    zeros = xp.zeros(x.shape, dtype=g.dtype)
+    if any(part is None for part in parts):  # in the standard, new dimensions can be read but not written
+        key = tuple(part for part in parts if part is not None)
+        g = xp.reshape(g, zeros[key].shape)
+    return replaced(xp, zeros, key, g)
 
 
 @operation

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy
-
-HostArray: TypeAlias = numpy.ndarray[Any, Any]
 
 
 def is_host_array(value: object) -> bool:

@@ -93,7 +93,8 @@ def _parts(xp: Any, qkv: Any) -> list[Any]:
 
 def _packed_forward(xp: Any, qkv: Any, mask: Any, key: Any, **static: Any) -> tuple[Any, Any]:
     """Self-attention of queries, keys and values that lie side by side in ``qkv (B, T, 3 C)``: (B, T, C). See `attention`."""
-    return _forward(xp, *_parts(xp, qkv), mask, key, **static)
+    q, k, v = _parts(xp, qkv)
+    return _forward(xp, q, k, v, mask, key, **static)
 
 
 def _packed_backward(xp: Any, g: Any, weights: Any, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Any]:

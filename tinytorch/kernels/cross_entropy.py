@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 
 from tinytorch.kernels.fused import Fused
@@ -10,7 +11,7 @@ from tinytorch.kernels.precision import narrow, widen
 
 
 def _forward(xp: Any, logits: Any, targets: Any, *, ignore_index: int, label_smoothing: float) -> tuple[Any, Any]:
-    """``-log softmax(logits (N, V))[targets (N)]`` for each row: (N), 0 where the target is ``ignore_index``.
+    """``-log softmax(logits (N, V))[targets (N)]`` for each row: (N), 0 where the target is ``ignore_index``, NaN where it is no class.
 
     With label smoothing the target's weight is ``1 - label_smoothing``, and the rest is spread evenly over all V classes
     (Szegedy et al. 2016, arXiv:1512.00567, section 7). The result has at least 32 bits.
@@ -19,13 +20,20 @@ def _forward(xp: Any, logits: Any, targets: Any, *, ignore_index: int, label_smo
     top = xp.max(wide, axis=-1, keepdims=True)
     log_sum = xp.log(xp.sum(xp.exp(wide - top), axis=-1, keepdims=True)) + top  # (N, 1)
     kept = targets != ignore_index
-    safe = xp.where(kept, targets, xp.zeros_like(targets))
+    unknown = _unknown(targets, kept, logits.shape[-1])
+    safe = xp.where(kept & ~unknown, targets, xp.zeros_like(targets))
     picked = xp.take_along_axis(wide, safe[:, None], axis=-1)
     losses = log_sum - picked
     if label_smoothing:
         losses = (1.0 - label_smoothing) * losses + label_smoothing * (log_sum - xp.mean(wide, axis=-1, keepdims=True))
     losses = xp.reshape(losses, kept.shape)
+    losses = losses * xp.where(unknown, nan, xp.ones_like(losses))  # a factor, so that the gradient is NaN too
     return xp.where(kept, losses, xp.zeros_like(losses)), log_sum
+
+
+def _unknown(targets: Any, kept: Any, classes: int) -> Any:
+    """Whether a target is neither a class nor to be ignored."""
+    return kept & ((targets < 0) | (targets >= classes))
 
 
 def _backward(
@@ -35,9 +43,10 @@ def _backward(
     probabilities = xp.exp(widen(xp, logits) - log_sum)
     classes = logits.shape[-1]
     one_hot = xp.astype(targets[:, None] == xp.arange(classes, dtype=targets.dtype)[None, :], probabilities.dtype)
-    weight = xp.where(targets != ignore_index, g, xp.zeros_like(g))[:, None]
+    kept = targets != ignore_index
+    weight = xp.where(kept, g, xp.zeros_like(g)) * xp.where(_unknown(targets, kept, classes), nan, xp.ones_like(g))
     target = (1.0 - label_smoothing) * one_hot + label_smoothing / classes if label_smoothing else one_hot
-    return [narrow(xp, (probabilities - target) * weight, logits), None]
+    return [narrow(xp, (probabilities - target) * weight[:, None], logits), None]
 
 
 cross_entropy = Fused("cross_entropy", _forward, _backward)

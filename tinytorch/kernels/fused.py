@@ -2,8 +2,8 @@
 
 The contract is `tinytorch.backend.Kernel`. A portable pair gets the namespace first, ``forward(xp, *arrays, **static)`` and
 ``backward(xp, g, residuals, inputs, needs, **static)``; a backend's override works on its own arrays and is found by name in
-``Backend.kernels``. Whichever ran forward also runs backward. Where the backward pass is itself recorded, the portable forward is replayed on the
-saved inputs and differentiated, so that derivatives of second and higher order do not depend on who did the first.
+``Backend.kernels``. Whichever ran forward also runs backward. Where the backward pass is itself recorded, the portable forward is
+replayed on the saved inputs and differentiated, so that derivatives of second and higher order do not depend on who did the first.
 """
 
 from __future__ import annotations

@@ -24,7 +24,10 @@ def gradient_norm(xp: Any, grads: Arrays) -> Any:
 
 
 def _clipped(xp: Any, grads: Arrays, max_norm: float | None) -> tuple[list[Any], Any]:
-    """The gradients, scaled down together to length ``max_norm`` where they are longer (Pascanu et al. 2013, arXiv:1211.5063), and their norm."""
+    """The gradients, scaled down together to length ``max_norm`` where they are longer, and their norm.
+
+    The method of Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
+    """
     norm = gradient_norm(xp, grads)
     if max_norm is None:
         return list(grads), norm

@@ -6,14 +6,16 @@ import math
 from typing import Any
 
 from tinytorch import kernels
+from tinytorch.device import Device
 from tinytorch.nn import init
-from tinytorch.nn.basic import Dropout, Embedding, LayerNorm, Linear, checked_ids
+from tinytorch.nn.basic import Dropout, Embedding, LayerNorm, Linear, checked_ids, checked_sizes
 from tinytorch.nn.cache import KVCache
 from tinytorch.nn.containers import ModuleList
-from tinytorch.nn.module import Module, Parameter
+from tinytorch.nn.module import Module
 from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
 from tinytorch.nn.transformer import TransformerBlock
 from tinytorch.tensor import Tensor
+from tinytorch.text import generation
 
 _STD = 0.02  # of weights at first (Radford et al. 2019, section 2.3, after GPT's section 4.1)
 
@@ -63,9 +65,8 @@ class TinyGPT(Module):
             "positional": positional,
             "tie_weights": tie_weights,
         }
-        for name in ("vocab_size", "d_model", "num_heads", "num_layers", "max_length"):
-            if self.settings[name] < 1:
-                raise ValueError(f"{name} must be 1 or more, got {self.settings[name]}")
+        sizes = ("vocab_size", "d_model", "num_heads", "num_layers", "d_ff", "max_length")
+        checked_sizes("TinyGPT", **{name: self.settings[name] for name in sizes if self.settings[name] is not None})
         if positional not in ("sinusoidal", "learned"):
             raise ValueError(f"positional must be 'sinusoidal' or 'learned', got {positional!r}")
         self.max_length = max_length
@@ -92,8 +93,8 @@ class TinyGPT(Module):
                 new = init.normal(parameter.shape, _STD / math.sqrt(2 * num_layers) if adds else _STD)
             parameter.raw = new.raw
 
-    def receive(self, array: Any) -> Tensor:
-        return checked_ids(array, self.settings["vocab_size"], self.device)
+    def receive(self, array: Any, device: Device | None = None) -> Tensor:
+        return checked_ids(array, self.settings["vocab_size"], self.embedding.weight.device)
 
     def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits of the token after each position.
@@ -101,8 +102,14 @@ class TinyGPT(Module):
         Args:
             ids: (B, T).
             cache: what was read before, from `new_cache`; ``ids`` go on from there and are added to it.
+
+        Raises:
+            ValueError: there are no tokens, or more than ``max_length``; or ids that come as a numpy array are out of range. A Tensor's ids
+                are not read for that, and give NaN.
         """
-        batch, length = ids.shape
+        if ids.ndim != 2 or ids.shape[1] == 0:
+            raise ValueError(f"the model reads token ids (B, T) with T of 1 or more, got shape {tuple(ids.shape)}")
+        length = ids.shape[1]
         if length > self.max_length:
             raise ValueError(f"the model looks at {self.max_length} tokens at most, got {length}; crop the input")
         mask = None if cache is None else cache.mask(length)
@@ -119,9 +126,9 @@ class TinyGPT(Module):
         """An empty cache with room for the whole window. ``starts``: see `KVCache`."""
         return KVCache(len(self.blocks), self.max_length, starts)
 
-    def matrices(self) -> list[Parameter]:
-        """The parameters that weight decay is meant for: matrices, not biases or the scales of normalisation."""
-        return [parameter for parameter in self.parameters() if len(parameter.shape) > 1]
+    def generate(self, prompt: Any, max_new_tokens: int, **settings: Any) -> Any:
+        """What the model writes after ``prompt``: `tinytorch.text.generate`, which names the settings."""
+        return generation.generate(self, prompt, max_new_tokens, **settings)
 
     def extra_repr(self) -> str:
         return f"{self.count_parameters():,} parameters"

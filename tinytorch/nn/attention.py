@@ -7,10 +7,13 @@ import math
 from tinytorch import kernels, random
 from tinytorch.array_api import arange, expand_dims, matmul, matrix_transpose, where
 from tinytorch.nn import init
-from tinytorch.nn.basic import Linear, checked_share
+from tinytorch.nn.basic import Linear, checked_share, checked_sizes
 from tinytorch.nn.cache import LayerCache
 from tinytorch.nn.module import Module, Parameter
 from tinytorch.tensor import Tensor
+
+#: The score of a pair that may not attend in `SelfAttention`: float16 holds it too, and its exponential is 0 beside any other score's.
+_BLOCKED = -6e4
 
 
 def causal_mask(seq_len: int, device: object = None) -> Tensor:
@@ -19,13 +22,12 @@ def causal_mask(seq_len: int, device: object = None) -> Tensor:
     return expand_dims(positions, axis=1) >= expand_dims(positions, axis=0)
 
 
-def _checked_mask(mask: Tensor | None) -> Tensor | None:
-    if mask is not None and mask.dtype.kind != "bool":
+def _check_mask(mask: Tensor) -> None:
+    if mask.dtype.kind != "bool":
         raise TypeError(
             f"an attention mask must be boolean, true where attention is allowed, and this one is {mask.dtype.name}; "
             f"where 1 means blocked, pass mask == 0, and where 1 means allowed, mask == 1"
         )
-    return mask
 
 
 class SelfAttention(Module):
@@ -45,8 +47,9 @@ class SelfAttention(Module):
         """``mask``, boolean and broadcast to (B, T, T), is true where attention is allowed; see `causal_mask`."""
         q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, D) each
         scores = matmul(q, matrix_transpose(k)) / math.sqrt(q.shape[-1])  # (B, T, T)
-        if _checked_mask(mask) is not None:
-            scores = where(mask, scores, -1e9)
+        if mask is not None:
+            _check_mask(mask)
+            scores = where(mask, scores, _BLOCKED)
         weights = kernels.softmax(scores, axis=-1)
         return matmul(weights, v), weights
 
@@ -68,7 +71,8 @@ class MultiHeadAttention(Module):
 
     def __init__(self, d_model: int, num_heads: int, dropout: float = 0.1) -> None:
         super().__init__()
-        if num_heads < 1 or d_model % num_heads:
+        checked_sizes("MultiHeadAttention", d_model=d_model, num_heads=num_heads)
+        if d_model % num_heads:
             raise ValueError(f"d_model must be a multiple of num_heads, got {d_model} and {num_heads}")
         self.num_heads = num_heads
         self.dropout = checked_share(dropout)
@@ -89,16 +93,19 @@ class MultiHeadAttention(Module):
 
         Args:
             query: (B, T, d_model).
-            key: (B, S, d_model); left out for self-attention.
+            key: (B, S, d_model); left out it is ``query``: self-attention.
             value: (B, S, d_model); left out it is ``key``.
-            mask: boolean, broadcast to (B, H, T, S), true where attention is allowed.
+            mask: boolean, true where attention is allowed: (T, S), (B, T, S) for all heads alike, or broadcast to (B, H, T, S).
             is_causal: forbid attention to later positions; the last query stands at the last key.
             cache: keys and values of earlier positions of this layer; this call's are added to it (self-attention only).
 
         Returns:
             (B, T, d_model).
         """
-        _checked_mask(mask)
+        if mask is not None:
+            _check_mask(mask)
+            if mask.ndim == 3:
+                mask = expand_dims(mask, axis=1)  # (B, 1, T, S)
         p = self.dropout if self.training else 0.0
         draws = random.draws(query.backend) if p else None
         settings = {"num_heads": self.num_heads, "causal": is_causal, "p": p, "site": draws.next_site() if draws else 0}
@@ -112,8 +119,7 @@ class MultiHeadAttention(Module):
             q, k, v = self._project(query, query, query)
             k, v = cache.append(k, v)
         else:
-            key = value if key is None else key
-            assert key is not None
+            key = query if key is None else key
             q, k, v = self._project(query, key, key if value is None else value)
         return self.out_proj(kernels.attention(q, k, v, mask, random_key, **settings))  # type: ignore[no-any-return]
 

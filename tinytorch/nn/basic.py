@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from tinytorch import kernels, random
-from tinytorch.array_api import asarray, maximum, tanh
+from tinytorch.array_api import asarray, astype, tanh, where
+from tinytorch.device import Device
 from tinytorch.nn import init
 from tinytorch.nn.module import Module, Parameter
 from tinytorch.tensor import Tensor
@@ -30,16 +31,17 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        if in_features < 1 or out_features < 1:
-            raise ValueError(f"Linear needs 1 or more features in and out, got {in_features} and {out_features}")
+        checked_sizes("Linear", in_features=in_features, out_features=out_features)
         bound = 1.0 / math.sqrt(in_features)
         self.weight = init.uniform((out_features, in_features), bound)
         self.bias = init.uniform((out_features,), bound) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
-        if x.shape[-1] != weight.shape[1]:
+        if x.shape[-1:] != weight.shape[1:]:
             raise ValueError(f"Linear expects {weight.shape[1]} features in the last dimension, got shape {tuple(x.shape)}")
+        if not x.dtype.is_floating:
+            raise TypeError(f"Linear expects floating-point numbers, got {x.dtype.name}; convert with tinytorch.astype(x, 'float32')")
         return kernels.linear(x, weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -55,32 +57,48 @@ class Embedding(Module):
     Shape:
         whole numbers of any shape (...) -> (..., embedding_dim); ``weight`` is (num_embeddings, embedding_dim), standard normal at first.
 
-    Ids that come as a numpy array are checked, and ``ValueError`` names the first that is out of range.
+    Ids that come as a numpy array are checked, and ``ValueError`` names the first that is out of range. A Tensor is not read for that: its
+    ids out of range give rows of NaN.
     """
 
     weight: Parameter
 
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__()
+        checked_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.weight = init.normal((num_embeddings, embedding_dim))
 
-    def receive(self, array: Any) -> Tensor:
-        return checked_ids(array, self.weight.shape[0], self.device)
+    def receive(self, array: Any, device: Device | None = None) -> Tensor:
+        return checked_ids(array, self.weight.shape[0], self.weight.device)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return kernels.embedding(self.weight, ids)
+        return kernels.embedding(self.weight, as_index(ids))
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, {self.weight.shape[1]}"
 
 
-def checked_ids(array: Any, size: int, device: Any) -> Tensor:
+def checked_ids(array: Any, size: int, device: Device) -> Tensor:
     """Ids on ``device``, checked on the host: ``TypeError`` unless whole numbers, ``ValueError`` unless 0 <= id < size."""
     if array.dtype.kind not in "iu":
         raise TypeError(f"ids must be whole numbers, got {array.dtype}")
-    if array.size and not (0 <= int(array.min()) and int(array.max()) < size):
-        raise ValueError(f"ids must lie between 0 and {size - 1}, got {int(array.min())} to {int(array.max())}")
-    return asarray(array, dtype="int64" if device is None else device.backend.default_int, device=device)
+    if array.size and (array.min() < 0 or array.max() >= size):
+        raise ValueError(f"ids must lie between 0 and {size - 1}, got {array[(array < 0) | (array >= size)][0]}")
+    return asarray(array, dtype=device.backend.default_int, device=device)
+
+
+def as_index(ids: Tensor) -> Tensor:
+    """Whole numbers in a signed type of 32 bits or more, which can be compared with any size; ``TypeError`` for other numbers."""
+    if ids.dtype.kind not in ("signed integer", "unsigned integer"):
+        raise TypeError(f"expected whole numbers to look up, got {ids.dtype.name}; convert with tinytorch.astype(x, 'int64')")
+    return ids if ids.dtype.name in ("int32", "int64") else astype(ids, ids.backend.default_int)
+
+
+def checked_sizes(layer: str, **sizes: int) -> None:
+    """Raise ``ValueError`` naming the first of ``sizes`` that is not 1 or more."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{layer} needs {name} of 1 or more, got {size}")
 
 
 class LayerNorm(Module):
@@ -95,12 +113,16 @@ class LayerNorm(Module):
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
+        checked_sizes("LayerNorm", d_model=d_model)
         self.eps = eps
         self.weight = init.constant((d_model,), 1.0)
         self.bias = init.constant((d_model,), 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return kernels.layer_norm(x, self.weight, self.bias, eps=self.eps)
+        weight = self.weight
+        if x.shape[-1:] != weight.shape:
+            raise ValueError(f"LayerNorm expects {weight.shape[0]} features in the last dimension, got shape {tuple(x.shape)}")
+        return kernels.layer_norm(x, weight, self.bias, eps=self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}"
@@ -131,10 +153,10 @@ def checked_share(p: float) -> float:
 
 
 class ReLU(Module):
-    """``max(x, 0)``, element by element."""
+    """``max(x, 0)``, element by element; the derivative at 0 is taken to be 0."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return maximum(x, 0)
+        return where(x <= 0, 0, x)  # so NaN stays NaN
 
 
 class Tanh(Module):

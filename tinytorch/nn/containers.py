@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tinytorch.device import Device
 from tinytorch.nn.module import Module
+from tinytorch.tensor import Tensor
 
 
 class ModuleList(Module):
@@ -14,6 +16,8 @@ class ModuleList(Module):
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
         for i, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(f"{type(self).__name__} holds modules, got {module!r} at position {i}")
             setattr(self, str(i), module)
 
     def __iter__(self) -> Iterator[Any]:
@@ -31,6 +35,13 @@ class Sequential(ModuleList):
 
     def __init__(self, *modules: Module) -> None:
         super().__init__(modules)
+
+    def receive(self, array: Any, device: Device | None = None) -> Tensor:
+        """Input goes to the first module, which may check it."""
+        first = next(iter(self), None)
+        if first is None:
+            return super().receive(array, device)
+        return first.receive(array, self.device or device)  # type: ignore[no-any-return]
 
     def forward(self, x: Any) -> Any:
         for module in self:

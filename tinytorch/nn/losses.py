@@ -1,11 +1,10 @@
-"""Losses. Each is a mean of terms: `total` gives their sum and `count` their number, so that sums over parts of a batch can be divided once."""
+"""Losses. Each is a mean of terms: `total` gives their sum and `count` their number, so parts of a batch can be summed and divided once."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinytorch import kernels
-from tinytorch.array_api import asarray, astype, reshape, square, sum, take, where, zeros_like
+from tinytorch.array_api import astype, reshape, square, sum, take, where, zeros_like
+from tinytorch.nn.basic import as_index
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor
 
@@ -32,11 +31,17 @@ class CrossEntropyLoss(Loss):
         weight: (V), a weight for each class.
         ignore_index: targets of this value do not count.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-        label_smoothing: share of the target's weight that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567, section 7).
+        label_smoothing: share of the target's weight that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567, section 7);
+            not together with ``weight``.
 
     Shape:
         logits (N, V) and targets (N), or (..., V) and (...); the result has no dimensions, with ``"none"`` the targets' shape.
+
+    The mean divides by the weights of the targets that count, so it is NaN where there are none. A target that is neither ``ignore_index``
+    nor a class gives NaN.
     """
+
+    weight: Tensor | None
 
     def __init__(
         self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
@@ -48,13 +53,13 @@ class CrossEntropyLoss(Loss):
             raise ValueError(f"label_smoothing must lie between 0 and 1, got {label_smoothing}")
         if weight is not None and label_smoothing:
             raise ValueError("class weights and label smoothing cannot be combined; leave one of them out")
-        self.weight = weight
+        if weight is None:
+            self.weight = None
+        else:
+            self.register_buffer("weight", weight)  # so that it moves with the module
         self.ignore_index = ignore_index
         self.reduction = reduction
         self.label_smoothing = label_smoothing
-
-    def receive(self, array: Any) -> Tensor:
-        return asarray(array)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.reduction == "none":
@@ -67,22 +72,29 @@ class CrossEntropyLoss(Loss):
 
     def count(self, targets: Tensor) -> Tensor:
         """The number of targets that are not ignored, or the sum of their classes' weights."""
-        return sum(self._weights(reshape(targets, (targets.size,))))
+        return sum(self._weights(_flat(targets)))
 
     def _weights(self, targets: Tensor) -> Tensor:
         kept = targets != self.ignore_index
         if self.weight is None:
             return astype(kept, "float32")
-        weights = take(self.weight, where(kept, targets, zeros_like(targets)), axis=0)
+        known = kept & (targets >= 0) & (targets < self.weight.shape[0])  # the others' terms are 0, or NaN, without a weight
+        weights = take(self.weight, where(known, targets, zeros_like(targets)), axis=0)
         return where(kept, weights, zeros_like(weights))
 
     def _terms(self, logits: Tensor, targets: Tensor) -> Tensor:
         if logits.shape[:-1] != targets.shape:
             raise ValueError(f"logits (..., V) need targets (...), got {tuple(logits.shape)} and {tuple(targets.shape)}")
-        flat = reshape(targets, (targets.size,))
+        if self.weight is not None and self.weight.shape != logits.shape[-1:]:
+            raise ValueError(f"there are weights for {self.weight.size} classes and logits for {logits.shape[-1]}")
+        flat = _flat(targets)
         rows = reshape(logits, (targets.size, logits.shape[-1]))
         terms = kernels.cross_entropy(rows, flat, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing)
         return terms if self.weight is None else terms * self._weights(flat)
+
+
+def _flat(targets: Tensor) -> Tensor:
+    return reshape(as_index(targets), (targets.size,))
 
 
 class MSELoss(Loss):
@@ -122,6 +134,8 @@ class LanguageModelLoss(Loss):
         self.cross_entropy = CrossEntropyLoss(ignore_index=ignore_index)
 
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.ndim != 3 or targets.ndim != 2:
+            raise ValueError(f"expected logits (B, T, V) and tokens (B, T + 1), got {tuple(outputs.shape)} and {tuple(targets.shape)}")
         length = outputs.shape[1]
         if targets.shape[1] not in (length, length + 1):
             raise ValueError(f"logits for {length} positions need {length} or {length + 1} tokens, got {targets.shape[1]}")

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any, Self, TypeAlias
 
 from tinytorch.array_api import asarray
-from tinytorch.backend.host import is_host_array
+from tinytorch.backend.host import as_host_array, is_host_array
 from tinytorch.device import Device
 from tinytorch.tensor import Tensor
 
@@ -31,8 +31,9 @@ class Parameter(Tensor):
 class Module:
     """Base of all layers and models.
 
-    A subclass sets Parameters and Modules as attributes in ``__init__`` and computes in ``forward``; calling the module runs it. A
-    numpy array given to a call is sent to the module's device.
+    A subclass sets Parameters and Modules as attributes in ``__init__`` and computes in ``forward``; calling the module runs it. A Tensor
+    that belongs to the module but is not learned is given to `register_buffer`. A numpy array that is passed to a call is sent to the
+    module's device, or beside the call's Tensors where the module holds none.
 
     Attributes:
         training: whether layers such as `Dropout` behave as in training; see `train` and `eval`.
@@ -48,13 +49,16 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if any(is_host_array(arg) for arg in args):
-            args = tuple([self.receive(arg) if is_host_array(arg) else arg for arg in args])
+        values = (*args, *kwargs.values())
+        if any(is_host_array(value) for value in values):
+            beside = next((value.device for value in values if isinstance(value, Tensor)), None)
+            args = tuple([self.receive(arg, beside) if is_host_array(arg) else arg for arg in args])
+            kwargs = {name: self.receive(value, beside) if is_host_array(value) else value for name, value in kwargs.items()}
         return self.forward(*args, **kwargs)
 
-    def receive(self, array: Any) -> Tensor:
-        """A host array that was passed as input, as a Tensor on the module's device."""
-        return asarray(array, device=self.device)
+    def receive(self, array: Any, device: Device | None = None) -> Tensor:
+        """A host array that was passed as input, as a Tensor on the module's device; on ``device`` where it has none."""
+        return asarray(array, device=self.device or device)
 
     # ---- parts, set and read as attributes ----
 
@@ -62,23 +66,28 @@ class Module:
         parts: dict[str, dict[str, Any]] = self.__dict__
         if "_parameters" not in parts:
             raise AttributeError(f"{type(self).__name__} must call super().__init__() before it sets attributes")
-        if name in parts["_buffers"] and isinstance(value, Tensor):
-            bound = _bound.get()
-            if bound is not None and (self, name) in bound:
-                bound[self, name] = value
-            else:
-                parts["_buffers"][name] = value
-            return
-        for kind in ("_parameters", "_modules"):
-            parts[kind].pop(name, None)
-        if isinstance(value, Parameter):
-            parts["_parameters"][name] = value
-        elif isinstance(value, Module):
-            parts["_modules"][name] = value
-        else:
+        kind = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
+        if kind is None and isinstance(value, Tensor):
+            if name in parts["_parameters"]:
+                raise TypeError(
+                    f"{name} is a parameter of {type(self).__name__}: set nn.Parameter(...) in its place, "
+                    f"or change its value with load_state_dict"
+                )
+            if name in parts["_buffers"]:
+                bound = _bound.get()
+                if bound is not None and (self, name) in bound:
+                    bound[self, name] = value
+                else:
+                    parts["_buffers"][name] = value
+                return
+        for other in ("_parameters", "_buffers", "_modules"):
+            if other != kind:
+                parts[other].pop(name, None)
+        if kind is None:
             object.__setattr__(self, name, value)
-            return
-        parts.pop(name, None)
+        else:
+            parts[kind][name] = value  # a part that takes the place of another keeps its position among them
+            parts.pop(name, None)
 
     def __getattr__(self, name: str) -> Any:
         parts = self.__dict__
@@ -94,18 +103,32 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def register_buffer(self, name: str, value: Tensor, persistent: bool = True) -> None:
-        """Add a Tensor that is part of the module but not learned; ``state_dict`` holds it where ``persistent``."""
+        """Add a Tensor that is part of the module but not learned; ``state_dict`` holds it where ``persistent``.
+
+        Raises ``TypeError`` for anything but a Tensor, and ``ValueError`` where the name is taken.
+        """
+        if not isinstance(value, Tensor) or isinstance(value, Parameter):
+            raise TypeError(f"the buffer {name!r} must be a Tensor, and not a Parameter, got {type(value).__name__}")
+        if name not in self._buffers and hasattr(self, name):
+            raise ValueError(f"{type(self).__name__} already has an attribute {name!r}; choose another name for the buffer")
         self._buffers[name] = value
+        self._transient.discard(name)
         if not persistent:
             self._transient.add(name)
 
     # ---- walking over the parts ----
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """The module itself and all inside it, with dotted names."""
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """The module itself and all inside it, with dotted names; one that is used in several places comes once, under its first name."""
+        yield from self._walk("", set())
+
+    def _walk(self, prefix: str, seen: set[Module]) -> Iterator[tuple[str, Module]]:
+        if self in seen:
+            return
+        seen.add(self)
         yield prefix, self
         for name, module in self._modules.items():
-            yield from module.named_modules(f"{prefix}.{name}" if prefix else name)
+            yield from module._walk(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self) -> Iterator[Module]:
         """The module itself and all inside it."""
@@ -165,28 +188,31 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take over values by name: Tensors, numpy arrays, or anything numpy can read (a PyTorch CPU state dict, say).
 
+        They are copied, and converted to the module's own data types. When this raises, nothing has been changed.
+
         Raises:
             KeyError: with ``strict``, a name is missing or unknown; all of them are listed.
-            ValueError: a shape differs. Nothing has been changed then.
+            ValueError: shapes differ; all that do are listed.
+            TypeError: a value is not made of numbers.
         """
         slots = self.slots()
         missing, unknown = [n for n in slots if n not in state], [n for n in state if n not in slots]
         if strict and (missing or unknown):
             raise KeyError(f"the state does not fit {type(self).__name__}: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
-        values: list[tuple[Slot, Tensor]] = []
-        for name, slot in slots.items():
-            if name in state:
-                values.append((slot, self._fitting(name, _own(slot), state[name])))
-        for slot, value in values:
-            _own(slot).raw = value.raw
-
-    def _fitting(self, name: str, own: Tensor, value: Any) -> Tensor:
-        if not isinstance(value, Tensor):
-            value = value if is_host_array(value) else value.__array__()
-        new = asarray(value, dtype=own.dtype, device=own.device, copy=True)
-        if new.shape != own.shape:
-            raise ValueError(f"{name} has shape {tuple(own.shape)}, the state holds {tuple(new.shape)}")
-        return new
+        given = {n: _readable(state[n]) for n in slots if n in state}
+        unequal = [
+            f"{n} has shape {tuple(_own(slots[n]).shape)}, the state holds {tuple(value.shape)}"
+            for n, value in given.items()
+            if value.shape != _own(slots[n]).shape
+        ]
+        if unequal:
+            raise ValueError(f"the state does not fit {type(self).__name__}: {'; '.join(unequal)}")
+        new = {}
+        for name, value in given.items():
+            own = _own(slots[name])
+            new[name] = asarray(value, dtype=own.dtype, device=own.device, copy=True)
+        for name, tensor in new.items():
+            _own(slots[name]).raw = tensor.raw
 
     def train(self, mode: bool = True) -> Self:
         """Switch the module and all inside it to training behaviour; returns the module."""
@@ -199,10 +225,11 @@ class Module:
         return self.train(False)
 
     def to(self, device: Any) -> Self:
-        """Move all parameters and buffers to a backend or device (``model.to("cupy")``); returns the module."""
-        for tensor in [*self.parameters(), *(buffer for _, buffer in self.named_buffers())]:
-            moved = tensor.detach().to(device)
-            tensor.raw, tensor.backend, tensor.grad = moved.raw, moved.backend, None
+        """Move all parameters and buffers to a backend or device (``model.to("cupy")``), without their gradients; returns the module."""
+        tensors = [*self.parameters(), *(buffer for _, buffer in self.named_buffers())]
+        moved = [tensor.detach().to(device) for tensor in tensors]
+        for tensor, new in zip(tensors, moved, strict=True):  # all of them or, where a move fails, none
+            tensor.raw, tensor.backend, tensor.grad = new.raw, new.backend, None
         return self
 
     def zero_grad(self) -> None:
@@ -223,6 +250,13 @@ class Module:
         return "\n  ".join([f"{type(self).__name__}({self.extra_repr()}", *lines]) + "\n)"
 
 
+def _readable(value: Any) -> Any:
+    """A value of a state as a Tensor or a host array."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    return as_host_array(value.__array__() if hasattr(value, "__array__") else value)
+
+
 def _own(slot: Slot) -> Tensor:
     """The module's own Tensor in this place."""
     return slot if isinstance(slot, Parameter) else slot[0]._buffers[slot[1]]
@@ -232,28 +266,39 @@ def _own(slot: Slot) -> Tensor:
 def bind(slots: Sequence[Slot], values: Sequence[Tensor]) -> Iterator[dict[Slot, Tensor]]:
     """Run modules on ``values`` in place of their own inside a ``with`` block, in this thread alone.
 
-    Yields the values by slot; a buffer that the module sets meanwhile is replaced there, and not on the module.
+    Yields the values by slot; a buffer that the module sets meanwhile is replaced there, and not on the module. Blocks nest: the inner
+    values count, and for the other slots those of the block outside, which sees what became of them.
     """
-    bound = dict(zip(slots, values, strict=True))
-    token = _bound.set({**(_bound.get() or {}), **bound})
+    outer = _bound.get() or {}
+    own = dict(zip(slots, values, strict=True))
+    current = {**outer, **own}
+    token = _bound.set(current)
     try:
-        current = _bound.get()
-        assert current is not None
         yield current
     finally:
         _bound.reset(token)
+        outer.update({slot: current[slot] for slot in outer if slot not in own})
 
 
 def functional_call(module: Module, state: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
     """Call ``module`` with the parameters and buffers in ``state``, by dotted name, in place of its own; those left out stay.
 
-    The module is not changed. A buffer that the call would update (running statistics) is updated in ``state`` instead, if it is there.
-    Raises ``KeyError`` for a name that the module does not have.
+    A buffer in ``state`` that the call updates (running statistics) is updated there, and the module is not changed.
+
+    Raises:
+        KeyError: the module has no parameter or buffer of a name.
+        TypeError: a value is not a Tensor.
+        ValueError: a value has another shape than the module's own.
     """
     slots = module.slots()
     unknown = [name for name in state if name not in slots]
     if unknown:
         raise KeyError(f"{type(module).__name__} has no parameter or buffer called {', '.join(unknown)}")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a Tensor, got {type(value).__name__}; make one with tinytorch.asarray")
+        if value.shape != _own(slots[name]).shape:
+            raise ValueError(f"{name} has shape {tuple(_own(slots[name]).shape)}, the state holds {tuple(value.shape)}")
     with bind([slots[name] for name in state], list(state.values())) as bound:
         result = module(*args, **kwargs)
         state.update({name: bound[slots[name]] for name in state})

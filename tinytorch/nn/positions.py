@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TypeAlias
 
-from tinytorch.array_api import arange, cos, exp, expand_dims, maximum, reshape, sin, stack
+from tinytorch.array_api import arange, astype, cos, exp, expand_dims, maximum, reshape, sin, stack
+from tinytorch.backend import current_backend
 from tinytorch.kernels import embedding
 from tinytorch.nn import init
+from tinytorch.nn.basic import checked_sizes
 from tinytorch.nn.module import Module, Parameter
 from tinytorch.tensor import Tensor
 
@@ -18,21 +20,29 @@ Offset: TypeAlias = "int | Tensor"
 def sinusoids(length: int, d_model: int) -> Tensor:
     """The table of Vaswani et al. 2017 (arXiv:1706.03762, section 3.5): (length, d_model), sines in even columns, cosines in odd ones."""
     pairs = (d_model + 1) // 2
-    positions = expand_dims(arange(length, dtype="float32"), axis=1)
-    angles = positions * exp(arange(pairs, dtype="float32") * (-2.0 * math.log(10000.0) / d_model))
+    # angles reach thousands, of which float32 would keep three decimals; in float64, where there is one, backends agree to a bit
+    dtype = "float64" if "float64" in current_backend().capabilities.dtypes else "float32"
+    positions = expand_dims(arange(length, dtype=dtype), axis=1)
+    angles = positions * exp(arange(pairs, dtype=dtype) * (-2.0 * math.log(10000.0) / d_model))
     table = reshape(stack([sin(angles), cos(angles)], axis=-1), (length, 2 * pairs))
-    return table[:, :d_model]
+    return astype(table[:, :d_model], "float32")
 
 
 def add_positions(x: Tensor, table: Tensor, offset: Offset) -> Tensor:
-    """``x (B, T, D)`` plus rows of ``table (L, D)``, from ``offset`` on; raises ``ValueError`` beyond the table's end."""
+    """``x (B, T, D)`` plus rows of ``table (L, D)``, from ``offset`` on, in the type of x.
+
+    Raises ``ValueError`` where D differs or a position is outside the table. Positions that come as a Tensor are not read for that; beyond
+    the table's end they give NaN.
+    """
+    if x.ndim != 3 or x.shape[2] != table.shape[1]:
+        raise ValueError(f"positions are added to (B, T, {table.shape[1]}), got shape {tuple(x.shape)}")
     length = x.shape[1]
     if isinstance(offset, Tensor):  # rows that start at different columns; what lies before a row's start is masked, so clip it
         columns = arange(length, dtype=offset.dtype, device=x.device)
-        return x + embedding(table, maximum(expand_dims(offset, axis=1) + columns, 0))
-    if offset + length > table.shape[0]:
+        return x + astype(embedding(table, maximum(expand_dims(offset, axis=1) + columns, 0)), x.dtype, copy=False)
+    if offset < 0 or offset + length > table.shape[0]:
         raise ValueError(f"positions {offset} to {offset + length - 1} do not fit a table of {table.shape[0]}; raise max_length")
-    return x + table[offset : offset + length, :]
+    return x + astype(table[offset : offset + length, :], x.dtype, copy=False)
 
 
 class PositionalEncoding(Module):
@@ -49,6 +59,7 @@ class PositionalEncoding(Module):
 
     def __init__(self, d_model: int, max_length: int = 5000, scale: float = 1.0) -> None:
         super().__init__()
+        checked_sizes("PositionalEncoding", d_model=d_model, max_length=max_length)
         self.scale = scale
         self.register_buffer("pe", sinusoids(max_length, d_model) * scale, persistent=False)
 
@@ -71,6 +82,7 @@ class LearnedPositionalEncoding(Module):
 
     def __init__(self, d_model: int, max_length: int, std: float = 0.02) -> None:
         super().__init__()
+        checked_sizes("LearnedPositionalEncoding", d_model=d_model, max_length=max_length)
         self.weight = init.normal((max_length, d_model), std)
 
     def forward(self, x: Tensor, offset: Offset = 0) -> Tensor:

@@ -24,6 +24,11 @@ class Tokenizer(Protocol):
 
     kind: ClassVar[str]
 
+    @property
+    def special_ids(self) -> Sequence[int]:
+        """The ids that stand for no text; a model never writes them."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text. Raises ValueError for an empty one."""
         ...

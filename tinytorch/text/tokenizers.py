@@ -59,6 +59,11 @@ class CharTokenizer:
         self._code_points: NDArray[numpy.uint32] | None = None  # of the characters, in the order of their ids
         self._ids: NDArray[numpy.int64] | None = None  # by code point, with one more entry for all that lie beyond
 
+    @property
+    def special_ids(self) -> Sequence[int]:
+        """The ids of the special tokens."""
+        return range(len(self.special_tokens))
+
     def __repr__(self) -> str:
         state = "unfitted" if self._code_points is None else f"{self.get_vocab_size()} tokens"
         return f"CharTokenizer({state}, special_tokens={self.special_tokens})"

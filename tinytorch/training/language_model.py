@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tinytorch import random
-from tinytorch.backend.host import HostArray
+from tinytorch.files import HostArray
 from tinytorch.models import TinyGPT
 from tinytorch.nn.losses import LanguageModelLoss, Loss
 from tinytorch.nn.module import Module
 from tinytorch.optim import AdamW, Optimizer
 from tinytorch.tensor import Tensor
-from tinytorch.text import Tokenizer, random_windows, remaining_window, sequential_windows, split_text
+from tinytorch.text import Tokenizer, generate, random_windows, remaining_window, sequential_windows, split_text
 from tinytorch.training.metrics import LanguageModelAccuracy, Metric
 from tinytorch.training.progress import Progress
 from tinytorch.training.trainer import StepRecord, Trainer
@@ -127,6 +127,4 @@ class LanguageModelTrainer(Trainer):
 
     def generate_text(self, prompt: str, max_length: int = 200, temperature: float = 1.0, **settings: Any) -> str:
         """``prompt`` and ``max_length`` more tokens; ``settings`` as for `tinytorch.text.generate`."""
-        from tinytorch.text import generate
-
-        return generate(self.model, prompt, max_length, temperature=temperature, tokenizer=self.tokenizer, **settings)
+        return prompt + str(generate(self.model, prompt, max_length, temperature=temperature, tokenizer=self.tokenizer, **settings))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import numpy
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.support import takes
+from tinytorch_numpy.kernels.support import as_rows, takes
 
 
 def _forward(x: Array, weight: Array, bias: Array | None) -> Any:
     """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out)."""
-    if not takes(x, weight, bias):
+    if not takes(x, weight, bias) or weight.size == 0:
         return NotImplemented
-    out = numpy.matmul(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight.T)
+    out = numpy.matmul(as_rows(x, weight.shape[1]), weight.T)
     if bias is not None:
         out += bias
     return out.reshape(*x.shape[:-1], weight.shape[0]), None
@@ -24,12 +23,11 @@ def _forward(x: Array, weight: Array, bias: Array | None) -> Any:
 
 def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool]) -> list[Array | None]:
     x, weight, _ = inputs
-    rows = x.reshape(prod(x.shape[:-1]), x.shape[-1])
-    g_rows = g.reshape(rows.shape[0], weight.shape[0])
+    g_rows = as_rows(g, weight.shape[0])
     return [
         numpy.matmul(g_rows, weight).reshape(x.shape) if needs[0] else None,
-        numpy.matmul(g_rows.T, rows) if needs[1] else None,
-        numpy.matmul(numpy.ones(rows.shape[0], g.dtype), g_rows) if needs[2] else None,  # BLAS adds rows faster than sum(axis=0)
+        numpy.matmul(g_rows.T, as_rows(x, weight.shape[1])) if needs[1] else None,
+        numpy.matmul(numpy.ones(len(g_rows), g.dtype), g_rows) if needs[2] else None,  # BLAS adds rows faster than sum(axis=0)
     ]
 
 

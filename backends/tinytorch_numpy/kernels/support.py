@@ -8,9 +8,9 @@ import numpy
 
 from tinytorch.backend.contract import Array
 
-#: Elements that are worked on at once. A few buffers of this size stay in a core's L2 cache from one pass to the next, and a pass is long
+#: Elements that are worked on at once. A few buffers of this size stay in a core's cache from one pass to the next, and a pass is long
 #: enough that starting it costs little.
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 
 _TYPES = (numpy.dtype(numpy.float32), numpy.dtype(numpy.float64))
 
@@ -21,8 +21,18 @@ def takes(*arrays: Array | None) -> bool:
     return len(types) == 1 and types.pop() in _TYPES
 
 
+def all_within(ids: Array, length: int) -> bool:
+    """Whether all of the whole numbers ``ids`` are places among ``length``. What to do with others is left to the portable kernels."""
+    return bool(ids.size == 0 or (ids.min() >= 0 and ids.max() < length))
+
+
 def chunks(length: int, width: int = 1) -> Iterator[slice]:
     """Slices that cut ``length`` rows of ``width`` elements into pieces of about `CHUNK` elements."""
     step = max(1, CHUNK // max(1, width))
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))
+
+
+def as_rows(x: Array, width: int) -> Array:
+    """``x (..., width)`` as contiguous (N, width): what BLAS is fast on, which it is not on an array that was broadcast."""
+    return numpy.ascontiguousarray(x).reshape(x.size // width if width else 0, width)

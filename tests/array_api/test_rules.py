@@ -1,0 +1,120 @@
+"""Every operation of the namespace: its values against numpy, its derivatives against differences. None may be left out."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+import array_api_compat.numpy as numpy_namespace
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.array_api.cases import CASES, Case
+from tests.helpers import assert_close, check_gradients, frozen
+from tinytorch import array_api
+from tinytorch.backend import Backend
+from tinytorch.operation import Operation, operation
+from tinytorch.tensor import Tensor
+
+UNWRITTEN = operation(lambda xp, x: x).reason
+
+
+def _operations() -> dict[str, Operation[..., Any]]:
+    """All operations by name, those behind Python functions (`clip`, `concat`) too."""
+    modules = [importlib.import_module(f"{array_api.__name__}.{info.name}") for info in pkgutil.iter_modules(array_api.__path__)]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Operation)]
+    return {value.__name__: value for value in found}
+
+
+OPERATIONS = _operations()
+
+#: Functions of the namespace that are no operations: they make arrays, or answer questions about types.
+OTHERS = {
+    *("arange", "asarray", "empty", "empty_like", "eye", "full", "full_like", "linspace", "ones", "ones_like", "zeros", "zeros_like"),
+    *("can_cast", "finfo", "iinfo", "isdtype", "result_type", "to_device"),
+}
+
+
+def _differentiable(name: str) -> bool:
+    found = OPERATIONS.get(name)
+    return found is None or found.rules is not None or found.joint_rule is not None
+
+
+def _names(cases: list[Case]) -> list[str]:
+    return [c.operation for c in cases]
+
+
+SMOOTH = [c for c in CASES if _differentiable(c.operation)]
+FLAT = [c for c in CASES if not _differentiable(c.operation) and not OPERATIONS[c.operation].recordable]
+REFUSED = [c for c in CASES if not _differentiable(c.operation) and OPERATIONS[c.operation].recordable]
+
+
+def test_every_function_of_the_namespace_is_in_the_table() -> None:
+    functions = {name for name in array_api.__all__ if callable(getattr(array_api, name)) and not name.startswith("__")}
+    assert functions - OTHERS | set(OPERATIONS) == {c.operation for c in CASES}
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_every_operation_has_a_rule_or_says_why_not(name: str) -> None:
+    found = OPERATIONS[name]
+    assert _differentiable(name) or found.reason != UNWRITTEN, f"{name} needs derivatives(), piecewise_constant() or no_derivative()"
+    assert found.__doc__ or getattr(array_api, name).__doc__
+
+
+@pytest.mark.parametrize("case", CASES, ids=_names(CASES))
+def test_values_are_numpys(backend: Backend, case: Case) -> None:
+    inputs = [numpy.asarray(x) for x in case.inputs]
+    actual = case.call(tt.zeros(1).__array_namespace__(), *[frozen(x) for x in inputs])
+    expected = case.call(numpy_namespace, *inputs)
+    if isinstance(actual, Tensor):
+        actual, expected = [actual], [expected]
+    assert len(actual) == len(expected)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert_close(ours, theirs, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("case", SMOOTH, ids=_names(SMOOTH))
+def test_derivatives_are_those_of_differences(backend: Backend, case: Case) -> None:
+    xp = tt.zeros(1).__array_namespace__()
+    check_gradients(lambda *tensors: case.call(xp, *tensors), *case.inputs, order=case.order)
+
+
+@pytest.mark.parametrize("case", FLAT, ids=_names(FLAT))
+def test_nothing_is_recorded_where_the_derivative_is_zero(case: Case) -> None:
+    tensors = [frozen(x, requires_grad=numpy.asarray(x).dtype == numpy.float64) for x in case.inputs]
+    out = case.call(tt, *tensors)
+    for tensor in [out] if isinstance(out, Tensor) else out:
+        assert tensor.node is None
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=_names(REFUSED))
+def test_what_has_no_derivative_raises_when_one_is_asked_for(case: Case) -> None:
+    def total(*tensors: Tensor) -> Tensor:
+        return sum((tt.sum(out) for out in case.call(tt, *tensors)), tt.asarray(0.0, dtype="float64"))
+
+    with pytest.raises(tt.NotDifferentiableError, match=f"{case.operation} has no derivative: "):
+        tt.grad(total)(*[frozen(x) for x in case.inputs])
+
+
+def test_the_gradient_has_the_type_of_its_operand(backend: Backend) -> None:
+    narrow, wide = frozen(numpy.float32([1, 2])), frozen(numpy.float64([3, 4]))
+    for function in (lambda x, y: tt.sum(x * y), lambda x, y: tt.sum(tt.concat([x, y])), lambda x, y: tt.sum(tt.astype(x, tt.float64) + y)):
+        by_narrow, by_wide = tt.grad(function, argnums=(0, 1))(narrow, wide)
+        assert (by_narrow.dtype, by_wide.dtype) == (tt.float32, tt.float64)
+
+
+def test_whole_numbers_carry_no_gradient(backend: Backend) -> None:
+    x = frozen([1.5, 2.5], requires_grad=True)
+    assert tt.astype(x, tt.int32).node is None
+    assert tt.argmax(x).node is None
+
+
+def test_three_that_tie_share_a_maximum_equally(backend: Backend) -> None:
+    assert_close(tt.grad(tt.max)(frozen([2.0, 2.0, 2.0, 1.0])), numpy.float32([1, 1, 1, 0]) / numpy.float32(3))
+
+
+def test_where_needs_a_tensor_to_take_its_type_from(backend: Backend) -> None:
+    with pytest.raises(TypeError, match="x1 or x2 must be a Tensor"):
+        tt.where(frozen([True, False]), 1.0, 2.0)

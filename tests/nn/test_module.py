@@ -1,0 +1,373 @@
+"""Module: what it holds, by which names, and that its values change only where they are meant to."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import assert_close, host
+from tinytorch import nn
+from tinytorch.backend import Backend
+from tinytorch.tensor import Tensor
+
+
+class Counter(nn.Module):
+    """Multiplies by a weight and counts its calls in a buffer, as batch normalisation would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter([2.0])
+        self.register_buffer("calls", tt.zeros(()))
+        self.register_buffer("scratch", tt.zeros(3), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls = self.calls + 1
+        return x * self.weight
+
+
+class Tied(nn.Module):
+    """Two layers that share one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 3, bias=False)
+        self.second = nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+
+def names(module: nn.Module) -> list[str]:
+    return [name for name, _ in module.named_parameters()]
+
+
+# ---- what a module holds ----
+
+
+def test_parts_set_as_attributes_are_found_by_dotted_names() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 1, bias=False)))
+    assert names(model) == ["0.weight", "0.bias", "1.1.weight"]
+    assert [name for name, _ in model.named_modules()] == ["", "0", "1", "1.0", "1.1"]
+    assert model.count_parameters() == 2 * 3 + 3 + 3
+
+
+def test_buffers_are_not_learned_and_only_the_persistent_ones_are_saved() -> None:
+    counter = Counter()
+    assert names(counter) == ["weight"]
+    assert [name for name, _ in counter.named_buffers()] == ["calls", "scratch"]
+    assert list(counter.state_dict()) == ["weight", "calls"]
+
+
+def test_a_shared_parameter_comes_once_under_its_first_name() -> None:
+    assert names(Tied()) == ["first.weight", "second.bias"]
+    assert Tied().count_parameters() == 9 + 3
+
+
+def test_a_shared_module_comes_once_with_its_buffers() -> None:
+    counter = Counter()
+    model = nn.Sequential(counter, counter)
+    assert names(model) == ["0.weight"]
+    assert list(model.state_dict()) == ["0.weight", "0.calls"]
+    assert len(list(model.modules())) == 2
+
+
+def test_a_replaced_part_keeps_its_place() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    setattr(model, "0", nn.Tanh())
+    assert [type(module) for module in model] == [nn.Tanh, nn.ReLU, nn.Linear]
+
+
+@pytest.mark.parametrize("value", [None, 5, nn.ReLU(), nn.Parameter([1.0])])
+def test_a_name_stands_for_one_part_only(value: Any) -> None:
+    counter = Counter()
+    counter.calls = value
+    assert counter.calls is value
+    assert "calls" not in dict(counter.named_buffers())
+    counter.weight = None
+    assert "weight" not in names(counter)
+
+
+def test_a_parameter_is_not_replaced_by_a_plain_tensor_by_mistake() -> None:
+    layer = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=r"weight is a parameter of Linear.*Parameter"):
+        layer.weight = tt.ones((2, 2))
+    with tt.no_grad():
+        layer.weight -= 0.1  # an update by hand stays the same Parameter
+    assert names(layer) == ["weight", "bias"]
+
+
+def test_a_buffer_must_be_a_tensor_with_a_name_of_its_own() -> None:
+    counter = Counter()
+    with pytest.raises(TypeError, match="got list"):
+        counter.register_buffer("mean", [0.0])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="already has an attribute 'weight'"):
+        counter.register_buffer("weight", tt.zeros(1))
+
+
+def test_attributes_wait_for_init() -> None:
+    class Hasty(nn.Module):
+        def __init__(self) -> None:
+            self.weight = nn.Parameter([1.0])
+
+    with pytest.raises(AttributeError, match=r"Hasty must call super\(\).__init__\(\)"):
+        Hasty()
+
+
+def test_a_missing_attribute_is_named_with_its_module() -> None:
+    with pytest.raises(AttributeError, match="Linear has no attribute 'wieght'"):
+        _ = nn.Linear(1, 1).wieght
+
+
+def test_containers_hold_modules_and_nothing_else() -> None:
+    with pytest.raises(TypeError, match="Sequential holds modules, got 3 at position 1"):
+        nn.Sequential(nn.ReLU(), 3)  # type: ignore[arg-type]
+    modules = nn.ModuleList([nn.ReLU(), nn.Tanh()])
+    assert len(modules) == 2
+    assert isinstance(modules[-1], nn.Tanh)
+
+
+def test_repr_shows_the_tree_and_the_settings() -> None:
+    assert repr(nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Dropout(0.1)))) == (
+        "Sequential(\n"
+        "  (0): Linear(in_features=2, out_features=3, bias=True)\n"
+        "  (1): Sequential(\n"
+        "    (0): Dropout(p=0.1)\n"
+        "  )\n"
+        ")"
+    )
+
+
+def test_train_and_eval_reach_every_module_and_return_the_model() -> None:
+    model = nn.Sequential(nn.Sequential(nn.Dropout()))
+    assert model.eval() is model
+    assert not any(module.training for module in model.modules())
+    assert all(module.training for module in model.train().modules())
+
+
+# ---- state ----
+
+
+def test_state_dict_is_a_copy_both_ways() -> None:
+    layer = nn.Linear(2, 1)
+    before = host(layer.weight)
+    state = layer.state_dict()
+    with tt.no_grad():
+        layer.weight += 1.0
+    numpy.testing.assert_array_equal(host(state["weight"]), before)
+    state["weight"][...] = 7.0
+    numpy.testing.assert_array_equal(host(layer.weight), before + 1.0)
+    assert all(tensor.node is None for tensor in state.values())
+
+
+def test_a_state_makes_another_module_equal(backend: Backend) -> None:
+    source, target = Counter(), Counter()
+    source(tt.ones(1))
+    source.weight = nn.Parameter([5.0])
+    target.load_state_dict(source.state_dict())
+    assert_close(target.weight, numpy.float32([5]))
+    assert_close(target.calls, numpy.float32(1))
+    assert target.weight.requires_grad
+
+
+def test_numpy_arrays_and_lists_load_and_are_copied() -> None:
+    layer = nn.Linear(2, 1)
+    weight = numpy.float64([[1, 2]])
+    layer.load_state_dict({"weight": weight, "bias": [3.0]})
+    weight[:] = 0.0
+    assert_close(layer.weight, numpy.float32([[1, 2]]))
+    assert_close(layer.bias, numpy.float32([3]))
+
+
+def test_a_pytorch_state_dict_loads(backend: Backend) -> None:
+    torch = pytest.importorskip("torch", reason="it is PyTorch's state that is loaded")
+    theirs, ours = torch.nn.Linear(3, 2), nn.Linear(3, 2)
+    ours.load_state_dict(theirs.state_dict())
+    assert_close(ours.weight, theirs.weight.detach().numpy())
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        ({"weight": [[9.0, 9.0]], "wait": [0.0], "size": 1.0}, KeyError, r"missing \['bias'\], unknown \['wait', 'size'\]"),
+        ({"weight": [[9.0], [9.0]], "bias": [9.0, 9.0]}, ValueError, r"weight has shape \(1, 2\), .* \(2, 1\); bias has shape \(1,\)"),
+        ({"weight": [[9.0, 9.0]], "bias": ["x"]}, TypeError, "numbers"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing(state: Any, error: type[Exception], message: str) -> None:
+    layer = nn.Linear(2, 1)
+    before = host(layer.weight)
+    with pytest.raises(error, match=message):
+        layer.load_state_dict(state)
+    numpy.testing.assert_array_equal(host(layer.weight), before)
+
+
+def test_without_strict_the_names_that_fit_are_loaded() -> None:
+    layer = nn.Linear(2, 1)
+    layer.load_state_dict({"bias": [4.0], "other": [0.0]}, strict=False)
+    assert_close(layer.bias, numpy.float32([4]))
+
+
+def test_a_deep_copy_has_values_of_its_own_and_keeps_what_is_shared(backend: Backend) -> None:
+    model = Tied()
+    twin = copy.deepcopy(model)
+    assert twin.first.weight is twin.second.weight
+    assert twin.first.weight is not model.first.weight
+    assert_close(twin.first.weight, model.first.weight)
+    tt.sum(twin(tt.ones((1, 3)))).backward()
+    assert twin.first.weight.grad is not None
+    assert model.first.weight.grad is None
+
+
+def test_a_module_can_be_pickled(backend: Backend) -> None:
+    counter = pickle.loads(pickle.dumps(nn.Sequential(nn.Linear(2, 2), nn.PositionalEncoding(2, 4))))
+    assert names(counter) == ["0.weight", "0.bias"]
+    assert counter[0].weight.requires_grad
+    assert counter[1].pe.backend is backend
+
+
+def test_to_moves_parameters_and_buffers_there_and_back() -> None:
+    pytest.importorskip("array_api_strict", reason="the second backend")
+    with tt.use_backend("numpy"):
+        model = nn.Sequential(nn.Linear(4, 4), nn.PositionalEncoding(4, 8))
+        x = numpy.ones((1, 3, 4), numpy.float32)
+        expected = host(model(x))
+        parameters = list(model.parameters())
+        assert model.to("strict") is model
+        strict = tt.get_backend("strict")
+        assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))  # an optimizer may hold them
+        assert {tensor.backend for tensor in (*parameters, model[1].pe)} == {strict}
+        assert_close(model(x).detach(), expected, rtol=1e-6, backend=strict)
+        assert_close(model.to("numpy")(x).detach(), expected, rtol=0)
+
+
+def test_a_move_that_fails_moves_nothing() -> None:
+    pytest.importorskip("array_api_strict", reason="the second backend")
+    with tt.use_backend("numpy"):
+        model = nn.Linear(2, 2)
+        model.register_buffer("table", tt.zeros(2, dtype="float16"))
+        with pytest.raises(TypeError, match="float16"):
+            model.to("strict")
+        assert model.weight.backend is tt.get_backend("numpy")
+
+
+# ---- host input ----
+
+
+def test_a_numpy_array_is_sent_to_the_module(backend: Backend) -> None:
+    layer = nn.Linear(2, 1)
+    x = numpy.ones((3, 2), numpy.float32)
+    with tt.use_backend("numpy"):  # the choice does not matter: the module's own place does
+        assert_close(layer(x), layer(tt.asarray(x, device=backend)), backend=backend)
+        assert_close(layer(x=x), layer(x), backend=backend)
+
+
+def test_a_module_without_a_place_takes_a_numpy_array_beside_its_tensors(backend: Backend) -> None:
+    outputs = tt.asarray([[1.0, 2.0]])
+    with tt.use_backend("numpy"):
+        assert_close(nn.MSELoss()(outputs, numpy.float32([[1, 4]])), numpy.float32(2), backend=backend)
+
+
+# ---- functional_call ----
+
+
+def test_functional_call_uses_the_given_values_and_leaves_the_module(backend: Backend) -> None:
+    layer = nn.Linear(2, 1)
+    before = layer.state_dict()
+    state = {"weight": tt.asarray([[1.0, 10.0]]), "bias": tt.asarray([100.0])}
+    assert_close(nn.functional_call(layer, state, tt.asarray([[1.0, 2.0]])), numpy.float32([[121]]))
+    for name, value in layer.state_dict().items():
+        assert_close(value, before[name], rtol=0)
+
+
+def test_gradients_of_a_whole_state_come_through_functional_call(backend: Backend) -> None:
+    layer = nn.Linear(2, 1)
+
+    def loss(state: dict[str, Tensor], x: Tensor) -> Tensor:
+        return tt.sum(nn.functional_call(layer, state, x))
+
+    value, gradient = tt.value_and_grad(loss)({"weight": tt.zeros((1, 2)), "bias": tt.ones(1)}, tt.asarray([[3.0, 4.0], [5.0, 6.0]]))
+    assert_close(value, numpy.float32(2))
+    assert_close(gradient["weight"], numpy.float32([[8, 10]]))
+    assert_close(gradient["bias"], numpy.float32([2]))
+    assert layer.weight.grad is None
+
+
+def test_a_shared_parameter_takes_its_value_in_every_place(backend: Backend) -> None:
+    model = Tied()
+    state = {"first.weight": tt.eye(3) * 2.0, "second.bias": tt.zeros(3)}
+    assert_close(nn.functional_call(model, state, tt.ones((1, 3))), numpy.full((1, 3), 4.0, numpy.float32))
+
+
+def test_a_buffer_is_updated_in_the_state_and_not_on_the_module(backend: Backend) -> None:
+    counter = Counter()
+    state = {"calls": tt.asarray(10.0)}
+    nn.functional_call(counter, state, tt.ones(1))
+    assert_close(state["calls"], numpy.float32(11))
+    assert_close(counter.calls, numpy.float32(0))
+
+
+def test_calls_nest_and_an_outer_buffer_hears_of_an_inner_call() -> None:
+    counter = Counter()
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = counter
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional_call(counter, {"weight": tt.asarray([3.0])}, x) + self.inner(x)
+
+    state = {"inner.weight": tt.asarray([5.0]), "inner.calls": tt.asarray(0.0)}
+    assert_close(nn.functional_call(Outer(), state, tt.ones(1)), numpy.float32([3 + 5]))
+    assert float(state["inner.calls"]) == 2.0
+    assert float(counter.calls) == 0.0
+
+
+def test_two_threads_call_one_module_with_values_of_their_own() -> None:
+    meet = threading.Barrier(2, timeout=10)
+
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter([0.0])
+
+        def forward(self, x: Tensor) -> Tensor:
+            meet.wait()  # both are inside now
+            return x * self.weight
+
+    module = Slow()
+    results: dict[float, float] = {}
+
+    def work(value: float) -> None:
+        results[value] = float(nn.functional_call(module, {"weight": tt.asarray([value])}, tt.ones(1))[0])
+
+    threads = [threading.Thread(target=work, args=(value,)) for value in (2.0, 3.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {2.0: 2.0, 3.0: 3.0}
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        ({"wait": [1.0]}, KeyError, "Linear has no parameter or buffer called wait"),
+        ({"weight": [[1.0]]}, ValueError, r"weight has shape \(1, 2\), the state holds \(1, 1\)"),
+    ],
+)
+def test_functional_call_refuses_a_state_that_does_not_fit(state: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        nn.functional_call(nn.Linear(2, 1), {name: tt.asarray(value) for name, value in state.items()}, tt.ones((1, 2)))
+
+
+def test_functional_call_takes_tensors_only() -> None:
+    with pytest.raises(TypeError, match="bias must be a Tensor, got ndarray"):
+        nn.functional_call(nn.Linear(2, 1), {"bias": numpy.zeros(1)}, tt.ones((1, 2)))  # type: ignore[dict-item]

@@ -1,0 +1,355 @@
+"""The Tensor: how it is made, what it says about itself, how values leave it, and how gradients come to it."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import assert_close, frozen, host
+from tinytorch.backend import Backend
+from tinytorch.tensor import Tensor, wrap
+
+# ---- making one ----
+
+
+def test_python_numbers_get_the_frameworks_types(backend: Backend) -> None:
+    assert_close(tt.asarray([1.5, 2]), numpy.float32([1.5, 2]))
+    assert_close(tt.asarray([[1, 2], [3, 4]]), numpy.array([[1, 2], [3, 4]], backend.default_int))
+    assert_close(tt.asarray([True, False]), numpy.array([True, False]))
+    assert_close(tt.asarray(1j), numpy.complex64(1j))
+    assert_close(tt.asarray([]), numpy.float32([]))
+
+
+def test_host_arrays_keep_their_type(backend: Backend) -> None:
+    for dtype in ("float64", "float32", "int32", "uint8", "bool"):
+        assert_close(tt.asarray(numpy.ones(2, dtype)), numpy.ones(2, dtype))
+
+
+def test_a_type_may_be_named_or_given(backend: Backend) -> None:
+    for dtype in ("float64", tt.float64, numpy.float64, numpy.dtype("float64")):
+        assert_close(tt.asarray([1], dtype=dtype), numpy.float64([1]))
+    with pytest.raises(TypeError, match="no data type is called 'float65'; there are bool, int8"):
+        tt.asarray([1], dtype="float65")
+
+
+def test_asarray_copies_host_arrays(backend: Backend) -> None:
+    source = numpy.zeros(2)
+    x = tt.asarray(source)
+    source[0] = 1
+    assert_close(x, numpy.zeros(2))
+
+
+def test_asarray_of_a_tensor_is_that_tensor_unless_a_change_or_a_copy_is_asked_for(backend: Backend) -> None:
+    x = frozen([1.0])
+    assert tt.asarray(x) is x
+    assert tt.asarray(x, copy=True).raw is not x.raw
+    assert_close(tt.asarray(x, dtype="float64"), numpy.float64([1]))
+    with pytest.raises(ValueError, match="copy=False forbids one"):
+        tt.asarray(x, dtype="float64", copy=False)
+    with pytest.raises(ValueError, match="copy=False forbids it"):
+        tt.asarray([1.0], copy=False)
+
+
+def test_asarray_keeps_the_gradient(backend: Backend) -> None:
+    x = frozen([1.0, 2.0], requires_grad=True)
+    tt.sum(tt.asarray(x, dtype="float64", copy=True) * 3).backward()
+    assert_close(x.grad, numpy.float32([3, 3]))
+
+
+def test_asarray_takes_a_backends_own_array(backend: Backend) -> None:
+    raw = backend.xp.ones(2, dtype=backend.dtype("float32"))
+    assert_close(tt.asarray(raw, device=backend), numpy.float32([1, 1]))
+
+
+@pytest.mark.parametrize("data", ["text", None, [[1, 2], [3]], [object()]])
+def test_what_is_not_numbers_is_refused(data: Any) -> None:
+    with pytest.raises(TypeError, match="expected numbers"):
+        tt.asarray(data)
+
+
+def test_the_constructor_copies_and_may_require_a_gradient(backend: Backend) -> None:
+    x = Tensor([1.0, 2.0], dtype="float64", requires_grad=True)
+    assert x.requires_grad
+    assert_close(x, numpy.float64([1, 2]))
+    y = Tensor(x.detach())
+    assert y.raw is not x.raw
+    with pytest.raises(RuntimeError, match=r"carries a gradient, which a copy would drop; use x\.detach\(\)"):
+        Tensor(x)
+
+
+def test_the_constructor_takes_a_device() -> None:
+    x = Tensor([1.0], device="strict")
+    assert_close(x, numpy.float32([1]), backend=tt.get_backend("strict"))
+    assert_close(Tensor(x), numpy.float32([1]), backend=tt.get_backend("strict"))
+    assert_close(Tensor(x, device="numpy"), numpy.float32([1]), backend=tt.get_backend("numpy"))
+
+
+# ---- what it says about itself ----
+
+
+def test_shape_and_type(backend: Backend) -> None:
+    x = tt.zeros((2, 3))
+    assert (x.shape, x.ndim, x.size, len(x)) == ((2, 3), 2, 6, 2)
+    assert x.dtype is tt.float32
+    assert x.backend is backend
+    assert (tt.sum(x).shape, tt.sum(x).ndim, tt.sum(x).size) == ((), 0, 1)
+    with pytest.raises(TypeError, match="a Tensor of no dimensions has no length"):
+        len(tt.sum(x))
+
+
+def test_device_says_where_and_puts_others_there(backend: Backend) -> None:
+    x = tt.zeros(2)
+    with tt.use_backend("numpy"):
+        assert_close(tt.ones(2, device=x.device), numpy.float32([1, 1]), backend=backend)
+    assert x.device == tt.ones(3).device
+    assert len({x.device, tt.ones(3).device}) == 1
+    assert str(x.device) == backend.spec
+    assert repr(x.device) == f"Device({backend.spec!r})"
+
+
+def test_transposes(backend: Backend) -> None:
+    x = frozen(numpy.arange(6.0).reshape(1, 2, 3))
+    assert_close(x.mT, numpy.arange(6.0).reshape(1, 2, 3).swapaxes(1, 2))
+    assert_close(x[0, ...].T, numpy.arange(6.0).reshape(2, 3).T)
+    with pytest.raises(ValueError, match=r"\.T needs a matrix, got shape \(1, 2, 3\); use \.mT or permute_dims"):
+        x.T  # noqa: B018
+
+
+def test_repr(backend: Backend) -> None:
+    end = f"dtype=float32, device={backend.spec!r}"
+    assert repr(tt.asarray([1.0, 2.0])) == f"Tensor([1., 2.], {end})"
+    assert repr(tt.asarray([[1.0], [2.0]])) == f"Tensor([[1.],\n        [2.]], {end})"
+    assert repr(frozen(1.0, requires_grad=True)) == f"Tensor(1., {end}, requires_grad=True)"
+    assert repr(tt.zeros((0, 2))) == f"Tensor([], {end})"
+    assert repr(tt.asarray(True)) == f"Tensor(True, dtype=bool, device={backend.spec!r})"
+    for length in (20, 2000):  # lines that numpy breaks before its own dtype= and shape=
+        assert repr(tt.full(length, 0.123456)).count("dtype=") == 1
+        assert "shape=" not in repr(tt.full(length, 0.123456))
+
+
+# ---- taking values out ----
+
+
+def test_numpy_copies(backend: Backend) -> None:
+    x = tt.asarray([1.0, 2.0])
+    array = x.numpy()
+    array[0] = 9
+    assert_close(x, numpy.float32([1, 2]))
+
+
+def test_numpy_does_not_drop_a_gradient() -> None:
+    x = frozen([1.0], requires_grad=True)
+    for tensor in (x, x * 2):
+        with pytest.raises(RuntimeError, match=r"carries a gradient, which numpy would drop; use \.detach\(\)\.numpy\(\)"):
+            tensor.numpy()
+        with pytest.raises(RuntimeError, match=r"carries a gradient, which numpy would drop; use \.detach\(\)\.numpy\(\)"):
+            numpy.asarray(tensor)
+        with pytest.raises(RuntimeError, match="carries a gradient"):
+            tt.asarray([tensor[0, ...]])
+    assert x.detach().numpy().tolist() == [1]
+
+
+@pytest.mark.parametrize("name", ["numpy", "strict"])
+def test_numpy_may_read_host_tensors(name: str) -> None:
+    x = tt.asarray([1.0, 2.0], device=name)
+    assert numpy.asarray(x).dtype == numpy.float32
+    assert numpy.asarray(x, dtype="float64").tolist() == [1, 2]
+    assert not numpy.asarray(x).flags.writeable
+    assert numpy.array(x).flags.writeable
+    with pytest.raises(ValueError, match="copy=False forbids one"):
+        numpy.array(x, dtype="float64", copy=False)
+
+
+def test_numpy_may_not_read_other_devices() -> None:
+    x = tt.asarray([1.0], device="strict:device1")
+    with pytest.raises(TypeError, match=r"lives on strict:device1 and nothing leaves a device by itself; use \.detach\(\)\.numpy\(\)"):
+        numpy.asarray(x)
+    assert x.numpy().tolist() == [1]
+
+
+def test_item_and_tolist(backend: Backend) -> None:
+    assert tt.asarray([[2.5]]).item() == 2.5
+    assert isinstance(tt.asarray(3).item(), int)
+    assert tt.asarray([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
+    with pytest.raises(ValueError, match=r"\.item\(\) needs one element, this Tensor has 2"):
+        tt.zeros(2).item()
+
+
+def test_pythons_numbers(backend: Backend) -> None:
+    assert (bool(tt.asarray(0.0)), bool(tt.asarray(2))) == (False, True)
+    assert (int(tt.asarray(2.9)), float(tt.asarray(3)), complex(tt.asarray(1.0))) == (2, 3.0, 1 + 0j)
+    assert operator.index(tt.asarray(3)) == 3
+    assert list(range(tt.asarray(2))) == [0, 1]
+    for convert in (bool, int, float, complex, operator.index):
+        with pytest.raises(TypeError, match=r"needs a Tensor of no dimensions, this one has shape \(1,\)"):
+            convert(tt.zeros(1, dtype="int32"))
+    for value in (1.0, True):
+        with pytest.raises(TypeError, match="only a Tensor of an integer type can be an index"):
+            operator.index(tt.asarray(value))
+
+
+def test_iteration_goes_over_the_first_dimension(backend: Backend) -> None:
+    rows = list(tt.asarray([[1.0, 2.0], [3.0, 4.0]]))
+    assert_close(rows[1], numpy.float32([3, 4]))
+    assert len(rows) == 2
+    assert 2.0 in tt.asarray([1.0, 2.0])
+    with pytest.raises(TypeError, match="of no dimensions cannot be iterated over"):
+        list(tt.asarray(1.0))
+
+
+# ---- the namespace ----
+
+
+def test_its_namespace_creates_beside_it_whatever_is_chosen(backend: Backend) -> None:
+    x = tt.zeros(2)
+    xp = x.__array_namespace__()
+    assert x.__array_namespace__(api_version="2024.12") is tt.ones(1).__array_namespace__() is xp
+    with tt.use_backend("strict:device2"):
+        made = [
+            xp.zeros(2),
+            xp.asarray([0.0, 0.0]),
+            xp.full(2, 0.0),
+            xp.linspace(0, 0, 2),
+            xp.zeros_like(x),
+            xp.empty(2) * 0,
+            xp.arange(2.0),
+        ]
+    for tensor in made[:-1]:
+        assert_close(tensor, numpy.float32([0, 0]), backend=backend)
+    assert_close(made[-1], numpy.float32([0, 1]), backend=backend)
+    assert xp.__array_namespace_info__().default_device() == x.device
+    assert repr(xp) == f"<namespace tinytorch[{backend.spec}]>"
+
+
+def test_its_namespace_moves_no_tensor_unasked() -> None:
+    there = tt.ones(2, device="strict")
+    xp = tt.zeros(2, device="numpy").__array_namespace__()
+    assert xp.asarray(there) is there
+    assert xp.asarray(there, device="numpy").backend is tt.get_backend("numpy")
+
+
+def test_an_unknown_version_or_function_is_refused() -> None:
+    x = tt.zeros(1)
+    with pytest.raises(ValueError, match=r"up to 2024\.12, not 2099\.12"):
+        x.__array_namespace__(api_version="2099.12")
+    with pytest.raises(AttributeError, match="has no 'einsum'"):
+        x.__array_namespace__().einsum  # noqa: B018
+
+
+def test_limits_of_types_are_those_of_the_standard_on_every_backend(backend: Backend) -> None:
+    for name in ("float16", "float32", "float64", "complex64"):
+        ours, theirs = tt.finfo(getattr(tt, name)), numpy.finfo(name)
+        assert (ours.bits, ours.eps, ours.max) == (theirs.bits, theirs.eps, theirs.max)
+        assert (ours.min, ours.smallest_normal) == (theirs.min, theirs.smallest_normal)
+    for name in ("int8", "uint8", "int64", "uint64"):
+        assert (tt.iinfo(name).min, tt.iinfo(name).max, tt.iinfo(name).bits) == (
+            numpy.iinfo(name).min,
+            numpy.iinfo(name).max,
+            numpy.iinfo(name).bits,
+        )
+    assert tt.finfo(tt.zeros(1)).dtype is tt.float32
+    with pytest.raises(TypeError, match="finfo is about floating-point types, got int32; use iinfo"):
+        tt.finfo(tt.int32)
+    with pytest.raises(TypeError, match="iinfo is about integer types, got bool"):
+        tt.iinfo(tt.bool)
+
+
+# ---- moving ----
+
+
+def test_to_moves_and_the_gradient_finds_its_way_back() -> None:
+    x = tt.asarray([1.0, 2.0], device="numpy")
+    x.requires_grad = True
+    y = x.to("strict")
+    assert_close(y, numpy.float32([1, 2]), backend=tt.get_backend("strict"))
+    tt.sum(y * y).backward()
+    assert_close(x.grad, numpy.float32([2, 4]), backend=tt.get_backend("numpy"))
+
+
+def test_to_the_same_place_is_the_same_tensor(backend: Backend) -> None:
+    x = frozen([1.0])
+    assert x.to(backend) is x
+    assert x.to_device(x.device) is x
+    with pytest.raises(ValueError, match="no streams of its own"):
+        x.to_device(x.device, stream=1)
+
+
+# ---- gradients ----
+
+
+def test_gradients_add_up(backend: Backend) -> None:
+    x = frozen([1.0, 2.0], requires_grad=True)
+    tt.sum(x * 2).backward()
+    first = x.grad
+    tt.sum(x * 3).backward()
+    assert_close(x.grad, numpy.float32([5, 5]))
+    assert_close(first, numpy.float32([2, 2]))  # whoever holds the first keeps it
+    x.grad = None
+    tt.sum(x * 3).backward()
+    assert_close(x.grad, numpy.float32([3, 3]))
+
+
+def test_backward_of_a_tensor_that_requires_a_gradient_itself(backend: Backend) -> None:
+    x = frozen(2.0, requires_grad=True)
+    x.backward()
+    assert_close(x.grad, numpy.float32(1))
+
+
+def test_backward_takes_the_gradient_to_start_from(backend: Backend) -> None:
+    x = frozen([1.0, 2.0], requires_grad=True)
+    (x * x).backward(frozen([10.0, 100.0]))
+    assert_close(x.grad, numpy.float32([20, 400]))
+
+
+def test_backward_says_what_it_lacks() -> None:
+    x = frozen([1.0, 2.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="create its inputs with requires_grad=True"):
+        tt.sum(x.detach()).backward()
+    with pytest.raises(RuntimeError, match=r"starts from one number, and this Tensor has shape \(2,\); reduce it, or pass gradient="):
+        (x * x).backward()
+    with pytest.raises(ValueError, match=r"gradient has shape \(1,\), expected \(2,\)"):
+        (x * x).backward(frozen([1.0]))
+    with pytest.raises(tt.BackendMismatchError, match="backward: one operand is on"):
+        (x * x).backward(tt.ones(2, device="strict:device1"))
+
+
+def test_computed_tensors_keep_no_gradient_of_their_own() -> None:
+    x = frozen(2.0, requires_grad=True)
+    y = x * x
+    (y * y).backward()
+    assert y.grad is None
+
+
+def test_a_gradient_nobody_waits_for_is_dropped() -> None:
+    x = frozen(2.0, requires_grad=True)
+    y = x * x
+    del x
+    y.backward()
+
+
+def test_only_floating_point_tensors_that_were_not_computed_can_require_one() -> None:
+    with pytest.raises(TypeError, match="only floating-point Tensors can require a gradient, this one is int"):
+        frozen([1], requires_grad=True)
+    x = frozen([1.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"computed from others.*use \.detach\(\) first"):
+        (x * 2).requires_grad = False
+    x.requires_grad = False
+    assert not x.requires_grad
+    assert (x * 2).node is None
+
+
+def test_detach_shares_the_values_and_nothing_else(backend: Backend) -> None:
+    x = frozen([1.0], requires_grad=True)
+    y = (x * 2).detach()
+    assert not y.requires_grad
+    assert_close(y, numpy.float32([2]))
+
+
+def test_a_tensor_around_a_raw_array_is_no_copy(backend: Backend) -> None:
+    raw = backend.from_host(numpy.float32([1, 2]))
+    assert wrap(raw, backend).raw is raw
+    assert host(wrap(raw, backend)).tolist() == [1, 2]

@@ -1,0 +1,344 @@
+"""Generation: the cache against the full forward, batches, stopping, streaming, seeds and bad input, on every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tinytorch import random
+from tinytorch.backend import Backend
+from tinytorch.errors import InputError
+from tinytorch.models import TinyGPT
+from tinytorch.tensor import Tensor
+from tinytorch.text import CharTokenizer, Decoder, crop_prompt, generate, stream
+from tinytorch.text.pieces import TextPieces
+
+LENGTH = 8
+TEXT = "the quick brown fox jumps over the lazy dog"
+TOKENIZER = CharTokenizer().fit(TEXT)
+VOCAB = TOKENIZER.get_vocab_size()
+
+
+@pytest.fixture(params=["sinusoidal", "learned"])
+def model(backend: Backend, request: pytest.FixtureRequest) -> TinyGPT:
+    return small_model(positional=request.param)
+
+
+def small_model(positional: str = "sinusoidal", scale: float = 4.0) -> TinyGPT:
+    """An untrained model whose logits are far enough apart to tell tokens by."""
+    random.seed(3)
+    model = TinyGPT(VOCAB, d_model=16, num_heads=2, num_layers=2, max_length=LENGTH, positional=positional)
+    model.load_state_dict({name: value * scale if "weight" in name else value for name, value in model.state_dict().items()})
+    return model
+
+
+def full_logits(model: TinyGPT, window: Sequence[int]) -> numpy.ndarray[Any, Any]:
+    """The logits after a window from one pass over it, without a cache."""
+    mode = model.training
+    model.eval()
+    with tt.no_grad():
+        logits: Tensor = model(numpy.asarray([window]))
+    model.train(mode)
+    return logits.numpy()[0, -1]
+
+
+def greedy(model: TinyGPT, prompt: list[int], count: int) -> list[int]:
+    """Greedy decoding as the contract has it, token by token from full passes."""
+    window, tokens = list(prompt), []
+    for _ in range(count):
+        if len(window) > model.max_length:
+            window = window[max(1, model.max_length // 2) :]
+        tokens.append(int(numpy.argmax(full_logits(model, window))))
+        window.append(tokens[-1])
+    return tokens
+
+
+# ---- the cache ----
+
+
+@pytest.mark.parametrize("lengths", [[1], [3, 1, 7], [8], [2, 8], [1, 6, 6, 4], [11, 2]])
+def test_logits_equal_the_full_forward_over_the_current_window_at_every_position(model: TinyGPT, lengths: list[int]) -> None:
+    draws = numpy.random.default_rng(0)
+    rows = [draws.integers(VOCAB, size=n).tolist() for n in lengths]
+    decoder = Decoder(model, rows)
+    new = None
+    for _ in range(3 * LENGTH):
+        logits = decoder.logits(new)
+        windows = decoder.window()
+        assert logits.shape == (len(rows), VOCAB)
+        for row, window, ours in zip(rows, windows, logits.numpy(), strict=True):
+            assert row[-len(window) :] == window  # it holds the last tokens, and at least half of what there is room for
+            assert min(len(row), LENGTH // 2) <= len(window) <= LENGTH or len(lengths) > 1
+            numpy.testing.assert_allclose(ours, full_logits(model, window), rtol=1e-5, atol=1e-5)
+        tokens = draws.integers(VOCAB, size=len(rows))
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            row.append(token)
+        new = tt.asarray(tokens)
+
+
+def test_nothing_is_dropped_before_the_window_is_full(model: TinyGPT) -> None:
+    prompt = list(range(2, 2 + LENGTH))
+    decoder = Decoder(model, [prompt])
+    decoder.logits()
+    assert decoder.window() == [prompt]
+    decoder.logits(tt.asarray([5]))
+    assert decoder.window() == [[*prompt[LENGTH // 2 :], 5]]
+
+
+def test_a_model_that_looks_at_one_token_generates_too(backend: Backend) -> None:
+    model = TinyGPT(5, d_model=4, num_heads=1, num_layers=1, max_length=1)
+    assert len(generate(model, [1, 2], 4)) == 4
+
+
+def test_the_decoder_asks_for_tokens_in_their_turn(backend: Backend) -> None:
+    decoder = Decoder(small_model(), [[1]])
+    with pytest.raises(ValueError, match="first call"):
+        decoder.logits(tt.asarray([1]))
+    decoder.logits()
+    with pytest.raises(ValueError, match="first call"):
+        decoder.logits()
+
+
+# ---- what is chosen ----
+
+
+def test_greedy_takes_the_largest_logit_of_the_full_forward_each_time(model: TinyGPT) -> None:
+    prompt = [4, 9, 2]
+    tokens = generate(model, prompt, 20, temperature=0)
+    assert tokens == greedy(model, prompt, 20)
+    assert generate(model, prompt, 20, temperature=0) == tokens
+    assert generate(model, prompt, 20, top_k=1) == tokens
+    assert generate(model, prompt, 20, top_p=1e-6) == tokens
+    assert len(set(tokens)) > 2
+
+
+def test_rows_of_a_batch_are_what_their_prompts_give_alone(model: TinyGPT) -> None:
+    prompts = [[4, 9, 2], [7], [3, 3, 5, 6]]
+    alone = [generate(model, prompt, 4, temperature=0) for prompt in prompts]
+    assert generate(model, prompts, 4, temperature=0) == alone
+    even = numpy.asarray([[4, 9, 2], [7, 7, 1]])
+    assert generate(model, even, 20, temperature=0) == [generate(model, row, 20, temperature=0) for row in even]
+    assert generate(model, tt.asarray(even), 20, temperature=0) == generate(model, even.tolist(), 20, temperature=0)
+
+
+def test_a_seed_repeats_itself_and_another_differs(backend: Backend) -> None:
+    model = small_model()
+    first = generate(model, [4, 9], 20, seed=1)
+    random.seed(99)
+    assert generate(model, [4, 9], 20, seed=1) == first
+    assert generate(model, [4, 9], 20, seed=2) != first
+
+
+def test_without_a_seed_the_one_seed_decides(backend: Backend) -> None:
+    model = small_model()
+    random.seed(5)
+    first, second = [generate(model, [4, 9], 20) for _ in range(2)]
+    random.seed(5)
+    assert generate(model, [4, 9], 20) == first
+    assert first != second
+    state = random.get_state()
+    generate(model, [4, 9], 5, temperature=0)
+    assert random.get_state() == state
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.7, "top_k": 10}, {"top_p": 0.8}, {"temperature": 0.0}])
+def test_a_seed_gives_the_same_tokens_on_every_backend(backend: Backend, settings: dict[str, float]) -> None:
+    tokens = generate(small_model(), [[4, 9], [2, 3, 5]], 20, seed=1, **settings)
+    with tt.use_backend("numpy"):
+        assert generate(small_model(), [[4, 9], [2, 3, 5]], 20, seed=1, **settings) == tokens
+
+
+def test_num_samples_continues_one_prompt_in_several_ways(backend: Backend) -> None:
+    model = small_model()
+    samples = generate(model, "the", 12, seed=1, tokenizer=TOKENIZER, num_samples=3)
+    assert len(samples) == len(set(samples)) == 3
+    assert generate(model, "the", 12, seed=1, tokenizer=TOKENIZER, num_samples=1) == [
+        generate(model, "the", 12, seed=1, tokenizer=TOKENIZER)
+    ]
+
+
+def test_special_tokens_are_not_written_and_ids_beyond_the_tokenizer_neither(backend: Backend) -> None:
+    model = TinyGPT(VOCAB + 20, d_model=8, num_heads=1, num_layers=1, max_length=LENGTH)
+    state = model.state_dict()
+    model.load_state_dict({**state, "head.weight": state["head.weight"] * 0.0})  # every token is equally likely
+    text = generate(model, "the", 200, seed=0, tokenizer=TOKENIZER)
+    assert len(text) == 200
+    assert set(text) == set(TEXT)
+    assert max(generate(model, [1], 200, seed=0)) >= VOCAB
+
+
+def test_a_special_token_that_is_asked_to_end_the_text_does(backend: Backend) -> None:
+    model = TinyGPT(VOCAB, d_model=8, num_heads=1, num_layers=1, max_length=LENGTH)
+    texts = [generate(model, "the", 500, seed=seed, tokenizer=TOKENIZER, stop=TOKENIZER.pad_id) for seed in range(3)]
+    assert all(len(text) < 500 for text in texts)
+
+
+# ---- the model's own mode ----
+
+
+def test_the_model_is_in_eval_mode_while_it_reads_and_as_before_in_between(backend: Backend) -> None:
+    model = small_model()
+    model.blocks[0].eval()
+    before = [module.training for module in model.modules()]
+    seen = []
+    read = model.forward
+
+    def watched(ids: Tensor, cache: Any = None) -> Tensor:
+        seen.append(any(module.training for module in model.modules()))
+        logits = read(ids, cache)
+        assert logits.node is None
+        return logits
+
+    model.forward = watched  # type: ignore[method-assign]
+    pieces = stream(model, [1, 2], 5)
+    next(pieces)
+    assert [module.training for module in model.modules()] == before
+    assert (tt.ones(1) * model.norm.weight).node is not None
+    pieces.close()  # type: ignore[attr-defined]
+    assert seen == [False]
+
+    def failing(ids: Tensor, cache: Any = None) -> Tensor:
+        raise RuntimeError("no")
+
+    model.forward = failing  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="no"):
+        generate(model, [1, 2], 5)
+    assert [module.training for module in model.modules()] == before
+
+
+# ---- streaming and stopping ----
+
+
+def test_pieces_add_up_to_the_result(backend: Backend) -> None:
+    model = small_model()
+    pieces = list(stream(model, "the", 20, seed=1, tokenizer=TOKENIZER))
+    assert len(pieces) == 20
+    assert "".join(pieces) == model.generate("the", 20, seed=1, tokenizer=TOKENIZER)
+    assert list(stream(model, [1, 2], 5, seed=1)) == [[token] for token in generate(model, [1, 2], 5, seed=1)]
+    steps = list(stream(model, ["the", "fox j"], 20, seed=1, tokenizer=TOKENIZER, stop="o"))
+    texts = generate(model, ["the", "fox j"], 20, seed=1, tokenizer=TOKENIZER, stop="o")
+    assert ["".join(pieces) for pieces in zip(*steps, strict=True)] == texts
+
+
+def test_a_stop_text_ends_a_row_and_is_cut_off(backend: Backend) -> None:
+    model = small_model()
+    prompts = ["the", "fox j"]
+    free = generate(model, prompts, 12, temperature=0, tokenizer=TOKENIZER)
+    stop = free[0][4:7]
+    stopped = generate(model, prompts, 12, temperature=0, tokenizer=TOKENIZER, stop=[stop, "never"])
+    assert stopped == [text.partition(stop)[0] for text in free]
+    assert stopped[0] == free[0][: free[0].index(stop)]
+    assert generate(model, prompts[0], 12, temperature=0, tokenizer=TOKENIZER, stop=stop) == stopped[0]
+
+
+def test_an_id_ends_a_row_too(backend: Backend) -> None:
+    model = small_model()
+    free = generate(model, [4, 9], 12, temperature=0)
+    stop = free[5]
+    assert generate(model, [4, 9], 12, temperature=0, stop=stop) == free[: free.index(stop)]
+    assert generate(model, [4, 9], 12, temperature=0, stop=[stop, 0]) == free[: free.index(stop)]
+    assert list(stream(model, [4, 9], 12, temperature=0, stop=free[0])) == [[]]
+
+
+class Syllables:
+    """A tokenizer whose tokens are what its text says, joined as they stand; its last two are the halves of one character."""
+
+    kind: ClassVar[str] = "syllables"
+    special_ids: ClassVar[Sequence[int]] = ()
+
+    def __init__(self, *tokens: str) -> None:
+        self.tokens = [token.encode() for token in tokens] + ["é".encode()[:1], "é".encode()[1:]]
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return b"".join(self.tokens[i] for i in ids).decode(errors="replace")
+
+
+def pieces_of(tokens: list[str], stop: list[str], ids: list[int] | None = None) -> list[str]:
+    ids = list(range(len(tokens))) if ids is None else ids
+    row = TextPieces(Syllables(*tokens), set(), stop)  # type: ignore[arg-type]
+    return [row.add(i, last=step == len(ids) - 1) for step, i in enumerate(ids)]
+
+
+def test_what_may_begin_a_stop_text_waits_across_tokens() -> None:
+    assert pieces_of(["a\n", "\nU", "ser:", "x"], ["\n\nUser:"]) == ["a", "", "", ""]
+    assert pieces_of(["a\n", "\nU", "se", "x", "y"], ["\n\nUser:"]) == ["a", "", "", "\n\nUsex", "y"]
+    assert pieces_of(["ab", "ab", "ac"], ["abac"]) == ["", "ab", ""]
+    assert pieces_of(["xxSTOPyy", "z"], ["STOP"]) == ["xx", ""]
+
+
+def test_the_earliest_of_several_stop_texts_counts() -> None:
+    assert pieces_of(["1;2", ".3"], [".", ";"]) == ["1", ""]
+    assert pieces_of(["abcd"], ["cd", "bc"]) == ["a"]
+
+
+def test_what_waits_comes_with_the_last_token() -> None:
+    assert pieces_of(["a", "\n"], ["\n\n"]) == ["a", "\n"]
+
+
+def test_half_a_character_waits_for_the_other_half() -> None:
+    assert pieces_of(["a"], [], ids=[0, 1, 2, 0]) == ["a", "", "é", "a"]
+    assert pieces_of(["a"], [], ids=[0, 1]) == ["a", "\ufffd"]
+    assert pieces_of(["a"], [], ids=[1, 0]) == ["", "\ufffda"]
+
+
+# ---- prompts and bad input ----
+
+
+def test_a_long_prompt_is_cropped_to_its_end(backend: Backend) -> None:
+    model = small_model()
+    prompt = list(range(2, 2 + LENGTH + 3))
+    assert crop_prompt(prompt, LENGTH) == (prompt[3:], 3)
+    assert crop_prompt(prompt[:LENGTH], LENGTH) == (prompt[:LENGTH], 0)
+    assert generate(model, prompt, 5, temperature=0) == generate(model, prompt[3:], 5, temperature=0)
+
+
+def test_ids_go_in_and_text_comes_out_where_there_is_a_tokenizer(backend: Backend) -> None:
+    model = small_model()
+    ids = TOKENIZER.encode("the")
+    assert generate(model, ids, 9, seed=1, tokenizer=TOKENIZER) == generate(model, "the", 9, seed=1, tokenizer=TOKENIZER)
+
+
+@pytest.mark.parametrize("prompt", ["", [], [[]], [[1], []], ["the", ""], numpy.zeros((0,), dtype="int64")])
+def test_an_empty_prompt_says_what_to_give(prompt: Any) -> None:
+    with pytest.raises(InputError, match="a prompt is empty: give at least one token"):
+        stream(small_model(), prompt, 5, tokenizer=TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mend"),
+    [
+        ({"prompt": "the"}, "needs a tokenizer"),
+        ({"prompt": "tHé", "tokenizer": TOKENIZER}, "never saw: 'H' 'é'"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be 1 or more, got 0"),
+        ({"temperature": -1}, "temperature must be 0"),
+        ({"top_k": 0}, "top_k must be 1 or more"),
+        ({"top_p": 2}, "top_p must be above 0"),
+        ({"seed": -1}, "the seed must be a whole number of 0 or more, got -1"),
+        ({"stop": "x"}, "stop texts need a tokenizer"),
+        ({"stop": "", "tokenizer": TOKENIZER}, "a stop text is empty"),
+        ({"num_samples": 0}, "num_samples=0 must be 1 or more"),
+        ({"num_samples": 2, "prompt": [[1], [2]]}, "for one prompt"),
+        ({"prompt": [VOCAB]}, f"between 0 and {VOCAB - 1}"),
+    ],
+)
+def test_bad_input_is_refused_before_the_first_piece(arguments: dict[str, Any], mend: str) -> None:
+    with pytest.raises(ValueError, match=mend):
+        stream(**{"model": small_model(), "prompt": [1], "max_new_tokens": 5, **arguments})
+
+
+def test_ids_that_are_not_whole_numbers_are_refused() -> None:
+    with pytest.raises(TypeError, match="whole numbers"):
+        generate(small_model(), [1.5], 5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_of_nan_raises_instead_of_writing(backend: Backend, temperature: float) -> None:
+    model = small_model()
+    state = model.state_dict()
+    model.load_state_dict({**state, "norm.bias": state["norm.bias"] + float("nan")})
+    with pytest.raises(FloatingPointError, match="not finite"):
+        generate(model, [1, 2], 5, temperature=temperature)

@@ -1,0 +1,131 @@
+"""next_tokens: greedy, temperature, top-k, nucleus and Gumbel sampling, on every backend."""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+import pytest
+from numpy.typing import ArrayLike, NDArray
+
+import tinytorch as tt
+from tinytorch.backend import Backend
+from tinytorch.errors import InputError
+from tinytorch.tensor import Tensor, wrap
+from tinytorch.text import next_tokens
+from tinytorch.text.sampling import NO_TOKEN
+
+PROBABILITIES = [0.05, 0.4, 0.02, 0.3, 0.1, 0.13]
+DRAWS = 20_000
+
+
+def logits_of(probabilities: ArrayLike, rows: int) -> Tensor:
+    """The same row of logits, ``rows`` times; not normalised, since nobody promises that."""
+    row = numpy.log(numpy.asarray(probabilities)) + 7.0
+    return tt.asarray(numpy.tile(row.astype("float32"), (rows, 1)))
+
+
+def uniform(backend: Backend, shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    return wrap(backend.rng(seed).uniform(shape), backend)
+
+
+def counts(backend: Backend, **settings: float | int) -> NDArray[numpy.int64]:
+    """How often each token comes up in `DRAWS` draws."""
+    tokens = next_tokens(logits_of(PROBABILITIES, DRAWS), uniform(backend, (DRAWS, 6)), **settings)  # type: ignore[arg-type]
+    assert tokens.backend is backend
+    assert tokens.shape == (DRAWS,)
+    return numpy.bincount(tokens.numpy(), minlength=6)
+
+
+def assert_distributed(observed: NDArray[numpy.int64], probabilities: ArrayLike) -> None:
+    """Pearson's chi-squared stays under its 99.9th percentile for up to 5 degrees of freedom, and nothing impossible came up."""
+    expected = numpy.asarray(probabilities) / numpy.sum(probabilities) * DRAWS
+    possible = expected > 0
+    assert not observed[~possible].any()
+    assert float(numpy.sum((observed - expected)[possible] ** 2 / expected[possible])) < 20.5
+
+
+def test_samples_follow_the_softmax_of_the_logits(backend: Backend) -> None:
+    assert_distributed(counts(backend), PROBABILITIES)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_temperature_divides_the_logits(backend: Backend, temperature: float) -> None:
+    assert_distributed(counts(backend, temperature=temperature), numpy.asarray(PROBABILITIES) ** (1 / temperature))
+
+
+def test_top_k_samples_among_the_k_likeliest(backend: Backend) -> None:
+    assert_distributed(counts(backend, top_k=3), [0, 0.4, 0, 0.3, 0, 0.13])
+
+
+@pytest.mark.parametrize(
+    ("top_p", "nucleus"),
+    [(0.39, [1]), (0.41, [1, 3]), (0.69, [1, 3]), (0.71, [1, 3, 5]), (0.97, [0, 1, 3, 4, 5]), (1.0, [0, 1, 2, 3, 4, 5])],
+)
+def test_top_p_samples_from_the_smallest_set_that_reaches_it(backend: Backend, top_p: float, nucleus: list[int]) -> None:
+    kept = [p if i in nucleus else 0 for i, p in enumerate(PROBABILITIES)]
+    assert_distributed(counts(backend, top_p=top_p), kept)
+
+
+def test_the_nucleus_is_taken_after_temperature_and_top_k(backend: Backend) -> None:
+    # of the four likeliest, 0.4 0.3 0.13 0.1, the first two hold 0.75; at temperature 0.5 they hold 0.90
+    assert_distributed(counts(backend, top_k=4, top_p=0.8), [0, 0.4, 0, 0.3, 0, 0.13])
+    assert_distributed(counts(backend, top_k=4, top_p=0.8, temperature=0.5), [0, 0.16, 0, 0.09, 0, 0])
+
+
+def test_among_equal_tokens_a_filter_keeps_just_as_many_as_it_says(backend: Backend) -> None:
+    level = tt.zeros((DRAWS, 8))
+    noise = uniform(backend, (DRAWS, 8))
+    assert len(set(next_tokens(level, noise, top_k=3).tolist())) == 3
+    assert len(set(next_tokens(level, noise, top_p=0.25).tolist())) == 2
+
+
+@pytest.mark.parametrize(
+    "settings", [{"temperature": 0.0}, {"top_k": 1}, {"top_p": 1e-60}, {"temperature": 1e-60}, {"temperature": 5e-324}]
+)
+def test_the_ends_of_the_settings_are_greedy(backend: Backend, settings: dict[str, float]) -> None:
+    logits = uniform(backend, (50, 30), seed=1)
+    tokens = next_tokens(logits, uniform(backend, (50, 30)), **settings)  # type: ignore[arg-type]
+    assert tokens.tolist() == tt.argmax(logits, axis=-1).tolist()
+
+
+def test_top_k_beyond_the_vocabulary_and_top_p_1_choose_as_no_filter_does(backend: Backend) -> None:
+    logits, noise = uniform(backend, (50, 30), seed=1), uniform(backend, (50, 30))
+    free = next_tokens(logits, noise).tolist()
+    assert next_tokens(logits, noise, top_k=99).tolist() == free
+    assert next_tokens(logits, noise, top_p=1.0).tolist() == free
+
+
+def test_what_is_impossible_is_never_chosen_even_by_noise_at_its_ends(backend: Backend) -> None:
+    logits = tt.asarray([[-math.inf, 0.0, -math.inf], [-math.inf, -math.inf, 3.0]])
+    for end in (0.0, 1.0):
+        for settings in ({}, {"top_k": 2}, {"top_p": 0.9}, {"temperature": 1e-9}):
+            assert next_tokens(logits, tt.full((2, 3), end), **settings).tolist() == [1, 2]  # type: ignore[arg-type]
+
+
+def test_rows_without_finite_logits_give_no_token(backend: Backend) -> None:
+    logits = tt.asarray([[math.nan, 1.0], [0.0, 1.0]])
+    assert next_tokens(logits, temperature=0).tolist() == [NO_TOKEN, 1]
+    assert next_tokens(logits, tt.full((2, 2), 0.5)).tolist() == [NO_TOKEN, 1]
+    assert next_tokens(logits, tt.full((2, 2), 0.5), top_p=0.5).tolist() == [NO_TOKEN, 1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "mend"),
+    [
+        ({"temperature": -0.1}, "temperature must be 0 .* or more, got -0.1"),
+        ({"temperature": math.nan}, "temperature must be 0"),
+        ({"temperature": math.inf}, "temperature must be 0"),
+        ({"top_k": 0}, "top_k must be 1 or more, got 0: leave it out"),
+        ({"top_p": 0.0}, "top_p must be above 0 and at most 1, got 0.0: leave it out"),
+        ({"top_p": 1.1}, "top_p must be above 0 and at most 1"),
+    ],
+)
+def test_settings_out_of_range_say_what_to_give(settings: dict[str, float], mend: str) -> None:
+    with pytest.raises(InputError, match=mend):
+        next_tokens(tt.zeros((1, 2)), tt.zeros((1, 2)), **settings)  # type: ignore[arg-type]
+
+
+def test_sampling_without_noise_says_so() -> None:
+    with pytest.raises(InputError, match="needs noise"):
+        next_tokens(tt.zeros((1, 2)))

@@ -1,0 +1,81 @@
+"""``tinytorch generate``: let a trained model write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tinytorch.backend import current_backend, use_backend
+from tinytorch.errors import InputError
+
+
+def generate(
+    run: Annotated[Path | None, typer.Argument(help="A run's directory; left out, the newest in runs/.", show_default=False)] = None,
+    prompt: Annotated[str | None, typer.Option(help="How the text begins; left out, with a new line.", show_default=False)] = None,
+    length: Annotated[int, typer.Option(help="Most tokens to write.")] = 500,
+    temperature: Annotated[float, typer.Option(help="Above 1 bolder, below 1 safer, 0 always the likeliest token.")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="Choose among this many tokens only.", show_default=False)] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Choose among the likeliest that have this probability together.", show_default=False)
+    ] = None,
+    num_samples: Annotated[int, typer.Option(help="How many texts to write.")] = 1,
+    stop: Annotated[str | None, typer.Option(help="End where this appears.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="For the same text again; left out, another each time.", show_default=False)] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="numpy, cupy, auto, ...; left out, TINYTORCH_BACKEND or numpy.", show_default=False)
+    ] = None,
+) -> None:
+    """Write text with a trained model."""
+    with use_backend(backend or current_backend()):
+        # loaded here, so that --help does not wait for the model's modules
+        from tinytorch.text import crop_prompt, stream
+        from tinytorch.training.run_directory import RunDirectory, newest_directory
+
+        if num_samples < 1:
+            raise InputError(f"--num-samples must be 1 or more, got {num_samples}")
+        directory = RunDirectory.open(run or newest_directory())
+        tokenizer, model = directory.tokenizer(), directory.model()
+        begin = _default_prompt(tokenizer) if prompt is None else prompt
+        if not begin:
+            raise InputError("the prompt is empty; give --prompt at least one character, or leave it out")
+        if not tokenizer.unknown_characters(begin):
+            _, dropped = crop_prompt(tokenizer.encode(begin), model.max_length)
+            if dropped:
+                print(
+                    f"The prompt is longer than the model's {model.max_length} tokens: its first {dropped} are not used.", file=sys.stderr
+                )
+        settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop, "tokenizer": tokenizer}
+        first = _fresh_seed() if seed is None else seed
+        for i in range(num_samples):
+            pieces = stream(model, begin, length, seed=first + i, **settings)
+            if i:
+                print("-" * 40)
+            _show(begin if prompt is not None else "", pieces)
+
+
+def _show(begin: str, pieces: Iterator[str]) -> None:
+    """Print the text as it is written."""
+    sys.stdout.write(begin)
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _default_prompt(tokenizer: Any) -> str:
+    """A new line, or where the model never saw one, a space or the first character it knows."""
+    for character in "\n ":
+        if not tokenizer.unknown_characters(character):
+            return character
+    return str(tokenizer.decode([len(tokenizer.special_ids)]))
+
+
+def _fresh_seed() -> int:
+    """A seed that differs each time."""
+    import secrets
+
+    return secrets.randbits(32)

@@ -1,0 +1,92 @@
+"""From options to a run's settings: presets, checks, and what a resumed run may not change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tinytorch.cli.presets import PRESETS
+from tinytorch.errors import InputError
+
+#: What ``--resume`` may be given: where to stop is not a setting of the run.
+_MAY_CHANGE = ("steps",)
+
+
+def new_settings(preset: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The preset's settings with the options that were given (not ``None``), checked.
+
+    Raises:
+        InputError: there is no such preset, or a number is out of range; the message names the option.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    settings: dict[str, Any] = {"preset": preset, "seed": 0, **asdict(PRESETS[preset])}
+    settings.update({name: value for name, value in options.items() if value is not None})
+    # a shorter horizon than the warm-up is a short run, not a mistake
+    settings["warmup_steps"] = min(settings["warmup_steps"], settings["decay_steps"])
+    check_settings(settings)
+    return settings
+
+
+def resumed_settings(saved: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that goes on, with a new place to stop where one was given.
+
+    Raises:
+        InputError: an option says something else than the run's own setting; the message names all such.
+    """
+    conflicts = [
+        f"{flag(name)} {value} (the run has {saved.get(name)})"
+        for name, value in options.items()
+        if value is not None and name not in _MAY_CHANGE and value != saved.get(name)
+    ]
+    if conflicts:
+        raise InputError(f"a resumed run keeps its settings; leave out {', '.join(conflicts)}, or start a new run without --resume")
+    settings = {**saved, **{name: options[name] for name in _MAY_CHANGE if options.get(name) is not None}}
+    check_settings(settings)
+    return settings
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise `InputError`, naming the option, for a number that makes no sense."""
+    for name in ("d_model", "num_heads", "num_layers", "block_size", "batch_size", "accumulate", "steps", "decay_steps", "eval_every"):
+        if not isinstance(settings.get(name), int) or settings[name] < 1:
+            raise InputError(f"{flag(name)} must be a whole number of 1 or more, got {settings.get(name)}")
+    if settings["seed"] < 0:
+        raise InputError(f"--seed must be 0 or more, got {settings['seed']}")
+    if not 0.0 <= settings["dropout"] < 1.0:
+        raise InputError(f"--dropout must be at least 0 and less than 1, got {settings['dropout']}")
+    if not (math.isfinite(settings["learning_rate"]) and settings["learning_rate"] > 0.0):
+        raise InputError(f"--learning-rate must be a positive number, got {settings['learning_rate']}")
+    if settings["d_model"] % settings["num_heads"]:
+        raise InputError(
+            f"--num-heads must divide --d-model, and {settings['num_heads']} does not divide {settings['d_model']}; "
+            f"try {_nearest_divisor(settings['d_model'], settings['num_heads'])}"
+        )
+    if settings["batch_size"] % settings["accumulate"]:
+        raise InputError(f"--accumulate must divide --batch-size, and {settings['accumulate']} does not divide {settings['batch_size']}")
+
+
+def model_settings(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
+    """The arguments of `TinyGPT`: GPT-2's kind of model in the run's size."""
+    return {
+        "vocab_size": vocab_size,
+        "d_model": settings["d_model"],
+        "num_heads": settings["num_heads"],
+        "num_layers": settings["num_layers"],
+        "d_ff": None,
+        "max_length": settings["block_size"],
+        "dropout": settings["dropout"],
+        "positional": "learned",
+        "tie_weights": True,
+    }
+
+
+def flag(name: str) -> str:
+    """A setting's name as it is typed."""
+    return "--" + name.replace("_", "-")
+
+
+def _nearest_divisor(width: int, heads: int) -> int:
+    return min((n for n in range(1, min(width, 4096) + 1) if width % n == 0), key=lambda n: abs(n - heads))

@@ -1,0 +1,169 @@
+"""``tinytorch train``: train a TinyGPT on a text."""
+
+from __future__ import annotations
+
+import platform
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tinytorch import __version__, random
+from tinytorch.backend import current_backend, use_backend
+from tinytorch.cli.settings import model_settings, new_settings, resumed_settings
+from tinytorch.errors import InputError
+
+_PYTHON = "the Python language reference"
+
+
+def train(
+    text: Annotated[
+        Path | None, typer.Argument(help="UTF-8 text to learn from; left out, the language reference in Python.", show_default=False)
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="Size of model and run: nano (default), baby or gpt2.", show_default=False)] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="numpy, cupy, cupy:1, auto, ...; left out, TINYTORCH_BACKEND or numpy.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's directory; left out, runs/NAME-001, counting up.", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or the newest, where it stopped.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Where to stop.", show_default=False)] = None,
+    decay_steps: Annotated[int | None, typer.Option(help="Where the learning rate reaches its lowest.", show_default=False)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows in a step.", show_default=False)] = None,
+    block_size: Annotated[int | None, typer.Option(help="Tokens in a window.", show_default=False)] = None,
+    d_model: Annotated[int | None, typer.Option(help="Width of the model.", show_default=False)] = None,
+    num_heads: Annotated[int | None, typer.Option(help="Attention heads; must divide the width.", show_default=False)] = None,
+    num_layers: Annotated[int | None, typer.Option(help="Transformer blocks.", show_default=False)] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share of activations dropped in training.", show_default=False)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.", show_default=False)] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Parts that a batch is cut into to save memory.", show_default=False)] = None,
+    eval_every: Annotated[
+        int | None, typer.Option(help="Steps between looks at held-out text, each with a checkpoint.", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Where weights, batches and samples start from (default 0).", show_default=False)] = None,
+) -> None:
+    """Train a TinyGPT on a text and save it."""
+    options = {
+        "preset": preset,
+        "steps": steps,
+        "decay_steps": decay_steps,
+        "batch_size": batch_size,
+        "block_size": block_size,
+        "d_model": d_model,
+        "num_heads": num_heads,
+        "num_layers": num_layers,
+        "dropout": dropout,
+        "learning_rate": learning_rate,
+        "accumulate": accumulate,
+        "eval_every": eval_every,
+        "seed": seed,
+    }
+    # the model's and the trainer's modules are loaded here, so that --help does not wait for them
+    from tinytorch.training.run_directory import RunDirectory, newest_directory
+
+    if resume:
+        run = RunDirectory.open(out or newest_directory())
+        with use_backend(backend or run.config["backend"]):
+            _resume(run, text, options)
+    else:
+        with use_backend(backend or current_backend()):
+            _start(text, out, {**options, "preset": preset or "nano"})
+
+
+def _start(text: Path | None, out: Path | None, options: dict[str, Any]) -> None:
+    """Begin a new run."""
+    from tinytorch.text import CharTokenizer, text_digest
+    from tinytorch.training.memory import check_memory
+    from tinytorch.training.run import Run
+    from tinytorch.training.run_directory import RunDirectory, check_free, next_directory
+
+    settings = new_settings(options.pop("preset"), options)
+    path = out or next_directory("python" if text is None else text.stem or "run")
+    check_free(path)
+    content, source = _read(text)
+    tokenizer = CharTokenizer().fit(content)
+    model = model_settings(settings, tokenizer.get_vocab_size())
+    check_memory(model, settings["batch_size"] // settings["accumulate"], current_backend())
+    config = {
+        "tinytorch": __version__,
+        "backend": current_backend().spec,
+        "model": model,
+        "training": settings,
+        "text": {**source, "sha256": text_digest(content), "characters": len(content)},
+    }
+    random.seed(settings["seed"])
+    run = Run(config, tokenizer, content)
+    run.directory = RunDirectory.create(path, config, tokenizer)
+    run.save()
+    _go(run, settings, f"on {source['source']}, {len(content):,} characters")
+
+
+def _resume(directory: Any, text: Path | None, options: dict[str, Any]) -> None:
+    """Go on with a run."""
+    from tinytorch.text import text_digest
+    from tinytorch.training.checkpoint import load_checkpoint
+    from tinytorch.training.run import Run
+
+    config = directory.config
+    settings = resumed_settings(config["training"], options)
+    source = config["text"]
+    content, found = _read(text if text is not None or source["source"] == _PYTHON else Path(source["source"]))
+    if text_digest(content) != source["sha256"]:
+        mend = f"use Python {source['python']}" if "python" in source and "python" in found else "give the text that the run began with"
+        raise InputError(f"{found['source']} is not the text of {directory.path}; {mend}, or start a new run without --resume")
+    random.seed(settings["seed"])
+    run = Run({**config, "training": settings}, directory.tokenizer(), content)
+    run.directory = directory
+    load_checkpoint(directory.path, run.trainer)
+    done = run.trainer.optimizer.steps
+    if done >= settings["steps"]:
+        raise InputError(f"{directory.path} has taken {done} steps already; say where to stop with --steps, more than {done}")
+    run.log.truncate(done)
+    _go(run, settings, f"from step {done:,}")
+
+
+def _read(text: Path | None) -> tuple[str, dict[str, Any]]:
+    """The text, and where it is from as `config.json` keeps it."""
+    from tinytorch.text import python_reference, read_text
+
+    if text is None:
+        return python_reference(), {"source": _PYTHON, "python": platform.python_version()}
+    return read_text(text), {"source": str(text)}
+
+
+def _go(run: Any, settings: dict[str, Any], what: str) -> None:
+    """Train, with what a person wants to see on the way."""
+    console = Console(highlight=False, soft_wrap=True)
+    model = run.trainer.model
+    console.print(
+        f"Training a TinyGPT of {model.count_parameters():,} parameters {what}, with {current_backend().spec}; the run is in {run.directory.path}",
+        markup=False,
+    )
+    with _stop_on_interrupt(run, console):
+        interrupted = run.train(settings["steps"], console)
+    name = run.directory.path
+    if interrupted:
+        console.print(
+            f"Stopped and saved at step {run.trainer.optimizer.steps:,}; go on with: tinytorch train --resume --out {name}", markup=False
+        )
+        raise typer.Exit(130)
+    console.print(f"Write more with: tinytorch generate {name} --prompt {run.suggested_prompt()!r}", markup=False)
+
+
+@contextmanager
+def _stop_on_interrupt(run: Any, console: Console) -> Iterator[None]:
+    """Ctrl-C ends the run after the step that is being taken, so that it can be saved whole; a second one ends it at once."""
+
+    def stop(signum: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        console.print("Stopping after this step, then saving ...")
+        run.trainer.stopping = True
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,72 @@
+"""A row of generated tokens as it grows: each token in, the next piece of the result out. Pieces add up to the result."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from tinytorch.text.protocol import Tokenizer
+
+#: What a decoder gives for bytes that are no character, such as the first half of one.
+_NO_CHARACTER = "\ufffd"
+
+
+class IdPieces:
+    """Ids, up to a stop id.
+
+    Attributes:
+        done: whether the row has ended.
+    """
+
+    def __init__(self, stop_ids: Collection[int]) -> None:
+        self.done = False
+        self._stop_ids = stop_ids
+
+    def add(self, token: int, last: bool) -> list[int]:
+        """The piece that a token adds: itself, or nothing once the row has ended."""
+        self.done = self.done or token in self._stop_ids
+        return [] if self.done else [token]
+
+
+class TextPieces:
+    """Text, up to a stop id or to a text to stop at. What may turn out to be the beginning of such a text, or half a character, waits.
+
+    Attributes:
+        done: whether the row has ended.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stop_ids: Collection[int], stop_texts: Collection[str]) -> None:
+        self.done = False
+        self._tokenizer = tokenizer
+        self._stop_ids = stop_ids
+        self._stop_texts = stop_texts
+        self._ids: list[int] = []  # not decoded yet
+        self._held = ""  # decoded, not given out yet
+
+    def add(self, token: int, last: bool) -> str:
+        """The piece that a token completes, perhaps nothing; with the last token everything that waits."""
+        if self.done:
+            return ""
+        if token in self._stop_ids:
+            self.done = last = True
+        else:
+            self._ids.append(token)
+        text = self._tokenizer.decode(self._ids)
+        if text.endswith(_NO_CHARACTER) and not last:
+            return ""
+        self._ids.clear()
+        self._held += text
+        ends = [end for end in map(self._held.find, self._stop_texts) if end >= 0]
+        if ends:
+            self.done = True
+            return self._held[: min(ends)]
+        cut = len(self._held) if last else len(self._held) - self._beginning()
+        piece, self._held = self._held[:cut], self._held[cut:]
+        return piece
+
+    def _beginning(self) -> int:
+        """How many characters at the end of what is held may be the beginning of a text to stop at."""
+        longest = max(map(len, self._stop_texts), default=0) - 1
+        for count in range(min(longest, len(self._held)), 0, -1):
+            if any(text.startswith(self._held[-count:]) for text in self._stop_texts):
+                return count
+        return 0

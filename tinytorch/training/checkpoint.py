@@ -1,0 +1,96 @@
+"""Saving and restoring a run's weights and training state, so that a crash at any moment leaves a pair that belongs together.
+
+There are two files, and a rename replaces only one. So the weights are first written beside the old ones; then the training state is renamed into
+place, which is the moment the checkpoint counts; then the weights are. `recover` finishes a checkpoint that was cut short after that moment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tinytorch import random
+from tinytorch.errors import InputError
+from tinytorch.files import load_arrays, save_arrays
+from tinytorch.nn.module import Module
+from tinytorch.training.trainer import Trainer
+
+MODEL = "model.safetensors"
+NEXT_MODEL = "model.next.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+
+
+def save_checkpoint(directory: Path, trainer: Trainer) -> None:
+    """Write the model, the optimizer, the step's number and the host generator's position. Raises ``OSError`` where it cannot."""
+    optimizer = trainer.optimizer
+    step = str(optimizer.steps)
+    weights = {name: tensor.numpy() for name, tensor in trainer.model.state_dict().items()}
+    backend = optimizer.parameters[0].backend
+    arrays = {name: backend.to_host(raw) for name, raw in zip(_state_names(trainer), optimizer.state or [], strict=False)}
+    save_arrays(directory / NEXT_MODEL, weights, {"step": step})
+    save_arrays(directory / OPTIMIZER, arrays, {"step": step, "generator": json.dumps(random.get_state())})
+    os.replace(directory / NEXT_MODEL, directory / MODEL)
+
+
+def recover(directory: Path) -> None:
+    """Finish a checkpoint whose training state is in place but whose weights are not yet."""
+    waiting = directory / NEXT_MODEL
+    if not waiting.is_file():
+        return
+    try:
+        counts = load_arrays(waiting)[1].get("step") == load_arrays(directory / OPTIMIZER)[1].get("step")
+    except InputError:
+        counts = False
+    if counts:
+        os.replace(waiting, directory / MODEL)
+    else:
+        waiting.unlink()
+
+
+def load_model(directory: Path, model: Module) -> int:
+    """Give ``model`` the saved weights; returns the step they are from.
+
+    Raises:
+        InputError: the file is missing, truncated, or belongs to another model.
+    """
+    path = directory / MODEL
+    arrays, metadata = load_arrays(path)
+    try:
+        model.load_state_dict(arrays)
+        return int(metadata["step"])
+    except (KeyError, ValueError, TypeError) as error:
+        reason = error.args[0] if error.args else error
+        raise InputError(f"{path} does not belong to this run ({reason}); restore it from a copy, or train in a new directory") from error
+
+
+def load_checkpoint(directory: Path, trainer: Trainer) -> None:
+    """Continue where `save_checkpoint` left off.
+
+    Raises:
+        InputError: a file is missing, truncated, belongs to another run, or the two are not of one step.
+    """
+    recover(directory)
+    step = load_model(directory, trainer.model)
+    path = directory / OPTIMIZER
+    arrays, metadata = load_arrays(path)
+    if metadata.get("step") != str(step):
+        raise InputError(
+            f"{path} is of step {metadata.get('step')} and {MODEL} of step {step}; restore both from one copy, or train in a new directory"
+        )
+    optimizer = trainer.optimizer
+    names = _state_names(trainer)
+    backend = optimizer.parameters[0].backend
+    shapes: list[Any] = [parameter.shape for _ in optimizer.slots() for parameter in optimizer.parameters]
+    if step and ([arrays[n].shape if n in arrays else None for n in names] != shapes or len(arrays) != len(names)):
+        raise InputError(f"{path} belongs to another optimizer or model; restore it from a copy, or train in a new directory")
+    optimizer.state = [backend.from_host(arrays[name]) for name in names] if step else None
+    optimizer.steps = step
+    random.set_state(json.loads(metadata["generator"]))
+
+
+def _state_names(trainer: Trainer) -> list[str]:
+    """The optimizer's arrays by name, in its own order."""
+    names = [name for name, _ in trainer.model.named_parameters()]
+    return [f"{slot}.{name}" for slot in trainer.optimizer.slots() for name in names]

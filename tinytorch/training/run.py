@@ -1,0 +1,129 @@
+"""A training run of a language model from start to end: trainer, metrics, checkpoints, samples and curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tinytorch import random
+from tinytorch.models import TinyGPT
+from tinytorch.optim import AdamW, WarmupCosine
+from tinytorch.text import Tokenizer, generate, split_text
+from tinytorch.training.checkpoint import save_checkpoint
+from tinytorch.training.curves import save_loss_plot, terminal_curve
+from tinytorch.training.language_model import LanguageModelTrainer
+from tinytorch.training.metrics_log import MetricsLog
+from tinytorch.training.progress import Progress
+from tinytorch.training.run_directory import CURVE, METRICS, RunDirectory
+from tinytorch.training.trainer import StepRecord
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Share of the text, at its end, that is held out.
+VAL_SPLIT = 0.1
+#: Held-out windows that an evaluation on the way looks at.
+_SOME = 200
+
+
+class Run:
+    """Everything needed to train, made from a run's configuration; the weights are new until a checkpoint is loaded.
+
+    Args:
+        config: as in ``config.json``.
+        tokenizer: fitted on the text.
+        text: the whole text.
+
+    Attributes:
+        directory: where the run is kept; to be set before anything is saved.
+    """
+
+    directory: RunDirectory
+
+    def __init__(self, config: dict[str, Any], tokenizer: Tokenizer, text: str) -> None:
+        settings = config["training"]
+        self.block_size: int = settings["block_size"]
+        self.batch_size: int = settings["batch_size"]
+        self.eval_every: int = settings["eval_every"]
+        self.training, self.held_out = split_text(tokenizer.encode_array(text), VAL_SPLIT)
+        self.prompt = text[: max(1, text.find("\n"))][:8]
+        model = TinyGPT(**config["model"])
+        optimizer = AdamW(
+            model.parameters(),
+            lr=settings["learning_rate"],
+            betas=(0.9, settings["beta2"]),
+            weight_decay=0.1,
+            schedule=WarmupCosine(settings["warmup_steps"], settings["decay_steps"]),
+            max_norm=1.0,
+        )
+        self.trainer = LanguageModelTrainer(model, tokenizer, optimizer, accumulate=settings["accumulate"])
+        self.trainer.key = random.run_key(settings["seed"])
+        # both parts must hold a window; said before anything is written
+        self.next_batch = self.trainer.batches(self.training, self.block_size, self.batch_size)
+        for tokens in (self.training, self.held_out):
+            next(self.trainer.windows(tokens, self.block_size, most=1))
+        self._log: MetricsLog | None = None
+
+    @property
+    def log(self) -> MetricsLog:
+        """The run's metrics file."""
+        if self._log is None:
+            self._log = MetricsLog(self.directory.path / METRICS, self.batch_size * self.block_size)
+        return self._log
+
+    def save(self) -> None:
+        """Write metrics, then weights and training state."""
+        self.log.flush()
+        save_checkpoint(self.directory.path, self.trainer)
+
+    def train(self, steps: int, console: Console) -> bool:
+        """Train up to ``steps`` and save; returns whether it was stopped before. See `Trainer.train` for what it raises."""
+        trainer = self.trainer
+        with Progress(trainer.optimizer.steps, steps, self.batch_size * self.block_size, console=console) as bar:
+
+            def on_records(records: list[StepRecord]) -> None:
+                bar.advance(records)
+                self.log.add(records)
+
+            def look(step: int) -> None:
+                if step < steps:  # the last look is at everything, below
+                    measured = trainer.evaluate(trainer.windows(self.held_out, self.block_size, _SOME))
+                    self.log.measured(measured)
+                    bar.evaluated(step, measured)
+                    bar.say(f"  {self.sample(80, seed=step)!r}")
+                    self.save()
+
+            trainer.train(self.next_batch, steps, on_records, {self.eval_every: look})
+            if trainer.optimizer.steps < steps:
+                self.save()
+                return True
+            bar.say("measuring on all held-out text ...")
+            measured = trainer.evaluate(trainer.windows(self.held_out, self.block_size))
+            self.log.measured(measured)
+            self.save()
+        self._report(measured, console)
+        return False
+
+    def sample(self, length: int, seed: int) -> str:
+        """Text as the model writes it now."""
+        return generate(self.trainer.model, self.prompt, length, temperature=0.8, seed=seed, tokenizer=self.trainer.tokenizer)
+
+    def suggested_prompt(self) -> str:
+        """The beginning of the text, as a prompt to try."""
+        return self.prompt
+
+    def _report(self, measured: dict[str, float], console: Console) -> None:
+        rows = self.log.rows
+        looks = [row for row in rows if "val_loss" in row]
+        curve = (
+            [row["step"] for row in rows],
+            [row["train_loss"] for row in rows],
+            [row["step"] for row in looks],
+            [row["val_loss"] for row in looks],
+        )
+        console.print(terminal_curve(*curve, width=min(console.width, 100), height=12), markup=False, highlight=False)
+        drawn = save_loss_plot(self.directory.path / CURVE, *curve)
+        console.print(f"Validation loss {measured['loss']:.3f} nats a token, accuracy {measured['accuracy']:.1%}, over all held-out text")
+        console.print(
+            f"{self.directory.path / CURVE} shows the curve" if drawn else "Install matplotlib to get the curve as a picture", markup=False
+        )
+        console.print(f"\n{self.sample(300, seed=0)}\n", markup=False, highlight=False)
