@@ -135,12 +135,7 @@ def test_containers_hold_modules_and_nothing_else() -> None:
 
 def test_repr_shows_the_tree_and_the_settings() -> None:
     assert repr(nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Dropout(0.1)))) == (
-        "Sequential(\n"
-        "  (0): Linear(in_features=2, out_features=3, bias=True)\n"
-        "  (1): Sequential(\n"
-        "    (0): Dropout(p=0.1)\n"
-        "  )\n"
-        ")"
+        "Sequential(\n  (0): Linear(in_features=2, out_features=3, bias=True)\n  (1): Sequential(\n    (0): Dropout(p=0.1)\n  )\n)"
     )
 
 

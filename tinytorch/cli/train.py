@@ -150,7 +150,7 @@ def _go(run: Any, settings: dict[str, Any], what: str) -> None:
             f"Stopped and saved at step {run.trainer.optimizer.steps:,}; go on with: tinytorch train --resume --out {name}", markup=False
         )
         raise typer.Exit(130)
-    console.print(f"Write more with: tinytorch generate {name} --prompt {run.suggested_prompt()!r}", markup=False)
+    console.print(f"Write more with: tinytorch generate {name} --prompt {run.prompt!r}", markup=False)
 
 
 @contextmanager

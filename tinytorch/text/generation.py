@@ -42,7 +42,7 @@ def generate(
             than ``model.max_length`` the end is used (`crop_prompt` tells how much that leaves out).
         max_new_tokens: how many tokens to write, or fewer where ``stop`` ends a row.
         temperature, top_k, top_p: see `next_tokens`; temperature 0 takes the likeliest token each time.
-        seed: the same seed gives the same result on every backend. Without one, `tinytorch.random.seed` decides.
+        seed: the same seed gives the same result on every backend. Without one, `tinytorch.seed` decides.
         stop: end a row at a text or several, cut off before it, or at ids, which are left out. What the prompt holds does not count.
         tokenizer: makes ids of prompts and texts of results. Its special tokens are never chosen, unless ``stop`` names them.
         num_samples: write this many continuations of one prompt.

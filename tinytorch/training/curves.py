@@ -199,14 +199,16 @@ def save_loss_plot(
 
 def _figure(training: list[tuple[float, float]], validation: list[tuple[float, float]]) -> Figure:
     from matplotlib.figure import Figure  # not pyplot, which keeps every figure and may open a window
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     if training:
         steps, losses = zip(*training, strict=True)
-        smooth = len(training) >= 20
-        axes.plot(steps, losses, color="#4c78a8", linewidth=0.6, alpha=0.35 if smooth else 1, label=None if smooth else "training")
-        if smooth:
+        if len(training) < 20:  # too few for noise to hide their course
+            axes.plot(steps, losses, color="#4c78a8", linewidth=1.8, marker=".", label="training")
+        else:
+            axes.plot(steps, losses, color="#4c78a8", linewidth=0.6, alpha=0.35)
             axes.plot(steps, _running_mean(losses, len(losses) // 100 + 2), color="#4c78a8", linewidth=1.8, label="training, smoothed")
     if validation:
         steps, losses = zip(*validation, strict=True)
@@ -214,6 +216,7 @@ def _figure(training: list[tuple[float, float]], validation: list[tuple[float, f
         axes.annotate(f"{losses[-1]:.3f}", (steps[-1], losses[-1]), xytext=(0, 8), textcoords="offset points", ha="center", color="#e4572e")
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no half a step
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tinytorch import random
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine
-from tinytorch.text import Tokenizer, generate, split_text
+from tinytorch.text import Tokenizer, split_text
 from tinytorch.training.checkpoint import save_checkpoint
 from tinytorch.training.curves import save_loss_plot, terminal_curve
 from tinytorch.training.language_model import LanguageModelTrainer
@@ -45,7 +46,8 @@ class Run:
         self.batch_size: int = settings["batch_size"]
         self.eval_every: int = settings["eval_every"]
         self.training, self.held_out = split_text(tokenizer.encode_array(text), VAL_SPLIT)
-        self.prompt = text[: max(1, text.find("\n"))][:8]
+        #: The text's first word, to begin samples with.
+        self.prompt = text.split(maxsplit=1)[0][:20] + (" " if " " in text else "")
         model = TinyGPT(**config["model"])
         optimizer = AdamW(
             model.parameters(),
@@ -104,12 +106,8 @@ class Run:
         return False
 
     def sample(self, length: int, seed: int) -> str:
-        """Text as the model writes it now."""
-        return generate(self.trainer.model, self.prompt, length, temperature=0.8, seed=seed, tokenizer=self.trainer.tokenizer)
-
-    def suggested_prompt(self) -> str:
-        """The beginning of the text, as a prompt to try."""
-        return self.prompt
+        """Text as the model writes it now, after the text's first word."""
+        return self.trainer.generate_text(self.prompt, length, temperature=0.8, seed=seed)
 
     def _report(self, measured: dict[str, float], console: Console) -> None:
         rows = self.log.rows
@@ -120,10 +118,9 @@ class Run:
             [row["step"] for row in looks],
             [row["val_loss"] for row in looks],
         )
-        console.print(terminal_curve(*curve, width=min(console.width, 100), height=12), markup=False, highlight=False)
+        show = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+        show(terminal_curve(*curve, width=min(console.width, 100), height=12))
         drawn = save_loss_plot(self.directory.path / CURVE, *curve)
-        console.print(f"Validation loss {measured['loss']:.3f} nats a token, accuracy {measured['accuracy']:.1%}, over all held-out text")
-        console.print(
-            f"{self.directory.path / CURVE} shows the curve" if drawn else "Install matplotlib to get the curve as a picture", markup=False
-        )
-        console.print(f"\n{self.sample(300, seed=0)}\n", markup=False, highlight=False)
+        show(f"Validation loss {measured['loss']:.3f} nats a token, accuracy {measured['accuracy']:.1%}, over all held-out text")
+        show(f"The curve is in {self.directory.path / CURVE}" if drawn else "Install matplotlib to get the curve as a picture too")
+        show(f"\n{self.sample(400, seed=0)}\n")

@@ -10,7 +10,6 @@ from tinytorch_numpy.kernels.embedding import embedding
 from tinytorch_numpy.kernels.gelu import gelu
 from tinytorch_numpy.kernels.layer_norm import layer_norm
 from tinytorch_numpy.kernels.linear import linear
-from tinytorch_numpy.kernels.softmax import softmax
 from tinytorch_numpy.kernels.updates import adam, sgd
 
 KERNELS: dict[str, Kernel] = {
@@ -24,5 +23,4 @@ KERNELS: dict[str, Kernel] = {
     "linear": linear,
     "packed_attention": packed_attention,
     "sgd": sgd,
-    "softmax": softmax,
 }

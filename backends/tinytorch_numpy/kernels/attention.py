@@ -22,7 +22,7 @@ from tinytorch_numpy.kernels.support import CHUNK, takes
 _ROWS = 128
 
 #: Up to this many keys the exponentials are kept for the backward pass; for more they are worked out again.
-_KEPT_KEYS = 128
+_KEPT_KEYS = 256
 
 #: Scores within these bounds need no maximum subtracted: neither a sum of exponentials nor its reciprocal leaves float32.
 _SAFE = 50.0

@@ -64,21 +64,26 @@ def _adam(
         old, g, new, m, v = (array.reshape(-1) for array in (param, grad, new_param, m, v))
         for some in chunks(old.size):
             old_, g_, new_, m_, v_ = old[some], g[some], new[some], m[some], v[some]
-            work = numpy.multiply(g_, scale, out=spare[: g_.size])
+            work = spare[: g_.size]
+            if scale != 1.0:
+                g_ = numpy.multiply(g_, scale, out=work)
             if decay and not decoupled:
-                work += numpy.multiply(old_, decay, out=new_)
+                g_ = numpy.add(g_, numpy.multiply(old_, decay, out=new_), out=work)
             m_ *= beta1
-            m_ += numpy.multiply(work, 1.0 - beta1, out=new_)
+            m_ += numpy.multiply(g_, 1.0 - beta1, out=new_)
             v_ *= beta2
-            work *= work
+            numpy.multiply(g_, g_, out=work)
             work *= 1.0 - beta2
             v_ += work
             numpy.sqrt(v_, out=work)
             work += floor
             numpy.divide(m_, work, out=work)
             work *= pace
-            numpy.multiply(old_, 1.0 - decay * rate if decoupled else 1.0, out=new_)
-            new_ += work
+            if decay and decoupled:
+                numpy.multiply(old_, 1.0 - decay * rate, out=new_)
+                new_ += work
+            else:
+                numpy.add(old_, work, out=new_)
         new_params.append(new_param)
     return (new_params, firsts, seconds, norm), None
 

@@ -82,10 +82,6 @@ def cross_entropy_cases(draw: Draw) -> list[Case]:
     ]
 
 
-def softmax_cases(draw: Draw) -> list[Case]:
-    return [Case([x], {"axis": axis}) for axis in (-1, 0, 1) for x in (draw(3, 4, 5), draw(1, 1, 7), 1000.0 * draw(2, 3, 4))]
-
-
 def dropout_cases(draw: Draw) -> list[Case]:
     arrays = [draw(2, 3, 5), draw(1), draw(), draw(0, 3), draw(CHUNK + 5), draw(2, CHUNK // 2, 3)]
     return [Case([x, KEY], {"p": p, "site": site}) for x in arrays for p, site in ((0.0, 0), (0.1, 3), (0.9, 2**31 - 1))]
@@ -162,7 +158,6 @@ CASES: dict[str, Callable[[Draw], list[Case]]] = {
     "linear": linear_cases,
     "packed_attention": packed_attention_cases,
     "sgd": sgd_cases,
-    "softmax": softmax_cases,
 }
 
 

@@ -1,0 +1,360 @@
+"""TinyGPT: it sees no future, knows positions, and computes what the same model in PyTorch computes."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import assert_close, host
+from tinytorch import nn, random
+from tinytorch.backend import Backend
+from tinytorch.kernels import portable_kernels
+from tinytorch.models import TinyGPT
+from tinytorch.optim import AdamW
+from tinytorch.tensor import Tensor
+
+SMALL: dict[str, Any] = {"vocab_size": 11, "d_model": 12, "num_heads": 3, "num_layers": 2, "max_length": 8, "dropout": 0.0}
+
+both_positions = pytest.mark.parametrize("positional", ["sinusoidal", "learned"])
+
+
+def small(**settings: Any) -> TinyGPT:
+    random.seed(0)
+    return TinyGPT(**(SMALL | settings))
+
+
+def lively(**settings: Any) -> TinyGPT:
+    """A model whose weights and biases are all large enough to show in the logits, as after training."""
+    model = small(**settings)
+    draws = numpy.random.default_rng(1)
+    model.load_state_dict({name: host(p) + 0.3 * draws.normal(size=p.shape) for name, p in model.named_parameters()})
+    return model
+
+
+def tokens(*shape: int, seed: int = 0) -> numpy.ndarray[Any, Any]:
+    return numpy.random.default_rng(seed).integers(0, SMALL["vocab_size"], shape)
+
+
+# ---- what it may look at ----
+
+
+@both_positions
+@pytest.mark.parametrize("k", [0, 3, 6])
+def test_tokens_after_k_do_not_change_the_logits_up_to_k(backend: Backend, positional: str, k: int) -> None:
+    model = lively(positional=positional)
+    ids = tokens(2, 8)
+    changed = ids.copy()
+    changed[:, k + 1 :] = (changed[:, k + 1 :] + 1) % 11
+    a, b = host(model(ids)), host(model(changed))
+    numpy.testing.assert_allclose(a[:, : k + 1], b[:, : k + 1], rtol=0, atol=1e-5)
+    assert (abs(a[:, k + 1 :] - b[:, k + 1 :]) > 1e-2).any()
+
+
+def test_every_earlier_token_is_seen(backend: Backend) -> None:
+    model, ids = lively(), tokens(1, 6)
+    last = host(model(ids))[0, -1]
+    for i in range(6):
+        changed = ids.copy()
+        changed[0, i] = (changed[0, i] + 1) % 11
+        assert abs(host(model(changed))[0, -1] - last).max() > 1e-3
+
+
+@both_positions
+def test_one_repeated_token_has_other_logits_at_other_positions(backend: Backend, positional: str) -> None:
+    logits = host(lively(positional=positional)(numpy.full((1, 8), 5)))[0]
+    distances = abs(logits[:, None] - logits[None]).max(-1)
+    assert (distances[~numpy.eye(8, dtype=bool)] > 1e-3).all()
+
+
+def test_rows_of_a_batch_do_not_touch(backend: Backend) -> None:
+    model, ids = lively(), tokens(4, 8)
+    together = host(model(ids))
+    for i in range(4):
+        numpy.testing.assert_allclose(host(model(ids[i : i + 1]))[0], together[i], rtol=1e-6, atol=2e-6)
+
+
+# ---- how it starts ----
+
+
+@both_positions
+@pytest.mark.parametrize("tie_weights", [False, True])
+def test_the_first_loss_is_that_of_a_guess(backend: Backend, positional: str, tie_weights: bool) -> None:
+    random.seed(0)
+    model = TinyGPT(65, 32, 4, 2, max_length=16, dropout=0.0, positional=positional, tie_weights=tie_weights)
+    ids = numpy.random.default_rng(0).integers(0, 65, (8, 17))
+    assert float(nn.LanguageModelLoss()(model(ids[:, :-1]), ids)) == pytest.approx(math.log(65), abs=0.05)
+
+
+def test_one_seed_gives_one_model_on_every_backend(backend: Backend) -> None:
+    with tt.use_backend("numpy"):
+        expected = small(positional="learned").state_dict()
+    for name, value in small(positional="learned").state_dict().items():
+        assert_close(value, host(expected[name]), rtol=0)
+
+
+def test_what_adds_to_the_residual_path_starts_smaller() -> None:
+    random.seed(0)
+    model = TinyGPT(65, 64, 4, 8)
+    assert host(model.blocks[0].linear1.weight).std() == pytest.approx(0.02, rel=0.05)
+    for layer in (model.blocks[0].linear2, model.blocks[0].attention.out_proj):
+        assert host(layer.weight).std() == pytest.approx(0.02 / 4, rel=0.05)
+    assert all((host(p) == 0).all() for name, p in model.named_parameters() if name.endswith("bias"))
+
+
+@pytest.mark.parametrize("tie_weights", [False, True])
+@both_positions
+@pytest.mark.parametrize("d_ff", [None, 20])
+def test_parameters_are_counted_by_hand(tie_weights: bool, positional: str, d_ff: int | None) -> None:
+    vocab, width, layers, length = SMALL["vocab_size"], SMALL["d_model"], SMALL["num_layers"], SMALL["max_length"]
+    inner = 4 * width if d_ff is None else d_ff
+    attention = 3 * width * width + 3 * width + width * width + width
+    feed_forward = width * inner + inner + inner * width + width
+    norm = 2 * width
+    total = vocab * width + layers * (attention + feed_forward + 2 * norm) + norm
+    total += 0 if tie_weights else vocab * width
+    total += length * width if positional == "learned" else 0
+    model = small(tie_weights=tie_weights, positional=positional, d_ff=d_ff)
+    assert model.count_parameters() == total
+    assert f"{total:,} parameters" in repr(model)
+
+
+def test_gpt_2_has_the_parameters_that_its_authors_report() -> None:
+    one, two = (TinyGPT(1, 768, 12, n, max_length=1024, positional="learned", tie_weights=True).count_parameters() for n in (1, 2))
+    assert one + 11 * (two - one) + 50_256 * 768 == 124_439_808  # 12 blocks and a vocabulary of 50,257, without building them
+
+
+# ---- what it refuses ----
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"d_model": 10}, "multiple of num_heads, got 10 and 3"),
+        ({"vocab_size": 0}, "vocab_size of 1 or more, got 0"),
+        ({"num_layers": 0}, "num_layers of 1 or more, got 0"),
+        ({"max_length": -1}, "max_length of 1 or more, got -1"),
+        ({"d_ff": 0}, "d_ff of 1 or more, got 0"),
+        ({"dropout": 1.5}, "less than 1, got 1.5"),
+        ({"positional": "rotary"}, "'sinusoidal' or 'learned', got 'rotary'"),
+    ],
+)
+def test_impossible_settings_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(**settings)
+
+
+def test_input_that_does_not_fit_is_refused(backend: Backend) -> None:
+    model = small()
+    with pytest.raises(ValueError, match="looks at 8 tokens at most, got 9; crop the input"):
+        model(tokens(1, 9))
+    for shape in ((3,), (2, 0), (1, 2, 3)):
+        with pytest.raises(ValueError, match=r"token ids \(B, T\)"):
+            model(tokens(*shape))
+    with pytest.raises(TypeError, match="ids must be whole numbers, got float64"):
+        model(numpy.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("bad", [11, -1])
+def test_ids_out_of_range_raise_on_the_host_and_are_nan_on_the_device(backend: Backend, bad: int) -> None:
+    model = small()
+    ids = numpy.array([[1, 2, bad, 3], [1, 2, 3, 3]])
+    with pytest.raises(ValueError, match=f"ids must lie between 0 and 10, got {bad}"):
+        model(ids)
+    with portable_kernels(), numpy.errstate(invalid="ignore"):
+        nan = numpy.isnan(host(model(tt.asarray(ids)))).any(axis=-1)
+    assert nan[0, 2:].all()
+    assert not nan[1].any()
+
+
+# ---- the same model in PyTorch ----
+
+
+def torch_gpt(model: TinyGPT) -> Any:
+    """GPT as one would write it in PyTorch, with the weights of ``model`` under the same names."""
+    import torch
+    from torch.nn import functional
+
+    s = model.settings
+    width, heads = s["d_model"], s["num_heads"]
+
+    class Attention(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.in_proj_weight = torch.nn.Parameter(torch.empty(3 * width, width))
+            self.in_proj_bias = torch.nn.Parameter(torch.empty(3 * width))
+            self.out_proj = torch.nn.Linear(width, width)
+
+        def forward(self, x: Any) -> Any:
+            batch, length, _ = x.shape
+            qkv = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
+            q, k, v = [part.view(batch, length, heads, -1).transpose(1, 2) for part in qkv.chunk(3, dim=-1)]
+            scores = q @ k.transpose(-2, -1) / math.sqrt(width // heads)
+            scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -math.inf)
+            return self.out_proj((scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width))
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            inner = s["d_ff"] or 4 * width
+            self.norm1, self.norm2 = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
+            self.attention = Attention()
+            self.linear1, self.linear2 = torch.nn.Linear(width, inner), torch.nn.Linear(inner, width)
+
+        def forward(self, x: Any) -> Any:
+            x = x + self.attention(self.norm1(x))
+            return x + self.linear2(functional.gelu(self.linear1(self.norm2(x)), approximate="tanh"))
+
+    class GPT(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(s["vocab_size"], width)
+            if s["positional"] == "learned":
+                self.positions = torch.nn.Embedding(s["max_length"], width)
+            self.blocks = torch.nn.ModuleList(Block() for _ in range(s["num_layers"]))
+            self.norm = torch.nn.LayerNorm(width)
+            self.head = torch.nn.Linear(width, s["vocab_size"], bias=False)
+            if s["tie_weights"]:
+                self.head.weight = self.embedding.weight
+
+        def forward(self, ids: Any) -> Any:
+            x = self.embedding(ids) + self.rows(ids.shape[1])
+            for block in self.blocks:
+                x = block(x)
+            return self.head(self.norm(x))
+
+        def rows(self, length: int) -> Any:
+            if s["positional"] == "learned":
+                return self.positions.weight[:length]
+            rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+            angles = torch.arange(length)[:, None] * rates
+            return (0.02 * math.sqrt(2) * torch.stack([angles.sin(), angles.cos()], -1).view(length, -1)[:, :width]).float()
+
+    theirs = GPT()
+    state = {name: torch.tensor(host(p)) for name, p in model.named_parameters()}
+    if s["tie_weights"]:
+        state["head.weight"] = state["embedding.weight"]
+    theirs.load_state_dict(state)
+    return theirs
+
+
+def next_token_loss(theirs: Any, ids: Any) -> Any:
+    from torch.nn import functional
+
+    return functional.cross_entropy(theirs(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+
+
+@both_positions
+@pytest.mark.parametrize("tie_weights", [False, True])
+@pytest.mark.parametrize("make", [small, lively])
+def test_logits_and_gradients_are_those_of_the_model_in_pytorch(
+    backend: Backend, make: Callable[..., TinyGPT], positional: str, tie_weights: bool
+) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    model = make(positional=positional, tie_weights=tie_weights)
+    theirs = torch_gpt(model)
+    ids = tokens(3, 9)
+    logits = model(ids[:, :-1])
+    assert_close(logits.detach(), theirs(torch.tensor(ids[:, :-1])).detach().numpy(), rtol=1e-5, atol=1e-5)
+    nn.LanguageModelLoss()(logits, ids).backward()
+    next_token_loss(theirs, torch.tensor(ids)).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        assert_close(parameter.grad, theirs.get_parameter(name).grad.numpy(), rtol=1e-4, atol=2e-6)
+
+
+def test_twenty_steps_of_adamw_are_those_of_the_model_in_pytorch(backend: Backend) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    model = small(tie_weights=True, positional="learned")
+    theirs = torch_gpt(model)
+    matrices = [p for p in theirs.parameters() if p.ndim > 1]
+    others = [p for p in theirs.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    their_optimizer = torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.99))
+    our_optimizer = AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=0.1)
+    ours, expected = [], []
+    for step in range(20):
+        ids = tokens(4, 9, seed=step % 3)
+        model.zero_grad()
+        loss = nn.LanguageModelLoss()(model(ids[:, :-1]), ids)
+        loss.backward()
+        our_optimizer.step()
+        ours.append(float(loss.detach()))
+        their_optimizer.zero_grad()
+        their_loss = next_token_loss(theirs, torch.tensor(ids))
+        their_loss.backward()
+        their_optimizer.step()
+        expected.append(float(their_loss.detach()))
+    numpy.testing.assert_allclose(ours, expected, rtol=0, atol=3e-5)
+    assert ours[-1] < ours[0] - 0.1
+
+
+# ---- as a function of its parameters ----
+
+
+def test_second_derivatives_go_through_the_whole_model(backend: Backend) -> None:
+    model = lively(vocab_size=5, d_model=4, num_heads=2, num_layers=1, d_ff=6, max_length=4, positional="learned")
+    ids = numpy.array([[0, 3, 3, 1, 4], [2, 2, 0, 1, 3]])
+    draws = numpy.random.default_rng(2)
+    at = {name: tt.astype(p.detach(), "float64") for name, p in model.named_parameters()}
+    along = {name: tt.asarray(draws.normal(size=p.shape)) for name, p in at.items()}
+
+    def loss(params: dict[str, Tensor]) -> Tensor:
+        return nn.LanguageModelLoss()(nn.functional_call(model, params, ids[:, :-1]), ids)
+
+    def slope(params: dict[str, Tensor]) -> Tensor:
+        """The derivative of the loss along a direction."""
+        gradient = tt.grad(loss)(params)
+        total = tt.asarray(0.0, dtype="float64")
+        for name, direction in along.items():
+            total = total + tt.sum(gradient[name] * direction)
+        return total
+
+    product = tt.grad(slope)(at)  # the Hessian times that direction
+    step = 1e-5
+    ahead, behind = ({name: p + sign * step * along[name] for name, p in at.items()} for sign in (1, -1))
+    high, low = tt.grad(loss)(ahead), tt.grad(loss)(behind)
+    for name, value in product.items():
+        assert_close(value, (high[name] - low[name]) / (2 * step), rtol=1e-5, atol=1e-7)
+
+
+@both_positions
+def test_the_model_runs_in_the_type_of_its_parameters(positional: str) -> None:
+    with tt.use_backend("numpy"):
+        model, ids = lively(positional=positional), tokens(2, 8)
+        full = host(model(ids))
+        for dtype, tolerance in (("float64", 1e-5), ("float16", 0.05)):
+            state = {name: tt.astype(p.detach(), dtype) for name, p in model.named_parameters()}
+            with portable_kernels():
+                assert_close(nn.functional_call(model, state, ids), full.astype(dtype), rtol=0.01, atol=tolerance)
+
+
+def test_dropout_is_for_training_and_follows_the_seed(backend: Backend) -> None:
+    model, ids = lively(dropout=0.5), tokens(2, 8)
+
+    def run() -> numpy.ndarray[Any, Any]:
+        random.seed(3)
+        return host(model(ids))
+
+    numpy.testing.assert_array_equal(run(), run())
+    dropped = run()
+    assert (dropped != host(model(ids))).any()
+    model.eval()
+    numpy.testing.assert_array_equal(host(model(ids)), host(model(ids)))
+    assert_close(model(ids).detach(), host(copy.deepcopy(model)(ids)), rtol=0)
+
+
+def test_a_state_dict_carries_a_model_to_another_backend(backend: Backend) -> None:
+    ids = tokens(2, 8)
+    with tt.use_backend("numpy"):
+        source = lively(tie_weights=True)
+        expected = host(source(ids))
+        state = {name: value.numpy() for name, value in source.state_dict().items()}
+    target = small(tie_weights=True)
+    target.load_state_dict(state)
+    assert_close(target(ids).detach(), expected, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,177 @@
+"""The house keeps its order: no array library is named in it, imports point down, and importing it is light."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tinytorch
+
+ROOT = Path(tinytorch.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+ARRAY_LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "array_api_strict", "array_api_compat"}
+BACKENDS = {"numpy", "cupy", "strict", "torch", "jax", "tinytorch_numpy", "tinytorch_cupy", "tinytorch_strict"}
+
+#: Where numpy may be imported, and why: the data there are on the host by nature.
+HOST_MODULES = {
+    "backend/host.py": "the questions that the rest asks about host arrays",
+    "backend/rng.py": "draws between steps, from numpy's generators",
+    "files.py": "reading and writing files",
+    "random.py": "the one seed and its host generator",
+    "text": "texts and token ids, before they are sent to a device",
+}
+
+#: From the bottom up. A part may import the parts above its line here; the face is ``tinytorch/__init__.py``.
+LAYERS = [
+    ("errors",),
+    ("backend",),
+    ("tape", "device"),
+    ("operators",),
+    ("tensor",),
+    ("operation", "tree"),
+    ("array_api", "autograd"),
+    ("face",),
+    ("kernels", "random", "files"),
+    ("nn",),
+    ("optim", "text"),
+    ("models",),
+    ("training",),
+    ("cli",),
+    ("__main__",),
+]
+HEIGHT = {part: height for height, parts in enumerate(LAYERS) for part in parts}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a tree but those that only type checkers see."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from running(child)
+
+
+def imported(node: ast.AST) -> list[str]:
+    """The modules that a statement imports; `from package import name` counts as package.name."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+        return [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    return []
+
+
+def imports(path: Path) -> set[str]:
+    return {module for node in running(parse(path)) for module in imported(node)}
+
+
+# ---- no array library is named ----
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_no_array_library_and_no_plugin_is_imported(path: Path) -> None:
+    tops = {module.partition(".")[0] for module in imports(path)}
+    assert not tops & ARRAY_LIBRARIES
+    assert not [top for top in tops if top.startswith("tinytorch_")]
+
+
+def test_numpy_is_imported_in_host_modules_only() -> None:
+    users = {name(path) for path in FILES if any(module.partition(".")[0] == "numpy" for module in imports(path))}
+    homes = {user: [home for home in HOST_MODULES if user == home or user.startswith(home + "/")] for user in users}
+    assert {user for user, home in homes.items() if not home} == set()
+    assert {home for found in homes.values() for home in found} == set(HOST_MODULES)  # none is listed for nothing
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_no_code_asks_which_backend_it_runs_on(path: Path) -> None:
+    questions = [ast.unparse(node) for node in running(parse(path)) if _asks_for_a_backend(node)]
+    assert questions == []
+
+
+def _asks_for_a_backend(node: ast.AST) -> bool:
+    """A comparison, a match or a startswith() with a backend's name in it, or of a backend's name."""
+    if isinstance(node, ast.Compare):
+        sides = [node.left, *node.comparators]
+        return any(_is_a_name_of_one(part) for side in sides for part in ast.walk(side))
+    if isinstance(node, ast.MatchValue):
+        return _is_a_name_of_one(node.value)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("startswith", "endswith"):
+        return any(_is_a_name_of_one(part) for part in [node.func.value, *node.args])
+    return False
+
+
+def _is_a_name_of_one(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and node.value.partition(":")[0] in BACKENDS
+    return isinstance(node, ast.Attribute) and node.attr in ("name", "spec") and ast.unparse(node.value).endswith("backend")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "if x.backend.name == wanted: pass",
+        "fast = backend.spec in FAST",
+        "y = 1 if name == 'cupy' else 2",
+        "if kind in ('numpy', 'cupy:0'): pass",
+        "if type(x).__module__.startswith('torch'): pass",
+        "match name:\n    case 'jax': pass",
+    ],
+)
+def test_the_search_for_such_questions_finds_them(code: str) -> None:
+    assert any(_asks_for_a_backend(node) for node in ast.walk(ast.parse(code)))
+
+
+# ---- imports point down ----
+
+
+def part_of(module: str) -> str:
+    """Which part of the house a module such as ``tinytorch.nn.basic`` belongs to."""
+    second = module.split(".")[1] if "." in module else ""
+    return second if second in HEIGHT else "face"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_imports_at_the_top_of_a_file_point_down(path: Path) -> None:
+    own = "face" if path == ROOT / "__init__.py" else path.relative_to(ROOT).parts[0].removesuffix(".py")
+    assert own in HEIGHT, f"say in LAYERS where {own} belongs"
+    used = {part_of(m) for node in parse(path).body for m in imported(node) if m.partition(".")[0] == "tinytorch"}
+    assert {part for part in used if HEIGHT[part] >= HEIGHT[own] and part != own} <= ({"face"} if own == "face" else set())
+
+
+# ---- importing it is light ----
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level modules that are loaded after ``statement`` in a new process."""
+    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return set(json.loads(output))
+
+
+def test_import_loads_no_array_library_beyond_numpy() -> None:
+    heavy = {*ARRAY_LIBRARIES, "array_api_extra", "safetensors", "rich", "typer", "click", "matplotlib", "pydoc_data", "tokenizers"}
+    loaded = loaded_by("import tinytorch")
+    assert "numpy" in loaded
+    assert loaded & heavy == set()
+    assert [module for module in loaded if module.startswith("tinytorch_")] == []
+
+
+def test_using_one_backend_loads_no_other() -> None:
+    loaded = loaded_by("import tinytorch\ntinytorch.zeros(3, device='numpy') + 1")
+    assert loaded & {"cupy", "torch", "jax", "array_api_strict"} == set()
