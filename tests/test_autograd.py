@@ -12,6 +12,7 @@ import pytest
 import tinytorch as tt
 from tests.helpers import assert_close, check_gradients, frozen
 from tinytorch.backend import Backend
+from tinytorch.operation import operation
 from tinytorch.tensor import Tensor
 
 
@@ -119,8 +120,14 @@ def test_an_operation_without_a_derivative_is_named() -> None:
 
 
 def test_an_operand_without_a_derivative_is_named() -> None:
-    with pytest.raises(tt.NotDifferentiableError, match=r"where has no derivative with respect to condition; use \.detach\(\)"):
-        tt.grad(lambda x: tt.sum(tt.where(x, 1.0, tt.ones(2))))(frozen([1.0, 0.0]))
+    @operation
+    def shift(xp: Any, x: Tensor, by: Tensor, /) -> Tensor:
+        return x + by
+
+    shift.derivatives(x=lambda xp, g, out, x, by: g)
+    assert tt.grad(lambda x: shift(x, x.detach()))(frozen(1.0)).item() == 1
+    with pytest.raises(tt.NotDifferentiableError, match=r"shift has no derivative with respect to by; use \.detach\(\) on it"):
+        tt.grad(lambda x: shift(x.detach(), x))(frozen(1.0))
 
 
 # ---- inside other derivatives ----

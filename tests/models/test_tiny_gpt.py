@@ -21,6 +21,14 @@ from tinytorch.tensor import Tensor
 
 SMALL: dict[str, Any] = {"vocab_size": 11, "d_model": 12, "num_heads": 3, "num_layers": 2, "max_length": 8, "dropout": 0.0}
 
+
+@pytest.fixture
+def torch() -> Any:
+    module = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    module.set_num_threads(1)  # these models are too small for more
+    return module
+
+
 both_positions = pytest.mark.parametrize("positional", ["sinusoidal", "learned"])
 
 
@@ -166,7 +174,7 @@ def test_ids_out_of_range_raise_on_the_host_and_are_nan_on_the_device(backend: B
     ids = numpy.array([[1, 2, bad, 3], [1, 2, 3, 3]])
     with pytest.raises(ValueError, match=f"ids must lie between 0 and 10, got {bad}"):
         model(ids)
-    with portable_kernels(), numpy.errstate(invalid="ignore"):
+    with numpy.errstate(invalid="ignore"):
         nan = numpy.isnan(host(model(tt.asarray(ids)))).any(axis=-1)
     assert nan[0, 2:].all()
     assert not nan[1].any()
@@ -253,9 +261,8 @@ def next_token_loss(theirs: Any, ids: Any) -> Any:
 @pytest.mark.parametrize("tie_weights", [False, True])
 @pytest.mark.parametrize("make", [small, lively])
 def test_logits_and_gradients_are_those_of_the_model_in_pytorch(
-    backend: Backend, make: Callable[..., TinyGPT], positional: str, tie_weights: bool
+    backend: Backend, torch: Any, make: Callable[..., TinyGPT], positional: str, tie_weights: bool
 ) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
     model = make(positional=positional, tie_weights=tie_weights)
     theirs = torch_gpt(model)
     ids = tokens(3, 9)
@@ -268,8 +275,7 @@ def test_logits_and_gradients_are_those_of_the_model_in_pytorch(
         assert_close(parameter.grad, theirs.get_parameter(name).grad.numpy(), rtol=1e-4, atol=2e-6)
 
 
-def test_twenty_steps_of_adamw_are_those_of_the_model_in_pytorch(backend: Backend) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+def test_twenty_steps_of_adamw_are_those_of_the_model_in_pytorch(backend: Backend, torch: Any) -> None:
     model = small(tie_weights=True, positional="learned")
     theirs = torch_gpt(model)
     matrices = [p for p in theirs.parameters() if p.ndim > 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy
@@ -19,12 +20,17 @@ from tinytorch.tensor import Tensor
 #: Relative and absolute tolerance of a comparison with PyTorch, by data type.
 TOLERANCE = {"float32": (1e-5, 2e-6), "float64": (1e-11, 1e-12)}
 
+#: The portable kernels alone, and with the backend's own where it has some.
+either_kernels = pytest.mark.parametrize("kernels", [portable_kernels, nullcontext], ids=["portable", "own"])
+
 both_types = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 @pytest.fixture
 def torch() -> Any:
-    return pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    module = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    module.set_num_threads(1)  # these models are too small for more
+    return module
 
 
 def values(*shape: int, seed: int = 0) -> numpy.ndarray[Any, Any]:
@@ -148,10 +154,11 @@ def test_ids_from_the_host_are_checked(backend: Backend, ids: list[int]) -> None
         nn.Embedding(7, 3)(numpy.array(ids))
 
 
+@either_kernels
 @pytest.mark.parametrize("size", [4, 1000])
-def test_a_bad_id_on_the_device_gives_nan_and_never_another_row(backend: Backend, size: int) -> None:
+def test_a_bad_id_on_the_device_gives_nan_and_never_another_row(backend: Backend, size: int, kernels: Callable[[], Any]) -> None:
     layer = nn.Embedding(size, 2)
-    with portable_kernels():
+    with kernels():
         out = layer(tt.asarray([1, size, -1]))
         numpy.testing.assert_array_equal(host(out)[0], host(layer.weight)[1])
         assert numpy.isnan(host(out)[1:]).all()
@@ -479,11 +486,14 @@ def test_cross_entropy_holds_for_huge_logits(backend: Backend) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"weight": [1.0, 2.0, 3.0, 4.0]}, {"label_smoothing": 0.1}], ids=str)
 @pytest.mark.parametrize("bad", [4, -1])
-def test_a_bad_target_gives_nan_and_never_another_class(backend: Backend, bad: int, options: dict[str, Any]) -> None:
+@either_kernels
+def test_a_bad_target_gives_nan_and_never_another_class(
+    backend: Backend, kernels: Callable[[], Any], bad: int, options: dict[str, Any]
+) -> None:
     if "weight" in options:
         options = {"weight": tt.asarray(options["weight"])}
     logits = tt.Tensor(numpy.zeros((3, 4), numpy.float32), requires_grad=True)
-    with portable_kernels():
+    with kernels():
         terms = nn.CrossEntropyLoss(reduction="none", **options)(logits, tt.asarray([bad, 1, -100]))
         numpy.testing.assert_array_equal(numpy.isnan(host(terms)), [True, False, False])
         tt.sum(terms).backward()
@@ -566,7 +576,7 @@ def test_a_language_models_loss_names_the_shapes_it_wants(logits: tuple[int, ...
 # ---- 16 bits ----
 
 
-@pytest.mark.parametrize("kernels", [portable_kernels, tt.enable_grad], ids=["portable", "backend"])
+@either_kernels
 def test_float16_accumulates_in_float32(kernels: Callable[[], Any]) -> None:
     """Sums of 4096 ones: in float16 a running sum would stop at 2048."""
     n = 4096

@@ -119,8 +119,8 @@ def explain(error: Exception) -> tuple[int, str]:
 
     if isinstance(error, DivergedError):
         return FAILED, str(error)
-    message = " ".join(str(error).split())  # other people's messages may fill a page
-    return FAILED, f"{type(error).__name__}: {message}; run again with --debug for the details"
+    message = " ".join([f"{type(error).__name__}:", *str(error).split()])  # other people's messages may fill a page
+    return FAILED, f"{message.rstrip(':')}; run again with --debug for the details"
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tinytorch.backend import BackendStatus, MemoryInfo, backend_status, current_backend
-from tinytorch.backend.selection import DEFAULT_BACKEND, ENVIRONMENT_VARIABLE
+from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,9 +47,10 @@ def _choice() -> tuple[str, str]:
     except Exception as error:  # its row tells the same, and this report is for those who look for the mend
         return wanted.partition(":")[0], f"New arrays cannot be made: {error}."
     why = f"{ENVIRONMENT_VARIABLE} asks for it" if wanted else "the default"
-    example = "auto" if backend.name == DEFAULT_BACKEND else DEFAULT_BACKEND
-    change = f"choose another with --backend NAME or {ENVIRONMENT_VARIABLE}={example}"
-    return backend.name, f"* New arrays are made on {backend.spec} ({why}); {change}."
+    return (
+        backend.name,
+        f"* New arrays are made on {backend.spec} ({why}); choose another with --backend NAME or {ENVIRONMENT_VARIABLE}=NAME.",
+    )
 
 
 def _table(rows: list[BackendStatus], chosen: str) -> Table:
@@ -66,7 +67,7 @@ def _table(rows: list[BackendStatus], chosen: str) -> Table:
         grid = Table.grid(padding=(0, 3, 0, 0))
         for width in widths[:-1]:
             grid.add_column(min_width=width, no_wrap=True)
-        grid.add_column()
+        grid.add_column(overflow="fold")
         grid.add_row(*(Text(cell, style) for cell in cells))
         return grid
 

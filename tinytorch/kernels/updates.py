@@ -1,7 +1,8 @@
 """One step of an optimizer over all parameters at once, on raw arrays.
 
 Parameters come and go as lists of arrays. Learning rate and step number are arrays of no dimensions, so that a compiled step can be
-replayed with others. ``grads`` and the moments are given for good: an implementation may overwrite them. Parameters are not.
+replayed with others. The moments are given for good: an implementation may overwrite them. Parameters and gradients are not: one array can
+be the gradient of two parameters.
 """
 
 from __future__ import annotations

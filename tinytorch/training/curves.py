@@ -216,8 +216,8 @@ def _figure(training: list[tuple[float, float]], validation: list[tuple[float, f
         axes.annotate(f"{losses[-1]:.3f}", (steps[-1], losses[-1]), xytext=(0, 8), textcoords="offset points", ha="center", color="#e4572e")
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no half a step
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there is no half a step
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value == round(value) else "")
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

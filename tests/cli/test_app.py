@@ -1,0 +1,177 @@
+"""An error is one sentence and an exit code; nothing is loaded before it is needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+
+import tinytorch
+from tinytorch.backend import BackendMismatchError, BackendUnavailableError, UnknownBackendError
+from tinytorch.cli import app, main
+from tinytorch.errors import InputError
+from tinytorch.training import DivergedError
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments: str, stdout: Any = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Python in a process of its own, as a shell starts it."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., None]], None]:
+    """Makes a function the subcommand called `trial`."""
+
+    def add(function: Callable[..., None]) -> None:
+        module = ModuleType("tinytorch.cli.trial")
+        module.trial = function  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "tinytorch.cli.trial", module)
+        monkeypatch.setattr(app, "SUBCOMMANDS", (*app.SUBCOMMANDS, "trial"))
+
+    return add
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def trial() -> None:
+        raise error
+
+    return trial
+
+
+Command = Callable[[Callable[..., None]], None]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (InputError("the text [a] is empty; give another"), 2, "the text [a] is empty; give another"),
+        (UnknownBackendError("no backend is called 'x'"), 2, "no backend is called 'x'"),
+        (BackendUnavailableError("mine", "no chip", "solder"), 2, "the mine backend cannot run here: no chip; solder"),
+        (DivergedError("the loss is not finite"), 1, "the loss is not finite"),
+        (PermissionError(13, "Permission denied", "runs/a"), 1, "runs/a: Permission denied"),
+        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (BackendMismatchError("ours, so a fault"), 1, "BackendMismatchError: ours, so a fault; run again with --debug for the details"),
+        (KeyError("two\n lines"), 1, r"KeyError: 'two\n lines'; run again with --debug for the details"),
+        (RuntimeError("two\n  lines"), 1, "RuntimeError: two lines; run again with --debug for the details"),
+        (RuntimeError(), 1, "RuntimeError; run again with --debug for the details"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_an_error_is_one_sentence_and_an_exit_code(
+    command: Command, capsys: Capture, error: BaseException, code: int, sentence: str
+) -> None:
+    command(raising(error))
+    assert main(["trial"]) == code
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"error: {sentence}\n")
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "trial"], ["trial", "--debug"]])
+def test_debug_shows_the_traceback_wherever_it_stands(command: Command, capsys: Capture, arguments: list[str]) -> None:
+    command(raising(InputError("the text is empty")))
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback")
+    assert err.endswith("error: the text is empty\n")
+
+
+def test_what_follows_two_dashes_is_no_option(command: Command, capsys: Capture) -> None:
+    def trial(word: str) -> None:
+        print(word)
+
+    command(trial)
+    assert main(["trial", "--", "--debug"]) == 0
+    assert capsys.readouterr().out == "--debug\n"
+
+
+def test_a_subcommand_may_choose_its_exit_code(command: Command, capsys: Capture) -> None:
+    command(raising(typer.Exit(130)))
+    assert main(["trial"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["trin"], ["no command 'trin'", "train, generate, backends", "`tinytorch --help`"]),
+        (["--colour"], ["--colour", "`tinytorch --help`"]),
+        (["backends", "--xml"], ["--xml", "`tinytorch backends --help`"]),
+        (["backends", "numpy"], ["numpy", "`tinytorch backends --help`"]),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_help(capsys: Capture, arguments: list[str], parts: list[str]) -> None:
+    code = main(arguments)
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: ")
+    assert all(part in err for part in parts)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--debug"]])
+def test_help_lists_every_subcommand_with_a_whole_line(capsys: Capture, arguments: list[str]) -> None:
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    lines = dict(line.split(maxsplit=1) for line in out.partition("Commands:\n")[2].splitlines())
+    assert list(lines) == ["train", "generate", "backends"]
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines.values())
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tinytorch {tinytorch.__version__}\n"
+
+
+def test_a_shell_sees_the_code_and_no_traceback() -> None:
+    done = start("-m", "tinytorch", "train", TINYTORCH_BACKEND="nonesuch")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: TINYTORCH_BACKEND=nonesuch: no backend is called 'nonesuch'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_subcommand_does_not_load_the_others() -> None:
+    done = start(
+        "-c", "import sys; from tinytorch.cli import main; main(['backends', '--json']); print('tinytorch.training' in sys.modules)"
+    )
+    assert done.stdout.endswith("]\nFalse\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its pipes end otherwise")
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # `head` is gone already
+    try:
+        done = start("-m", "tinytorch", "--help", stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_one_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        done = start("-m", "tinytorch", "--version", stdout=full)
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+def test_characters_that_the_terminal_lacks_do_not_end_a_run() -> None:
+    code = "from tinytorch.cli import main; main(['--version']); print('caf\\xe9')"
+    assert start("-c", code, PYTHONIOENCODING="ascii").stdout.endswith("caf?\n")
