@@ -26,6 +26,10 @@ HOST_MODULES = {
     "files.py": "reading and writing files",
     "random.py": "the one seed and its host generator",
     "text": "texts and token ids, before they are sent to a device",
+    "vision/cifar.py": "reading image files",
+    "vision/idx.py": "reading image files",
+    "vision/images.py": "images, before they are sent to a device",
+    "vision/loader.py": "batches, before they are sent to a device",
 }
 
 #: From the bottom up. A part may import the parts above its line here; the face is ``tinytorch/__init__.py``.
@@ -40,7 +44,7 @@ LAYERS = [
     ("face",),
     ("kernels", "random", "files"),
     ("nn",),
-    ("optim", "text"),
+    ("optim", "text", "vision"),
     ("models",),
     ("training",),
     ("cli",),

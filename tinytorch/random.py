@@ -60,6 +60,11 @@ def generator() -> numpy.random.Generator:
     return _generator
 
 
+def key() -> int:
+    """The key for random bits within steps that belongs to the seed."""
+    return _key
+
+
 def get_state() -> dict[str, Any]:
     """The host generator's position, as plain numbers that JSON can hold."""
     return dict(_generator.bit_generator.state)

@@ -34,7 +34,7 @@ class Adam(Optimizer):
         max_norm: float | None = None,
     ) -> None:
         super().__init__(parameters, lr, schedule, max_norm)
-        if not all(0.0 <= beta < 1.0 for beta in betas) or eps < 0.0 or weight_decay < 0.0:
+        if not (all(0.0 <= beta < 1.0 for beta in betas) and eps >= 0.0 and weight_decay >= 0.0):
             raise ValueError(f"betas must lie in [0, 1), eps and weight_decay must not be negative, got {betas}, {eps}, {weight_decay}")
         self.betas = betas
         self.eps = eps

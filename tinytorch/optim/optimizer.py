@@ -28,14 +28,16 @@ class Optimizer(ABC):
         state: the optimizer's own arrays, as `init` made them, or ``None`` before the first step.
 
     Raises:
-        ValueError: there are no parameters, or a number is negative.
+        ValueError: there are no parameters, one comes twice, or a number is negative.
     """
 
     def __init__(self, parameters: Iterable[Parameter], lr: float, schedule: Schedule | None = None, max_norm: float | None = None) -> None:
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("the optimizer was given no parameters; pass model.parameters(), and a fresh one to each optimizer")
-        if lr < 0.0 or (max_norm is not None and max_norm <= 0.0):
+        if len(set(self.parameters)) < len(self.parameters):
+            raise ValueError("the optimizer was given a parameter twice, which would change it twice a step; pass each one once")
+        if not lr >= 0.0 or (max_norm is not None and not max_norm > 0.0):  # NaN too
             raise ValueError(f"lr must not be negative and max_norm must be positive, got {lr} and {max_norm}")
         self.lr = lr
         self.schedule = schedule
@@ -57,6 +59,14 @@ class Optimizer(ABC):
         """The state before the first step: zeros like every parameter, for the first of `slots`, then the next."""
         return [backend.xp.zeros_like(param) for _ in self.slots() for param in params]
 
+    def current_state(self, backend: Backend, params: Sequence[Array]) -> list[Array]:
+        """The state that the next step starts from. Raises ``RuntimeError`` where the parameters have left the backend it is on."""
+        if self.state is None:
+            return self.init(backend, params)
+        if not all(backend.owns(array) for array in self.state):
+            raise RuntimeError(f"the optimizer's state is not on {backend.spec}, where the parameters are; make a new one after model.to()")
+        return self.state
+
     def update(
         self, backend: Backend, params: Sequence[Array], grads: Sequence[Array], state: Sequence[Array], lr: Array, step: Array
     ) -> tuple[list[Array], list[Array], tuple[Array, Array]]:
@@ -77,7 +87,7 @@ class Optimizer(ABC):
         return params, state, (rate, norm)
 
     def step(self) -> None:
-        """Take a step from the parameters' ``.grad``. Raises ``RuntimeError`` where one has none."""
+        """Take a step from the parameters' ``.grad``. Raises ``RuntimeError`` where one has none, or they were moved to another backend."""
         missing = sum(parameter.grad is None for parameter in self.parameters)
         if missing:
             raise RuntimeError(f"{missing} of {len(self.parameters)} parameters have no gradient; call loss.backward() first")
@@ -85,7 +95,7 @@ class Optimizer(ABC):
         params = [parameter.raw for parameter in self.parameters]
         # .grad stays the user's, so the update gets copies to overwrite
         grads = [backend.xp.asarray(p.grad.raw, copy=True) for p in self.parameters if p.grad is not None]
-        state = self.init(backend, params) if self.state is None else self.state
+        state = self.current_state(backend, params)
         lr, step = scalar(backend, self.lr, "float32"), scalar(backend, self.steps + 1, "int32")
         params, self.state, _ = self.update(backend, params, grads, state, lr, step)
         for parameter, raw in zip(self.parameters, params, strict=True):

@@ -31,6 +31,8 @@ class WarmupCosine:
     def __post_init__(self) -> None:
         if not 0 <= self.warmup_steps <= self.decay_steps or self.decay_steps < 1:
             raise ValueError(f"needs 0 <= warmup_steps <= decay_steps, got {self.warmup_steps} and {self.decay_steps}")
+        if not 0.0 <= self.final <= 1.0:
+            raise ValueError(f"final is a share of the learning rate, from 0 to 1, got {self.final}")
 
     def __call__(self, xp: Any, step: Any) -> Any:
         progress = (step - self.warmup_steps) / max(1, self.decay_steps - self.warmup_steps)

@@ -32,7 +32,7 @@ class SGD(Optimizer):
         max_norm: float | None = None,
     ) -> None:
         super().__init__(parameters, lr, schedule, max_norm)
-        if not 0.0 <= momentum < 1.0 or weight_decay < 0.0:
+        if not (0.0 <= momentum < 1.0 and weight_decay >= 0.0):
             raise ValueError(f"momentum must lie in [0, 1) and weight_decay must not be negative, got {momentum} and {weight_decay}")
         if nesterov and not momentum:
             raise ValueError("nesterov looks ahead along the momentum, so give it one, such as momentum=0.9")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tinytorch import random
+from tinytorch.errors import InputError
 from tinytorch.files import HostArray
 from tinytorch.models import TinyGPT
 from tinytorch.nn.losses import LanguageModelLoss, Loss
@@ -80,18 +81,22 @@ class LanguageModelTrainer(Trainer):
             ``val_accuracy`` for each epoch.
 
         Raises:
-            InputError: the text is too short for one window.
+            InputError: a part of the text is too short for one window, or a number is out of range.
             DivergedError: the loss is no longer a finite number.
         """
-        length = seq_length or self.model.max_length
+        length = self.model.max_length if seq_length is None else seq_length
+        if epochs < 1 or batch_size < 1:
+            raise InputError(f"epochs and batch_size must be 1 or more, got {epochs} and {batch_size}")
         tokens = self.tokenizer.encode_array(text)
         training, held_out = split_text(tokens, val_split) if val_split else (tokens, tokens[:0])
+        for part in (training, held_out) if val_split else (training,):
+            next(self.windows(part, length, most=1))  # too short a part is told before training, not after
         next_batch = self.batches(training, length, batch_size)
         epoch = max(1, len(training) // (batch_size * length))
-        end = self.optimizer.steps + epochs * epoch
+        begin, end = self.optimizer.steps, self.optimizer.steps + epochs * epoch
         history: dict[str, list[float]] = {"step": [], "train_loss": [], "learning_rate": [], "val_step": [], "val_loss": []}
 
-        with Progress(self.optimizer.steps, end, batch_size * length, shown=progress) as bar:
+        with Progress(begin, end, batch_size * length, shown=progress) as bar:
 
             def on_records(records: list[StepRecord]) -> None:
                 bar.advance(records)
@@ -106,7 +111,7 @@ class LanguageModelTrainer(Trainer):
                 for name, value in measured.items():
                     history.setdefault(f"val_{name}", []).append(value)
 
-            self.train(next_batch, end, on_records, {epoch: on_epoch} if len(held_out) else {})
+            self.train(next_batch, end, on_records, on_epoch, range(begin + epoch, end + 1, epoch) if val_split else ())
         return history
 
     def batches(self, tokens: HostArray, length: int, batch_size: int) -> Callable[[], tuple[HostArray]]:

@@ -19,21 +19,31 @@ def parameter_count(model: dict[str, Any]) -> int:
     return int(vocabulary * width + positions + model["num_layers"] * block + 2 * width + head)
 
 
-def training_bytes(model: dict[str, Any], windows: int) -> int:
-    """A low estimate of a step's memory: parameters, gradient and two moments, and what the backward pass keeps, all in float32."""
+def training_bytes(model: dict[str, Any], batch_size: int, accumulate: int) -> int:
+    """A low estimate of a step's memory: parameters, gradient and two moments, what the backward pass keeps of a part, and the batch."""
     width, length = model["d_model"], model["max_length"]
     inner = model["d_ff"] or 4 * width
     kept = model["num_layers"] * (8 * width + 2 * inner) + 2 * model["vocab_size"]
-    return 4 * (4 * parameter_count(model) + windows * length * kept)
+    tokens = batch_size * (length + 1)
+    return 4 * (4 * parameter_count(model) + batch_size // accumulate * length * kept) + 8 * tokens
 
 
-def check_memory(model: dict[str, Any], windows: int, backend: Backend) -> None:
-    """Raise `InputError` where a step on ``windows`` windows cannot fit the machine or the device."""
-    needed = training_bytes(model, windows)
-    info = backend.memory_info()
-    total = info.total if info is not None else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > total:
+def check_memory(model: dict[str, Any], batch_size: int, accumulate: int, backend: Backend) -> None:
+    """Raise `InputError` where a step cannot fit the machine or the device; where it is not known how large that is, do nothing."""
+    needed, total = training_bytes(model, batch_size, accumulate), _total_memory(backend)
+    if total is not None and needed > total:
         raise InputError(
-            f"this would need at least {needed / 2**30:,.0f} GiB and {backend.spec} has {total / 2**30:,.0f}; "
-            f"choose a smaller --batch-size, --block-size or --d-model"
+            f"this needs at least {needed / 2**30:,.1f} GiB of memory, and {backend.spec} has {total / 2**30:,.1f}; "
+            "choose a smaller --batch-size, --block-size, --d-model or --num-layers"
         )
+
+
+def _total_memory(backend: Backend) -> int | None:
+    """Bytes of the device's memory; where the backend cannot tell, of the host's."""
+    info = backend.memory_info()
+    if info is not None:
+        return info.total
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows has no such question
+        return None

@@ -66,6 +66,8 @@ def make_step(
 
 
 def _parts(tensors: Sequence[Tensor], n: int) -> list[tuple[Tensor, ...]]:
-    """The batch cut into ``n`` equal parts along its first dimension."""
-    size = tensors[0].shape[0] // n
+    """The batch cut into ``n`` equal parts along its first dimension. Raises ``ValueError`` where it cannot be."""
+    size, rest = divmod(tensors[0].shape[0], n)
+    if rest or not size:
+        raise ValueError(f"accumulate must divide the batch size, and {n} does not divide {tensors[0].shape[0]}")
     return [tuple(t if n == 1 else t[i * size : (i + 1) * size, ...] for t in tensors) for i in range(n)]

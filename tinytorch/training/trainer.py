@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tinytorch import random
 from tinytorch.array_api import all, asarray, isfinite, stack
-from tinytorch.backend import Array, Step
+from tinytorch.backend import Array, Backend, Step
 from tinytorch.nn.losses import Loss
 from tinytorch.nn.module import Module, Parameter
 from tinytorch.optim import Optimizer
@@ -58,8 +60,8 @@ class Trainer:
     The optimizer's and this object's state go on where they are when `train` is called again.
 
     Attributes:
-        key: the run's key for random bits within steps; see `tinytorch.random.run_key`.
-        stopping: set it, from a signal handler say, to end `train` after the step that is being taken.
+        key: the key for random bits within steps, the seed's; see `tinytorch.random.run_key`.
+        stopping: set it, from a signal handler say, to end `train` after the step that is being taken, or the first one.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Trainer:
         self.loss_fn = loss_fn
         self.metrics = list(metrics)
         self.accumulate = accumulate
-        self.key = random.run_key(0)
+        self.key = random.key()
         self.stopping = False
 
     def predict(self, model: Module, batch: Sequence[Tensor]) -> Tensor:
@@ -89,7 +91,8 @@ class Trainer:
         next_batch: Callable[[], Sequence[Any]],
         steps: int,
         on_records: Callable[[list[StepRecord]], None] = lambda records: None,
-        every: dict[int, Callable[[int], None]] | None = None,
+        look: Callable[[int], None] = lambda step: None,
+        look_at: Container[int] = (),
     ) -> list[StepRecord]:
         """Train until the optimizer has taken ``steps`` steps in all.
 
@@ -97,69 +100,75 @@ class Trainer:
             next_batch: gives host arrays, inputs first, targets last; of the same shapes every time.
             steps: where to stop, counted from the optimizer's first step.
             on_records: told of finished steps, several at a time, since reading the device costs time.
-            every: functions to call after steps that are a multiple of their key, with the step's number; the model is up to date then.
+            look: called after each step in ``look_at``, a range say, with the step's number; the model is up to date then.
 
         Returns:
             What is known of each step.
 
         Raises:
-            DivergedError: the loss is not finite; the model holds the values that it had when the device was read before.
+            DivergedError: the loss is not finite; model and optimizer hold the values that they had when the device was read before.
         """
-        every = every or {}
-        backend = self.optimizer.parameters[0].backend
         self._check_parameters()
+        records: list[StepRecord] = []
         was_training = self.model.training
         self.model.train()
-        state = self._state()
-        compiled: Step = backend.compile(
-            make_step(self.model, self.predict, self.loss_fn, self.optimizer, backend, state, self.accumulate), donate=True
-        )
-        flat = state.flatten()
-        records: list[StepRecord] = []
-        read, since = self.optimizer.steps, time.perf_counter()
-        self.stopping = False
         try:
+            state = self._state()
+            compiled = self._compiled(state)
+            flat = state.flatten()
+            read, since = self.optimizer.steps, time.perf_counter()
             for number in range(self.optimizer.steps + 1, steps + 1):
-                batch = tuple(self._send(array, backend) for array in next_batch())
-                flat, _ = compiled(flat, batch)
-                due = [function for interval, function in every.items() if number % interval == 0]
-                if due or number - read == RING or number == steps or self.stopping:
-                    fresh = self._read(state.unflatten(flat), read, number, time.perf_counter() - since)
-                    self._publish(state.unflatten(flat))
+                batch = self._send(next_batch())
+                with _unwarned():
+                    flat, _ = compiled(flat, batch)
+                last = number == steps or self.stopping  # looked at once: a signal may set it at any moment
+                if last or number in look_at or number - read == RING:
+                    now = state.unflatten(flat)
+                    fresh = self._read(now, read, number, since)
                     records += fresh
                     on_records(fresh)
-                    for function in due:
-                        function(number)
+                    self._check_finite(now, number if len(fresh) == number - read else read + len(fresh) + 1)
+                    self._publish(now)
+                    if number in look_at:
+                        look(number)
                         self.model.train()
                     read, since = number, time.perf_counter()
-                if self.stopping:
+                if last:
                     break
         finally:
+            self.stopping = False
             self.model.train(was_training)
         return records
 
     @no_grad()
     def evaluate(self, batches: Iterable[Sequence[Any]]) -> dict[str, float]:
         """The mean loss, as ``"loss"``, and every metric by its name, over all ``batches`` together. Dropout is off."""
-        backend = self.optimizer.parameters[0].backend
         measures: list[tuple[str, Any]] = [("loss", self.loss_fn), *((metric.name, metric) for metric in self.metrics)]
         sums = {name: [0.0, 0.0] for name, _ in measures}
         was_training = self.model.training
         self.model.eval()
         try:
             for arrays in batches:
-                batch = [wrap(self._send(array, backend), backend) for array in arrays]
-                outputs = self.predict(self.model, batch)
-                for name, measure in measures:
-                    sums[name][0] += float(measure.total(outputs, batch[-1]))
-                    sums[name][1] += float(measure.count(batch[-1]))
+                batch = [wrap(array, self._backend) for array in self._send(arrays)]
+                with _unwarned():
+                    outputs = self.predict(self.model, batch)
+                    for name, measure in measures:
+                        sums[name][0] += float(measure.total(outputs, batch[-1]))
+                        sums[name][1] += float(measure.count(batch[-1]))
         finally:
             self.model.train(was_training)
         return {name: total / count if count else math.nan for name, (total, count) in sums.items()}
 
-    def _send(self, array: Any, backend: Any) -> Array:
-        tensor = self.model.receive(array) if array.dtype.kind in "iu" else asarray(array, device=backend)
-        return tensor.raw
+    @property
+    def _backend(self) -> Backend:
+        return self.optimizer.parameters[0].backend
+
+    def _send(self, batch: Sequence[Any]) -> tuple[Array, ...]:
+        """The arrays of a batch on the device. What the model reads is checked by it; targets may be what no model reads (-100, say)."""
+        inputs = batch[: max(1, len(batch) - 1)]
+        sent = [self.model.receive(array) if array.dtype.kind in "iu" else asarray(array, device=self._backend) for array in inputs]
+        sent += [asarray(array, device=self._backend) for array in batch[len(inputs) :]]
+        return tuple(tensor.raw for tensor in sent)
 
     def _check_parameters(self) -> None:
         own = list(self.model.parameters())
@@ -168,46 +177,68 @@ class Trainer:
             raise ValueError("the optimizer must hold the model's parameters, all of them in order: pass it model.parameters()")
 
     def _state(self) -> TrainState:
-        optimizer = self.optimizer
-        backend = optimizer.parameters[0].backend
+        """The state that steps start from: copies, as each step is given its state for good."""
+        optimizer, backend = self.optimizer, self._backend
         slots = self.model.slots().values()
         params = [slot.raw for slot in slots if isinstance(slot, Parameter)]
         buffers = [slot[0]._buffers[slot[1]].raw for slot in slots if not isinstance(slot, Parameter)]
-        own = optimizer.init(backend, params) if optimizer.state is None else optimizer.state
-        return TrainState(
-            params,
-            buffers,
-            list(own),
-            scalar(backend, optimizer.steps, "int32"),
-            scalar(backend, optimizer.lr, "float32"),
-            scalar(backend, [self.key], "int32"),
-            backend.xp.zeros((RING, 3), dtype=backend.dtype("float32")),
-        )
+        with _unwarned():  # a learning rate may be too large for float32
+            return TrainState(
+                _copies(backend, params),
+                _copies(backend, buffers),
+                _copies(backend, optimizer.current_state(backend, params)),
+                scalar(backend, optimizer.steps, "int32"),
+                scalar(backend, optimizer.lr, "float32"),
+                scalar(backend, [self.key], "int32"),
+                backend.xp.zeros((RING, 3), dtype=backend.dtype("float32")),
+            )
 
-    def _read(self, state: TrainState, done: int, number: int, seconds: float) -> list[StepRecord]:
-        """What happened in steps ``done + 1`` to ``number``, from the device's ring."""
-        ring = self.optimizer.parameters[0].backend.to_host(state.ring)
-        share = seconds / max(1, number - done)
+    def _compiled(self, state: TrainState) -> Step:
+        step = make_step(self.model, self.predict, self.loss_fn, self.optimizer, self._backend, state, self.accumulate)
+        return self._backend.compile(step, donate=True)
+
+    def _read(self, state: TrainState, done: int, number: int, since: float) -> list[StepRecord]:
+        """What happened in steps ``done + 1`` to ``number``, from the device's ring, or up to the first that went wrong."""
+        ring = self._backend.to_host(state.ring)  # waits for the steps to finish
+        share = (time.perf_counter() - since) / (number - done)
         records = []
         for step in range(done + 1, number + 1):
             loss, rate, norm = (float(value) for value in ring[step % RING])
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                what = "loss" if not math.isfinite(loss) else "gradient"
-                raise DivergedError(f"the {what} of step {step} is not a finite number; use a smaller learning rate than {rate:g}")
+                break
             records.append(StepRecord(step, loss, rate, norm, share))
         return records
 
-    def _publish(self, state: TrainState) -> None:
-        """Show the step's arrays in the model and the optimizer; raises `DivergedError` where a parameter is not finite."""
-        backend = self.optimizer.parameters[0].backend
-        slots = self.model.slots()
-        arrays = [*state.parameters, *state.buffers]
-        finite = stack([all(isfinite(wrap(raw, backend))) for raw in arrays]).numpy()  # one read for all
+    def _check_finite(self, state: TrainState, step: int) -> None:
+        """Raise `DivergedError` where ``step`` has a loss or gradient, or the model now has a number, that is not finite."""
+        advice = f"is not a finite number; use a smaller learning rate than {self.optimizer.lr:g}"
+        loss, _, norm = (float(value) for value in self._backend.to_host(state.ring)[step % RING])
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise DivergedError(f"the {'gradient' if math.isfinite(loss) else 'loss'} of step {step} {advice}")
+        tensors = [wrap(raw, self._backend) for raw in (*state.parameters, *state.buffers)]
+        names = [name for name, tensor in zip(self.model.slots(), tensors, strict=True) if tensor.dtype.is_floating]
+        finite = stack([all(isfinite(tensor)) for tensor in tensors if tensor.dtype.is_floating]).numpy()  # one read for all
         if not finite.all():
-            name = list(slots)[int(finite.argmin())]
-            raise DivergedError(f"{name} holds a number that is not finite; use a smaller learning rate than {self.optimizer.lr:g}")
-        for slot, raw in zip(slots.values(), arrays, strict=True):
+            raise DivergedError(f"after step {step} a number in {names[int(finite.argmin())]} {advice}")
+
+    def _publish(self, state: TrainState) -> None:
+        """Show the step's arrays in the model and the optimizer: copies, since the next step may overwrite its own."""
+        backend = self._backend
+        arrays = _copies(backend, [*state.parameters, *state.buffers])
+        for slot, raw in zip(self.model.slots().values(), arrays, strict=True):
             own = slot if isinstance(slot, Parameter) else slot[0]._buffers[slot[1]]
             own.raw = raw
-        self.optimizer.state = state.optimizer
+        self.optimizer.state = _copies(backend, state.optimizer)
         self.optimizer.steps = int(backend.to_host(state.step))
+
+
+def _copies(backend: Backend, arrays: Iterable[Array]) -> list[Array]:
+    return [backend.xp.asarray(array, copy=True) for array in arrays]
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without an array library's warnings of overflow: the trainer looks for what is not finite itself, and says so in one sentence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield

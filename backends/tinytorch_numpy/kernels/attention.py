@@ -158,7 +158,7 @@ def _attend(call: _Call, dtype: Any) -> tuple[Array, _Residuals]:
         if keep:
             residuals.weights.append(weights)
         sums = residuals.sums[block.queries]
-        numpy.matmul(weights, ones[: block.shape[3]], out=sums[..., 0])
+        numpy.vecdot(weights, ones[: block.shape[3]], out=sums[..., 0])
         if call.p:
             weights = call.dropped(weights, call.keep_bits(block), block)
             sums *= 1.0 - call.p

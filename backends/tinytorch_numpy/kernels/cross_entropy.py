@@ -29,7 +29,7 @@ def _forward(logits: Array, targets: Array, *, ignore_index: int, label_smoothin
         top = logits[some].max(axis=-1)
         exponentials = logits[some] - top[:, None]
         numpy.exp(exponentials, out=exponentials)
-        total = numpy.matmul(exponentials, ones, out=log_sum[some])
+        total = numpy.vecdot(exponentials, ones, out=log_sum[some])
         numpy.log(total, out=total)
         total += top
     losses = log_sum - logits[numpy.arange(count), places]

@@ -1,4 +1,4 @@
-"""Looking up rows of a table. The gradient sorts the ids and lets BLAS add up the rows of each."""
+"""Looking up rows of a table. The gradient sorts the ids and adds up the rows of each, which lie together then."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequenc
     order = numpy.argsort(flat, kind="stable")
     ordered = flat[order]
     rows = as_rows(g, weight.shape[1])[order]
-    ones = numpy.ones(len(rows), g.dtype)
     ends = [*(numpy.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(rows)] if len(rows) else []
     start = 0
     for index, end in zip(ordered[[e - 1 for e in ends]].tolist() if ends else [], ends, strict=True):
-        numpy.matmul(ones[: end - start], rows[start:end], out=g_weight[index])
+        numpy.add.reduce(rows[start:end], axis=0, out=g_weight[index])
         start = end
     return [g_weight, None]
 

@@ -1,4 +1,4 @@
-"""Layer normalisation, some rows at a time, with sums over rows and columns left to BLAS."""
+"""Layer normalisation, some rows at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _forward(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
     width = weight.size
     rows = as_rows(x, width)
     out = numpy.empty_like(rows)
-    mean = numpy.matmul(rows, numpy.ones(width, x.dtype))
+    mean = numpy.vecdot(rows, numpy.ones(width, x.dtype))
     mean /= width
     rstd = numpy.empty_like(mean)
     for some in chunks(len(rows), width):
@@ -49,14 +49,14 @@ def _backward(g: Array, residuals: Any, inputs: Sequence[Array], needs: Sequence
         g_some, scale = g_rows[some], rstd[some]
         centred = rows[some] - mean[some, None]
         product = numpy.multiply(g_some, centred, out=g_x[some])
-        g_weight += numpy.matmul(scale, product)
+        g_weight += numpy.einsum("i,ij->j", scale, product)
         if not needs[0]:
             continue
         # what points along the mean and along x itself is removed: normalisation undoes changes in these two directions
-        along_x = numpy.matmul(product, shares)
+        along_x = numpy.vecdot(product, shares)
         along_x *= scale
         along_x *= scale
-        along_mean = numpy.matmul(g_some, shares)
+        along_mean = numpy.vecdot(g_some, shares)
         centred *= along_x[:, None]
         centred += along_mean[:, None]
         g_some = numpy.multiply(g_some, weight, out=g_x[some])
@@ -65,7 +65,7 @@ def _backward(g: Array, residuals: Any, inputs: Sequence[Array], needs: Sequence
     return [
         g_x.reshape(x.shape) if needs[0] else None,
         g_weight if needs[1] else None,
-        numpy.matmul(numpy.ones(len(g_rows), g.dtype), g_rows) if needs[2] else None,
+        g_rows.sum(axis=0) if needs[2] else None,
     ]
 
 

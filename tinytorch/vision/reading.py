@@ -1,0 +1,32 @@
+"""Getting a data file's bytes, each way of not getting them told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinytorch.errors import InputError
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole content of a file. Raises `InputError` where it is missing, no file, empty, or cannot be read."""
+    try:
+        if not path.exists():
+            raise InputError(f"there is no file {path}: check the directory, or leave --data-dir out to have the data downloaded")
+        if not path.is_file():
+            raise InputError(f"{path} is not a regular file: give the directory with the data files as --data-dir")
+        data = path.read_bytes()
+    except PermissionError as error:
+        raise InputError(f"{path} may not be read: allow it with `chmod u+r {path}`, or copy it to where you may") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): copy it here again from its source") from error
+    if not data:
+        raise InputError(f"{path} is empty: copy it here again from its source")
+    return data
+
+
+def checked_directory(directory: Path) -> Path:
+    """The directory; `InputError` where there is none."""
+    if not directory.is_dir():
+        what = "is a file, not a directory" if directory.exists() else "does not exist"
+        raise InputError(f"{directory} {what}: give the directory with the data files as --data-dir")
+    return directory
