@@ -23,6 +23,7 @@ BACKENDS = {"numpy", "cupy", "strict", "torch", "jax", "tinytorch_numpy", "tinyt
 HOST_MODULES = {
     "backend/host.py": "the questions that the rest asks about host arrays",
     "backend/rng.py": "draws between steps, from numpy's generators",
+    "evolution/picture.py": "a picture of weights",
     "files.py": "reading and writing files",
     "random.py": "the one seed and its host generator",
     "text": "texts and token ids, before they are sent to a device",
@@ -47,6 +48,7 @@ LAYERS = [
     ("optim", "text", "vision"),
     ("models",),
     ("training",),
+    ("evolution",),
     ("cli",),
     ("__main__",),
 ]

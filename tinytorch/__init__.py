@@ -1,7 +1,7 @@
 """tinytorch: one deep-learning framework, written once against the Python Array API standard, on any array library.
 
-This module is itself a namespace of the standard: its functions take and make Tensors, and are differentiable. New Tensors land on the chosen
-backend (`use_backend`, `set_backend`, ``TINYTORCH_BACKEND``), numpy where nothing was chosen.
+This module is itself a namespace of the standard: its functions take and make Tensors, and are differentiable. New Tensors land on the
+chosen backend (`use_backend`, `set_backend`, ``TINYTORCH_BACKEND``), numpy where nothing was chosen.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __version__ = "0.1.0"
 set_namespace_factory(lambda backend: BoundNamespace(backend, array_api))
 
 #: Parts that are loaded when they are first named, so that array code does not wait for neural networks.
-_LAZY = ("kernels", "models", "nn", "optim", "random", "text", "training")
+_LAZY = ("kernels", "models", "nn", "optim", "random", "text", "training", "vision")
 
 __all__ = [
     *array_api.__all__,

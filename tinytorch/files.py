@@ -69,11 +69,11 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, HostArray], m
 
     Source: https://github.com/huggingface/safetensors (format description).
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     rows = {name: _plain_layout(array) for name, array in arrays.items()}
-    with atomic_path(path) as temporary:
-        save_file(rows, temporary, metadata=dict(metadata or {}))
+    # not its save_file, which hides why a disk refuses behind an error of its own, and lets nobody else read the file
+    atomic_write_bytes(path, save(rows, metadata=dict(metadata or {})))
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, str]]:

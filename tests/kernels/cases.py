@@ -11,13 +11,17 @@ import numpy
 
 from tinytorch.kernels import (
     attention,
+    avg_pool2d,
+    conv2d,
     cross_entropy,
     dropout,
     embedding,
     gelu,
     layer_norm,
     linear,
+    max_pool2d,
     packed_attention,
+    relu,
     softmax,
 )
 
@@ -92,3 +96,21 @@ for _heads in (1, 2):
             _packed = partial(lambda qkv, key, static: packed_attention(qkv, None, key, **static), static=_static)
             case(_packed, normal(2, 3, 12), KEY, kernel="packed_attention")
             case(partial(packed_attention, **_static), normal(2, 3, 12), _NOTHING, KEY, kernel="packed_attention")
+
+# windows that overlap, touch and leave gaps; rows that fill no window; images and windows that are not square
+for _size, _kernel, _stride, _padding in [
+    ((5, 5), (3, 3), (1, 1), (0, 0)),
+    ((6, 5), (2, 3), (2, 1), (1, 1)),
+    ((4, 7), (2, 2), (2, 2), (0, 0)),
+    ((7, 4), (1, 2), (3, 2), (0, 1)),
+    ((3, 3), (3, 3), (1, 1), (0, 0)),
+]:
+    _moves: dict[str, Any] = {"stride": _stride, "padding": _padding}
+    case(partial(conv2d, **_moves), normal(2, 3, *_size), normal(4, 3, *_kernel) / 3, normal(4), kernel="conv2d")
+    _pools: dict[str, Any] = {"kernel_size": _kernel, "stride": _stride, "padding": _padding}
+    case(partial(max_pool2d, **_pools), normal(2, 3, *_size), kernel="max_pool2d")
+    case(partial(avg_pool2d, **_pools), normal(2, 3, *_size), kernel="avg_pool2d")
+_unbiased = partial(lambda x, weight, moves: conv2d(x, weight, None, **moves), moves={"stride": (2, 2), "padding": (0, 1)})
+case(_unbiased, normal(1, 2, 5, 4), normal(1, 2, 2, 2), kernel="conv2d")
+
+case(relu, normal(3, 4), kernel="relu")

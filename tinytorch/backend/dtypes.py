@@ -1,7 +1,7 @@
 """The data types of the standard, as tinytorch names them.
 
-Array libraries disagree about what a dtype *is* (``numpy.dtype``, ``torch.float32``, a class of array-api-strict). A Tensor therefore reports
-one of the objects below, the same on every backend, and a backend translates by name (`Backend.dtype`).
+Array libraries disagree about what a dtype *is* (``numpy.dtype``, ``torch.float32``, a class of array-api-strict). A Tensor reports one
+of the objects below, the same on every backend, and a backend translates by name (`Backend.dtype`).
 """
 
 from __future__ import annotations

@@ -35,8 +35,9 @@ def generate(
         from tinytorch.text import crop_prompt, stream
         from tinytorch.training.run_directory import RunDirectory, newest_directory
 
-        if num_samples < 1:
-            raise InputError(f"--num-samples must be 1 or more, got {num_samples}")
+        for option, number in (("--num-samples", num_samples), ("--length", length)):
+            if number < 1:
+                raise InputError(f"{option} must be 1 or more, got {number}")
         directory = RunDirectory.open(run or newest_directory())
         tokenizer, model = directory.tokenizer(), directory.model()
         begin = _default_prompt(tokenizer) if prompt is None else prompt

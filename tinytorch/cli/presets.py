@@ -34,17 +34,50 @@ class Preset:
 PRESETS = {
     # nanoGPT's size for a laptop, at a higher rate
     "nano": Preset(
-        d_model=128, num_heads=4, num_layers=4, block_size=64, dropout=0.0, batch_size=12, accumulate=1,
-        steps=2000, decay_steps=2000, warmup_steps=100, learning_rate=3e-3, beta2=0.99, eval_every=250,
-    ),  # fmt: skip
+        d_model=128,
+        num_heads=4,
+        num_layers=4,
+        block_size=64,
+        dropout=0.0,
+        batch_size=12,
+        accumulate=1,
+        steps=2000,
+        decay_steps=2000,
+        warmup_steps=100,
+        learning_rate=3e-3,
+        beta2=0.99,
+        eval_every=250,
+    ),
     # nanoGPT's size for one GPU
     "baby": Preset(
-        d_model=384, num_heads=6, num_layers=6, block_size=256, dropout=0.2, batch_size=64, accumulate=1,
-        steps=5000, decay_steps=5000, warmup_steps=100, learning_rate=1e-3, beta2=0.99, eval_every=250,
-    ),  # fmt: skip
+        d_model=384,
+        num_heads=6,
+        num_layers=6,
+        block_size=256,
+        dropout=0.2,
+        batch_size=64,
+        accumulate=1,
+        steps=5000,
+        decay_steps=5000,
+        warmup_steps=100,
+        learning_rate=1e-3,
+        beta2=0.99,
+        eval_every=250,
+    ),
     # GPT-2 small's size
     "gpt2": Preset(
-        d_model=768, num_heads=12, num_layers=12, block_size=1024, dropout=0.1, batch_size=8, accumulate=1,
-        steps=20000, decay_steps=20000, warmup_steps=500, learning_rate=6e-4, beta2=0.95, eval_every=500,
-    ),  # fmt: skip
+        d_model=768,
+        num_heads=12,
+        num_layers=12,
+        block_size=1024,
+        dropout=0.1,
+        batch_size=8,
+        accumulate=1,
+        steps=20000,
+        decay_steps=20000,
+        warmup_steps=500,
+        learning_rate=6e-4,
+        beta2=0.95,
+        eval_every=500,
+    ),
 }

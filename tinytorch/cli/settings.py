@@ -12,6 +12,9 @@ from tinytorch.errors import InputError
 
 #: What ``--resume`` may be given: where to stop is not a setting of the run.
 _MAY_CHANGE = ("steps",)
+#: Steps are counted in int32.
+_LARGEST = 2**31 - 1
+_WHOLE = ("d_model", "num_heads", "num_layers", "block_size", "batch_size", "accumulate", "steps", "decay_steps", "eval_every")
 
 
 def new_settings(preset: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +37,7 @@ def resumed_settings(saved: Mapping[str, Any], options: Mapping[str, Any]) -> di
     """The settings of a run that goes on, with a new place to stop where one was given.
 
     Raises:
-        InputError: an option says something else than the run's own setting; the message names all such.
+        InputError: an option says something else than the run's own setting, and the message names all such; or a setting is missing.
     """
     conflicts = [
         f"{flag(name)} {value} (the run has {saved.get(name)})"
@@ -43,6 +46,9 @@ def resumed_settings(saved: Mapping[str, Any], options: Mapping[str, Any]) -> di
     ]
     if conflicts:
         raise InputError(f"a resumed run keeps its settings; leave out {', '.join(conflicts)}, or start a new run without --resume")
+    for name, value in new_settings("nano", {}).items():
+        if not isinstance(saved.get(name), type(value)):
+            raise InputError(f"the run's config.json has {saved.get(name)!r} for {name}; restore it from a copy, or start a new run")
     settings = {**saved, **{name: options[name] for name in _MAY_CHANGE if options.get(name) is not None}}
     check_settings(settings)
     return settings
@@ -50,9 +56,9 @@ def resumed_settings(saved: Mapping[str, Any], options: Mapping[str, Any]) -> di
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise `InputError`, naming the option, for a number that makes no sense."""
-    for name in ("d_model", "num_heads", "num_layers", "block_size", "batch_size", "accumulate", "steps", "decay_steps", "eval_every"):
-        if not isinstance(settings.get(name), int) or settings[name] < 1:
-            raise InputError(f"{flag(name)} must be a whole number of 1 or more, got {settings.get(name)}")
+    for name in _WHOLE:
+        if not 1 <= settings[name] <= _LARGEST:
+            raise InputError(f"{flag(name)} must be a whole number from 1 to {_LARGEST}, got {settings[name]}")
     if settings["seed"] < 0:
         raise InputError(f"--seed must be 0 or more, got {settings['seed']}")
     if not 0.0 <= settings["dropout"] < 1.0:

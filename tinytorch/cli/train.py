@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from tinytorch import __version__, random
 from tinytorch.backend import current_backend, use_backend
+from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
 from tinytorch.cli.settings import model_settings, new_settings, resumed_settings
 from tinytorch.errors import InputError
+
+if TYPE_CHECKING:
+    from tinytorch.training.run import Run
+    from tinytorch.training.run_directory import RunDirectory
 
 _PYTHON = "the Python language reference"
 
@@ -66,7 +73,7 @@ def train(
 
     if resume:
         run = RunDirectory.open(out or newest_directory())
-        with use_backend(backend or run.config["backend"]):
+        with use_backend(backend or os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or run.config["backend"]):
             _resume(run, text, options)
     else:
         with use_backend(backend or current_backend()):
@@ -74,19 +81,19 @@ def train(
 
 
 def _start(text: Path | None, out: Path | None, options: dict[str, Any]) -> None:
-    """Begin a new run."""
+    """Begin a new run. Nothing is written before everything that was given is known to be good."""
     from tinytorch.text import CharTokenizer, text_digest
     from tinytorch.training.memory import check_memory
     from tinytorch.training.run import Run
-    from tinytorch.training.run_directory import RunDirectory, check_free, next_directory
+    from tinytorch.training.run_directory import RunDirectory, check_free, claim_directory
 
     settings = new_settings(options.pop("preset"), options)
-    path = out or next_directory("python" if text is None else text.stem or "run")
-    check_free(path)
+    if out is not None:
+        check_free(out)
     content, source = _read(text)
     tokenizer = CharTokenizer().fit(content)
     model = model_settings(settings, tokenizer.get_vocab_size())
-    check_memory(model, settings["batch_size"] // settings["accumulate"], current_backend())
+    check_memory(model, settings["batch_size"], settings["accumulate"], current_backend())
     config = {
         "tinytorch": __version__,
         "backend": current_backend().spec,
@@ -96,33 +103,38 @@ def _start(text: Path | None, out: Path | None, options: dict[str, Any]) -> None
     }
     random.seed(settings["seed"])
     run = Run(config, tokenizer, content)
-    run.directory = RunDirectory.create(path, config, tokenizer)
+    run.directory = RunDirectory.create(out or claim_directory("python" if text is None else text.stem), config, tokenizer)
     run.save()
-    _go(run, settings, f"on {source['source']}, {len(content):,} characters")
+    run.directory.write_config()  # last, so that what a crash leaves is never a run without weights
+    _go(run, settings["steps"], f"on {text or _PYTHON}, {len(content):,} characters")
 
 
-def _resume(directory: Any, text: Path | None, options: dict[str, Any]) -> None:
+def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any]) -> None:
     """Go on with a run."""
     from tinytorch.text import text_digest
     from tinytorch.training.checkpoint import load_checkpoint
     from tinytorch.training.run import Run
 
-    config = directory.config
-    settings = resumed_settings(config["training"], options)
-    source = config["text"]
-    content, found = _read(text if text is not None or source["source"] == _PYTHON else Path(source["source"]))
-    if text_digest(content) != source["sha256"]:
-        mend = f"use Python {source['python']}" if "python" in source and "python" in found else "give the text that the run began with"
+    settings = resumed_settings(directory.config["training"], options)
+    wanted = directory.config["text"]
+    if text is None and "python" not in wanted:
+        text = Path(str(wanted.get("source")))
+        if not text.exists():
+            raise InputError(f"{text}, the text of {directory.path}, is gone; name it where it is now: tinytorch train TEXT --resume")
+    content, found = _read(text)
+    if text_digest(content) != wanted.get("sha256"):
+        mend = f"use Python {wanted['python']}" if "python" in wanted and "python" in found else "give the text that the run began with"
         raise InputError(f"{found['source']} is not the text of {directory.path}; {mend}, or start a new run without --resume")
     random.seed(settings["seed"])
-    run = Run({**config, "training": settings}, directory.tokenizer(), content)
+    directory.new_model()  # says so where the settings are no model's
+    run = Run({**directory.config, "training": settings}, directory.tokenizer(), content)
     run.directory = directory
     load_checkpoint(directory.path, run.trainer)
     done = run.trainer.optimizer.steps
     if done >= settings["steps"]:
         raise InputError(f"{directory.path} has taken {done} steps already; say where to stop with --steps, more than {done}")
     run.log.truncate(done)
-    _go(run, settings, f"from step {done:,}")
+    _go(run, settings["steps"], f"from step {done:,}, up to step {settings['steps']:,}")
 
 
 def _read(text: Path | None) -> tuple[str, dict[str, Any]]:
@@ -131,30 +143,28 @@ def _read(text: Path | None) -> tuple[str, dict[str, Any]]:
 
     if text is None:
         return python_reference(), {"source": _PYTHON, "python": platform.python_version()}
-    return read_text(text), {"source": str(text)}
+    return read_text(text), {"source": str(text.absolute())}
 
 
-def _go(run: Any, settings: dict[str, Any], what: str) -> None:
+def _go(run: Run, steps: int, what: str) -> None:
     """Train, with what a person wants to see on the way."""
     console = Console(highlight=False, soft_wrap=True)
-    model = run.trainer.model
-    console.print(
-        f"Training a TinyGPT of {model.count_parameters():,} parameters {what}, with {current_backend().spec}; the run is in {run.directory.path}",
-        markup=False,
-    )
+    path = run.directory.path
+    parameters = run.trainer.model.count_parameters()
+    console.print(f"Training a TinyGPT of {parameters:,} parameters in {path}, with {current_backend().spec},\n{what}", markup=False)
     with _stop_on_interrupt(run, console):
-        interrupted = run.train(settings["steps"], console)
-    name = run.directory.path
+        interrupted = run.train(steps, console)
     if interrupted:
-        console.print(
-            f"Stopped and saved at step {run.trainer.optimizer.steps:,}; go on with: tinytorch train --resume --out {name}", markup=False
-        )
+        further = ["tinytorch", "train", "--resume", "--out", str(path)]
+        if steps != run.directory.config["training"]["steps"]:
+            further += ["--steps", str(steps)]
+        console.print(f"Stopped and saved at step {run.trainer.optimizer.steps:,}; go on with: {shlex.join(further)}", markup=False)
         raise typer.Exit(130)
-    console.print(f"Write more with: tinytorch generate {name} --prompt {run.prompt!r}", markup=False)
+    console.print(f"Write more with: {shlex.join(['tinytorch', 'generate', str(path), '--prompt', run.prompt])}", markup=False)
 
 
 @contextmanager
-def _stop_on_interrupt(run: Any, console: Console) -> Iterator[None]:
+def _stop_on_interrupt(run: Run, console: Console) -> Iterator[None]:
     """Ctrl-C ends the run after the step that is being taken, so that it can be saved whole; a second one ends it at once."""
 
     def stop(signum: int, frame: object) -> None:

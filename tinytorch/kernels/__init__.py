@@ -2,6 +2,7 @@
 
 from tinytorch.kernels.append_rows import append_rows
 from tinytorch.kernels.attention import attention, packed_attention
+from tinytorch.kernels.conv2d import col2im, conv2d, im2col
 from tinytorch.kernels.cross_entropy import cross_entropy
 from tinytorch.kernels.dropout import dropout
 from tinytorch.kernels.embedding import embedding
@@ -9,6 +10,8 @@ from tinytorch.kernels.fused import Fused, overrides_enabled, portable_kernels
 from tinytorch.kernels.gelu import gelu
 from tinytorch.kernels.layer_norm import layer_norm
 from tinytorch.kernels.linear import linear
+from tinytorch.kernels.pooling import avg_pool2d, max_pool2d
+from tinytorch.kernels.relu import relu
 from tinytorch.kernels.softmax import softmax
 from tinytorch.kernels.updates import adam, sgd
 
@@ -17,15 +20,21 @@ __all__ = [
     "adam",
     "append_rows",
     "attention",
+    "avg_pool2d",
+    "col2im",
+    "conv2d",
     "cross_entropy",
     "dropout",
     "embedding",
     "gelu",
+    "im2col",
     "layer_norm",
     "linear",
+    "max_pool2d",
     "overrides_enabled",
     "packed_attention",
     "portable_kernels",
+    "relu",
     "sgd",
     "softmax",
 ]

@@ -59,8 +59,9 @@ def _adam(
     beta1, beta2 = betas
     grads, norm = _clipped(xp, grads, max_norm)
     count = xp.astype(step, learning_rate.dtype)
-    correction1 = 1.0 - xp.exp(count * math.log(beta1)) if beta1 else xp.ones_like(learning_rate)
-    correction2 = 1.0 - xp.exp(count * math.log(beta2)) if beta2 else xp.ones_like(learning_rate)
+    # 1 - beta^step; not by exp, which in float32 loses half its digits in the first steps
+    correction1 = -xp.expm1(count * math.log(beta1)) if beta1 else xp.ones_like(learning_rate)
+    correction2 = -xp.expm1(count * math.log(beta2)) if beta2 else xp.ones_like(learning_rate)
     new_params, new_first, new_second = [], [], []
     for param, grad, m, v, decay in zip(params, grads, first, second, weight_decays, strict=True):
         if decay and not decoupled:

@@ -1,5 +1,7 @@
 """Models, from the MLP to the GPT, made of the layers in `tinytorch.nn`."""
 
+from tinytorch.models.lenet import LeNet1, LeNet5
+from tinytorch.models.mlp import MLP, Perceptron
 from tinytorch.models.tiny_gpt import TinyGPT
 
-__all__ = ["TinyGPT"]
+__all__ = ["LeNet1", "LeNet5", "MLP", "Perceptron", "TinyGPT"]

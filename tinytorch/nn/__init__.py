@@ -3,8 +3,10 @@
 from tinytorch.nn import init
 from tinytorch.nn.attention import MultiHeadAttention, SelfAttention, causal_mask
 from tinytorch.nn.basic import GELU, Dense, Dropout, Embedding, LayerNorm, Linear, ReLU, Sigmoid, Softmax, Tanh
+from tinytorch.nn.batch_norm import BatchNorm2d
 from tinytorch.nn.cache import KVCache, LayerCache
 from tinytorch.nn.containers import ModuleList, Sequential
+from tinytorch.nn.convolution import AvgPool2d, Conv2d, Flatten, MaxPool2d
 from tinytorch.nn.losses import CrossEntropyLoss, LanguageModelLoss, Loss, MSELoss
 from tinytorch.nn.module import Module, Parameter, bind, functional_call
 from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
@@ -12,10 +14,14 @@ from tinytorch.nn.transformer import TransformerBlock
 
 __all__ = [
     "GELU",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
     "CrossEntropyLoss",
     "Dense",
     "Dropout",
     "Embedding",
+    "Flatten",
     "KVCache",
     "LanguageModelLoss",
     "LayerCache",
@@ -24,6 +30,7 @@ __all__ = [
     "Linear",
     "Loss",
     "MSELoss",
+    "MaxPool2d",
     "Module",
     "ModuleList",
     "MultiHeadAttention",

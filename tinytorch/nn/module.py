@@ -201,18 +201,18 @@ class Module:
             raise KeyError(f"the state does not fit {type(self).__name__}: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
         given = {n: _readable(state[n]) for n in slots if n in state}
         unequal = [
-            f"{n} has shape {tuple(_own(slots[n]).shape)}, the state holds {tuple(value.shape)}"
+            f"{n} has shape {tuple(own_value(slots[n]).shape)}, the state holds {tuple(value.shape)}"
             for n, value in given.items()
-            if value.shape != _own(slots[n]).shape
+            if value.shape != own_value(slots[n]).shape
         ]
         if unequal:
             raise ValueError(f"the state does not fit {type(self).__name__}: {'; '.join(unequal)}")
         new = {}
         for name, value in given.items():
-            own = _own(slots[name])
+            own = own_value(slots[name])
             new[name] = asarray(value, dtype=own.dtype, device=own.device, copy=True)
         for name, tensor in new.items():
-            _own(slots[name]).raw = tensor.raw
+            own_value(slots[name]).raw = tensor.raw
 
     def train(self, mode: bool = True) -> Self:
         """Switch the module and all inside it to training behaviour; returns the module."""
@@ -257,7 +257,7 @@ def _readable(value: Any) -> Any:
     return as_host_array(value.__array__() if hasattr(value, "__array__") else value)
 
 
-def _own(slot: Slot) -> Tensor:
+def own_value(slot: Slot) -> Tensor:
     """The module's own Tensor in this place."""
     return slot if isinstance(slot, Parameter) else slot[0]._buffers[slot[1]]
 
@@ -297,8 +297,8 @@ def functional_call(module: Module, state: dict[str, Tensor], *args: Any, **kwar
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{name} must be a Tensor, got {type(value).__name__}; make one with tinytorch.asarray")
-        if value.shape != _own(slots[name]).shape:
-            raise ValueError(f"{name} has shape {tuple(_own(slots[name]).shape)}, the state holds {tuple(value.shape)}")
+        if value.shape != own_value(slots[name]).shape:
+            raise ValueError(f"{name} has shape {tuple(own_value(slots[name]).shape)}, the state holds {tuple(value.shape)}")
     with bind([slots[name] for name in state], list(state.values())) as bound:
         result = module(*args, **kwargs)
         state.update({name: bound[slots[name]] for name in state})

@@ -1,7 +1,7 @@
 """Training: one loop for every model, with metrics, progress and checkpoints."""
 
 from tinytorch.training.language_model import LanguageModelTrainer
-from tinytorch.training.metrics import LanguageModelAccuracy, Metric
+from tinytorch.training.metrics import Accuracy, LanguageModelAccuracy, Metric
 from tinytorch.training.trainer import DivergedError, StepRecord, Trainer
 
-__all__ = ["DivergedError", "LanguageModelAccuracy", "LanguageModelTrainer", "Metric", "StepRecord", "Trainer"]
+__all__ = ["Accuracy", "DivergedError", "LanguageModelAccuracy", "LanguageModelTrainer", "Metric", "StepRecord", "Trainer"]

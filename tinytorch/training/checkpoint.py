@@ -1,7 +1,8 @@
 """Saving and restoring a run's weights and training state, so that a crash at any moment leaves a pair that belongs together.
 
-There are two files, and a rename replaces only one. So the weights are first written beside the old ones; then the training state is renamed into
-place, which is the moment the checkpoint counts; then the weights are. `recover` finishes a checkpoint that was cut short after that moment.
+There are two files, and a rename replaces only one. So the weights are first written beside the old ones; then the training state is
+renamed into place, which is the moment the checkpoint counts; then the weights are. `recover` finishes a checkpoint that was cut short
+after that moment.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from tinytorch import random
 from tinytorch.errors import InputError
@@ -28,25 +28,21 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
     step = str(optimizer.steps)
     weights = {name: tensor.numpy() for name, tensor in trainer.model.state_dict().items()}
     backend = optimizer.parameters[0].backend
-    arrays = {name: backend.to_host(raw) for name, raw in zip(_state_names(trainer), optimizer.state or [], strict=False)}
+    names = [] if optimizer.state is None else _state_names(trainer)
+    arrays = {name: backend.to_host(raw) for name, raw in zip(names, optimizer.state or [], strict=True)}
     save_arrays(directory / NEXT_MODEL, weights, {"step": step})
     save_arrays(directory / OPTIMIZER, arrays, {"step": step, "generator": json.dumps(random.get_state())})
     os.replace(directory / NEXT_MODEL, directory / MODEL)
 
 
 def recover(directory: Path) -> None:
-    """Finish a checkpoint whose training state is in place but whose weights are not yet."""
+    """Finish a checkpoint whose training state is in place but whose weights are not yet. Raises `InputError` for a broken file.
+
+    Weights that wait for a training state which was never written stay, and the next checkpoint replaces them.
+    """
     waiting = directory / NEXT_MODEL
-    if not waiting.is_file():
-        return
-    try:
-        counts = load_arrays(waiting)[1].get("step") == load_arrays(directory / OPTIMIZER)[1].get("step")
-    except InputError:
-        counts = False
-    if counts:
+    if waiting.is_file() and load_arrays(waiting)[1].get("step") == load_arrays(directory / OPTIMIZER)[1].get("step"):
         os.replace(waiting, directory / MODEL)
-    else:
-        waiting.unlink()
 
 
 def load_model(directory: Path, model: Module) -> int:
@@ -61,8 +57,7 @@ def load_model(directory: Path, model: Module) -> int:
         model.load_state_dict(arrays)
         return int(metadata["step"])
     except (KeyError, ValueError, TypeError) as error:
-        reason = error.args[0] if error.args else error
-        raise InputError(f"{path} does not belong to this run ({reason}); restore it from a copy, or train in a new directory") from error
+        raise InputError(f"{path} is not the model of this run; restore it from a copy, or train in a new directory") from error
 
 
 def load_checkpoint(directory: Path, trainer: Trainer) -> None:
@@ -82,12 +77,15 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> None:
     optimizer = trainer.optimizer
     names = _state_names(trainer)
     backend = optimizer.parameters[0].backend
-    shapes: list[Any] = [parameter.shape for _ in optimizer.slots() for parameter in optimizer.parameters]
-    if step and ([arrays[n].shape if n in arrays else None for n in names] != shapes or len(arrays) != len(names)):
+    holders = [parameter for _ in optimizer.slots() for parameter in optimizer.parameters]
+    if step and (set(arrays) != set(names) or any(arrays[n].shape != tuple(p.shape) for n, p in zip(names, holders, strict=True))):
         raise InputError(f"{path} belongs to another optimizer or model; restore it from a copy, or train in a new directory")
-    optimizer.state = [backend.from_host(arrays[name]) for name in names] if step else None
+    try:
+        random.set_state(json.loads(metadata["generator"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} says nothing of the random generator; restore it from a copy, or train in a new directory") from error
+    optimizer.state = [backend.from_host(arrays[name], p.dtype.name) for name, p in zip(names, holders, strict=True)] if step else None
     optimizer.steps = step
-    random.set_state(json.loads(metadata["generator"]))
 
 
 def _state_names(trainer: Trainer) -> list[str]:

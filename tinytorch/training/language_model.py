@@ -122,7 +122,7 @@ class LanguageModelTrainer(Trainer):
         """The windows that predict each of ``tokens`` but the first once, in batches; with ``most``, that many evenly spaced ones."""
         windows = sequential_windows(tokens, length)
         whole = most is None or most >= len(windows)
-        if not whole:
+        if most is not None and not whole:
             windows = windows[[i * len(windows) // most for i in range(most)]]
         for start in range(0, len(windows), _EVALUATION_BATCH):
             yield (windows[start : start + _EVALUATION_BATCH],)

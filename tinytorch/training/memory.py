@@ -25,7 +25,7 @@ def training_bytes(model: dict[str, Any], batch_size: int, accumulate: int) -> i
     inner = model["d_ff"] or 4 * width
     kept = model["num_layers"] * (8 * width + 2 * inner) + 2 * model["vocab_size"]
     tokens = batch_size * (length + 1)
-    return 4 * (4 * parameter_count(model) + batch_size // accumulate * length * kept) + 8 * tokens
+    return int(4 * (4 * parameter_count(model) + batch_size // accumulate * length * kept) + 8 * tokens)
 
 
 def check_memory(model: dict[str, Any], batch_size: int, accumulate: int, backend: Backend) -> None:
@@ -44,6 +44,6 @@ def _total_memory(backend: Backend) -> int | None:
     if info is not None:
         return info.total
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):  # Windows has no such question
         return None

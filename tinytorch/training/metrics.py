@@ -42,3 +42,25 @@ class LanguageModelAccuracy:
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
         """The share, from 0 to 1."""
         return float(self.total(outputs, targets) / self.count(targets))
+
+
+class Accuracy:
+    """Share of inputs whose class the model thinks most likely.
+
+    Shape:
+        logits (N, V) and labels (N).
+    """
+
+    name = "accuracy"
+
+    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.ndim != 2 or outputs.shape[:1] != targets.shape:
+            raise ValueError(f"logits (N, V) need labels (N), got {tuple(outputs.shape)} and {tuple(targets.shape)}")
+        return sum(astype(argmax(outputs, axis=-1) == targets, "float32"))
+
+    def count(self, targets: Tensor) -> float:
+        return float(targets.shape[0])
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+        """The share, from 0 to 1."""
+        return float(self.total(outputs, targets)) / self.count(targets)

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tinytorch.errors import InputError
 from tinytorch.files import atomic_write_text
 from tinytorch.training.trainer import StepRecord
 
 
 class MetricsLog:
-    """Rows of ``step``, ``train_loss``, ``learning_rate``, ``gradient_norm``, ``tokens_per_second``, and where measured ``val_loss`` and other ``val_``.
+    """A row holds ``step``, ``train_loss``, ``learning_rate``, ``gradient_norm``, ``tokens_per_second``, and where measured ``val_loss``.
 
     Rows are held until `flush`, so that what is measured after a step can still join its row.
     """
@@ -25,10 +26,18 @@ class MetricsLog:
         self._written = len(self.rows)
 
     def truncate(self, step: int) -> None:
-        """Forget rows after ``step``, and a line that a crash cut short: a resumed run writes them again."""
-        self.rows = [row for row in self.rows if row["step"] <= step]
+        """Forget rows after ``step``, and a line that a crash cut short: a resumed run writes them again.
+
+        Raises:
+            InputError: rows up to ``step`` are missing, so that the file was damaged; it is left as it is.
+        """
+        kept = [row for row in self.rows if row["step"] <= step]
+        if [row["step"] for row in kept] != list(range(1, step + 1)):
+            lost = next((i for i, row in enumerate(kept, 1) if row["step"] != i), len(kept) + 1)
+            raise InputError(f"{self.path} is damaged at step {lost} of {step}; restore it from a copy, or train in a new directory")
+        self.rows = kept
         self._written = len(self.rows)
-        atomic_write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        atomic_write_text(self.path, "".join(_line(row) for row in self.rows))
 
     def add(self, records: Sequence[StepRecord]) -> None:
         """A row for each finished step."""
@@ -54,10 +63,14 @@ class MetricsLog:
         """Have all rows on the disk."""
         with open(self.path, "a", encoding="utf-8") as file:
             for row in self.rows[self._written :]:
-                file.write(json.dumps(row) + "\n")
+                file.write(_line(row))
             file.flush()
             os.fsync(file.fileno())
         self._written = len(self.rows)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, allow_nan=False) + "\n"  # NaN is not JSON
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -18,30 +18,42 @@ class Progress:
     Args:
         done: steps that were taken before.
         total: the step at which the run ends.
-        tokens_per_step: to turn seconds into a speed.
+        per_step: how many tokens, or images, a step takes in; turns seconds into a speed.
         shown: show nothing where false.
         console: where to print; standard output where left out.
+        title: what stands in front of the number of steps.
+        unit: what a step takes in.
     """
 
-    def __init__(self, done: int, total: int, tokens_per_step: int, shown: bool = True, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        done: int,
+        total: int,
+        per_step: int,
+        shown: bool = True,
+        console: Console | None = None,
+        title: str = "step",
+        unit: str = "tokens",
+    ) -> None:
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        self.tokens_per_step = tokens_per_step
+        self.per_step = per_step
+        self.unit = unit
         self.console = console or RichConsole()
         self._shown = shown
         self._bar = Bar(
-            TextColumn("step"),
+            TextColumn(title, markup=False),
             MofNCompleteColumn(),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20),
             TextColumn("loss {task.fields[loss]}"),
-            TextColumn("{task.fields[speed]} tokens/s"),
+            TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             console=self.console,
             disable=not shown,
         )
-        self._task = self._bar.add_task("train", total=total, completed=done, loss="-", speed="-")
+        self._task = self._bar.add_task("train", total=total, completed=done, loss="-", speed="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -54,12 +66,12 @@ class Progress:
         """Show steps that were finished."""
         if records:
             last = records[-1]
-            speed = self.tokens_per_step / last.seconds if last.seconds else 0.0
-            self._bar.update(self._task, completed=last.step, loss=f"{last.train_loss:.3f}", speed=f"{speed:,.0f}")
+            speed = self.per_step / last.seconds if last.seconds else 0.0
+            self._bar.update(self._task, completed=last.step, loss=f"{last.train_loss:.3f}", speed=f"{speed:,.0f} {self.unit}/s")
 
     def evaluated(self, step: int, measured: Mapping[str, float]) -> None:
         """Print what was measured on held-out data."""
-        self.say(f"step {step:,}: " + ", ".join(f"validation {name} {value:.3f}" for name, value in measured.items()))
+        self.say(f"step {step:,}: validation " + ", ".join(f"{name} {value:.3f}" for name, value in measured.items()))
 
     def say(self, text: str) -> None:
         """Print a line, or several, above the bar, exactly as they are."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tinytorch import random
+from tinytorch.errors import InputError
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine
 from tinytorch.text import Tokenizer, split_text
@@ -15,7 +17,7 @@ from tinytorch.training.language_model import LanguageModelTrainer
 from tinytorch.training.metrics_log import MetricsLog
 from tinytorch.training.progress import Progress
 from tinytorch.training.run_directory import CURVE, METRICS, RunDirectory
-from tinytorch.training.trainer import StepRecord
+from tinytorch.training.trainer import DivergedError, StepRecord
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +47,9 @@ class Run:
         self.block_size: int = settings["block_size"]
         self.batch_size: int = settings["batch_size"]
         self.eval_every: int = settings["eval_every"]
-        self.training, self.held_out = split_text(tokenizer.encode_array(text), VAL_SPLIT)
+        tokens = tokenizer.encode_array(text)
+        _check_length(len(tokens), self.block_size)
+        self.training, self.held_out = split_text(tokens, VAL_SPLIT)
         #: The text's first word, to begin samples with.
         self.prompt = text.split(maxsplit=1)[0][:20] + (" " if " " in text else "")
         model = TinyGPT(**config["model"])
@@ -58,11 +62,7 @@ class Run:
             max_norm=1.0,
         )
         self.trainer = LanguageModelTrainer(model, tokenizer, optimizer, accumulate=settings["accumulate"])
-        self.trainer.key = random.run_key(settings["seed"])
-        # both parts must hold a window; said before anything is written
         self.next_batch = self.trainer.batches(self.training, self.block_size, self.batch_size)
-        for tokens in (self.training, self.held_out):
-            next(self.trainer.windows(tokens, self.block_size, most=1))
         self._log: MetricsLog | None = None
 
     @property
@@ -73,12 +73,18 @@ class Run:
         return self._log
 
     def save(self) -> None:
-        """Write metrics, then weights and training state."""
-        self.log.flush()
-        save_checkpoint(self.directory.path, self.trainer)
+        """Write metrics, then weights and training state. Raises ``OSError`` where it cannot; the checkpoint before is whole then."""
+        try:
+            self.log.flush()
+            save_checkpoint(self.directory.path, self.trainer)
+        except OSError as error:
+            where = self.directory.path
+            raise OSError(
+                error.errno, f"{error.strerror or error}; mend that, and go on with --resume --out {where}", str(where)
+            ) from error
 
     def train(self, steps: int, console: Console) -> bool:
-        """Train up to ``steps`` and save; returns whether it was stopped before. See `Trainer.train` for what it raises."""
+        """Train up to ``steps`` and save; returns whether it was stopped before. Raises as `Trainer.train`, and as `save`."""
         trainer = self.trainer
         with Progress(trainer.optimizer.steps, steps, self.batch_size * self.block_size, console=console) as bar:
 
@@ -87,23 +93,32 @@ class Run:
                 self.log.add(records)
 
             def look(step: int) -> None:
-                if step < steps:  # the last look is at everything, below
-                    measured = trainer.evaluate(trainer.windows(self.held_out, self.block_size, _SOME))
-                    self.log.measured(measured)
-                    bar.evaluated(step, measured)
-                    bar.say(f"  {self.sample(80, seed=step)!r}")
-                    self.save()
+                bar.evaluated(step, self._measure(_SOME))
+                bar.say(f"  {' '.join(self.sample(55, seed=step).split())}")
+                self.save()
 
-            trainer.train(self.next_batch, steps, on_records, {self.eval_every: look})
+            try:
+                # the look after the last step is at everything, below
+                trainer.train(self.next_batch, steps, on_records, look, range(self.eval_every, steps, self.eval_every))
+            except DivergedError:
+                self.log.flush()  # its steps show how it came to that
+                raise
             if trainer.optimizer.steps < steps:
                 self.save()
                 return True
             bar.say("measuring on all held-out text ...")
-            measured = trainer.evaluate(trainer.windows(self.held_out, self.block_size))
-            self.log.measured(measured)
+            measured = self._measure()
             self.save()
         self._report(measured, console)
         return False
+
+    def _measure(self, most: int | None = None) -> dict[str, float]:
+        """Evaluate on held-out text, all of it or so many windows, and log it. Raises `DivergedError` for what is not finite."""
+        measured = self.trainer.evaluate(self.trainer.windows(self.held_out, self.block_size, most))
+        if not math.isfinite(measured["loss"]):
+            raise DivergedError("the loss on held-out text is not a finite number; use a smaller learning rate")
+        self.log.measured(measured)
+        return measured
 
     def sample(self, length: int, seed: int) -> str:
         """Text as the model writes it now, after the text's first word."""
@@ -124,3 +139,16 @@ class Run:
         show(f"Validation loss {measured['loss']:.3f} nats a token, accuracy {measured['accuracy']:.1%}, over all held-out text")
         show(f"The curve is in {self.directory.path / CURVE}" if drawn else "Install matplotlib to get the curve as a picture too")
         show(f"\n{self.sample(400, seed=0)}\n")
+
+
+def _check_length(tokens: int, block_size: int) -> None:
+    """Raise `InputError` where the held-out part of a text, the shorter one, holds no window."""
+    held_out = tokens - int(tokens * (1 - Fraction(str(VAL_SPLIT))))
+    if held_out > block_size:
+        return
+    shorter = f"use --block-size {held_out - 1} or less, or give" if held_out > 1 else "give"
+    enough = int(block_size / Fraction(str(VAL_SPLIT))) + 1
+    raise InputError(
+        f"the text has {tokens:,} tokens, and the {held_out:,} of them that are held out hold no window of --block-size {block_size:,}: "
+        f"{shorter} a text of {enough:,} or more"
+    )

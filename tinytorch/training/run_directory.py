@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from tinytorch.errors import InputError
 from tinytorch.files import atomic_write_text
 from tinytorch.models import TinyGPT
 from tinytorch.text import Tokenizer, load_tokenizer
-from tinytorch.training.checkpoint import load_model
+from tinytorch.training.checkpoint import MODEL, NEXT_MODEL, OPTIMIZER, load_model
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 METRICS = "metrics.jsonl"
 CURVE = "loss.svg"
+_FILES = (TOKENIZER, METRICS, CURVE, MODEL, NEXT_MODEL, OPTIMIZER)
 _FORMAT = "tinytorch-run"
 _VERSION = 1
 
@@ -35,7 +37,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: dict[str, Any], tokenizer: Tokenizer) -> RunDirectory:
-        """Begin a run in ``path``, which is made where it is missing.
+        """Prepare ``path``, which is made where it is missing, for a run. It counts as one after `write_config`.
 
         Raises:
             InputError: it is a file, holds a run already, or cannot be written.
@@ -45,11 +47,14 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
             tokenizer.save(path / TOKENIZER)
             atomic_write_text(path / METRICS, "")
-            # last, since with it the directory counts as a run
-            atomic_write_text(path / CONFIG, json.dumps({"format": _FORMAT, "version": _VERSION, **config}, indent=2) + "\n")
         except OSError as error:
-            raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another directory with --out") from error
+            raise _unwritable(path, error) from error
         return cls(path, config)
+
+    def write_config(self) -> None:
+        """Make the directory a run, once it holds a checkpoint to go on from. Raises ``OSError`` where it cannot."""
+        content = {"format": _FORMAT, "version": _VERSION, **self.config}
+        atomic_write_text(self.path / CONFIG, json.dumps(content, indent=2) + "\n")
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
@@ -68,15 +73,25 @@ class RunDirectory:
             raise InputError(f"{path} is a file; name the directory that `tinytorch train` wrote") from error
         except (OSError, ValueError) as error:
             raise InputError(f"{file} cannot be read as JSON; restore it from a copy, or train again in a new directory") from error
-        if not isinstance(config, dict) or config.get("format") != _FORMAT or not isinstance(config.get("model"), dict):
+        if not isinstance(config, dict) or config.get("format") != _FORMAT:
             raise InputError(f"{file} is not a tinytorch run's; name a directory that `tinytorch train` wrote")
         if config.get("version") != _VERSION:
             raise InputError(f"{file} is of version {config.get('version')}, and this tinytorch reads {_VERSION}; upgrade tinytorch")
+        wanted = {"model": dict, "training": dict, "text": dict, "backend": str}
+        damaged = [name for name, kind in wanted.items() if not isinstance(config.get(name), kind)]
+        if damaged:
+            raise InputError(f"{file} lacks {', '.join(damaged)}; restore it from a copy, or train again in a new directory")
         return cls(path, config)
 
     def tokenizer(self) -> Tokenizer:
-        """The run's tokenizer. Raises `InputError` where its file is missing or broken."""
-        return load_tokenizer(self.path / TOKENIZER)
+        """The run's tokenizer. Raises `InputError` where its file is missing, broken, or another run's."""
+        tokenizer = load_tokenizer(self.path / TOKENIZER)
+        size, wanted = tokenizer.get_vocab_size(), self.config["model"].get("vocab_size")
+        if size != wanted:
+            raise InputError(
+                f"{self.path / TOKENIZER} has {size} tokens and the model {wanted}, so it is another run's; restore it from a copy"
+            )
+        return tokenizer
 
     def new_model(self) -> TinyGPT:
         """A model of the run's shape, with new weights, on the chosen backend. Raises `InputError` where the settings are not a model's."""
@@ -93,19 +108,34 @@ class RunDirectory:
 
 
 def check_free(path: Path) -> None:
-    """Raise `InputError` unless a run may begin in ``path``."""
-    if path.is_file():
+    """Raise `InputError` unless a run may begin in ``path``, without a file there being lost."""
+    if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; choose another directory with --out")
-    if (path / CONFIG).exists():
+    taken = [name for name in (CONFIG, *_FILES) if os.path.lexists(path / name)]
+    if CONFIG in taken:
         raise InputError(f"{path} holds a run already; continue it with --resume, or choose another directory with --out")
+    if taken:
+        raise InputError(f"{path} holds {' and '.join(taken)}, which a run would replace; choose another directory with --out")
 
 
-def next_directory(name: str, parent: Path = Path("runs")) -> Path:
-    """``runs/NAME-001``, or the next number that is not taken."""
-    number = 1
-    while (parent / f"{name}-{number:03d}").exists():
-        number += 1
-    return parent / f"{name}-{number:03d}"
+def claim_directory(name: str, parent: Path = Path("runs")) -> Path:
+    """Make ``runs/NAME-001``, or the next number that is not taken. Raises `InputError` where it cannot."""
+    try:
+        parent.mkdir(exist_ok=True)
+        for number in count(1):
+            path = parent / f"{name}-{number:03d}"
+            try:
+                path.mkdir()  # fails for one of two runs that begin at once
+                break
+            except FileExistsError:
+                continue
+    except OSError as error:
+        raise _unwritable(parent, error) from error
+    return path
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be written ({error.strerror or error}); choose another directory with --out")
 
 
 def newest_directory(parent: Path = Path("runs")) -> Path:

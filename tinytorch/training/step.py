@@ -24,8 +24,8 @@ def make_step(
 ) -> Step:
     """The step for this model, loss and optimizer.
 
-    The batch is cut into ``accumulate`` equal parts. Their losses and gradients are summed, each already divided by the number of terms in the
-    whole batch, so the result is that of the whole batch with the memory of a part.
+    The batch is cut into ``accumulate`` equal parts. Their losses and gradients are summed, each already divided by the number of terms in
+    the whole batch, so the result is that of the whole batch with the memory of a part.
     """
     slots: list[Slot] = list(model.slots().values())
     buffer_slots = slots[len(layout.parameters) :]

@@ -14,7 +14,7 @@ from tinytorch import random
 from tinytorch.array_api import all, asarray, isfinite, stack
 from tinytorch.backend import Array, Backend, Step
 from tinytorch.nn.losses import Loss
-from tinytorch.nn.module import Module, Parameter
+from tinytorch.nn.module import Module, Parameter, own_value
 from tinytorch.optim import Optimizer
 from tinytorch.optim.optimizer import scalar
 from tinytorch.tape import no_grad
@@ -127,7 +127,7 @@ class Trainer:
                     fresh = self._read(now, read, number, since)
                     records += fresh
                     on_records(fresh)
-                    self._check_finite(now, number if len(fresh) == number - read else read + len(fresh) + 1)
+                    self._check_finite(now, read + len(fresh), number)
                     self._publish(now)
                     if number in look_at:
                         look(number)
@@ -181,7 +181,7 @@ class Trainer:
         optimizer, backend = self.optimizer, self._backend
         slots = self.model.slots().values()
         params = [slot.raw for slot in slots if isinstance(slot, Parameter)]
-        buffers = [slot[0]._buffers[slot[1]].raw for slot in slots if not isinstance(slot, Parameter)]
+        buffers = [own_value(slot).raw for slot in slots if not isinstance(slot, Parameter)]
         with _unwarned():  # a learning rate may be too large for float32
             return TrainState(
                 _copies(backend, params),
@@ -204,32 +204,38 @@ class Trainer:
         records = []
         for step in range(done + 1, number + 1):
             loss, rate, norm = (float(value) for value in ring[step % RING])
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+            if _first_not_finite(loss, rate, norm) is not None:
                 break
             records.append(StepRecord(step, loss, rate, norm, share))
         return records
 
-    def _check_finite(self, state: TrainState, step: int) -> None:
-        """Raise `DivergedError` where ``step`` has a loss or gradient, or the model now has a number, that is not finite."""
+    def _check_finite(self, state: TrainState, good: int, number: int) -> None:
+        """Raise `DivergedError` where only ``good`` of ``number`` steps have a finite loss and gradient, or the model is not finite."""
         advice = f"is not a finite number; use a smaller learning rate than {self.optimizer.lr:g}"
-        loss, _, norm = (float(value) for value in self._backend.to_host(state.ring)[step % RING])
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise DivergedError(f"the {'gradient' if math.isfinite(loss) else 'loss'} of step {step} {advice}")
+        if good < number:
+            row = [float(value) for value in self._backend.to_host(state.ring)[(good + 1) % RING]]
+            raise DivergedError(f"the {_first_not_finite(*row)} of step {good + 1} {advice}")
         tensors = [wrap(raw, self._backend) for raw in (*state.parameters, *state.buffers)]
         names = [name for name, tensor in zip(self.model.slots(), tensors, strict=True) if tensor.dtype.is_floating]
         finite = stack([all(isfinite(tensor)) for tensor in tensors if tensor.dtype.is_floating]).numpy()  # one read for all
         if not finite.all():
-            raise DivergedError(f"after step {step} a number in {names[int(finite.argmin())]} {advice}")
+            raise DivergedError(f"after step {number} a number in {names[int(finite.argmin())]} {advice}")
 
     def _publish(self, state: TrainState) -> None:
         """Show the step's arrays in the model and the optimizer: copies, since the next step may overwrite its own."""
         backend = self._backend
         arrays = _copies(backend, [*state.parameters, *state.buffers])
         for slot, raw in zip(self.model.slots().values(), arrays, strict=True):
-            own = slot if isinstance(slot, Parameter) else slot[0]._buffers[slot[1]]
+            own = own_value(slot)
             own.raw = raw
         self.optimizer.state = _copies(backend, state.optimizer)
         self.optimizer.steps = int(backend.to_host(state.step))
+
+
+def _first_not_finite(loss: float, rate: float, norm: float) -> str | None:
+    """What the first number of a ring's row that is not finite stands for."""
+    named = {"loss": loss, "learning rate": rate, "gradient": norm}
+    return next((name for name, value in named.items() if not math.isfinite(value)), None)
 
 
 def _copies(backend: Backend, arrays: Iterable[Array]) -> list[Array]:

@@ -57,7 +57,7 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> NDArray[numpy.uin
     data = _decompressed(path)
     start = 4 + 4 * dimensions
     if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) < start:
-        raise InputError(f"{path} is no idx file of bytes in {dimensions} dimensions: {_MEND}")
+        raise InputError(f"{path} is no idx{dimensions}-ubyte file: {_MEND}")
     shape = tuple(numpy.frombuffer(data[4:start], dtype=">u4").tolist())
     if len(data) - start != prod(shape):
         raise InputError(f"{path} is damaged: {prod(shape)} values should follow its header, and {len(data) - start} do; {_MEND}")

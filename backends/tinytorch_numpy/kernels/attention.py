@@ -68,7 +68,7 @@ class _Call:
             if causal:
                 allowed = numpy.logical_and(allowed, numpy.tri(queries, keys, keys - queries, dtype=bool))
             self.forbidden = numpy.broadcast_to(numpy.logical_not(allowed), (*self.q.shape[:3], keys))
-        self.blocks = list(self._cut())
+        self.blocks = self._cut()
         self.past = numpy.tri(self.blocks[0].shape[2], dtype=q.dtype)  # within a causal block: 1 for what is not later
         self._memory: dict[str, Array] = {}
 

@@ -23,13 +23,12 @@ def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequenc
     g_weight = numpy.zeros(weight.shape, weight.dtype)
     flat = numpy.ravel(ids)
     order = numpy.argsort(flat, kind="stable")
-    ordered = flat[order]
     rows = as_rows(g, weight.shape[1])[order]
-    ends = [*(numpy.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(rows)] if len(rows) else []
+    distinct, counts = numpy.unique(flat[order], return_counts=True)
     start = 0
-    for index, end in zip(ordered[[e - 1 for e in ends]].tolist() if ends else [], ends, strict=True):
-        numpy.add.reduce(rows[start:end], axis=0, out=g_weight[index])
-        start = end
+    for index, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+        numpy.add.reduce(rows[start : start + count], axis=0, out=g_weight[index])
+        start += count
     return [g_weight, None]
 
 

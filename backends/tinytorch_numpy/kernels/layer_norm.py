@@ -16,7 +16,7 @@ def _forward(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
 
     Residuals: the mean of each row and the reciprocal of its deviation, (N) each.
     """
-    if not takes(x, weight, bias) or weight.size == 0:
+    if not takes(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape:
         return NotImplemented
     width = weight.size
     rows = as_rows(x, width)

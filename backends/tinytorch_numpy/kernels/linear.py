@@ -13,7 +13,7 @@ from tinytorch_numpy.kernels.support import as_rows, takes
 
 def _forward(x: Array, weight: Array, bias: Array | None) -> Any:
     """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out)."""
-    if not takes(x, weight, bias) or weight.size == 0:
+    if not takes(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape[1:]:
         return NotImplemented
     out = numpy.matmul(as_rows(x, weight.shape[1]), weight.T)
     if bias is not None:

@@ -121,6 +121,41 @@ def packed_attention_cases(draw: Draw) -> list[Case]:
     return cases
 
 
+#: Size of the images, then of the window, its stride and the padding.
+WINDOWS = [
+    ((7, 6), (3, 2), (1, 1), (0, 0)),
+    ((8, 8), (2, 2), (2, 2), (0, 0)),
+    ((12, 9), (5, 5), (1, 1), (2, 2)),
+    ((9, 7), (3, 3), (2, 3), (1, 0)),
+    ((5, 8), (1, 2), (3, 2), (0, 1)),
+    ((4, 4), (4, 4), (1, 1), (0, 0)),
+]
+
+
+def conv2d_cases(draw: Draw) -> list[Case]:
+    cases = []
+    for size, kernel, stride, padding in WINDOWS:
+        static = {"stride": stride, "padding": padding}
+        for count, channels, filters in [(2, 3, 4), (1, 1, 1), (19, 2, 30)]:
+            arrays = [draw(count, channels, *size), draw(filters, channels, *kernel), draw(filters)]
+            cases.append(Case(arrays, static, 3))
+    unbiased, empty = cases[0].arrays[:2], draw(0, 3, 7, 6)
+    return [*cases, Case([*unbiased, None], cases[0].static, 2), Case([empty, *cases[0].arrays[1:]], cases[0].static, 3)]
+
+
+def pool_cases(draw: Draw) -> list[Case]:
+    cases = []
+    for size, kernel, stride, padding in WINDOWS:
+        pads = (min(padding[0], kernel[0] // 2), min(padding[1], kernel[1] // 2))
+        static = {"kernel_size": kernel, "stride": stride, "padding": pads}
+        cases += [Case([x], static) for x in (draw(2, 3, *size), draw(1, 1, *size), numpy.zeros((3, 1, *size), draw.dtype))]
+    return [*cases, Case([draw(0, 3, *WINDOWS[0][0])], cases[0].static)]
+
+
+def relu_cases(draw: Draw) -> list[Case]:
+    return [Case([x], {}) for x in (draw(2, 3, 5), draw(1), draw(), draw(0, 4), numpy.zeros(3, draw.dtype))]
+
+
 def update_arrays(draw: Draw, slots: int) -> list[Any]:
     shapes = [(3, 5), (7,), (), (1, 1), (CHUNK + 3,)]
     state = [[numpy.asarray(numpy.abs(draw(*shape))) for shape in shapes] for _ in range(slots)]
@@ -150,13 +185,17 @@ def sgd_cases(draw: Draw) -> list[Case]:
 CASES: dict[str, Callable[[Draw], list[Case]]] = {
     "adam": adam_cases,
     "attention": attention_cases,
+    "avg_pool2d": pool_cases,
+    "conv2d": conv2d_cases,
     "cross_entropy": cross_entropy_cases,
     "dropout": dropout_cases,
     "embedding": embedding_cases,
     "gelu": gelu_cases,
     "layer_norm": layer_norm_cases,
     "linear": linear_cases,
+    "max_pool2d": pool_cases,
     "packed_attention": packed_attention_cases,
+    "relu": relu_cases,
     "sgd": sgd_cases,
 }
 
@@ -314,6 +353,12 @@ def test_ids_and_targets_that_are_out_of_range_are_left_to_the_portable_kernels(
     table, ids = numpy.ones((3, 3)), numpy.asarray([0, bad, 2])
     assert KERNELS["embedding"].forward(table, ids) is NotImplemented
     assert KERNELS["cross_entropy"].forward(table, ids, ignore_index=-100, label_smoothing=0.0) is NotImplemented
+
+
+def test_shapes_that_do_not_fit_are_left_to_the_portable_kernel_to_refuse() -> None:
+    x, wrong = numpy.ones((4, 6)), numpy.ones(3)
+    assert KERNELS["linear"].forward(x, numpy.ones((5, 3)), None) is NotImplemented
+    assert KERNELS["layer_norm"].forward(x, wrong, wrong, eps=1e-5) is NotImplemented
 
 
 def test_label_smoothing_is_left_to_the_portable_kernel() -> None:

@@ -1,0 +1,75 @@
+"""How images lie in memory, and what convolution makes of few filters; that values are right is tested in test_kernels."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+
+from tinytorch.kernels import conv2d as twin
+from tinytorch_numpy.kernels import KERNELS
+from tinytorch_numpy.kernels.images import batch_first, cropped, padded, rows_first
+
+
+def images(*shape: int) -> numpy.ndarray:
+    return numpy.random.default_rng(0).standard_normal(shape).astype(numpy.float32)
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 37])
+def test_turning_images_there_and_back_changes_nothing(count: int) -> None:
+    x = images(count, 3, 4, 5)
+    rows = rows_first(x)
+    assert rows.flags.c_contiguous
+    numpy.testing.assert_array_equal(batch_first(rows), x)
+
+
+def test_images_that_lie_as_they_should_are_not_copied() -> None:
+    rows = rows_first(images(2, 3, 4, 5))
+    assert numpy.shares_memory(rows_first(batch_first(rows)), rows)
+
+
+def test_padding_goes_around_each_image() -> None:
+    rows = rows_first(images(2, 3, 4, 5))
+    frame = padded(rows, (1, 2), 7.0)
+    assert frame.shape == (6, 3, 9, 2)
+    numpy.testing.assert_array_equal(cropped(frame, (1, 2)), rows)
+    assert (frame[0] == 7.0).all()
+    assert (frame[:, :, :2] == 7.0).all()
+
+
+@pytest.mark.parametrize("name", ["conv2d", "max_pool2d", "avg_pool2d"])
+def test_results_lie_so_that_the_next_layer_need_not_turn_them(name: str) -> None:
+    x = images(4, 3, 8, 8)
+    if name == "conv2d":
+        out, _ = KERNELS[name].forward(x, images(2, 3, 3, 3), None, stride=(1, 1), padding=(0, 0))
+    else:
+        out, _ = KERNELS[name].forward(x, kernel_size=(2, 2), stride=(2, 2), padding=(0, 0))
+    assert numpy.shares_memory(rows_first(out), out)
+
+
+@pytest.mark.parametrize("filters", [1, 4, 6, 16, 30])  # 5, 4, 4, 1 and 1 rows of results at once
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1)])
+def test_rows_that_are_worked_out_together_are_the_same(filters: int, stride: tuple[int, int]) -> None:
+    inputs = (images(3, 2, 43, 9), images(filters, 2, 5, 5), images(filters))  # 39 rows of results by 3 or 1, 20 by 5, 4 or 1
+    static = {"stride": stride, "padding": (0, 0)}
+    out, residuals = KERNELS["conv2d"].forward(*inputs, **static)
+    expected, _ = twin.forward(numpy, *inputs, **static)
+    numpy.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    backward = KERNELS["conv2d"].backward
+    assert backward is not None
+    assert twin.backward is not None
+    g = images(*out.shape)
+    needs = (True, True, True)
+    for ours, theirs in zip(
+        backward(g, residuals, inputs, needs, **static), twin.backward(numpy, g, None, inputs, needs, **static), strict=True
+    ):
+        numpy.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_channels_that_do_not_fit_are_left_to_the_portable_kernel_to_refuse() -> None:
+    static = {"stride": (1, 1), "padding": (0, 0)}
+    assert KERNELS["conv2d"].forward(images(1, 3, 4, 4), images(2, 4, 3, 3), None, **static) is NotImplemented
+
+
+def test_large_pooling_windows_are_left_to_the_portable_kernel() -> None:
+    static = {"kernel_size": (17, 17), "stride": (1, 1), "padding": (0, 0)}  # a place in them does not fit in a byte
+    assert KERNELS["max_pool2d"].forward(images(1, 1, 20, 20), **static) is NotImplemented

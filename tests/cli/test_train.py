@@ -1,0 +1,246 @@
+"""`tinytorch train`: what a run writes, and that it goes on exactly where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.cli.tiny import TINY, Command
+from tests.helpers import host
+from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
+from tinytorch.files import load_arrays
+from tinytorch.text import split_text
+from tinytorch.training.run_directory import RunDirectory
+
+FILES = ["config.json", "metrics.jsonl", "model.safetensors", "optimizer.safetensors", "tokenizer.json"]
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(path: Path) -> list[tuple[Any, ...]]:
+    """Everything in the metrics that is not a matter of time."""
+    return [tuple((name, value) for name, value in row.items() if name != "tokens_per_second") for row in rows(path)]
+
+
+def same_weights(left: Path, right: Path) -> None:
+    assert (left / "model.safetensors").read_bytes() == (right / "model.safetensors").read_bytes()
+    (ours, said), (theirs, also) = (load_arrays(path / "optimizer.safetensors") for path in (left, right))
+    assert said == also  # the step and the generator's position
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        numpy.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+def same_run(left: Path, right: Path) -> None:
+    same_weights(left, right)
+    assert losses(left) == losses(right)
+
+
+def test_a_run_writes_its_files(train: Command, place: Path) -> None:
+    result = train("--steps 20 --eval-every 6 --out run --seed 3")
+    assert (result.code, result.err) == (0, "")
+    present = sorted(path.name for path in (place / "run").iterdir())
+    assert [name for name in present if name != "loss.svg"] == FILES
+    config = json.loads((place / "run" / "config.json").read_text())
+    assert config["backend"] == "numpy:cpu"
+    assert config["training"]["seed"] == 3
+    assert config["training"]["decay_steps"] == 2000
+    assert config["text"]["source"] == str(place / "play.txt")
+    found = rows(place / "run")
+    assert [row["step"] for row in found] == list(range(1, 21))
+    for row in found:
+        assert {"step", "train_loss", "learning_rate", "tokens_per_second"} <= row.keys()
+        assert row["tokens_per_second"] > 0
+    assert [row["step"] for row in found if "val_loss" in row] == [6, 12, 18, 20]
+
+
+def test_the_last_val_loss_is_over_the_whole_held_out_tenth(train: Command, place: Path) -> None:
+    train("--steps 12 --eval-every 5 --out run")
+    with tt.use_backend("numpy"):
+        directory = RunDirectory.open(place / "run")
+        model = directory.model()
+        _, held_out = split_text(directory.tokenizer().encode_array((place / "play.txt").read_text()), 0.1)
+        found = []
+        for start in range(0, len(held_out) - 1, 8):
+            window = held_out[start : start + 9]
+            logits = host(model(window[None, :-1]))[0].astype("float64")
+            found += list(numpy.log(numpy.exp(logits).sum(1)) - logits[numpy.arange(len(window) - 1), window[1:]])
+    assert len(found) == len(held_out) - 1
+    assert rows(place / "run")[-1]["val_loss"] == pytest.approx(numpy.mean(found), rel=1e-5)
+
+
+def test_what_is_printed_fits_80_columns(train: Command) -> None:
+    result = train("--steps 20 --eval-every 6 --out run")
+    lines = result.out.splitlines()
+    assert lines[0].startswith("Training a TinyGPT of")
+    assert "step 6: validation loss" in result.out
+    assert "Validation loss" in result.out
+    assert "tinytorch generate run --prompt 'To '" in lines[-1]
+    assert max(len(line) for line in lines[: lines.index("")]) <= 80
+
+
+def test_without_a_text_it_learns_the_language_reference(tinytorch: Command, place: Path) -> None:
+    result = tinytorch("train", *TINY, "--steps", "2")
+    assert result.code == 0
+    assert json.loads((place / "runs" / "python-001" / "config.json").read_text())["text"]["python"] == ".".join(
+        map(str, sys.version_info[:3])
+    )
+
+
+def test_runs_count_up(train: Command, place: Path) -> None:
+    for _ in range(2):
+        train("--steps 1")
+    assert sorted(path.name for path in (place / "runs").iterdir()) == ["play-001", "play-002"]
+
+
+@pytest.mark.parametrize("stop", [20, 13])  # with and without a look at the same step
+def test_stopped_and_resumed_is_straight_through_bit_for_bit(train: Command, tinytorch: Command, place: Path, stop: int) -> None:
+    train("--steps 40 --eval-every 10 --out straight")
+    train(f"--steps {stop} --eval-every 10 --out stopped")
+    result = tinytorch("train --steps 40 --resume --out stopped")
+    assert (result.code, result.err) == (0, "")
+    same_weights(place / "straight", place / "stopped")
+    told = [[(row["step"], row["train_loss"], row["learning_rate"]) for row in rows(place / name)] for name in ("straight", "stopped")]
+    assert told[0] == told[1]
+
+
+def test_resume_takes_the_newest_run_and_may_repeat_its_options(train: Command, tinytorch: Command, place: Path) -> None:
+    train("--steps 2 --seed 4")
+    result = tinytorch("train", "play.txt", *TINY, "--seed", "4", "--resume", "--steps", "3")
+    assert (result.code, result.err) == (0, "")
+    assert len(rows(place / "runs" / "play-001")) == 3
+
+
+def test_resume_finds_the_text_from_anywhere(train: Command, tinytorch: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train("--steps 2 --out run")
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")
+    assert tinytorch("train --resume --out ../run --steps 3").code == 0
+    (place / "play.txt").rename(place / "moved.txt")
+    result = tinytorch("train --resume --out ../run --steps 4")
+    assert result.code == 2
+    assert "play.txt, the text of ../run, is gone; name it where it is now: tinytorch train TEXT --resume" in result.err
+    assert tinytorch("train ../moved.txt --resume --out ../run --steps 4").code == 0
+
+
+def test_a_run_may_go_on_on_another_backend(train: Command, tinytorch: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("array_api_strict", reason="the other backend here, array-api-strict, is not installed")
+    train("--steps 2 --out run")
+    assert "with strict:cpu" in tinytorch("train --resume --out run --steps 3 --backend strict").out
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "strict")
+    assert "with strict:cpu" in tinytorch("train --resume --out run --steps 4").out
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE)
+    assert "with numpy:cpu" in tinytorch("train --resume --out run --steps 5").out
+    assert len(rows(place / "run")) == 5
+
+
+def test_the_first_losses_of_numpy_and_strict_agree(train: Command, place: Path) -> None:
+    pytest.importorskip("array_api_strict", reason="the other backend here, array-api-strict, is not installed")
+    for name in ("numpy", "strict"):
+        assert train(f"--steps 20 --backend {name} --out {name} --seed 2").code == 0
+    ours, theirs = ([row["train_loss"] for row in rows(place / name)] for name in ("numpy", "strict"))
+    numpy.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+
+
+def test_accumulation_is_an_option(train: Command, place: Path) -> None:
+    assert train("--steps 2 --accumulate 2 --dropout 0 --out parts").code == 0
+    assert train("--steps 2 --dropout 0 --out whole").code == 0
+    ours, theirs = ([row["train_loss"] for row in rows(place / name)] for name in ("parts", "whole"))
+    assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+# ---- what happens to a process ----
+
+
+def start(place: Path, *words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, ENVIRONMENT_VARIABLE: "numpy"}
+    command = [sys.executable, "-m", "tinytorch", "train", *words]
+    return subprocess.Popen(command, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_step(process: subprocess.Popen[str], path: Path, least: int) -> None:
+    """Wait until a checkpoint of at least that step is there."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if (path / "model.safetensors").is_file() and int(load_arrays(path / "model.safetensors")[1]["step"]) >= least:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"no checkpoint of step {least}: {process.communicate()}")
+
+
+def test_killed_between_checkpoints_and_resumed_is_straight_through_bit_for_bit(train: Command, tinytorch: Command, place: Path) -> None:
+    process = start(place, "play.txt", *TINY, "--steps", "1000000", "--eval-every", "30", "--out", "killed")
+    wait_for_step(process, place / "killed", 30)
+    process.kill()
+    process.communicate()
+    done = int(load_arrays(place / "killed" / "optimizer.safetensors")[1]["step"])
+    stop = done + 7
+    result = tinytorch(f"train --resume --out killed --steps {stop}")
+    assert (result.code, result.err) == (0, "")
+    train(f"--steps {stop} --eval-every 30 --out straight")
+    same_run(place / "straight", place / "killed")
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(train: Command, tinytorch: Command, place: Path) -> None:
+    process = start(place, "play.txt", *TINY, "--steps", "1000000", "--eval-every", "25", "--out", "my run")
+    wait_for_step(process, place / "my run", 25)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    done = len(rows(place / "my run"))
+    assert f"Stopped and saved at step {done:,}; go on with: tinytorch train --resume --out 'my run'" in out
+    assert load_arrays(place / "my run" / "model.safetensors")[1]["step"] == str(done)
+    stop = done + 5
+    assert tinytorch("train", "--resume", "--out", "my run", "--steps", str(stop)).code == 0
+    train(f"--steps {stop} --eval-every 25 --out straight")
+    same_weights(place / "straight", place / "my run")
+
+
+def test_ctrl_c_on_a_longer_run_repeats_where_to_stop(train: Command, place: Path) -> None:
+    train("--steps 2 --eval-every 25 --out run")
+    process = start(place, "--resume", "--out", "run", "--steps", "1000000")
+    wait_for_step(process, place / "run", 25)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "tinytorch train --resume --out run --steps 1000000" in out
+
+
+def test_a_full_disk_ends_in_one_sentence_and_spares_the_checkpoint(train: Command, place: Path) -> None:
+    resource = pytest.importorskip("resource", reason="this system has no limits on file sizes to stand for a full disk")
+    process = start(place, "play.txt", *TINY, "--steps", "1000000", "--eval-every", "20", "--out", "run")
+    wait_for_step(process, place / "run", 20)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    before = {path.name: path.read_bytes() for path in (place / "run").iterdir()}
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); from tinytorch.cli import main; sys.exit(main())"
+    )
+    assert resource.RLIMIT_FSIZE is not None
+    done = len(rows(place / "run"))
+    finished = subprocess.run(
+        [sys.executable, "-c", program, "train", "--resume", "--out", "run", "--steps", str(done + 3)],
+        cwd=place,
+        text=True,
+        capture_output=True,
+        check=False,
+        env={**os.environ, ENVIRONMENT_VARIABLE: "numpy"},
+    )
+    assert finished.returncode == 1
+    assert finished.stderr.count("\n") == 1
+    assert finished.stderr.startswith("error: ")
+    assert "File too large" in finished.stderr
+    for name in ("model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"):
+        assert (place / "run" / name).read_bytes() == before[name]

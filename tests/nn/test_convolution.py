@@ -1,0 +1,252 @@
+"""Layers of images: outputs, gradients and running statistics are PyTorch's from the same weights, and mistakes are named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import assert_close, check_gradients, frozen, host
+from tinytorch import nn, random
+from tinytorch.backend import Backend
+from tinytorch.tensor import Tensor
+
+#: Relative and absolute tolerance of a comparison with PyTorch, by data type.
+TOLERANCE = {"float32": (1e-4, 1e-5), "float64": (1e-11, 1e-12)}
+
+both_types = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+@pytest.fixture
+def torch() -> Any:
+    module = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    module.set_num_threads(1)  # these layers are too small for more
+    return module
+
+
+def values(*shape: int, seed: int = 0) -> numpy.ndarray[Any, Any]:
+    return numpy.random.default_rng(seed).normal(size=shape)
+
+
+def agree(ours: nn.Module, theirs: Any, x: numpy.ndarray[Any, Any], dtype: str) -> None:
+    """Both modules, with PyTorch's state, have one output, one gradient for x and every parameter, and one state afterwards."""
+    import torch
+
+    theirs = theirs.to(getattr(torch, dtype))
+    x = x.astype(dtype)
+    state = {name: tt.asarray(value.numpy().copy()) for name, value in theirs.state_dict().items()}
+    assert list(state) == list(ours.state_dict())
+    leaf = torch.tensor(x, requires_grad=True)
+    expected = theirs(leaf)
+    g = values(*expected.shape, seed=9).astype(dtype)
+    expected.backward(torch.tensor(g))
+    names = [name for name, _ in ours.named_parameters()]
+    buffers = {name: value for name, value in state.items() if name not in names}
+
+    def weighted(parameters: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        bound = {**parameters, **buffers}
+        out = nn.functional_call(ours, bound, x) if bound else ours(x)
+        buffers.update({name: bound[name] for name in buffers})
+        return tt.sum(out * tt.asarray(g)), out.detach()
+
+    (gradients, g_x), out = tt.grad(weighted, (0, 1), has_aux=True)({name: state[name] for name in names}, tt.asarray(x))
+    rtol, atol = TOLERANCE[dtype]
+    assert_close(out, expected.detach().numpy(), rtol, atol)
+    assert_close(g_x, leaf.grad.numpy(), rtol, 5 * atol)
+    for name, parameter in theirs.named_parameters():
+        assert_close(gradients[name], parameter.grad.numpy(), rtol, 5 * atol)
+    for name, buffer in theirs.named_buffers():
+        assert_close(buffers[name], buffer.numpy(), rtol, atol)
+
+
+# ---- convolution ----
+
+CONVOLUTIONS: list[dict[str, Any]] = [
+    {"kernel_size": 3},
+    {"kernel_size": (2, 3), "stride": (2, 1), "padding": (1, 0)},
+    {"kernel_size": 5, "stride": 3, "padding": 2, "bias": False},
+    {"kernel_size": 1},
+]
+
+
+@both_types
+@pytest.mark.parametrize("settings", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("size", [(7, 7), (6, 9)], ids=str)
+def test_convolution_is_pytorchs(backend: Backend, torch: Any, dtype: str, settings: dict[str, Any], size: tuple[int, int]) -> None:
+    agree(nn.Conv2d(3, 4, **settings), torch.nn.Conv2d(3, 4, **settings), values(2, 3, *size), dtype)
+
+
+def test_convolution_starts_as_pytorchs(backend: Backend) -> None:
+    random.seed(0)
+    layer = nn.Conv2d(8, 50, (3, 4))
+    bound = 1 / math.sqrt(8 * 3 * 4)
+    weight = host(layer.weight)
+    assert weight.shape == (50, 8, 3, 4)
+    assert abs(weight).max() <= bound
+    assert weight.std() == pytest.approx(bound / math.sqrt(3), rel=0.03)
+    assert layer.bias is not None
+    assert abs(host(layer.bias)).max() <= bound
+
+
+def test_convolution_sees_only_its_window(backend: Backend) -> None:
+    x = values(1, 2, 8, 8).astype("float32")
+    changed = x.copy()
+    changed[0, 1, 4, 4] += 1.0
+    layer = nn.Conv2d(2, 3, 3, padding=1)
+    moved = (host(layer(x)) != host(layer(changed))).any(axis=(0, 1))
+    assert {(int(i), int(j)) for i, j in zip(*moved.nonzero(), strict=True)} == {(i, j) for i in (3, 4, 5) for j in (3, 4, 5)}
+
+
+# ---- pooling and flattening ----
+
+POOLS: list[dict[str, Any]] = [
+    {"kernel_size": 2},
+    {"kernel_size": (3, 2), "stride": (1, 2), "padding": (1, 0)},
+    {"kernel_size": 3, "stride": 2},
+]
+
+
+@both_types
+@pytest.mark.parametrize("name", ["MaxPool2d", "AvgPool2d"])
+@pytest.mark.parametrize("settings", POOLS, ids=str)
+@pytest.mark.parametrize("size", [(6, 6), (7, 5)], ids=str)
+def test_pooling_is_pytorchs(backend: Backend, torch: Any, dtype: str, name: str, settings: dict[str, Any], size: tuple[int, int]) -> None:
+    agree(getattr(nn, name)(**settings), getattr(torch.nn, name)(**settings), values(2, 3, *size), dtype)
+
+
+@pytest.mark.parametrize("start", [0, 1, -2])
+def test_flatten_keeps_the_order_of_elements_wherever_they_lie(backend: Backend, torch: Any, start: int) -> None:
+    x = values(2, 3, 4, 5)
+    assert_close(nn.Flatten(start)(tt.asarray(x)), torch.nn.Flatten(start)(torch.tensor(x)).numpy(), rtol=0)
+    pooled = nn.MaxPool2d(1)(tt.asarray(x))
+    assert_close(nn.Flatten(start)(pooled), torch.nn.Flatten(start)(torch.tensor(x)).numpy(), rtol=0)
+
+
+def test_layers_of_images_have_second_derivatives(backend: Backend) -> None:
+    conv, norm = nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3)
+
+    def model(x: Tensor, weight: Tensor) -> Any:
+        x = nn.functional_call(conv, {"weight": weight}, x)
+        return nn.AvgPool2d(2)(tt.tanh(nn.functional_call(norm, {}, x)))
+
+    check_gradients(model, values(3, 2, 5, 5), values(3, 2, 2, 2, seed=1), tolerance=1e-4)
+
+
+# ---- batch normalisation ----
+
+
+def pytorchs_batch_norm(torch: Any) -> Any:
+    theirs = torch.nn.BatchNorm2d(3, eps=1e-3, momentum=0.2)
+    with torch.no_grad():
+        theirs.weight.copy_(torch.tensor(values(3, seed=1)))
+        theirs.bias.copy_(torch.tensor(values(3, seed=2)))
+        theirs.running_mean.copy_(torch.tensor(values(3, seed=3)))
+        theirs.running_var.copy_(torch.tensor(values(3, seed=4) ** 2))
+    return theirs
+
+
+@both_types
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_is_pytorchs_in_training_and_evaluation(backend: Backend, torch: Any, dtype: str, training: bool) -> None:
+    ours, theirs = nn.BatchNorm2d(3, eps=1e-3, momentum=0.2).train(training), pytorchs_batch_norm(torch).train(training)
+    agree(ours, theirs, 3 * values(4, 3, 2, 5) + 1, dtype)
+
+
+def test_running_statistics_follow_pytorchs_over_several_batches(backend: Backend, torch: Any) -> None:
+    ours, theirs = nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3)
+    for step in range(3):
+        x = (values(4, 3, 2, 5, seed=step) * (step + 1)).astype("float32")
+        ours(x)
+        theirs(torch.tensor(x))
+    x = values(1, 3, 1, 1).astype("float32")
+    assert_close(ours.eval()(x), theirs.eval()(torch.tensor(x)).detach().numpy(), 1e-5, 1e-6)
+    assert ours.num_batches_tracked.item() == 3
+    state = {name: value.numpy() for name, value in theirs.state_dict().items()}
+    for name, value in ours.state_dict().items():
+        assert_close(value, state[name], 1e-5, 1e-6)
+
+
+def test_evaluation_changes_no_statistics(backend: Backend) -> None:
+    layer = nn.BatchNorm2d(2).eval()
+    layer(values(3, 2, 4, 4).astype("float32"))
+    assert_close(layer.running_mean, numpy.zeros(2, numpy.float32))
+    assert_close(layer.running_var, numpy.ones(2, numpy.float32))
+    assert layer.num_batches_tracked.item() == 0
+
+
+def test_a_functional_call_updates_the_statistics_it_was_given(backend: Backend) -> None:
+    layer = nn.BatchNorm2d(2, momentum=1.0)
+    state = dict(layer.state_dict())
+    x = values(3, 2, 4, 4).astype("float32")
+    nn.functional_call(layer, state, tt.asarray(x))
+    assert_close(state["running_mean"], x.mean(axis=(0, 2, 3)), 1e-4, 1e-6)
+    assert_close(state["running_var"], x.var(axis=(0, 2, 3), ddof=1), 1e-4)
+    assert state["num_batches_tracked"].item() == 1
+    assert_close(layer.running_mean, numpy.zeros(2, numpy.float32))
+    assert layer.num_batches_tracked.item() == 0
+
+
+def test_statistics_carry_no_gradient(backend: Backend) -> None:
+    layer = nn.BatchNorm2d(2)
+    for _ in range(2):
+        tt.sum(layer(frozen(values(3, 2, 4, 4), requires_grad=True))).backward()
+    assert not layer.running_mean.requires_grad
+    assert layer.running_mean.node is None
+
+
+def test_batch_norm_of_sixteen_bits_keeps_its_statistics_in_thirty_two() -> None:
+    with tt.use_backend("numpy"):
+        layer = nn.BatchNorm2d(1, momentum=1.0)
+        out = layer(tt.asarray(300 + values(64, 1, 8, 8), dtype="float16"))
+        assert out.dtype.name == "float16"
+        assert layer.running_mean.item() == pytest.approx(300, abs=0.1)
+        assert host(out).std() == pytest.approx(1, abs=0.01)
+
+
+# ---- what they say ----
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: nn.Conv2d(3, 4, 3)(tt.ones((2, 1, 8, 8))), ValueError, r"Conv2d expects images \(N, 3, H, W\), got shape \(2, 1, 8, 8\)"),
+        (lambda: nn.Conv2d(3, 4, 3)(tt.ones((3, 8, 8))), ValueError, r"Conv2d expects images \(N, 3, H, W\), got shape \(3, 8, 8\)"),
+        (
+            lambda: nn.Conv2d(3, 4, 5, padding=1)(tt.ones((2, 3, 8, 2))),
+            ValueError,
+            r"window of \(5, 5\), which does not fit in images of \(8, 2\) with padding \(1, 1\)",
+        ),
+        (lambda: nn.Conv2d(1, 1, 1)(tt.ones((1, 1, 2, 2), dtype="int64")), TypeError, "Conv2d expects floating-point numbers, got int64"),
+        (lambda: nn.Conv2d(0, 4, 3), ValueError, "Conv2d needs in_channels of 1 or more, got 0"),
+        (lambda: nn.Conv2d(3, 4, (3, 0)), ValueError, r"needs kernel_size of 1 or more, a whole number or two, got \(3, 0\)"),
+        (lambda: nn.Conv2d(3, 4, 3, stride=(1, 2, 3)), ValueError, r"needs stride of 1 or more, a whole number or two, got \(1, 2, 3\)"),  # type: ignore[arg-type]
+        (lambda: nn.Conv2d(3, 4, 3, padding=-1), ValueError, "needs padding of 0 or more, a whole number or two, got -1"),
+        (lambda: nn.Conv2d(3, 4, 2.5), ValueError, "needs kernel_size of 1 or more, a whole number or two, got 2.5"),  # type: ignore[arg-type]
+        (lambda: nn.MaxPool2d(2, padding=2), ValueError, "MaxPool2d can be padded by half of kernel_size at most"),
+        (lambda: nn.AvgPool2d(3)(tt.ones((1, 1, 2, 4))), ValueError, r"AvgPool2d slides a window of \(3, 3\), which does not fit"),
+        (lambda: nn.MaxPool2d(2)(tt.ones((2, 2))), ValueError, r"MaxPool2d expects images \(N, C, H, W\), got shape \(2, 2\)"),
+        (lambda: nn.Flatten(2)(tt.ones((2, 3))), ValueError, r"Flatten starts at dimension 2, got shape \(2, 3\)"),
+        (
+            lambda: nn.BatchNorm2d(3)(tt.ones((2, 4, 2, 2))),
+            ValueError,
+            r"BatchNorm2d expects images \(N, 3, H, W\), got shape \(2, 4, 2, 2\)",
+        ),
+        (lambda: nn.BatchNorm2d(3)(tt.ones((1, 3, 1, 1))), ValueError, "needs more than one value of each map in training"),
+        (lambda: nn.BatchNorm2d(0), ValueError, "BatchNorm2d needs num_features of 1 or more, got 0"),
+    ],
+)
+def test_mistakes_are_named(backend: Backend, call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_layers_print_their_settings(backend: Backend) -> None:
+    assert repr(nn.Conv2d(3, 4, 5)) == "Conv2d(3, 4, kernel_size=(5, 5), stride=(1, 1), padding=(0, 0))"
+    assert repr(nn.Conv2d(3, 4, 5, bias=False)).endswith("padding=(0, 0), bias=False)")
+    assert repr(nn.MaxPool2d(2)) == "MaxPool2d(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0))"
+    assert repr(nn.BatchNorm2d(3)) == "BatchNorm2d(3, eps=1e-05, momentum=0.1)"
+    assert repr(nn.Flatten()) == "Flatten(start_dim=1)"

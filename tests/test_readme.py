@@ -1,0 +1,46 @@
+"""What the README shows runs, and what it names exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import tinytorch as tt
+from tinytorch.cli import main
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [shlex.split(line) for line in re.findall(r"tinytorch (?:train|generate|backends)[^`\n&|]*", README)]
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_a_python_block_runs(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    code = BLOCKS[number]
+    if '"strict"' in code:
+        pytest.importorskip("array_api_strict", reason="the block uses array-api-strict, which is not installed")
+    with tt.use_backend("numpy"):
+        exec(compile(code, f"README block {number + 1}", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out
+
+
+def test_there_are_blocks_and_commands() -> None:
+    assert len(BLOCKS) >= 4
+    assert {command[1] for command in COMMANDS} >= {"train", "generate"}
+
+
+@pytest.mark.parametrize("command", sorted({command[1] for command in COMMANDS}))
+def test_named_options_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    offered = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+    named = {word for words in COMMANDS if words[1] == command for word in words if word.startswith("--")}
+    assert named <= offered
+
+
+def test_named_places_exist() -> None:
+    root = Path(__file__).parent.parent
+    named = re.findall(r"`((?:tinytorch|backends)/[a-z_./]*)`", README)
+    assert named
+    assert [name for name in named if not (root / name).exists()] == []

@@ -1,0 +1,137 @@
+"""The directory of a run: begun without harming anything, opened with every damage named."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tinytorch as tt
+from tinytorch.errors import InputError
+from tinytorch.text import CharTokenizer
+from tinytorch.training.run_directory import CONFIG, METRICS, TOKENIZER, RunDirectory, check_free, claim_directory, newest_directory
+
+TOKENS = CharTokenizer().fit("abc")
+MODEL = {"vocab_size": TOKENS.get_vocab_size(), "d_model": 8, "num_heads": 2, "num_layers": 1, "max_length": 4}
+SETTINGS: dict[str, Any] = {"model": MODEL, "training": {}, "text": {}, "backend": "numpy:cpu"}
+
+
+@pytest.fixture(autouse=True)
+def _on_numpy() -> Iterator[None]:
+    with tt.use_backend("numpy"):
+        yield
+
+
+def begin(path: Path) -> RunDirectory:
+    directory = RunDirectory.create(path, SETTINGS, TOKENS)
+    directory.write_config()
+    return directory
+
+
+def test_what_was_begun_can_be_opened(tmp_path: Path) -> None:
+    begin(tmp_path / "deep" / "run")
+    opened = RunDirectory.open(tmp_path / "deep" / "run")
+    assert opened.config["model"] == MODEL
+    assert opened.tokenizer().encode("abc") == TOKENS.encode("abc")
+    assert opened.new_model().max_length == 4
+    assert (opened.path / METRICS).read_text() == ""
+
+
+def test_a_directory_is_no_run_before_its_config_is_written(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "runs" / "a", SETTINGS, TOKENS)
+    with pytest.raises(InputError, match="is not a run's directory"):
+        RunDirectory.open(tmp_path / "runs" / "a")
+    with pytest.raises(InputError, match="there is no run in"):
+        newest_directory(tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", [CONFIG, TOKENIZER, METRICS, "model.safetensors", "optimizer.safetensors", "loss.svg"])
+def test_no_file_that_is_there_is_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("somebody's")
+    with pytest.raises(InputError, match="--out"):
+        RunDirectory.create(tmp_path, SETTINGS, TOKENS)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "somebody's"
+
+
+def test_a_directory_of_other_things_may_hold_a_run(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    begin(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        check_free(tmp_path / "file")
+    with pytest.raises(InputError, match="is a file"):
+        check_free(Path(os.devnull))
+    with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)"):
+        RunDirectory.create(tmp_path / "file" / "run", SETTINGS, TOKENS)
+
+
+def test_directories_count_up(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    assert [claim_directory("play", runs).name for _ in range(2)] == ["play-001", "play-002"]
+    (runs / "play-003").write_text("a file")
+    assert claim_directory("play", runs).name == "play-004"
+    assert claim_directory("other", runs).name == "other-001"
+    with pytest.raises(InputError, match="cannot be written"):
+        claim_directory("play", runs / "play-003")
+
+
+def test_the_newest_is_the_one_that_began_last(tmp_path: Path) -> None:
+    for age, name in enumerate(["c", "a", "b"]):
+        path = begin(tmp_path / name).path
+        os.utime(path / CONFIG, (1000 + age, 1000 + age))
+    (tmp_path / "z").mkdir()
+    assert newest_directory(tmp_path).name == "b"
+    with pytest.raises(InputError, match="tinytorch train"):
+        newest_directory(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as JSON"),
+        (b'{"format": "tinytorch-run", ', "cannot be read as JSON"),
+        (b"\xff\xfe", "cannot be read as JSON"),
+        (b"[]", "is not a tinytorch run's"),
+        (b'{"model_type": "gpt2"}', "is not a tinytorch run's"),
+        (b'{"format": "tinytorch-run", "version": 99}', "is of version 99"),
+        (b'{"format": "tinytorch-run", "version": 1, "model": {}, "training": []}', "lacks training, text, backend"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / CONFIG).write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        RunDirectory.open(tmp_path)
+    assert str(tmp_path / CONFIG) in str(caught.value)
+
+
+def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, message in ((tmp_path / "none", "does not exist"), (tmp_path, "is not a run's"), (tmp_path / "file", "is a file")):
+        with pytest.raises(InputError, match=message):
+            RunDirectory.open(path)
+
+
+def test_another_runs_tokenizer_is_refused(tmp_path: Path) -> None:
+    directory = begin(tmp_path / "run")
+    CharTokenizer().fit("abcd").save(directory.path / TOKENIZER)
+    with pytest.raises(InputError, match=r"tokenizer\.json has 6 tokens and the model 5"):
+        directory.tokenizer()
+
+
+@pytest.mark.parametrize("change", [{"d_model": 7}, {"d_model": "8"}, {"wings": 2}])
+def test_settings_that_are_no_models_are_told(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = begin(tmp_path / "run").path / CONFIG
+    config = json.loads(path.read_text())
+    config["model"].update(change)
+    path.write_text(json.dumps(config))
+    with pytest.raises(InputError, match="does not describe a model"):
+        RunDirectory.open(path.parent).new_model()

@@ -1,0 +1,453 @@
+"""The training loop: what it learns, what it records, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import host
+from tinytorch import nn, random
+from tinytorch.backend import Backend
+from tinytorch.errors import InputError
+from tinytorch.models import TinyGPT
+from tinytorch.optim import SGD, Adam, AdamW, WarmupCosine
+from tinytorch.tensor import Tensor
+from tinytorch.text import CharTokenizer, split_text
+from tinytorch.training import DivergedError, LanguageModelAccuracy, LanguageModelTrainer, StepRecord, Trainer
+from tinytorch.training.state import RING
+
+SENTENCE = "the quick brown fox jumps over the lazy dog"
+
+
+def line_trainer(rate: float = 0.1, accumulate: int = 1) -> Trainer:
+    """A model of two layers that learns a line."""
+    random.seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+    return Trainer(model, SGD(model.parameters(), lr=rate, momentum=0.9), nn.MSELoss(), accumulate=accumulate)
+
+
+def line_batches(size: int = 8, seed: int = 0) -> Callable[[], Sequence[Any]]:
+    draws = numpy.random.default_rng(seed)
+
+    def next_batch() -> Sequence[Any]:
+        x = draws.normal(size=(size, 2)).astype("float32")
+        return x, (x @ numpy.array([[1.0], [-2.0]], "float32")).astype("float32")
+
+    return next_batch
+
+
+def small_gpt(vocab_size: int, dropout: float = 0.0, length: int = 16, layers: int = 2) -> TinyGPT:
+    return TinyGPT(vocab_size, d_model=32, num_heads=2, num_layers=layers, max_length=length, dropout=dropout, positional="learned")
+
+
+def weights(model: nn.Module) -> dict[str, Any]:
+    return {name: host(tensor).copy() for name, tensor in model.state_dict().items()}
+
+
+def assert_same(left: dict[str, Any], right: dict[str, Any]) -> None:
+    assert left.keys() == right.keys()
+    for name in left:
+        numpy.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+# ---- what it learns ----
+
+
+def test_two_layers_learn_a_sentence_by_heart_and_recite_it() -> None:
+    random.seed(0)
+    tokenizer = CharTokenizer().fit(SENTENCE)
+    model = small_gpt(tokenizer.get_vocab_size(), length=len(SENTENCE))
+    trainer = LanguageModelTrainer(model, tokenizer, AdamW(model.parameters(), lr=1e-2, max_norm=1.0))
+    window = tokenizer.encode_array(SENTENCE)[None]
+    records = trainer.train(lambda: (window,), 120)
+    assert records[-1].train_loss < 0.05
+    assert trainer.generate_text("t", len(SENTENCE) - 1, temperature=0) == SENTENCE
+
+
+def test_the_copy_task_reaches_99_percent() -> None:
+    """A row of symbols, a separator, and the row again: to get the second half right, the model must look back."""
+    length, symbols, separator = 5, 8, 0
+    random.seed(0)
+    draws = numpy.random.default_rng(0)
+
+    def rows(count: int) -> Any:
+        x = draws.integers(1, symbols, (count, length))
+        return numpy.concatenate([x, numpy.full((count, 1), separator), x], axis=1)
+
+    model = small_gpt(symbols, length=2 * length)
+    optimizer = AdamW(model.parameters(), lr=5e-3, betas=(0.9, 0.98), max_norm=1.0)
+    trainer = LanguageModelTrainer(model, CharTokenizer().fit("unused"), optimizer)
+    trainer.train(lambda: (rows(64),), 200)
+    unseen = rows(512)
+    guesses = host(model.eval()(unseen[:, :-1])).argmax(-1)
+    assert (guesses[:, length:] == unseen[:, length + 1 :]).mean() >= 0.99
+
+
+def test_fit_returns_what_happened() -> None:
+    random.seed(0)
+    text = f"{SENTENCE}. " * 20
+    tokenizer = CharTokenizer().fit(text)
+    trainer = LanguageModelTrainer(small_gpt(tokenizer.get_vocab_size(), layers=1), tokenizer)
+    epoch = int(len(text) * 0.9) // (4 * 8)
+    for repeat in (1, 2):
+        history = trainer.fit(text, epochs=2, seq_length=8, batch_size=4, progress=False)
+        begin = (repeat - 1) * 2 * epoch
+        assert history["step"] == list(range(begin + 1, begin + 2 * epoch + 1))
+        assert history["val_step"] == [begin + epoch, begin + 2 * epoch]
+        assert {len(history[name]) for name in ("train_loss", "learning_rate")} == {2 * epoch}
+        assert {len(history[name]) for name in ("val_loss", "val_accuracy")} == {2}
+        assert history["train_loss"][-1] < history["train_loss"][0]
+    assert trainer.fit(text, seq_length=8, batch_size=4, val_split=0.0, progress=False)["val_loss"] == []
+
+
+def test_fit_refuses_before_it_trains() -> None:
+    tokenizer = CharTokenizer().fit(SENTENCE)
+    trainer = LanguageModelTrainer(small_gpt(tokenizer.get_vocab_size(), layers=1), tokenizer)
+    for settings in ({}, {"seq_length": 30}, {"seq_length": 0}, {"epochs": 0}, {"batch_size": 0}):  # a tenth is 5 tokens
+        with pytest.raises(InputError):
+            trainer.fit(SENTENCE, progress=False, **settings)
+    assert trainer.optimizer.steps == 0
+
+
+# ---- steps ----
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulation_equals_the_whole_batch(backend: Backend, parts: int) -> None:
+    whole, cut = line_trainer(), line_trainer(accumulate=parts)
+    losses = [trainer.train(line_batches(), 5) for trainer in (whole, cut)]
+    for one, other in zip(*losses, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-5)
+    for name, value in weights(whole.model).items():
+        numpy.testing.assert_allclose(weights(cut.model)[name], value, rtol=0, atol=1e-6)
+
+
+def test_accumulation_divides_by_the_terms_of_the_whole_batch() -> None:
+    """Parts may hold different numbers of terms: here one has 1 and the other 3."""
+    x = numpy.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    y = numpy.array([0, -100, 1, 2])
+    results = []
+    for parts in (1, 2):
+        random.seed(0)
+        model = nn.Sequential(nn.Linear(3, 3))
+        trainer = Trainer(model, SGD(model.parameters(), lr=1.0), nn.CrossEntropyLoss(), accumulate=parts)
+        results.append((trainer.train(lambda: (x, y), 1)[0].train_loss, weights(model)))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
+    for name, value in results[0][1].items():
+        numpy.testing.assert_allclose(results[1][1][name], value, atol=1e-6)
+
+
+def test_accumulation_that_does_not_divide_the_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 does not divide 8"):
+        line_trainer(accumulate=3).train(line_batches(), 1)
+    with pytest.raises(ValueError, match="1 or more"):
+        line_trainer(accumulate=0)
+
+
+def test_nothing_in_a_step_is_read_by_the_host(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = False
+    compile_step, to_host = backend.compile, backend.to_host
+
+    def guarded(name: str, original: Any) -> Any:
+        def call(*args: Any) -> Any:
+            assert not inside, f"a step calls {name}"
+            return original(*args)
+
+        return call
+
+    def compile_guarded(step: Any, donate: bool = False) -> Any:
+        compiled = compile_step(step, donate)
+
+        def run(*args: Any) -> Any:
+            nonlocal inside
+            inside = True
+            try:
+                return compiled(*args)
+            finally:
+                inside = False
+
+        return run
+
+    monkeypatch.setattr(backend, "compile", compile_guarded)
+    monkeypatch.setattr(backend, "to_host", guarded("to_host", to_host))
+    for name in ("item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__"):
+        monkeypatch.setattr(Tensor, name, guarded(name, getattr(Tensor, name)))
+    random.seed(0)
+    tokenizer = CharTokenizer().fit(SENTENCE)
+    model = small_gpt(tokenizer.get_vocab_size(), dropout=0.1, length=8)
+    optimizer = AdamW(model.parameters(), schedule=WarmupCosine(2, 4), max_norm=1.0)
+    trainer = LanguageModelTrainer(model, tokenizer, optimizer, accumulate=2)
+    assert len(trainer.train(trainer.batches(tokenizer.encode_array(SENTENCE), 8, 4), 3)) == 3
+
+
+@pytest.mark.parametrize("steps", [1, RING - 1, RING, 2 * RING + 3])
+def test_every_step_is_recorded_in_order(backend: Backend, steps: int) -> None:
+    trainer = line_trainer()
+    told: list[StepRecord] = []
+    records = trainer.train(line_batches(), steps, told.extend)
+    assert [record.step for record in records] == list(range(1, steps + 1))
+    assert told == records
+    assert all(record.seconds > 0 and record.gradient_norm > 0 for record in records)
+
+
+def test_records_hold_the_loss_before_the_update_and_the_scheduled_rate() -> None:
+    trainer = line_trainer()
+    trainer.optimizer.schedule = WarmupCosine(4, 10)
+    x, y = line_batches()()
+    expected = float(nn.MSELoss()(trainer.model(x), tt.asarray(y)).detach())
+    records = trainer.train(lambda: (x, y), 2)
+    assert records[0].train_loss == pytest.approx(expected, rel=1e-6)
+    assert [record.learning_rate for record in records] == pytest.approx([0.025, 0.05])
+
+
+def test_looks_do_not_change_the_course() -> None:
+    plain, looked = line_trainer(), line_trainer()
+    plain.train(line_batches(), 40)
+    seen: list[tuple[int, int]] = []
+
+    def look(step: int) -> None:
+        seen.append((step, looked.optimizer.steps))
+        looked.evaluate([line_batches(seed=1)()])
+
+    looked.train(line_batches(), 40, look=look, look_at=range(7, 40, 7))
+    assert seen == [(step, step) for step in (7, 14, 21, 28, 35)]
+    assert_same(weights(plain.model), weights(looked.model))
+
+
+def test_training_twice_goes_on(backend: Backend) -> None:
+    straight, twice = line_trainer(), line_trainer()
+    straight.train(line_batches(), 25)
+    batches = line_batches()
+    first = twice.train(batches, 9)
+    second = twice.train(batches, 25)
+    assert [record.step for record in first + second] == list(range(1, 26))
+    assert twice.train(batches, 25) == []
+    assert_same(weights(straight.model), weights(twice.model))
+
+
+def test_training_leaves_values_that_others_hold_alone(backend: Backend) -> None:
+    trainer = line_trainer()
+    trainer.train(line_batches(), 3)
+    held = [tensor.detach() for tensor in trainer.model.parameters()]
+    state = [backend.to_host(array) for array in trainer.optimizer.state or []]
+    before = [host(tensor).copy() for tensor in held], [array.copy() for array in state]
+    trainer.train(line_batches(), 6)
+    for tensor, old in zip(held, before[0], strict=True):
+        numpy.testing.assert_array_equal(host(tensor), old)
+    for array, old in zip(state, before[1], strict=True):
+        numpy.testing.assert_array_equal(array, old)
+
+
+def test_stopping_ends_after_the_step() -> None:
+    trainer, plain = line_trainer(), line_trainer()
+    batches, calls = line_batches(), 0
+
+    def stop_at_five() -> Sequence[Any]:
+        nonlocal calls
+        calls += 1
+        trainer.stopping = calls == 5
+        return batches()
+
+    assert [record.step for record in trainer.train(stop_at_five, 40)] == [1, 2, 3, 4, 5]
+    plain.train(line_batches(), 5)
+    assert_same(weights(plain.model), weights(trainer.model))
+    assert [record.step for record in trainer.train(batches, 7)] == [6, 7]  # the wish was for that call alone
+
+
+def test_a_wish_to_stop_before_the_first_step_counts() -> None:
+    trainer = line_trainer()
+    trainer.stopping = True
+    assert len(trainer.train(line_batches(), 40)) == 1
+
+
+def test_dropout_has_the_same_losses_on_numpy_and_strict() -> None:
+    pytest.importorskip("array_api_strict", reason="the other backend here, array-api-strict, is not installed")
+    text = f"{SENTENCE}. " * 5
+    losses = []
+    for name in ("numpy", "strict"):
+        with tt.use_backend(name):
+            random.seed(3)
+            tokenizer = CharTokenizer().fit(text)
+            model = small_gpt(tokenizer.get_vocab_size(), dropout=0.2)
+            trainer = LanguageModelTrainer(model, tokenizer, AdamW(model.parameters(), lr=3e-3, max_norm=1.0))
+            records = trainer.train(trainer.batches(tokenizer.encode_array(text), 16, 4), 20)
+            losses.append([record.train_loss for record in records])
+    numpy.testing.assert_allclose(losses[0], losses[1], rtol=0, atol=1e-4)
+    assert losses[0][-1] < losses[0][0]
+
+
+def test_dropout_follows_the_seed() -> None:
+    def first_loss(seed: int) -> float:
+        random.seed(0)
+        model = nn.Sequential(nn.Linear(2, 50), nn.Dropout(0.5), nn.Linear(50, 1))
+        random.seed(seed)
+        return Trainer(model, SGD(model.parameters()), nn.MSELoss()).train(line_batches(), 1)[0].train_loss
+
+    assert first_loss(1) == first_loss(1) != first_loss(2)
+
+
+class RunningMean(nn.Module):
+    """Passes its input on, and keeps a running mean of it."""
+
+    mean: Tensor
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", tt.zeros((2,)))
+        self.register_buffer("seen", tt.zeros((), dtype="bool"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean = 0.5 * self.mean + 0.5 * tt.mean(x, axis=0)
+            self.seen = tt.ones_like(self.seen)
+        return x
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_buffers_are_carried_through_steps(backend: Backend, parts: int) -> None:
+    random.seed(0)
+    model = nn.Sequential(RunningMean(), nn.Linear(2, 1))
+    trainer = Trainer(model, Adam(model.parameters()), nn.MSELoss(), accumulate=parts)
+    batches = [line_batches()() for _ in range(3)]
+    expected = numpy.zeros(2)
+    for x, _ in batches:
+        for part in numpy.split(x, parts):
+            expected = 0.5 * expected + 0.5 * part.mean(axis=0)
+    queue = iter(batches)
+    trainer.train(lambda: next(queue), 3)
+    state = weights(model)
+    numpy.testing.assert_allclose(state["0.mean"], expected, rtol=1e-5)
+    assert bool(state["0.seen"])
+    trainer.evaluate([batches[0]])
+    numpy.testing.assert_array_equal(weights(model)["0.mean"], state["0.mean"])
+
+
+# ---- what went wrong ----
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_names_the_step_and_spares_the_model(backend: Backend, bad: float) -> None:
+    trainer = line_trainer()
+    batches, calls = line_batches(), 0
+
+    def spoiled_at_21() -> Sequence[Any]:
+        nonlocal calls
+        calls += 1
+        x, y = batches()
+        return x, y * numpy.float32(bad if calls == 21 else 1.0)
+
+    told: list[StepRecord] = []
+    with pytest.raises(DivergedError, match=r"the loss of step 21 is not a finite number; use a smaller learning rate than 0\.1"):
+        trainer.train(spoiled_at_21, 40, told.extend)
+    assert [record.step for record in told] == list(range(1, 21))
+    # the device was read after step 16, and all is as it was then
+    healthy = line_trainer()
+    healthy.train(line_batches(), RING)
+    assert_same(weights(trainer.model), weights(healthy.model))
+    assert trainer.optimizer.steps == RING
+    for ours, theirs in zip(trainer.optimizer.state or [], healthy.optimizer.state or [], strict=True):
+        numpy.testing.assert_array_equal(backend.to_host(ours), backend.to_host(theirs))
+
+
+def test_a_rate_that_is_far_too_high_diverges_without_a_warning(backend: Backend) -> None:
+    for rate in (1e30, 1e300):
+        trainer = line_trainer(rate)
+        before = weights(trainer.model)
+        with pytest.raises(DivergedError, match="use a smaller learning rate than 1e"):
+            trainer.train(line_batches(), 40)
+        assert_same(weights(trainer.model), before)
+
+
+def test_parameters_that_are_not_finite_are_told(backend: Backend) -> None:
+    model = nn.Sequential(nn.Linear(2, 1))
+    trainer = Trainer(model, SGD(model.parameters(), lr=3e38), nn.MSELoss())
+    x = numpy.full((4, 2), 10.0, "float32")
+    with pytest.raises(DivergedError, match=r"after step 1 a number in 0\.(weight|bias) is not a finite number"):
+        trainer.train(lambda: (x, numpy.full((4, 1), -50.0, "float32")), 1)
+    assert all(numpy.isfinite(value).all() for value in weights(model).values())
+
+
+def test_the_mode_is_restored_after_an_error() -> None:
+    trainer = line_trainer()
+    trainer.model.eval()
+
+    def fails() -> Sequence[Any]:
+        raise OSError("the loader failed")
+
+    with pytest.raises(OSError, match="the loader failed"):
+        trainer.train(fails, 3)
+    assert not trainer.model.training
+    trainer.train(line_batches(), 2)
+    assert not trainer.model.training
+
+
+def test_an_optimizer_of_other_parameters_is_refused() -> None:
+    model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    for given in (list(other.parameters()), list(model.parameters())[:1], list(model.parameters())[::-1]):
+        with pytest.raises(ValueError, match=r"model\.parameters\(\)"):
+            Trainer(model, SGD(given), nn.MSELoss()).train(line_batches(), 1)
+
+
+# ---- measuring ----
+
+
+def test_evaluate_is_the_mean_over_all_held_out_tokens(backend: Backend) -> None:
+    random.seed(0)
+    text = f"{SENTENCE}. " * 7  # whose last part is no multiple of the window
+    tokenizer = CharTokenizer().fit(text)
+    model = small_gpt(tokenizer.get_vocab_size(), dropout=0.5)
+    trainer = LanguageModelTrainer(model, tokenizer)
+    _, held_out = split_text(tokenizer.encode_array(text), 0.5)
+    measured = trainer.evaluate(trainer.windows(held_out, 16))
+
+    model.eval()
+    losses, right = [], []
+    for start in range(0, len(held_out) - 1, 16):
+        window = held_out[start : start + 17]
+        logits = host(model(window[None, :-1]))[0].astype("float64")  # (T, V)
+        rows = numpy.arange(len(window) - 1)
+        losses += list(numpy.log(numpy.exp(logits).sum(axis=1)) - logits[rows, window[1:]])
+        right += list(logits.argmax(axis=1) == window[1:])
+    assert len(losses) == len(held_out) - 1
+    assert len(losses) % 16 != 0
+    assert measured["loss"] == pytest.approx(numpy.mean(losses), rel=1e-5)
+    assert measured["accuracy"] == pytest.approx(numpy.mean(right), rel=1e-6)
+
+
+def test_some_windows_are_spread_over_the_text() -> None:
+    tokenizer = CharTokenizer().fit("ab")
+    trainer = LanguageModelTrainer(small_gpt(tokenizer.get_vocab_size(), layers=1), tokenizer)
+    tokens = numpy.arange(401)
+    windows = numpy.concatenate([batch for (batch,) in trainer.windows(tokens, 4, most=5)])
+    assert windows[:, 0].tolist() == [0, 80, 160, 240, 320]
+    everything = numpy.concatenate([batch for (batch,) in trainer.windows(tokens, 4)])
+    assert everything[:, 1:].ravel().tolist() == list(range(1, 401))
+
+
+def test_evaluate_of_nothing_is_nan() -> None:
+    assert math.isnan(line_trainer().evaluate([])["loss"])
+
+
+def test_accuracy_counts_the_next_tokens(backend: Backend) -> None:
+    logits = tt.asarray(numpy.eye(4, dtype="float32")[[[0, 1, 2], [3, 3, 3]]])  # (2, 3, 4), guesses 0 1 2 and 3 3 3
+    accuracy = LanguageModelAccuracy()
+    assert accuracy(logits, tt.asarray([[9, 0, 1, 3], [9, 3, 0, 0]])) == pytest.approx(3 / 6)
+    assert accuracy(logits, tt.asarray([[9, 0, 1], [9, 3, 3]])) == pytest.approx(1.0)
+    assert accuracy(logits, tt.asarray([[9, 0, -100, -100], [9, -100, 0, -100]])) == pytest.approx(1 / 2)
+    assert LanguageModelAccuracy(ignore_index=0)(logits, tt.asarray([[9, 0, 1, 3], [9, 3, 0, 0]])) == pytest.approx(2 / 3)
+
+
+def test_targets_may_be_what_no_model_reads() -> None:
+    random.seed(0)
+    model = small_gpt(5, layers=1)
+    trainer = Trainer(model, SGD(model.parameters()), nn.CrossEntropyLoss())
+    ids, targets = numpy.array([[1, 2, 3]]), numpy.array([[2, 3, -100]])
+    assert math.isfinite(trainer.train(lambda: (ids, targets), 1)[0].train_loss)
+    with pytest.raises(ValueError, match="-100"):
+        trainer.train(lambda: (targets, ids), 2)

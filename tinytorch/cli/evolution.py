@@ -1,0 +1,68 @@
+"""``tinytorch evolution``: from the perceptron to the GPT with the same parts, measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tinytorch.backend import current_backend, use_backend
+from tinytorch.errors import InputError
+
+
+def evolution(
+    data: Annotated[str, typer.Option(help="digits, mnist, fashion or cifar10.")] = "digits",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the data's files are; left out, they are downloaded.", show_default=False)
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="numpy, cupy, auto, ...; left out, TINYTORCH_BACKEND or numpy.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where results go; left out, runs/evolution-001, counting up.", show_default=False)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, in place of each model's own.", show_default=False)] = None,
+    seeds: Annotated[int, typer.Option(help="How many times to train each model, from seed 0 on.")] = 1,
+) -> None:
+    """Train every model from the perceptron to the GPT."""
+    for name, value in (("--epochs", epochs), ("--seeds", seeds)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be 1 or more, got {value}")
+    with use_backend(backend or current_backend()):
+        # loaded here, so that --help does not wait for the models' modules
+        from rich.console import Console
+
+        from tinytorch.evolution.picture import draw_story
+        from tinytorch.evolution.story import tell, write_results
+        from tinytorch.evolution.table import story_table
+        from tinytorch.training.run_directory import claim_directory
+        from tinytorch.vision import load_images
+
+        train, test = load_images(data, data_dir)
+        folder = out or claim_directory("evolution")
+        _make(folder)
+        console = Console(highlight=False)
+        story = tell(train, test, seeds, epochs, console)
+        write_results(folder / "results.json", story)
+        drawn = draw_story(folder, story)
+        console.print(story_table(story))
+        console.print(
+            "train, test: accuracy in per cent, TinyGPT's that of the next character; course: what the course had.\n"
+            "layers, ops, lines: share of the library's that an older model had used already.",
+            style="dim",
+        )
+        files = "results.json, evolution.svg and evolution.png" if drawn else "results.json (install matplotlib for the picture)"
+        console.print(f"In {folder}: {files}", markup=False, soft_wrap=True)
+
+
+def _make(folder: Path) -> None:
+    """Have the directory, before minutes are spent on what would go there."""
+    if (folder / "results.json").exists():
+        raise InputError(f"{folder} holds results already; choose another directory with --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror or error}); choose another directory with --out") from error

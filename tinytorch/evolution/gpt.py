@@ -1,0 +1,70 @@
+"""The last chapter: the same parts read text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tinytorch import random
+from tinytorch.evolution.classifier import Outcome
+from tinytorch.models import TinyGPT
+from tinytorch.optim import AdamW, WarmupCosine
+from tinytorch.text import CharTokenizer, python_reference, split_text
+from tinytorch.training import LanguageModelTrainer, StepRecord
+
+_BLOCK, _BATCH = 64, 12
+#: Held-out windows that a look on the way takes in, and training windows that the training score is measured on.
+_SOME = 200
+
+
+class GPTChapter:
+    """A TinyGPT of 4 layers that learns the Python language reference.
+
+    Args:
+        seed: of weights, batches and samples.
+        epochs: how often each character is seen, on average.
+    """
+
+    def __init__(self, seed: int, epochs: int) -> None:
+        random.seed(seed)
+        text = python_reference()
+        tokenizer = CharTokenizer().fit(text)
+        model = TinyGPT(tokenizer.get_vocab_size(), 128, 4, 4, max_length=_BLOCK, dropout=0.0, positional="learned", tie_weights=True)
+        self.train_tokens, self.held_out = split_text(tokenizer.encode_array(text), 0.1)
+        self.epoch = len(self.train_tokens) // (_BLOCK * _BATCH)
+        self.steps = epochs * self.epoch
+        self.tokens_per_step = _BLOCK * _BATCH
+        self.seed = seed
+        schedule = WarmupCosine(min(100, self.steps), self.steps)
+        optimizer = AdamW(model.parameters(), 3e-3, betas=(0.9, 0.99), weight_decay=0.1, schedule=schedule, max_norm=1.0)
+        self.trainer = LanguageModelTrainer(model, tokenizer, optimizer)
+
+    def train(self, on_records: Callable[[list[StepRecord]], None], on_epoch: Callable[[int, float], None]) -> Outcome:
+        """Train; the accuracy is that of the next character."""
+        began = time.perf_counter()
+        trainer = self.trainer
+        measured: dict[int, float] = {}
+
+        def look(step: int) -> None:
+            measured[step] = trainer.evaluate(trainer.windows(self.held_out, _BLOCK, _SOME))["accuracy"]
+            on_epoch(step, measured[step])
+
+        next_batch = trainer.batches(self.train_tokens, _BLOCK, _BATCH)
+        records = trainer.train(next_batch, self.steps, on_records, look, range(self.epoch, self.steps + 1, self.epoch))
+        return Outcome(
+            name="TinyGPT",
+            year=2018,
+            data="python",
+            model=trainer.model,
+            parameters=trainer.model.count_parameters(),
+            seconds=time.perf_counter() - began,
+            train_accuracy=trainer.evaluate(trainer.windows(self.train_tokens, _BLOCK, _SOME))["accuracy"],
+            test_accuracy=trainer.evaluate(trainer.windows(self.held_out, _BLOCK))["accuracy"],
+            train_losses=[record.train_loss for record in records],
+            validation=measured,
+            tokenizer=trainer.tokenizer,
+        )
+
+    def sample(self, length: int = 240) -> str:
+        """A text that the model writes."""
+        return self.trainer.generate_text("The ", length, temperature=0.7, seed=self.seed)

@@ -1,0 +1,46 @@
+"""The story as a table."""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from tinytorch.evolution.recipes import FLOORS
+from tinytorch.evolution.story import Story
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def story_table(story: Story) -> Table:
+    """A row for each model: means over the seeds, with the spread where there are several, and what it reused of those before it."""
+    from rich.table import Table as RichTable
+
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    table.add_column("year")
+    table.add_column("model", no_wrap=True)
+    for title in ("parameters", "time", "train", "test", "course"):
+        table.add_column(title, justify="right")
+    for title in ("layers", "ops", "lines"):
+        table.add_column(title, justify="right", style="dim")
+    for name in dict.fromkeys(outcome.name for outcome in story.outcomes):
+        own = [outcome for outcome in story.outcomes if outcome.name == name]
+        floor = FLOORS.get((own[0].data, name))
+        reuse = story.reuse[name]
+        table.add_row(
+            str(own[0].year),
+            name,
+            f"{own[0].parameters:,}",
+            f"{mean(outcome.seconds for outcome in own):.0f} s",
+            _percent([outcome.train_accuracy for outcome in own]),
+            _percent([outcome.test_accuracy for outcome in own]),
+            "" if floor is None else f"{100 * floor:.1f}",
+            *(f"{100 * share:.0f}%" for share in (reuse.layers, reuse.operations, reuse.lines)),
+        )
+    return table
+
+
+def _percent(shares: list[float]) -> str:
+    """The mean in per cent, and half the distance from the lowest to the highest."""
+    spread = f" ±{50 * (max(shares) - min(shares)):.1f}" if len(shares) > 1 else ""
+    return f"{100 * mean(shares):.1f}{spread}"

@@ -1,0 +1,73 @@
+"""Batch normalisation of images (Ioffe and Szegedy 2015, arXiv:1502.03167)."""
+
+from __future__ import annotations
+
+from tinytorch.array_api import astype, full, mean, reshape, sqrt, square, zeros
+from tinytorch.nn import init
+from tinytorch.nn.basic import checked_sizes
+from tinytorch.nn.convolution import check_images
+from tinytorch.nn.module import Module, Parameter
+from tinytorch.tensor import Tensor
+
+
+class BatchNorm2d(Module):
+    """Normalises each map to mean 0 and variance 1 over the batch and all pixels, then scales and shifts it.
+
+    In training the batch's own mean and variance are used (the paper's algorithm 1), and running averages of them kept: each step they
+    move a share ``momentum`` towards the batch's. These are used in evaluation (algorithm 2).
+
+    Shape:
+        (N, num_features, H, W) -> the same; ``weight``, ``bias``, ``running_mean`` and ``running_var`` are (num_features).
+    """
+
+    weight: Parameter
+    bias: Parameter
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        checked_sizes("BatchNorm2d", num_features=num_features)
+        self.eps = eps
+        self.momentum = momentum
+        self.weight = init.constant((num_features,), 1.0)
+        self.bias = init.constant((num_features,), 0.0)
+        self.register_buffer("running_mean", full((num_features,), 0.0, dtype="float32"))
+        self.register_buffer("running_var", full((num_features,), 1.0, dtype="float32"))
+        self.register_buffer("num_batches_tracked", zeros((), dtype=self.weight.backend.default_int))
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_images("BatchNorm2d", x, self.weight.shape[0])
+        wide = astype(x, "float32") if x.dtype.itemsize < 4 else x  # sums of 16-bit numbers are taken in 32 bits
+        if self.training:
+            centred, variance = self._batch_statistics(wide)
+        else:
+            centred, variance = wide - _as_maps(self.running_mean), _as_maps(self.running_var)
+        scale = _as_maps(self.weight) / sqrt(variance + self.eps)
+        return astype(centred * scale + _as_maps(self.bias), x.dtype)
+
+    def _batch_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x less its mean, and its variance (1, C, 1, 1); the running averages take note of both."""
+        count = x.size // x.shape[1]
+        if count < 2:
+            raise ValueError(f"BatchNorm2d needs more than one value of each map in training, got shape {tuple(x.shape)}; see eval()")
+        average = mean(x, axis=(0, 2, 3), keepdims=True)
+        centred = x - average
+        variance = mean(square(centred), axis=(0, 2, 3), keepdims=True)
+        self.running_mean = self._moved(self.running_mean, average)
+        self.running_var = self._moved(self.running_var, variance * (count / (count - 1)))  # the estimate without bias, as the paper's
+        self.num_batches_tracked = self.num_batches_tracked + 1
+        return centred, variance
+
+    def _moved(self, running: Tensor, batch: Tensor) -> Tensor:
+        new = astype(reshape(batch.detach(), running.shape), running.dtype)
+        return running.detach() * (1.0 - self.momentum) + new * self.momentum
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, eps={self.eps}, momentum={self.momentum}"
+
+
+def _as_maps(values: Tensor) -> Tensor:
+    """(C) -> (1, C, 1, 1)."""
+    return reshape(values, (1, values.shape[0], 1, 1))
