@@ -122,7 +122,7 @@ class Run:
 
     def sample(self, length: int, seed: int) -> str:
         """Text as the model writes it now, after the text's first word."""
-        return self.trainer.generate_text(self.prompt, length, temperature=0.8, seed=seed)
+        return self.trainer.generate_text(self.prompt, length, temperature=0.5, seed=seed)
 
     def _report(self, measured: dict[str, float], console: Console) -> None:
         rows = self.log.rows
