@@ -84,6 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         code, sentence = explain(error)
         _complain(sentence, debug)
+        try:
+            sys.stdout.flush()  # what could not be written must not be tried again when Python ends
+        except OSError:
+            _forget_output()
         return code
 
 

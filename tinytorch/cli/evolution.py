@@ -43,8 +43,7 @@ def evolution(
         folder = out or claim_directory("evolution")
         _make(folder)
         console = Console(highlight=False)
-        story = tell(train, test, seeds, epochs, console)
-        write_results(folder / "results.json", story)
+        story = tell(train, test, seeds, epochs, console, lambda outcomes: write_results(folder / "results.json", outcomes))
         drawn = draw_story(folder, story)
         console.print(story_table(story))
         console.print(

@@ -39,7 +39,14 @@ class Story:
     sample: str
 
 
-def tell(train: ImageData, test: ImageData, seeds: int, epochs: int | None, console: Console) -> Story:
+def tell(
+    train: ImageData,
+    test: ImageData,
+    seeds: int,
+    epochs: int | None,
+    console: Console,
+    on_outcome: Callable[[list[Outcome]], None] = lambda outcomes: None,
+) -> Story:
     """Train every model, ``seeds`` times, with a live bar each.
 
     Args:
@@ -47,6 +54,7 @@ def tell(train: ImageData, test: ImageData, seeds: int, epochs: int | None, cons
         seeds: how many times, from seed 0 on.
         epochs: passes over the data for all models, in place of the recipes'.
         console: where to show progress.
+        on_outcome: told of all outcomes so far after each model, so that a long story is not lost on the way.
     """
     outcomes: list[Outcome] = []
     sample = ""
@@ -56,9 +64,11 @@ def tell(train: ImageData, test: ImageData, seeds: int, epochs: int | None, cons
             steps = passes * steps_per_epoch(recipe, train)
             with Progress(0, steps, recipe.batch_size, console=console, title=f"{recipe.model:<17}", unit="images") as bar:
                 outcomes.append(train_classifier(recipe, train, test, seed, passes, bar.advance, lambda step, accuracy: None))
+            on_outcome(outcomes)
         chapter = GPTChapter(seed, epochs or GPT_EPOCHS[train.name])
         with Progress(0, chapter.steps, chapter.tokens_per_step, console=console, title=f"{'TinyGPT':<17}") as bar:
             outcomes.append(chapter.train(bar.advance, lambda step, accuracy: None))
+        on_outcome(outcomes)
         sample = sample or chapter.sample()
     first = outcomes[: len(outcomes) // seeds]
     return Story(outcomes, component_reuse({outcome.name: (outcome.model, _one_step(outcome, test)) for outcome in first}), sample)
@@ -88,11 +98,11 @@ def _one_step(outcome: Outcome, images: ImageData) -> Callable[[], Tensor]:
     return step
 
 
-def write_results(path: Path, story: Story) -> None:
+def write_results(path: Path, outcomes: list[Outcome]) -> None:
     """The outcomes as a JSON list, accuracies and the course's floors as shares from 0 to 1."""
     rows: list[dict[str, Any]] = []
     seeds: dict[str, int] = {}
-    for outcome in story.outcomes:
+    for outcome in outcomes:
         seed = seeds[outcome.name] = seeds.get(outcome.name, -1) + 1
         floor = FLOORS.get((outcome.data, outcome.name))
         rows.append(
