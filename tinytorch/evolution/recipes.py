@@ -78,8 +78,8 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     "digits": (
         Recipe("Perceptron", 1958, _perceptron, epochs=20, batch_size=32, learning_rate=1e-2),
         Recipe("MLP", 1986, _small_mlp, epochs=20, batch_size=32, learning_rate=3e-3),
-        Recipe("LeNet-1", 1989, _lenet1, epochs=30, batch_size=32, learning_rate=1e-2, shift=1),
-        Recipe("LeNet-5", 1998, _lenet5, epochs=30, batch_size=32, learning_rate=5e-3, shift=1),
+        Recipe("LeNet-1", 1989, _lenet1, epochs=100, batch_size=32, learning_rate=5e-3),
+        Recipe("LeNet-5", 1998, _lenet5, 200, 32, 2e-3, weight_decay=0.1, label_smoothing=0.1, shift=1),
     ),
 }
 RECIPES["mnist"] = RECIPES["fashion"] = (
