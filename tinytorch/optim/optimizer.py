@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tinytorch.backend import Array, Backend
+from tinytorch.backend.host import as_host_array
 from tinytorch.nn.module import Parameter
 from tinytorch.optim.schedules import Schedule
 
@@ -74,7 +75,7 @@ class Optimizer(ABC):
 
         Args:
             backend: where the arrays live.
-            params, grads, state: in the order of `parameters`, and as `init` made them. Gradients and state may be overwritten.
+            params, grads, state: in the order of `parameters`, and as `init` made them. State may be overwritten.
             lr: learning rate before the schedule, float32 without dimensions.
             step: the number of this step, counting from 1, int32 without dimensions.
 
@@ -93,8 +94,7 @@ class Optimizer(ABC):
             raise RuntimeError(f"{missing} of {len(self.parameters)} parameters have no gradient; call loss.backward() first")
         backend = self.parameters[0].backend
         params = [parameter.raw for parameter in self.parameters]
-        # .grad stays the user's, so the update gets copies to overwrite
-        grads = [backend.xp.asarray(p.grad.raw, copy=True) for p in self.parameters if p.grad is not None]
+        grads = [parameter.grad.raw for parameter in self.parameters if parameter.grad is not None]
         state = self.current_state(backend, params)
         lr, step = scalar(backend, self.lr, "float32"), scalar(backend, self.steps + 1, "int32")
         params, self.state, _ = self.update(backend, params, grads, state, lr, step)
@@ -109,5 +109,5 @@ class Optimizer(ABC):
 
 
 def scalar(backend: Backend, value: Any, dtype: str) -> Array:
-    """An array of no dimensions."""
-    return backend.xp.asarray(value, dtype=backend.dtype(dtype))
+    """A number, or a list of them, on the device."""
+    return backend.from_host(as_host_array(value), dtype)
