@@ -45,10 +45,12 @@ def twin(network: nn.Module) -> torch.nn.Sequential:
     for module in network.modules():
         if isinstance(module, nn.Linear):
             out_features, in_features = module.weight.shape
-            layers.append(torch.nn.Linear(in_features, out_features))
+            layers.append(torch.nn.Linear(in_features, out_features, bias=module.bias is not None))
         elif isinstance(module, nn.Conv2d):
             out_channels, in_channels, size, _ = module.weight.shape
             layers.append(torch.nn.Conv2d(in_channels, out_channels, size, padding=module.padding))
+        elif isinstance(module, nn.BatchNorm1d):
+            layers.append(torch.nn.BatchNorm1d(module.weight.shape[0], module.eps, module.momentum))
         elif isinstance(module, nn.Dropout):
             layers.append(torch.nn.Dropout(module.p))
         elif type(module) in _LAYERS:

@@ -156,6 +156,13 @@ def test_batch_norm_is_pytorchs_in_training_and_evaluation(backend: Backend, tor
     agree(ours, theirs, 3 * values(4, 3, 2, 5) + 1, dtype)
 
 
+def test_batch_norm_of_vectors_is_pytorchs(backend: Backend, torch: Any) -> None:
+    ours, theirs = nn.BatchNorm1d(5), torch.nn.BatchNorm1d(5)
+    agree(ours, theirs, 3 * values(4, 5) + 1, "float32")
+    with pytest.raises(ValueError, match=r"BatchNorm1d expects shape \(N, 5\), got \(4, 3\)"):
+        ours(tt.ones((4, 3)))
+
+
 def test_running_statistics_follow_pytorchs_over_several_batches(backend: Backend, torch: Any) -> None:
     ours, theirs = nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3)
     for step in range(3):
@@ -235,7 +242,7 @@ def test_batch_norm_of_sixteen_bits_keeps_its_statistics_in_thirty_two() -> None
             ValueError,
             r"BatchNorm2d expects images \(N, 3, H, W\), got shape \(2, 4, 2, 2\)",
         ),
-        (lambda: nn.BatchNorm2d(3)(tt.ones((1, 3, 1, 1))), ValueError, "needs more than one value of each map in training"),
+        (lambda: nn.BatchNorm2d(3)(tt.ones((1, 3, 1, 1))), ValueError, "needs more than one value of each feature in training"),
         (lambda: nn.BatchNorm2d(0), ValueError, "BatchNorm2d needs num_features of 1 or more, got 0"),
     ],
 )

@@ -47,7 +47,7 @@ def _perceptron(image: Shape, classes: int) -> Module:
 
 
 def _mlp(image: Shape, classes: int) -> Module:
-    return MLP(image[0] * image[1] * image[2], classes=classes, dropout=0.2)
+    return MLP(image[0] * image[1] * image[2], classes=classes, dropout=0.1, batch_norm=True)
 
 
 def _small_mlp(image: Shape, classes: int) -> Module:
@@ -70,7 +70,7 @@ def _classic_lenet5(image: Shape, classes: int) -> Module:
 RECIPES: dict[str, tuple[Recipe, ...]] = {
     "cifar10": (
         Recipe("Perceptron", 1958, _perceptron, epochs=5, batch_size=128, learning_rate=1e-3, shift=2, flip=True),
-        Recipe("MLP", 1986, _mlp, 50, 128, 0.03, "sgd", 5e-4, shift=2, flip=True),
+        Recipe("MLP", 1986, _mlp, 25, 128, 0.03, "sgd", 5e-4, shift=2, flip=True),
         Recipe("LeNet-1", 1989, _lenet1, epochs=25, batch_size=64, learning_rate=5e-3, shift=2, flip=True),
         Recipe("LeNet-5", 1998, _lenet5, epochs=35, batch_size=64, learning_rate=3e-3, shift=2, flip=True),
         Recipe("LeNet-5, classic", 1998, _classic_lenet5, epochs=30, batch_size=64, learning_rate=3e-3, shift=2, flip=True),

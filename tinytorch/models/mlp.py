@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinytorch.nn.basic import Dropout, Linear, ReLU, checked_sizes
+from tinytorch.nn.batch_norm import BatchNorm1d
 from tinytorch.nn.containers import Sequential
 from tinytorch.nn.convolution import Flatten
 from tinytorch.nn.module import Module
@@ -42,19 +43,29 @@ class MLP(Module):
         hidden: widths of the layers between pixels and classes.
         classes: how many classes there are.
         dropout: share dropped after each hidden layer.
+        batch_norm: whether to normalise before each rectifier (Ioffe and Szegedy 2015), which the MLPs of its time did not.
 
     Shape:
         (N, in_features), or images (N, C, H, W) of as many pixels -> logits (N, classes).
     """
 
-    def __init__(self, in_features: int = 3072, hidden: Sequence[int] = (1024, 512), classes: int = 10, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        in_features: int = 3072,
+        hidden: Sequence[int] = (1024, 512),
+        classes: int = 10,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
         super().__init__()
         widths = [in_features, *hidden]
         checked_sizes("MLP", in_features=in_features, classes=classes, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
         self.flatten = Flatten()
         layers: list[Module] = []
         for i in range(len(hidden)):
-            layers += [Linear(widths[i], widths[i + 1]), ReLU(), Dropout(dropout)]
+            normal = [BatchNorm1d(widths[i + 1])] if batch_norm else []
+            # normalisation takes away what a bias would add
+            layers += [Linear(widths[i], widths[i + 1], bias=not batch_norm), *normal, ReLU(), Dropout(dropout)]
         self.layers = Sequential(*layers)
         self.head = Linear(widths[-1], classes)
 

@@ -3,7 +3,7 @@
 from tinytorch.nn import init
 from tinytorch.nn.attention import MultiHeadAttention, SelfAttention, causal_mask
 from tinytorch.nn.basic import GELU, Dense, Dropout, Embedding, LayerNorm, Linear, ReLU, Sigmoid, Softmax, Tanh
-from tinytorch.nn.batch_norm import BatchNorm2d
+from tinytorch.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from tinytorch.nn.cache import KVCache, LayerCache
 from tinytorch.nn.containers import ModuleList, Sequential
 from tinytorch.nn.convolution import AvgPool2d, Conv2d, Flatten, MaxPool2d
@@ -15,6 +15,7 @@ from tinytorch.nn.transformer import TransformerBlock
 __all__ = [
     "GELU",
     "AvgPool2d",
+    "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
     "CrossEntropyLoss",

@@ -1,4 +1,4 @@
-"""Batch normalisation of images (Ioffe and Szegedy 2015, arXiv:1502.03167)."""
+"""Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from tinytorch.nn.module import Module, Parameter
 from tinytorch.tensor import Tensor
 
 
-class BatchNorm2d(Module):
-    """Normalises each map to mean 0 and variance 1 over the batch and all pixels, then scales and shifts it.
+class _BatchNorm(Module):
+    """Normalises each feature to mean 0 and variance 1 over all other dimensions, then scales and shifts it.
 
     In training the batch's own mean and variance are used (the paper's algorithm 1), and running averages of them kept: each step they
     move a share ``momentum`` towards the batch's. These are used in evaluation (algorithm 2).
-
-    Shape:
-        (N, num_features, H, W) -> the same; ``weight``, ``bias``, ``running_mean`` and ``running_var`` are (num_features).
     """
 
     weight: Parameter
@@ -28,7 +25,7 @@ class BatchNorm2d(Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
-        checked_sizes("BatchNorm2d", num_features=num_features)
+        checked_sizes(type(self).__name__, num_features=num_features)
         self.eps = eps
         self.momentum = momentum
         self.weight = init.constant((num_features,), 1.0)
@@ -38,23 +35,30 @@ class BatchNorm2d(Module):
         self.register_buffer("num_batches_tracked", zeros((), dtype=self.weight.backend.default_int))
 
     def forward(self, x: Tensor) -> Tensor:
-        check_images("BatchNorm2d", x, self.weight.shape[0])
+        self.check_input(x)
         wide = astype(x, "float32") if x.dtype.itemsize < 4 else x  # sums of 16-bit numbers are taken in 32 bits
         if self.training:
             centred, variance = self._batch_statistics(wide)
         else:
-            centred, variance = wide - _as_maps(self.running_mean), _as_maps(self.running_var)
-        scale = _as_maps(self.weight) / sqrt(variance + self.eps)
-        return astype(centred * scale + _as_maps(self.bias), x.dtype)
+            centred, variance = wide - _along(self.running_mean, x), _along(self.running_var, x)
+        scale = _along(self.weight, x) / sqrt(variance + self.eps)
+        return astype(centred * scale + _along(self.bias, x), x.dtype)
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ``ValueError``, saying what is expected, for another shape."""
+        raise NotImplementedError
 
     def _batch_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x less its mean, and its variance (1, C, 1, 1); the running averages take note of both."""
+        """x less its mean, and its variance (1, C, 1, ...); the running averages take note of both."""
         count = x.size // x.shape[1]
         if count < 2:
-            raise ValueError(f"BatchNorm2d needs more than one value of each map in training, got shape {tuple(x.shape)}; see eval()")
-        average = mean(x, axis=(0, 2, 3), keepdims=True)
+            raise ValueError(
+                f"{type(self).__name__} needs more than one value of each feature in training, got {tuple(x.shape)}; see eval()"
+            )
+        others = tuple(axis for axis in range(x.ndim) if axis != 1)
+        average = mean(x, axis=others, keepdims=True)
         centred = x - average
-        variance = mean(square(centred), axis=(0, 2, 3), keepdims=True)
+        variance = mean(square(centred), axis=others, keepdims=True)
         self.running_mean = self._moved(self.running_mean, average)
         self.running_var = self._moved(self.running_var, variance * (count / (count - 1)))  # the estimate without bias, as the paper's
         self.num_batches_tracked = self.num_batches_tracked + 1
@@ -68,6 +72,29 @@ class BatchNorm2d(Module):
         return f"{self.weight.shape[0]}, eps={self.eps}, momentum={self.momentum}"
 
 
-def _as_maps(values: Tensor) -> Tensor:
-    """(C) -> (1, C, 1, 1)."""
-    return reshape(values, (1, values.shape[0], 1, 1))
+def _along(values: Tensor, x: Tensor) -> Tensor:
+    """(C) -> (1, C, 1, ...), of as many dimensions as x."""
+    return reshape(values, (1, values.shape[0], *(1 for _ in x.shape[2:])))
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of vectors: each feature over the batch. See Ioffe and Szegedy 2015, section 3.
+
+    Shape:
+        (N, num_features) -> the same; ``weight``, ``bias``, ``running_mean`` and ``running_var`` are (num_features).
+    """
+
+    def check_input(self, x: Tensor) -> None:
+        if x.ndim != 2 or x.shape[1] != self.weight.shape[0]:
+            raise ValueError(f"BatchNorm1d expects shape (N, {self.weight.shape[0]}), got {tuple(x.shape)}")
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation of images: each map over the batch and all pixels. See Ioffe and Szegedy 2015, section 3.2.
+
+    Shape:
+        (N, num_features, H, W) -> the same; ``weight``, ``bias``, ``running_mean`` and ``running_var`` are (num_features).
+    """
+
+    def check_input(self, x: Tensor) -> None:
+        check_images("BatchNorm2d", x, self.weight.shape[0])
