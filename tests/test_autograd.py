@@ -242,3 +242,10 @@ def test_threads_differentiate_at_once() -> None:
     for thread in threads:
         thread.join()
     assert found == {n: [6.0 * n] * 50 for n in range(1, 5)}
+
+
+def test_a_derivative_taken_inside_leaves_no_trace_on_the_outer_one(backend: Backend) -> None:
+    x, c = tt.asarray([2.0, 3.0]), tt.asarray([5.0, 7.0])
+    gradient = tt.grad(lambda x: tt.sum(tt.grad(lambda c: tt.sum(c * c * x))(c)))(x)  # the sum of 2 c x
+    assert gradient.tolist() == [10.0, 14.0]
+    assert not gradient.requires_grad

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from tinytorch.tape import Leaf, Node, backpropagate, enable_grad, is_recording, reachable
+from tinytorch.tape import Leaf, Node, Owner, backpropagate, enable_grad, is_recording, reachable
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.tree import list_tensors, map_tensors
 
@@ -93,13 +93,12 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux
 
 
 def _depends_on_others(order: Sequence[Node], leaves: set[Leaf]) -> bool:
-    """Whether the first of ``order`` was computed from nodes older than the leaves, or from leaves that are not these."""
+    """Whether the first of ``order`` was computed from nodes older than the leaves, or from a Tensor that requires a gradient.
+
+    A younger leaf that is no such Tensor's belongs to a derivative that was taken, and finished, inside the function.
+    """
     floor = min(leaf.id for leaf in leaves)
-    return any(
-        (isinstance(node, Leaf) and not node.parents and node not in leaves)
-        or any(parent is not None and parent.id < floor for parent in node.parents)
-        for node in order
-    )
+    return any(isinstance(node, Owner) or any(parent is not None and parent.id < floor for parent in node.parents) for node in order)
 
 
 def _gradient_of(tensor: Tensor, g: Any) -> Tensor:

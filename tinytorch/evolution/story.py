@@ -13,7 +13,7 @@ from tinytorch.evolution.classifier import Outcome, steps_per_epoch, train_class
 from tinytorch.evolution.gpt import GPTChapter
 from tinytorch.evolution.recipes import FLOORS, GPT_EPOCHS, RECIPES
 from tinytorch.files import atomic_write_text
-from tinytorch.models.reuse import Reuse, component_reuse
+from tinytorch.models import Reuse, component_reuse
 from tinytorch.nn import CrossEntropyLoss, LanguageModelLoss, Loss
 from tinytorch.optim import AdamW
 from tinytorch.tensor import Tensor
