@@ -71,7 +71,7 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     "cifar10": (
         Recipe("Perceptron", 1958, _perceptron, epochs=5, batch_size=128, learning_rate=1e-3, shift=2, flip=True),
         Recipe("MLP", 1986, _mlp, 25, 128, 0.03, "sgd", 5e-4, shift=2, flip=True),
-        Recipe("LeNet-1", 1989, _lenet1, epochs=25, batch_size=64, learning_rate=5e-3, shift=2, flip=True),
+        Recipe("LeNet-1", 1989, _lenet1, 30, 64, 5e-3, weight_decay=0.0, shift=1, flip=True),
         Recipe("LeNet-5", 1998, _lenet5, epochs=35, batch_size=64, learning_rate=3e-3, shift=2, flip=True),
         Recipe("LeNet-5, classic", 1998, _classic_lenet5, epochs=30, batch_size=64, learning_rate=3e-3, shift=2, flip=True),
     ),
