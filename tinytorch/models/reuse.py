@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from tinytorch.operation import Call
 from tinytorch.tape import Node, reachable
 from tinytorch.tensor import Tensor
 
-_LIBRARY = str(Path(tinytorch.__file__).parent)
+_LIBRARY = str(Path(tinytorch.__file__).parent) + os.sep  # not the plugins, which may be installed beside it
 
 
 @dataclass(frozen=True)
