@@ -15,7 +15,7 @@ from pathlib import Path
 import nox
 
 HERE = Path(__file__).parent
-BACKENDS = ["numpy", "strict", "cupy"]
+BACKENDS = ["numpy", "strict", "cupy", "torch", "jax"]
 PYTHONS = ["3.11", "3.12", "3.13"]
 PACKAGES = nox.project.load_toml("pyproject.toml")["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 RUN_FILES = ["config.json", "tokenizer.json", "metrics.jsonl", "model.safetensors", "optimizer.safetensors"]

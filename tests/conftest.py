@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+# JAX reads it once, when it is loaded; without it there is no float64 to hold derivatives to
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+
 import pytest
 
 import tinytorch as tt
@@ -14,10 +17,10 @@ from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
 #: The backend that the environment asks for, which then runs alone.
 ASKED = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
 
-#: The backends that need hardware and cannot run here, with what is missing and the mend.
-UNUSABLE = {status.name: f"{status.reason}; {status.hint}" for status in backend_status() if status.name == "cupy" and not status.ready}
+#: The backends that cannot run here, with what is missing and the mend. The two that come with the tests must run everywhere.
+UNUSABLE = {status.name: f"{status.reason}; {status.hint}" for status in backend_status() if not status.ready}
 
-BACKENDS = [ASKED] if ASKED else [name for name in ("numpy", "strict", "cupy") if name not in UNUSABLE]
+BACKENDS = [ASKED] if ASKED else ["numpy", "strict", *[name for name in ("cupy", "torch", "jax") if name not in UNUSABLE]]
 
 
 def pytest_report_header() -> list[str]:

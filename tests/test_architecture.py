@@ -17,7 +17,18 @@ ROOT = Path(tinytorch.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 ARRAY_LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "array_api_strict", "array_api_compat"}
-BACKENDS = {"numpy", "cupy", "strict", "torch", "jax", "tinytorch_numpy", "tinytorch_cupy", "tinytorch_strict"}
+BACKENDS = {
+    "numpy",
+    "cupy",
+    "strict",
+    "torch",
+    "jax",
+    "tinytorch_numpy",
+    "tinytorch_cupy",
+    "tinytorch_jax",
+    "tinytorch_strict",
+    "tinytorch_torch",
+}
 
 #: Where numpy may be imported, and why: the data there are on the host by nature.
 HOST_MODULES = {

@@ -97,7 +97,7 @@ def test_rules_that_lead_to_no_target_do_not_run() -> None:
 
     target = Node(())
     root = _Sum((Trap(()), target))
-    assert backpropagate([root, *root.parents[::-1]], 1.0, {target}, recorded=False, release=False) == {target: 1.0}
+    assert backpropagate([root, *root.parents[::-1]], {root: 1.0}, {target}, recorded=False, release=False) == {target: 1.0}
 
 
 class _Sum(Node):

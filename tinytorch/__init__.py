@@ -12,7 +12,7 @@ from tinytorch import array_api
 from tinytorch.array_api import *
 from tinytorch.array_api import __array_api_version__, __array_namespace_info__
 from tinytorch.array_api.namespace import BoundNamespace
-from tinytorch.autograd import grad, value_and_grad
+from tinytorch.autograd import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tinytorch.backend import (
     BackendError,
     BackendMismatchError,
@@ -47,16 +47,22 @@ __all__ = [
     "__array_api_version__",
     "__array_namespace_info__",
     "__version__",
+    "checkpoint",
     "current_backend",
     "enable_grad",
     "get_backend",
     "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
     "no_grad",
     "register_backend",
     "seed",
     "set_backend",
     "use_backend",
     "value_and_grad",
+    "vjp",
 ]
 
 

@@ -217,19 +217,24 @@ class Call(Node):
 
 
 def match(xp: Namespace, g: Gradient, array: Any) -> Gradient:
-    """``g`` summed over the dimensions along which ``array`` was broadcast, and converted to its type."""
+    """``g`` summed over the dimensions along which ``array`` was broadcast, and converted to its type; its real part, if that is real."""
     if g.shape != array.shape:
         extra = len(g.shape) - len(array.shape)
         axes = tuple(i for i, n in enumerate(g.shape) if i < extra or (array.shape[i - extra] == 1 and n != 1))
         g = xp.reshape(xp.sum(g, axis=axes, dtype=g.dtype), array.shape)
     if g.dtype != array.dtype:
-        g = xp.astype(g, array.dtype)
+        if xp.isdtype(g.dtype, "complex floating") and not xp.isdtype(array.dtype, "complex floating"):
+            g = xp.real(g)
+        g = xp.astype(g, array.dtype, copy=False)
     return g
 
 
 def wrap_all(out: Sequence[Array], backend: Backend, node: Node | None) -> tuple[Tensor, ...]:
     """Tensors around the outputs of an operation that has several."""
-    return tuple([wrap(value, backend, None if node is None else Output(node, i)) for i, value in enumerate(out)])
+    if node is None:
+        return tuple([wrap(value, backend) for value in out])
+    # whole numbers among the outputs, such as indices, carry no gradient
+    return tuple([wrap(v, backend, Output(node, i) if backend.dtype_of(v).is_floating else None) for i, v in enumerate(out)])
 
 
 def lower(name: str, backend: Backend, value: Any) -> Any:

@@ -6,14 +6,15 @@ there takes its bits from a hash of (key, step, site, index), see `tinytorch.ker
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import numpy
 
+from tinytorch.autograd.recompute import restored_on_replay
 from tinytorch.backend import Backend
 from tinytorch.tensor import Tensor, wrap
 
@@ -25,13 +26,32 @@ class Draws:
         key: int32 of shape (2), the run's key and the step's number.
     """
 
-    def __init__(self, key: Tensor) -> None:
+    def __init__(self, key: Tensor, used: int = 0) -> None:
         self.key = key
-        self._sites = itertools.count()
+        self._used = used
+        self._lock = threading.Lock()
 
     def next_site(self) -> int:
         """The number of one more use of randomness under this key."""
-        return next(self._sites)
+        with self._lock:  # threads that share it must not share a number
+            self._used += 1
+            return self._used - 1
+
+    def copy(self) -> Draws:
+        """The same uses from here on once more."""
+        return Draws(self.key, self._used)
+
+
+class _Sources(dict[Backend, Draws]):
+    """Draws by backend; one that is asked for first takes its key from the seed."""
+
+    def __missing__(self, backend: Backend) -> Draws:
+        key = wrap(backend.from_host(numpy.array([_key, 0]), "int32"), backend)
+        return self.setdefault(backend, Draws(key))  # threads may meet here, and must end up with the same one
+
+    def copy(self) -> _Sources:
+        """The same uses from here on once more."""
+        return _Sources({backend: draws.copy() for backend, draws in self.items()})
 
 
 def run_key(n: int) -> int:
@@ -41,8 +61,8 @@ def run_key(n: int) -> int:
 
 _generator = numpy.random.default_rng(0)
 _key = run_key(0)
-_outside: dict[Backend, Draws] = {}  # for use outside any step
-_scope: ContextVar[Draws | None] = ContextVar("tinytorch_draws", default=None)
+_outside = _Sources()  # for use outside any step
+_scope: ContextVar[_Sources | None] = ContextVar("tinytorch_draws", default=None)
 
 
 def seed(n: int) -> None:
@@ -78,7 +98,7 @@ def set_state(state: dict[str, Any]) -> None:
 @contextmanager
 def step_draws(key: Tensor) -> Iterator[None]:
     """Take random bits from ``key`` inside a ``with`` block, the first use being site 0."""
-    token = _scope.set(Draws(key))
+    token = _scope.set(_Sources({key.backend: Draws(key)}))
     try:
         yield
     finally:
@@ -87,9 +107,16 @@ def step_draws(key: Tensor) -> Iterator[None]:
 
 def draws(backend: Backend) -> Draws:
     """Where a layer on ``backend`` gets its random bits now: from the step it runs in, or else, use after use, from the seed."""
+    return _sources()[backend]
+
+
+def _sources() -> _Sources:
     inside = _scope.get()
-    if inside is not None:
-        return inside
-    if backend not in _outside:  # threads may meet here, and must end up with the same one
-        _outside.setdefault(backend, Draws(wrap(backend.from_host(numpy.array([_key, 0]), "int32"), backend)))
-    return _outside[backend]
+    return _outside if inside is None else inside
+
+
+@restored_on_replay
+def _same_draws() -> Callable[[], object]:
+    """What is run a second time draws as it did the first time."""
+    now = _sources().copy()
+    return lambda: _scope.set(now.copy())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar, Token
 from functools import wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -118,10 +118,10 @@ def enable_grad() -> _Recording:
     return _Recording(True)
 
 
-def reachable(root: Node, floor: int = 0) -> list[Node]:
-    """The nodes that ``root`` was computed from, itself included, with an ``id`` of ``floor`` or more; children before parents."""
-    seen = {root}
-    stack = [root]
+def reachable(*roots: Node, floor: int = 0) -> list[Node]:
+    """The nodes that ``roots`` were computed from, themselves included, with an ``id`` of ``floor`` or more; children before parents."""
+    seen = {root for root in roots if root.id >= floor}
+    stack = list(seen)
     while stack:  # a loop, not a recursion: graphs are deeper than Python's stack
         for parent in stack.pop().parents:
             if parent is not None and parent.id >= floor and parent not in seen:
@@ -130,24 +130,26 @@ def reachable(root: Node, floor: int = 0) -> list[Node]:
     return sorted(seen, key=lambda node: node.id, reverse=True)
 
 
-def backpropagate(order: Sequence[Node], g: Gradient, targets: Collection[Node], recorded: bool, release: bool) -> dict[Node, Gradient]:
-    """Carry the gradient ``g`` of ``order[0]`` to the ``targets``.
+def backpropagate(
+    order: Sequence[Node], seeds: Mapping[Node, Gradient], targets: Collection[Node], recorded: bool, release: bool
+) -> dict[Node, Gradient]:
+    """Carry gradients of some nodes to the ``targets``.
 
     Args:
         order: nodes, children before parents, from `reachable`.
-        g: gradient of the first node, of its output's shape.
+        seeds: gradients to begin with, each of the shape of its node's output.
         targets: nodes to stop at.
         recorded: run the rules on Tensors, so that the result can be differentiated again; otherwise on raw arrays.
         release: free each node's saved values as soon as it is done.
 
     Returns:
-        The gradient of each target that the first node depends on.
+        The gradient of each target that a node of ``seeds`` depends on.
     """
     useful = set()  # the nodes that lead to a target; the others' rules need not run
     for node in reversed(order):
         if node in targets or any(parent in useful for parent in node.parents):
             useful.add(node)
-    gradients = {order[0]: g}
+    gradients = dict(seeds)
     for node in order:
         if node in targets or node not in gradients:
             continue
@@ -156,11 +158,16 @@ def backpropagate(order: Sequence[Node], g: Gradient, targets: Collection[Node],
             contributions = node.pullback(gradients[node], needs, recorded)
             for parent, needed, contribution in zip(node.parents, needs, contributions, strict=True):
                 if parent is not None and needed and contribution is not None:
-                    gradients[parent] = _add(gradients[parent], contribution) if parent in gradients else contribution
+                    accumulate(gradients, parent, contribution)
         del gradients[node]
         if release:
             node.release()
     return gradients
+
+
+def accumulate(gradients: dict[Node, Gradient], node: Node, g: Gradient) -> None:
+    """Add ``g`` to what is known of a node's gradient."""
+    gradients[node] = _add(gradients[node], g) if node in gradients else g
 
 
 def _add(a: Gradient, b: Gradient) -> Gradient:

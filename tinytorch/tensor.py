@@ -58,7 +58,7 @@ class Tensor(Operators):
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of each dimension."""
-        return self.raw.shape
+        return tuple(self.raw.shape)  # PyTorch has a kind of tuple of its own
 
     @property
     def ndim(self) -> int:
@@ -127,6 +127,17 @@ class Tensor(Operators):
         if copy is False and dtype is not None and array.dtype != dtype:
             raise ValueError(f"converting {array.dtype} to {dtype} needs a copy, and copy=False forbids one")
         return array.copy().astype(dtype or array.dtype, copy=False) if copy or dtype is not None else array
+
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
+        """Lets another library import the values, which then share this memory: do not write there. Raises for one with a gradient."""
+        if self.node is not None:
+            raise RuntimeError("this Tensor carries a gradient, which another library would drop; use x.detach()")
+        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        return self.backend.xp.asarray(self.raw).__dlpack__(**{name: value for name, value in given.items() if value is not None})
+
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        """Kind and number of the device in the DLPack protocol."""
+        return self.backend.xp.asarray(self.raw).__dlpack_device__()
 
     def item(self) -> Any:
         """The number in a Tensor of one element, as a Python number; raises ``ValueError`` for any other size."""
@@ -227,7 +238,7 @@ class Tensor(Operators):
             raise ValueError(f"gradient has shape {gradient.shape}, expected {self.shape}")
         order = reachable(self.node)
         owners = [node for node in order if isinstance(node, Owner)]
-        found = backpropagate(order, gradient.raw, set(owners), recorded=False, release=not retain_graph)
+        found = backpropagate(order, {self.node: gradient.raw}, set(owners), recorded=False, release=not retain_graph)
         for owner in owners:
             tensor = owner.tensor()
             if tensor is not None and owner in found:

@@ -21,6 +21,8 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
         return function(tree)
     if isinstance(tree, dict):
         return {key: map_tensors(function, value) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a named tuple takes its fields one by one
+        return type(tree)(*[map_tensors(function, value) for value in tree])
     if isinstance(tree, list | tuple):
         return type(tree)([map_tensors(function, value) for value in tree])
     return tree

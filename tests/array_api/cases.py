@@ -13,19 +13,23 @@ from tinytorch.tensor import Tensor
 
 @dataclass(frozen=True)
 class Case:
-    """``call(xp, *inputs)`` exercises ``operation``; derivatives up to ``order`` exist at these inputs with respect to those of float64."""
+    """``call(xp, *inputs)`` exercises ``operation``; derivatives up to ``order`` exist at these inputs with respect to those of float64.
+
+    Values are numpy's to the relative ``tolerance``, or as an absolute one where they are small.
+    """
 
     operation: str
     call: Callable[..., Any]
     inputs: tuple[Any, ...]
     order: int = 2
+    tolerance: float = 1e-13
 
 
 CASES: list[Case] = []
 
 
-def case(operation: str, call: Callable[..., Any], *inputs: Any, order: int = 2) -> None:
-    CASES.append(Case(operation, call, inputs, order))
+def case(operation: str, call: Callable[..., Any], *inputs: Any, order: int = 2, tolerance: float = 1e-13) -> None:
+    CASES.append(Case(operation, call, inputs, order, tolerance))
 
 
 _random = numpy.random.default_rng(7)
@@ -63,6 +67,7 @@ for _name, _low, _high in [
     ("log2", 0.3, 3),
     ("negative", -2, 2),
     ("positive", -2, 2),
+    ("reciprocal", 0.5, 2),
     ("sin", -2, 2),
     ("sinh", -2, 2),
     ("sqrt", 0.3, 3),
@@ -73,6 +78,7 @@ for _name, _low, _high in [
     case(_name, lambda xp, x, name=_name: getattr(xp, name)(x), between(_low, _high, 2, 3))
     case(_name, lambda xp, x, name=_name: getattr(xp, name)(x), between(_low, _high))
 case("abs", lambda xp, x: xp.abs(x), numpy.float64([-2, -0.5, 3]))
+case("sign", lambda xp, x: xp.sign(x), numpy.float64([-2, 0.5]))
 case("abs", lambda xp, x: xp.abs(x), numpy.float64([0, 1]), order=1)  # taken as 0 at the kink
 case("square", lambda xp, x: xp.square(x), numpy.float64([0, 1]))
 
@@ -82,6 +88,7 @@ _SHAPES = [((3,), (3,)), ((2, 1, 3), (4, 1)), ((), (2, 2)), ((1, 1), (3,))]
 for _name, _left, _right in [
     ("add", (-2, 2), (-2, 2)),
     ("atan2", (0.5, 2), (0.5, 2)),
+    ("copysign", (0.5, 2), (-2, -0.5)),
     ("divide", (-2, 2), (0.5, 2)),
     ("hypot", (0.5, 2), (-2, -0.5)),
     ("logaddexp", (-2, 2), (-2, 2)),
@@ -117,7 +124,7 @@ case("clip", lambda xp, x, low, high: xp.clip(x, low, high), between(-2, 2, 4, 3
 
 # ---- reductions ----
 
-for _name in ("sum", "mean", "var", "std", "max", "min"):
+for _name in ("sum", "prod", "mean", "var", "std", "max", "min"):
     for _axis in (None, 0, -1, (0, 2), (1, -1), (0, 1, 2)):
         for _keep in (False, True):
             case(_name, lambda xp, x, n=_name, a=_axis, k=_keep: getattr(xp, n)(x, axis=a, keepdims=k), normal(2, 3, 4))
@@ -130,10 +137,14 @@ for _name in ("max", "min"):  # two that tie share the gradient
     case(_name, lambda xp, x, n=_name: getattr(xp, n)(x, axis=0), numpy.float64([[1, 2], [1, 2], [1.5, 1.5]]), order=1)
 case("sum", lambda xp, x: xp.sum(x, dtype=xp.float64, axis=1), normal(2, 3))
 case("sum", lambda xp, x: xp.sum(x, axis=()), normal(2, 3))
-for _axis in (0, 1, -1):
-    for _first in (False, True):
-        case("cumulative_sum", lambda xp, x, a=_axis, f=_first: xp.cumulative_sum(x, axis=a, include_initial=f), normal(2, 3))
-case("cumulative_sum", lambda xp, x: xp.cumulative_sum(x), normal(4))
+for _name in ("cumulative_sum", "cumulative_prod"):
+    for _axis in (0, 1, -1):
+        for _first in (False, True):
+            case(_name, lambda xp, x, n=_name, a=_axis, f=_first: getattr(xp, n)(x, axis=a, include_initial=f), normal(2, 3))
+    case(_name, lambda xp, x, n=_name: getattr(xp, n)(x), normal(5))
+case("cumulative_prod", lambda xp, x: xp.cumulative_prod(x), numpy.float64([2, 0, 3, 0, -1]))  # zeros forbid a division
+case("prod", lambda xp, x: xp.prod(x, axis=1), numpy.float64([[2, 0, 3], [0, 0, 5], [1, 2, 3]]))
+case("prod", lambda xp, x: xp.prod(x, dtype=xp.float64), normal(0))
 case("all", lambda xp, x: xp.all(x > 0, axis=0), normal(2, 3))
 case("any", lambda xp, x: xp.any(x > 0, axis=1, keepdims=True), normal(2, 3))
 case("count_nonzero", lambda xp, x: xp.count_nonzero(x > 0, axis=1), normal(2, 3))
@@ -144,7 +155,7 @@ for _shape in [(6,), (3, 2), (2, -1), (1, 2, 3, 1)]:
     case("reshape", lambda xp, x, s=_shape: xp.reshape(x, s) ** 2, normal(2, 3))
 case("reshape", lambda xp, x: xp.reshape(x, (1,)), normal())
 case("permute_dims", lambda xp, x: xp.permute_dims(x, (2, 0, 1)) ** 2, normal(2, 3, 4))
-case("permute_dims", lambda xp, x: xp.permute_dims(x, (-1, 0, -2)), normal(2, 3, 4))
+case("permute_dims", lambda xp, x: xp.permute_dims(x, (2, 0, 1)), normal(2, 3, 4))
 case("matrix_transpose", lambda xp, x: xp.matrix_transpose(x) ** 2, normal(2, 3, 4))
 case("moveaxis", lambda xp, x: xp.moveaxis(x, 0, -1) ** 2, normal(2, 3, 4))
 case("moveaxis", lambda xp, x: xp.moveaxis(x, (0, 1), (2, 0)), normal(2, 3, 4))
@@ -167,6 +178,17 @@ for _axis in (0, 1, -1):
 case("unstack", lambda xp, x: [part**2 for part in xp.unstack(x)], normal(3, 2))
 case("unstack", lambda xp, x: xp.unstack(x, axis=-1)[1], normal(3, 2))
 case("unstack", lambda xp, x: xp.unstack(x)[0] * xp.unstack(x)[1], normal(2, 3))
+for _axis in (None, 0, -1):
+    case("repeat", lambda xp, x, a=_axis: xp.repeat(x, 2, axis=a) ** 2, normal(2, 3))
+case("repeat", lambda xp, x, r: xp.repeat(x, r, axis=1) ** 2, normal(2, 3), whole(2, 0, 1))
+case("repeat", lambda xp, x, r: xp.repeat(x, r), normal(3), whole(1, 3, 0))
+for _times in [(2,), (2, 3), (1, 2, 2), (2, 0)]:
+    case("tile", lambda xp, x, t=_times: xp.tile(x, t) ** 2, normal(2, 3))
+case("tile", lambda xp, x: xp.tile(x, (2, 2)), normal())
+case("broadcast_arrays", lambda xp, x, y: [part**2 for part in xp.broadcast_arrays(x, y)], normal(2, 1), normal(3))
+for _axis, _n in [(-1, 1), (0, 1), (1, 2), (0, 0)]:
+    case("diff", lambda xp, x, a=_axis, n=_n: xp.diff(x, axis=a, n=n) ** 2, normal(3, 4))
+case("diff", lambda xp, x, y: xp.diff(x, prepend=y, append=y) ** 2, normal(2, 3), normal(2, 1))
 for _k in (-1, 0, 1):
     case("tril", lambda xp, x, k=_k: xp.tril(x, k=k) ** 2, normal(2, 3, 3))
     case("triu", lambda xp, x, k=_k: xp.triu(x, k=k) ** 2, normal(2, 3, 4))
@@ -258,15 +280,40 @@ for _axes in (1, 2, ((1, 2), (0, 1)), ((2, 1), (1, 0)), ((-1, 0), (1, 2)), ((0, 
 case("tensordot", lambda xp, x, y: xp.tensordot(x, y, axes=0), normal(2), normal(3, 1))
 case("tensordot", lambda xp, x, y: xp.tensordot(x, y, axes=1), normal(3), normal(3))
 
+# ---- complex numbers, as functions of their real and imaginary parts ----
+
+
+def combined(xp: Any, real: Any, imag: Any) -> Any:
+    """A complex array with these parts."""
+    return xp.astype(real, xp.complex128) + xp.astype(imag, xp.complex128) * 1j
+
+
+def parted(xp: Any, z: Any) -> list[Any]:
+    """The real and imaginary parts of a complex array."""
+    return [xp.real(z), xp.imag(z)]
+
+
+case("real", lambda xp, x, y: xp.real(combined(xp, x, y) ** 2), normal(2, 3), normal(2, 3))
+case("imag", lambda xp, x, y: xp.imag(combined(xp, x, y) ** 2), normal(2, 3), normal(2, 3))
+case("conj", lambda xp, x, y: parted(xp, xp.conj(combined(xp, x, y)) ** 2 * combined(xp, x, y)), normal(2, 3), normal(2, 3))
+case("abs", lambda xp, x, y: xp.abs(combined(xp, x, y)), normal(2, 3), normal(2, 3))
+case("sign", lambda xp, x, y: parted(xp, xp.sign(combined(xp, x, y))), normal(2, 3), normal(2, 3))
+case("vecdot", lambda xp, x, y, z: parted(xp, xp.vecdot(combined(xp, x, y), combined(xp, z, x))), normal(2, 3), normal(2, 3), normal(2, 3))
+case("multiply", lambda xp, x, y: parted(xp, x * combined(xp, x, y)), normal(3), normal(3))  # of a real and a complex array
+
 # ---- whose results are whole numbers, truth values, or flat between jumps ----
 
-for _name in ("floor", "ceil", "round", "trunc", "sign", "isfinite", "isinf", "isnan", "signbit"):
+for _name in ("floor", "ceil", "round", "trunc", "isfinite", "isinf", "isnan", "signbit"):
     case(_name, lambda xp, x, n=_name: getattr(xp, n)(x), numpy.float64([-1.7, -0.3, 0.4, 1.2]))
 for _name in ("floor_divide", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
     case(_name, lambda xp, x, y, n=_name: getattr(xp, n)(x, y), numpy.float64([[-1.7, 2, 0.4]]), numpy.float64([[0.6], [2]]))
     case(_name, lambda xp, x, n=_name: getattr(xp, n)(x, 1.5), numpy.float64([[-1.7, 2, 1.5]]))
 for _name in ("logical_and", "logical_or", "logical_xor"):
     case(_name, lambda xp, x, y, n=_name: getattr(xp, n)(x, y), whole(True, True, False), whole([True], [False]))
+for _name in ("unique_all", "unique_counts", "unique_inverse"):
+    case(_name, lambda xp, x, n=_name: getattr(xp, n)(x), numpy.float64([[2, 1], [2, 3]]))
+case("unique_values", lambda xp, x: [xp.unique_values(x)], numpy.float64([[2, 1], [2, 3]]))
+case("nextafter", lambda xp, x, y: [xp.nextafter(x, y)], normal(3), normal(3))
 case("logical_not", lambda xp, x: xp.logical_not(x), whole(True, False))
 for _name in ("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift"):
     case(_name, lambda xp, x, y, n=_name: getattr(xp, n)(x, y), whole(1, 6, 12), whole([1], [3]))

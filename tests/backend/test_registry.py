@@ -79,10 +79,10 @@ class TestNames:
     def test_an_unknown_name_lists_the_known_ones_and_guesses(self) -> None:
         with pytest.raises(UnknownBackendError) as caught:
             get_backend("NumPi")
-        assert str(caught.value) == "no backend is called 'NumPi'; there are numpy, cupy, strict, auto (did you mean 'numpy'?)"
+        assert str(caught.value) == "no backend is called 'NumPi'; there are numpy, cupy, torch, jax, strict, auto (did you mean 'numpy'?)"
 
     def test_an_unknown_name_like_no_other_gets_no_guess(self) -> None:
-        with pytest.raises(UnknownBackendError, match=r"there are numpy, cupy, strict, auto$"):
+        with pytest.raises(UnknownBackendError, match=r"there are numpy, cupy, torch, jax, strict, auto$"):
             get_backend("xyzzy:3")
 
     @pytest.mark.parametrize("spec", ["cupy:", "auto:1"])
@@ -130,7 +130,7 @@ class TestRegistration:
         register_backend("mine", lambda device: PlainBackend("mine", device or "first"))
         assert get_backend("mine") is get_backend("mine:first")
         assert get_backend("mine:cuda:1").device == "cuda:1"
-        assert known_backends() == ("numpy", "cupy", "strict", "mine")
+        assert known_backends() == ("numpy", "cupy", "torch", "jax", "strict", "mine")
 
     def test_registering_again_replaces(self) -> None:
         register_backend("mine", lambda device: PlainBackend("mine", "old"))
@@ -189,7 +189,9 @@ class TestEntryPoints:
 
     def test_an_unknown_name_lists_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(registry, "_entry_points", lambda: (FakeEntryPoint("theirs"),))
-        with pytest.raises(UnknownBackendError, match=r"there are numpy, cupy, strict, theirs, auto \(did you mean 'theirs'\?\)"):
+        with pytest.raises(
+            UnknownBackendError, match=r"there are numpy, cupy, torch, jax, strict, theirs, auto \(did you mean 'theirs'\?\)"
+        ):
             get_backend("their")
 
     def test_one_that_does_not_load_names_its_plugin(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,121 +2,35 @@
 
 from __future__ import annotations
 
-import math
-
-from tinytorch.array_api.arithmetic import (
-    abs,
-    add,
-    ceil,
-    clip,
-    divide,
-    exp,
-    expm1,
-    floor,
-    floor_divide,
-    log,
-    log1p,
-    log2,
-    log10,
-    logaddexp,
-    maximum,
-    minimum,
-    multiply,
-    negative,
-    positive,
-    pow,
-    remainder,
-    round,
-    sign,
-    sqrt,
-    square,
-    subtract,
-    trunc,
+from tinytorch.array_api import (
+    arithmetic,
+    constants,
+    creation,
+    data_types,
+    fft,
+    indexing,
+    linalg,
+    linear_algebra,
+    logic,
+    manipulation,
+    searching,
+    sets,
+    statistics,
+    trigonometry,
 )
-from tinytorch.array_api.creation import (
-    arange,
-    asarray,
-    empty,
-    empty_like,
-    eye,
-    full,
-    full_like,
-    linspace,
-    meshgrid,
-    ones,
-    ones_like,
-    to_device,
-    zeros,
-    zeros_like,
-)
-from tinytorch.array_api.data_types import astype, can_cast, finfo, iinfo, isdtype, result_type
-from tinytorch.array_api.indexing import getitem, setitem, take, take_along_axis
+from tinytorch.array_api.arithmetic import *
+from tinytorch.array_api.constants import *
+from tinytorch.array_api.creation import *
+from tinytorch.array_api.data_types import *
+from tinytorch.array_api.indexing import *
 from tinytorch.array_api.info import NamespaceInfo
-from tinytorch.array_api.linear_algebra import matmul, tensordot, vecdot
-from tinytorch.array_api.logic import (
-    bitwise_and,
-    bitwise_invert,
-    bitwise_left_shift,
-    bitwise_or,
-    bitwise_right_shift,
-    bitwise_xor,
-    equal,
-    greater,
-    greater_equal,
-    isfinite,
-    isinf,
-    isnan,
-    less,
-    less_equal,
-    logical_and,
-    logical_not,
-    logical_or,
-    logical_xor,
-    not_equal,
-    signbit,
-)
-from tinytorch.array_api.manipulation import (
-    broadcast_to,
-    concat,
-    expand_dims,
-    flip,
-    matrix_transpose,
-    moveaxis,
-    permute_dims,
-    reshape,
-    roll,
-    squeeze,
-    stack,
-    tril,
-    triu,
-    unstack,
-)
-from tinytorch.array_api.searching import argmax, argmin, argsort, nonzero, searchsorted, sort, where
-from tinytorch.array_api.statistics import all, any, count_nonzero, cumulative_sum, max, mean, min, std, sum, var
-from tinytorch.array_api.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, hypot, sin, sinh, tan, tanh
-from tinytorch.backend.dtypes import DTYPES
-
-bool = DTYPES["bool"]
-int8 = DTYPES["int8"]
-int16 = DTYPES["int16"]
-int32 = DTYPES["int32"]
-int64 = DTYPES["int64"]
-uint8 = DTYPES["uint8"]
-uint16 = DTYPES["uint16"]
-uint32 = DTYPES["uint32"]
-uint64 = DTYPES["uint64"]
-float16 = DTYPES["float16"]
-bfloat16 = DTYPES["bfloat16"]
-float32 = DTYPES["float32"]
-float64 = DTYPES["float64"]
-complex64 = DTYPES["complex64"]
-complex128 = DTYPES["complex128"]
-
-e = math.e
-pi = math.pi
-inf = math.inf
-nan = math.nan
-newaxis = None
+from tinytorch.array_api.linear_algebra import *
+from tinytorch.array_api.logic import *
+from tinytorch.array_api.manipulation import *
+from tinytorch.array_api.searching import *
+from tinytorch.array_api.sets import *
+from tinytorch.array_api.statistics import *
+from tinytorch.array_api.trigonometry import *
 
 __array_api_version__ = "2024.12"
 __array_namespace_info__ = NamespaceInfo
@@ -124,143 +38,18 @@ __array_namespace_info__ = NamespaceInfo
 __all__ = [
     "__array_api_version__",
     "__array_namespace_info__",
-    "abs",
-    "acos",
-    "acosh",
-    "add",
-    "all",
-    "any",
-    "arange",
-    "argmax",
-    "argmin",
-    "argsort",
-    "asarray",
-    "asin",
-    "asinh",
-    "astype",
-    "atan",
-    "atan2",
-    "atanh",
-    "bfloat16",
-    "bitwise_and",
-    "bitwise_invert",
-    "bitwise_left_shift",
-    "bitwise_or",
-    "bitwise_right_shift",
-    "bitwise_xor",
-    "bool",
-    "broadcast_to",
-    "can_cast",
-    "ceil",
-    "clip",
-    "complex128",
-    "complex64",
-    "concat",
-    "cos",
-    "cosh",
-    "count_nonzero",
-    "cumulative_sum",
-    "divide",
-    "e",
-    "empty",
-    "empty_like",
-    "equal",
-    "exp",
-    "expand_dims",
-    "expm1",
-    "eye",
-    "finfo",
-    "flip",
-    "float16",
-    "float32",
-    "float64",
-    "floor",
-    "floor_divide",
-    "full",
-    "full_like",
-    "getitem",
-    "greater",
-    "greater_equal",
-    "hypot",
-    "iinfo",
-    "inf",
-    "int16",
-    "int32",
-    "int64",
-    "int8",
-    "isdtype",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "less",
-    "less_equal",
-    "linspace",
-    "log",
-    "log10",
-    "log1p",
-    "log2",
-    "logaddexp",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "matmul",
-    "matrix_transpose",
-    "max",
-    "maximum",
-    "mean",
-    "meshgrid",
-    "min",
-    "minimum",
-    "moveaxis",
-    "multiply",
-    "nan",
-    "negative",
-    "newaxis",
-    "nonzero",
-    "not_equal",
-    "ones",
-    "ones_like",
-    "permute_dims",
-    "pi",
-    "positive",
-    "pow",
-    "remainder",
-    "reshape",
-    "result_type",
-    "roll",
-    "round",
-    "searchsorted",
-    "setitem",
-    "sign",
-    "signbit",
-    "sin",
-    "sinh",
-    "sort",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "std",
-    "subtract",
-    "sum",
-    "take",
-    "take_along_axis",
-    "tan",
-    "tanh",
-    "tensordot",
-    "to_device",
-    "tril",
-    "triu",
-    "trunc",
-    "uint16",
-    "uint32",
-    "uint64",
-    "uint8",
-    "unstack",
-    "var",
-    "vecdot",
-    "where",
-    "zeros",
-    "zeros_like",
+    "fft",
+    "linalg",
+    *arithmetic.__all__,
+    *constants.__all__,
+    *creation.__all__,
+    *data_types.__all__,
+    *indexing.__all__,
+    *linear_algebra.__all__,
+    *logic.__all__,
+    *manipulation.__all__,
+    *searching.__all__,
+    *sets.__all__,
+    *statistics.__all__,
+    *trigonometry.__all__,
 ]

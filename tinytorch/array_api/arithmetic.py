@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from typing import Any
 
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
+
+__all__ = [
+    "abs",
+    "add",
+    "ceil",
+    "clip",
+    "conj",
+    "copysign",
+    "divide",
+    "exp",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "imag",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logaddexp",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "nextafter",
+    "positive",
+    "pow",
+    "real",
+    "reciprocal",
+    "remainder",
+    "round",
+    "sign",
+    "sqrt",
+    "square",
+    "subtract",
+    "trunc",
+]
 
 Number = Tensor | float | complex
 
@@ -66,7 +103,7 @@ def pow(xp: Any, x1: Number, x2: Number, /) -> Tensor:
 
 
 def _pow_base(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
-    if isinstance(x2, int | float):  # the common case; x ** 0 is constant, at x = 0 too
+    if isinstance(x2, int | float | complex):  # the common case; x ** 0 is constant, at x = 0 too
         return g * (x2 * xp.pow(x1, x2 - 1)) if x2 != 0 else xp.zeros_like(g)
     return g * xp.where(x2 == 0, xp.zeros_like(out), x2 * xp.pow(x1, xp.where(x2 == 0, xp.ones_like(x2), x2 - 1)))
 
@@ -74,8 +111,11 @@ def _pow_base(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
 def _pow_exponent(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
     if isinstance(x1, int | float):
         return g * out * math.log(x1) if x1 > 0 else xp.zeros_like(g)
-    # the exponent of a base at or below zero has no derivative; zero at zero, as the function is flat there
-    return g * out * xp.log(xp.where(x1 > 0, x1, xp.ones_like(x1)))
+    if isinstance(x1, complex):
+        return g * out * cmath.log(x1)
+    # the exponent of a real base at or below zero has no derivative; zero at zero, as the function is flat there
+    has_logarithm = x1 != 0 if is_complex(xp, x1) else x1 > 0
+    return g * out * xp.log(xp.where(has_logarithm, x1, xp.ones_like(x1)))
 
 
 pow.derivatives(x1=_pow_base, x2=_pow_exponent)
@@ -117,7 +157,7 @@ def abs(xp: Any, x: Tensor, /) -> Tensor:
     return xp.abs(x)
 
 
-abs.derivatives(x=lambda xp, g, out, x: g * xp.sign(x))
+abs.derivatives(x=lambda xp, g, out, x: g * conjugate(xp, xp.sign(x)))
 
 
 @operation
@@ -278,13 +318,94 @@ def trunc(xp: Any, x: Tensor, /) -> Tensor:
 trunc.piecewise_constant()
 
 
-@operation
+@operation(saves=Saves.BOTH)
 def sign(xp: Any, x: Tensor, /) -> Tensor:
-    """-1, 0 or 1."""
+    """-1, 0 or 1; of a complex number its direction x / abs(x)."""
     return xp.sign(x)
 
 
-sign.piecewise_constant()
+def _sign_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    if not is_complex(xp, x):
+        return xp.zeros_like(g)
+    size = xp.abs(x)
+    across = (g - xp.real(g * out) * xp.conj(out)) / xp.astype(xp.where(size == 0, xp.ones_like(size), size), x.dtype)
+    return xp.where(size == 0, xp.zeros_like(g), across)
+
+
+sign.derivatives(x=_sign_rule)
+
+
+@operation(saves=Saves.OUTPUT)
+def reciprocal(xp: Any, x: Tensor, /) -> Tensor:
+    """1 / x."""
+    return xp.reciprocal(x)
+
+
+reciprocal.derivatives(x=lambda xp, g, out, x: -g * (out * out))
+
+
+@operation
+def copysign(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """The magnitude of x1 with the sign of x2."""
+    return xp.copysign(x1, x2)
+
+
+copysign.derivatives(
+    x1=lambda xp, g, out, x1, x2: g * _same_sign(xp, g, x1, x2),
+    x2=lambda xp, g, out, x1, x2: xp.zeros_like(g),
+)
+
+
+def _same_sign(xp: Any, g: Any, x1: Any, x2: Any) -> Any:
+    """1 where x1 and x2 have one sign, -1 where they differ; zeros have signs too."""
+    one = xp.ones_like(g)
+    return xp.copysign(one, x1) * xp.copysign(one, x2)
+
+
+@operation
+def nextafter(xp: Any, x1: Number, x2: Number, /) -> Tensor:
+    """The next floating-point number from x1 in the direction of x2."""
+    return xp.nextafter(x1, x2)
+
+
+nextafter.no_derivative("it steps between neighbouring floating-point numbers, which is no function of real ones")
+
+
+@operation(saves=Saves.NOTHING)
+def conj(xp: Any, x: Tensor, /) -> Tensor:
+    """Complex conjugate."""
+    return xp.conj(x)
+
+
+conj.derivatives(x=lambda xp, g, out, x: conjugate(xp, g))
+
+
+@operation(saves=Saves.NOTHING)
+def real(xp: Any, x: Tensor, /) -> Tensor:
+    """Real part."""
+    return xp.real(x)
+
+
+real.derivatives(x=lambda xp, g, out, x: g)  # the tape converts it to the complex type of x
+
+
+@operation(saves=Saves.NOTHING)
+def imag(xp: Any, x: Tensor, /) -> Tensor:
+    """Imaginary part."""
+    return xp.imag(x)
+
+
+imag.derivatives(x=lambda xp, g, out, x: xp.astype(g, x.dtype) * -1j)
+
+
+def is_complex(xp: Any, x: Any) -> bool:
+    """Whether an array, raw or a Tensor, is of a complex type."""
+    return xp.isdtype(x.dtype, "complex floating")
+
+
+def conjugate(xp: Any, x: Any) -> Any:
+    """The complex conjugate of an array of any type; a real one is its own."""
+    return xp.conj(x) if is_complex(xp, x) else x
 
 
 @operation

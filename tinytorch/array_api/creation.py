@@ -6,14 +6,32 @@ from ``x.__array_namespace__()``. Real numbers default to float32, whole ones to
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from tinytorch.array_api.data_types import astype, dtype_name
+from tinytorch.array_api.manipulation import broadcast_to
 from tinytorch.backend import Backend, current_backend, get_backend
 from tinytorch.backend.host import as_host_array, is_host_array, is_host_scalar
-from tinytorch.operation import operation
 from tinytorch.tape import Node, is_recording
 from tinytorch.tensor import Tensor, wrap
+
+__all__ = [
+    "arange",
+    "asarray",
+    "empty",
+    "empty_like",
+    "eye",
+    "from_dlpack",
+    "full",
+    "full_like",
+    "linspace",
+    "ones",
+    "ones_like",
+    "to_device",
+    "zeros",
+    "zeros_like",
+]
 
 Shape = int | tuple[int, ...]
 
@@ -43,7 +61,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
         return astype(wanted, wanted.dtype, copy=True) if copy and wanted is obj else wanted
     backend = _backend(device)
     name = None if dtype is None else dtype_name(dtype)
-    if not is_host_array(obj) and hasattr(obj, "__array_namespace__") and not is_host_scalar(obj):
+    if not is_host_array(obj) and not is_host_scalar(obj) and hasattr(obj, "__dlpack__"):  # what all array libraries have
         if not backend.owns(obj):
             raise TypeError(f"asarray: a {type(obj).__module__}.{type(obj).__name__} is not on {backend.spec}; pass its own device=")
         own = wrap(obj, backend)
@@ -51,8 +69,8 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     if copy is False:
         raise ValueError("asarray: values from the host have to be copied, and copy=False forbids it")
     host = as_host_array(obj)
-    if name is None and not is_host_array(obj) and not is_host_scalar(obj) and host.dtype.kind == "i":
-        name = backend.default_int
+    if name is None and not is_host_array(obj) and not is_host_scalar(obj):  # Python's numbers have no width of their own
+        name = {"i": backend.default_int, "f": "float32", "c": "complex64"}.get(host.dtype.kind)
     return wrap(backend.from_host(host, name), backend)
 
 
@@ -74,8 +92,39 @@ def linspace(start: complex, stop: complex, /, num: int, *, dtype: Any = None, d
     return wrap(backend.xp.linspace(start, stop, num, dtype=backend.dtype(name), endpoint=endpoint), backend)
 
 
-def full(shape: Shape, fill_value: complex, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """A Tensor of one repeated value."""
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A Tensor around another library's array, whose memory it shares unless ``copy`` is true: do not write into that array afterwards.
+
+    A Tensor, as ``x``, gives up its gradient only by ``x.detach()``.
+
+    Raises:
+        TypeError: ``x`` does not speak the DLPack protocol.
+        RuntimeError: ``x`` is a Tensor that carries a gradient.
+        BufferError: the array does not lie where the backend's arrays do.
+    """
+    if not hasattr(x, "__dlpack__"):
+        raise TypeError(f"from_dlpack takes an array with __dlpack__, got {type(x).__name__}; use tinytorch.asarray")
+    backend = _backend(device)
+    source = _Exported(x.__dlpack__, x.__dlpack_device__)
+    shared = wrap(backend.xp.from_dlpack(source), backend)
+    return astype(shared, shared.dtype, copy=True) if copy else shared
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """What array libraries look at when they import an array."""
+
+    __dlpack__: Any
+    __dlpack_device__: Any
+
+
+def full(shape: Shape, fill_value: complex | Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """A Tensor of one repeated value, which may be that of a Tensor of no dimensions."""
+    if isinstance(fill_value, Tensor):
+        if fill_value.shape != ():
+            raise TypeError(f"full repeats one value, got a Tensor of shape {fill_value.shape}; use broadcast_to")
+        one = asarray(fill_value, dtype=dtype, device=device)
+        return asarray(broadcast_to(one, (shape,) if isinstance(shape, int) else shape), copy=True)
     backend = _backend(device)
     name = _default(fill_value, backend) if dtype is None else dtype_name(dtype)
     return wrap(backend.xp.full(shape, fill_value, dtype=backend.dtype(name)), backend)
@@ -125,20 +174,6 @@ def empty_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor
     return empty(x.shape, dtype=dtype or x.dtype, device=device or x.device)
 
 
-@operation
-def _meshgrid(xp: Any, *arrays: Tensor, indexing: str = "xy") -> tuple[Tensor, ...]:
-    return tuple(xp.meshgrid(*arrays, indexing=indexing))
-
-
-_meshgrid.__name__ = "meshgrid"
-_meshgrid.no_derivative("build the grid from .detach()ed coordinates, or broadcast them")
-
-
-def meshgrid(*arrays: Tensor, indexing: str = "xy") -> list[Tensor]:
-    """Coordinate grids from one-dimensional coordinates."""
-    return list(_meshgrid(*arrays, indexing=indexing))
-
-
 class _Transfer(Node):
     """A move between backends; the gradient makes the way back."""
 
@@ -163,4 +198,4 @@ def to_device(x: Tensor, device: Any) -> Tensor:
 
 
 #: The functions that take ``device`` and that a bound namespace gives its own, as it does with `asarray` in a way of its own.
-CREATORS = (arange, empty, eye, full, linspace, ones, zeros)
+CREATORS = (arange, empty, eye, from_dlpack, full, linspace, ones, zeros)

@@ -10,6 +10,15 @@ from tinytorch.backend.dtypes import DTYPES, dtype_named
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
+__all__ = [
+    "astype",
+    "can_cast",
+    "finfo",
+    "iinfo",
+    "isdtype",
+    "result_type",
+]
+
 
 def dtype_name(dtype: Any) -> str:
     """The standard's name of a data type given as a `DType`, a string, or an array library's own object."""

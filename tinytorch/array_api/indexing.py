@@ -5,8 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tinytorch.operation import Saves, operation
+from tinytorch.array_api.manipulation import broadcast_to, flip, repeat
+from tinytorch.operation import Like, Saves, operation
 from tinytorch.tensor import Tensor
+
+__all__ = [
+    "getitem",
+    "setitem",
+    "take",
+    "take_along_axis",
+]
 
 Key = Any  #: integers, slices, ``None``, ``...``, integer or boolean Tensors, or a tuple of these
 
@@ -37,15 +45,52 @@ def _take_along_axis_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis:
 
 
 @operation(saves=Saves.OTHERS)
-def getitem(xp: Any, x: Tensor, key: Key, /) -> Tensor:
-    """``x[key]``."""
-    _refuse_lists(key)
+def _getitem(xp: Any, x: Tensor, key: Key, /) -> Tensor:
     return x[key]
 
 
-def _refuse_lists(key: Key) -> None:
-    if any(isinstance(k, list) for k in (key if isinstance(key, tuple) else (key,))):
-        raise IndexError("a list is not an index in the standard; make it one with tinytorch.asarray([...])")
+_getitem.__name__ = "getitem"
+
+
+def getitem(x: Tensor, key: Key, /) -> Tensor:
+    """``x[key]``."""
+    key, reversed_axes = _forwards(x.shape, key)
+    return flip(_getitem(x, key), axis=reversed_axes) if reversed_axes else _getitem(x, key)
+
+
+def _forwards(shape: tuple[int, ...], key: Key) -> tuple[Key, tuple[int, ...]]:
+    """``key`` with steps backwards turned round, as not every array library takes them, and the axes of the result to reverse after it.
+
+    Raises ``IndexError`` for a list, which is no index in the standard.
+    """
+    parts = key if type(key) is tuple else (key,)
+    backwards = False
+    for part in parts:
+        if type(part) is slice:
+            backwards = backwards or (part.step is not None and part.step < 0)
+        elif isinstance(part, list):
+            raise IndexError("a list is not an index in the standard; make it one with tinytorch.asarray([...])")
+    if not backwards or any(hasattr(part, "dtype") for part in parts):
+        return key, ()
+    return _turned(shape, parts)
+
+
+def _turned(shape: tuple[int, ...], parts: tuple[Any, ...]) -> tuple[Key, tuple[int, ...]]:
+    known = sum(part is not None and part is not ... for part in parts)
+    turned: list[Any] = []
+    axes = []
+    place = result = 0  # where we are among the dimensions of the array, and of the result
+    for part in parts:
+        if type(part) is slice and part.step is not None and part.step < 0:
+            places = range(*part.indices(shape[place]))
+            turned.append(slice(places[-1], places[0] + 1, -part.step) if places else slice(0, 0))
+            axes.append(result)
+        else:
+            turned.append(part)
+        skipped = len(shape) - known if part is ... else part is not None
+        place += skipped
+        result += skipped if part is ... else part is None or type(part) is slice
+    return tuple(turned), tuple(axes)
 
 
 def _getitem_rule(xp: Any, g: Any, out: Any, x: Any, key: Key) -> Any:
@@ -60,18 +105,25 @@ def _getitem_rule(xp: Any, g: Any, out: Any, x: Any, key: Key) -> Any:
 
 
 @operation
-def setitem(xp: Any, x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
-    """A copy of x with ``value`` at ``x[key]``; ``x[key] = value`` gives x this value."""
-    _refuse_lists(key)
+def _setitem(xp: Any, x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
     if not isinstance(value, int | float | complex) and value.dtype != x.dtype:
         value = xp.astype(value, x.dtype)
     return replaced(xp, x, key, value)
 
 
-setitem.derivatives(
+_setitem.__name__ = "setitem"
+_setitem.derivatives(
     x=lambda xp, g, out, x, key, value: replaced(xp, g, key, 0),
     value=lambda xp, g, out, x, key, value: g[key],
 )
+
+
+def setitem(x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
+    """A copy of x with ``value`` at ``x[key]``; ``x[key] = value`` gives x this value."""
+    key, reversed_axes = _forwards(x.shape, key)
+    if reversed_axes and isinstance(value, Tensor):
+        value = flip(broadcast_to(value, x[key].shape), axis=reversed_axes)
+    return _setitem(x, key, value)
 
 
 def replaced(xp: Any, x: Any, key: Key, value: Any) -> Any:
@@ -110,6 +162,15 @@ def _add_at(xp: Any, g: Any, places: Any, shape: tuple[int, ...]) -> Any:
     return xp.reshape(add_rows(xp, xp.reshape(g, (-1, 1)), xp.reshape(places, (-1,)), math.prod(shape)), shape)
 
 
+def _repeat_rule(xp: Any, g: Any, out: Any, x: Any, repeats: Any, axis: int | None = None) -> Any:
+    """Sum what each slice was repeated to: a repetition is a `take` whose indices repeat."""
+    length = math.prod(x.shape) if axis is None else x.shape[axis]
+    indices = xp.repeat(xp.arange(length), repeats)
+    flat = Like((length,), x.dtype) if axis is None else x
+    return xp.reshape(_take_rule(xp, g, out, flat, indices, axis), x.shape)
+
+
 take.derivatives(x=_take_rule)
+repeat.derivatives(x=_repeat_rule)
 take_along_axis.derivatives(x=_take_along_axis_rule)
-getitem.derivatives(x=_getitem_rule)
+_getitem.derivatives(x=_getitem_rule)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tinytorch.array_api.manipulation import matrix_transpose
+from tinytorch.array_api.arithmetic import conjugate
 from tinytorch.operation import Like, Saves, operation
 from tinytorch.tensor import Tensor
 
-__all__ = ["matmul", "matrix_transpose", "tensordot", "vecdot"]
+__all__ = [
+    "matmul",
+    "tensordot",
+    "vecdot",
+]
 
 
 @operation(saves=Saves.OTHERS)
@@ -43,13 +47,13 @@ def _matmul_right(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
 
 @operation(saves=Saves.OTHERS)
 def vecdot(xp: Any, x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
-    """Sum of the products along ``axis``."""
+    """Sum of the products along ``axis``, of the conjugate of x1 where that is complex."""
     return xp.vecdot(x1, x2, axis=axis)
 
 
 vecdot.derivatives(
-    x1=lambda xp, g, out, x1, x2, axis=-1: xp.expand_dims(g, axis=axis) * x2,
-    x2=lambda xp, g, out, x1, x2, axis=-1: xp.expand_dims(g, axis=axis) * x1,
+    x1=lambda xp, g, out, x1, x2, axis=-1: conjugate(xp, xp.expand_dims(g, axis=axis) * x2),
+    x2=lambda xp, g, out, x1, x2, axis=-1: xp.expand_dims(g, axis=axis) * conjugate(xp, x1),
 )
 
 

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
+
+__all__ = [
+    "broadcast_arrays",
+    "broadcast_to",
+    "concat",
+    "diff",
+    "expand_dims",
+    "flip",
+    "matrix_transpose",
+    "meshgrid",
+    "moveaxis",
+    "permute_dims",
+    "repeat",
+    "reshape",
+    "roll",
+    "squeeze",
+    "stack",
+    "tile",
+    "tril",
+    "triu",
+    "unstack",
+]
 
 
 @operation(saves=Saves.NOTHING)
@@ -52,7 +74,7 @@ moveaxis.derivatives(x=lambda xp, g, out, x, source, destination: xp.moveaxis(g,
 
 
 @operation(saves=Saves.NOTHING)
-def expand_dims(xp: Any, x: Tensor, /, *, axis: int = 0) -> Tensor:
+def expand_dims(xp: Any, x: Tensor, /, axis: int = 0) -> Tensor:
     """A new dimension of length 1 at ``axis``."""
     return xp.expand_dims(x, axis=axis)
 
@@ -67,6 +89,75 @@ def squeeze(xp: Any, x: Tensor, /, axis: int | tuple[int, ...]) -> Tensor:
 
 
 squeeze.derivatives(x=lambda xp, g, out, x, axis=None: xp.reshape(g, x.shape))
+
+
+def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
+    """The arrays, repeated to the one shape that they broadcast to. Raises ``ValueError`` where there is none."""
+    shape = broadcast_shape(*[array.shape for array in arrays])
+    return [broadcast_to(array, shape) for array in arrays]
+
+
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes broadcast to. Raises ``ValueError`` where there is none."""
+    ndim = max((len(shape) for shape in shapes), default=0)
+    columns = zip(*[(1,) * (ndim - len(shape)) + tuple(shape) for shape in shapes], strict=True)
+    lengths = [set(column) - {1} or {1} for column in columns]
+    if any(len(found) > 1 for found in lengths):
+        raise ValueError(f"shapes {' and '.join(str(tuple(shape)) for shape in shapes)} do not broadcast to one")
+    return tuple(found.pop() for found in lengths)
+
+
+def meshgrid(*arrays: Tensor, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
+    """Coordinate grids from coordinates of one dimension each; ``"xy"`` exchanges the first two dimensions of the grids.
+
+    Raises ``ValueError`` for another ``indexing``, or for coordinates of more dimensions.
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"indexing must be 'xy' or 'ij', got {indexing!r}")
+    if any(array.ndim > 1 for array in arrays):
+        raise ValueError(f"meshgrid takes coordinates of one dimension each, got shapes {[tuple(array.shape) for array in arrays]}")
+    places = list(range(len(arrays)))
+    if indexing == "xy":
+        places[:2] = reversed(places[:2])
+    grid = [reshape(array, tuple(-1 if i == place else 1 for i in places)) for place, array in enumerate(arrays)]
+    return broadcast_arrays(*grid)
+
+
+@operation(saves=Saves.OTHERS)
+def repeat(xp: Any, x: Tensor, repeats: int | Tensor, /, *, axis: int | None = None) -> Tensor:
+    """Each element (or slice along ``axis``) several times in a row; ``repeats`` may give each a number of its own."""
+    return xp.repeat(x, repeats, axis=axis)
+
+
+@operation(saves=Saves.NOTHING)
+def tile(xp: Any, x: Tensor, repetitions: tuple[int, ...], /) -> Tensor:
+    """The whole of x several times, side by side, along each dimension."""
+    return xp.tile(x, repetitions)
+
+
+def _tile_rule(xp: Any, g: Any, out: Any, x: Any, repetitions: tuple[int, ...]) -> Any:
+    ndim = g.ndim
+    times = (1,) * (ndim - len(repetitions)) + tuple(repetitions)
+    lengths = (1,) * (ndim - x.ndim) + tuple(x.shape)
+    parts = xp.reshape(g, tuple(n for pair in zip(times, lengths, strict=True) for n in pair))
+    return xp.reshape(xp.sum(parts, axis=tuple(range(0, 2 * ndim, 2)), dtype=g.dtype), x.shape)
+
+
+tile.derivatives(x=_tile_rule)
+
+
+def diff(x: Tensor, /, *, axis: int = -1, n: int = 1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
+    """Differences of neighbours along ``axis``, ``n`` times over, after ``prepend`` and ``append`` were joined to the ends."""
+    if n < 0:
+        raise ValueError(f"diff takes differences n times, 0 or more, got {n}")
+    parts = [part for part in (prepend, x, append) if part is not None]
+    if n and len(parts) > 1:
+        x = concat(parts, axis=axis)
+    before = tuple(slice(None, -1) if i == axis % x.ndim else slice(None) for i in range(x.ndim))
+    after = tuple(slice(1, None) if i == axis % x.ndim else slice(None) for i in range(x.ndim))
+    for _ in range(n):
+        x = x[after] - x[before]
+    return x
 
 
 @operation(saves=Saves.NOTHING)

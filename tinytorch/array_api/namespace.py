@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from tinytorch.array_api import fft
 from tinytorch.array_api.creation import CREATORS, asarray
 from tinytorch.array_api.info import NamespaceInfo
 from tinytorch.backend import Backend
@@ -22,18 +24,28 @@ class BoundNamespace:
 
     def __init__(self, backend: Backend, functions: ModuleType) -> None:
         self.__name__ = f"tinytorch[{backend.spec}]"
-        self.__dict__.update({name: getattr(functions, name) for name in functions.__all__})
         device = Device(backend)
-        for creator in CREATORS:
-            setattr(self, creator.__name__, partial(creator, device=device))
-        self.asarray = partial(_asarray, device)
-        self.__array_namespace_info__ = partial(NamespaceInfo, backend)
+        members = {name: getattr(functions, name) for name in functions.__all__}
+        members |= _bound(CREATORS, device)
+        members["asarray"] = partial(_asarray, device)
+        members["__array_namespace_info__"] = partial(NamespaceInfo, backend)
+        if hasattr(backend.xp, "fft"):
+            transforms = {name: getattr(fft, name) for name in fft.__all__}
+            members["fft"] = SimpleNamespace(**transforms | _bound(fft.CREATORS, device))
+        else:  # an extension, which an array library may lack
+            del members["fft"]
+        self.__dict__.update(members)
 
     def __repr__(self) -> str:
         return f"<namespace {self.__name__}>"
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{self.__name__} has no {name!r}")
+
+
+def _bound(creators: Iterable[Any], device: Device) -> dict[str, Any]:
+    """Creation functions that make Tensors on ``device`` unless told otherwise, by name."""
+    return {creator.__name__: partial(creator, device=device) for creator in creators}
 
 
 def _asarray(beside: Device, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:

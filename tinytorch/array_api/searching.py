@@ -8,6 +8,16 @@ from tinytorch.array_api.indexing import take_along_axis
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
+__all__ = [
+    "argmax",
+    "argmin",
+    "argsort",
+    "nonzero",
+    "searchsorted",
+    "sort",
+    "where",
+]
+
 _NUMBERS = (int, float, complex)
 
 

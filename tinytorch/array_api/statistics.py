@@ -8,6 +8,21 @@ from typing import Any
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
+__all__ = [
+    "all",
+    "any",
+    "count_nonzero",
+    "cumulative_prod",
+    "cumulative_sum",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "std",
+    "sum",
+    "var",
+]
+
 Axis = int | tuple[int, ...] | None
 
 
@@ -112,6 +127,67 @@ def _cumulative_sum_rule(
 
 
 cumulative_sum.derivatives(x=_cumulative_sum_rule)
+
+
+@operation
+def prod(xp: Any, x: Tensor, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """Product of the elements. Small integer types are multiplied in the default integer type."""
+    return xp.prod(x, axis=axis, dtype=dtype, keepdims=keepdims)
+
+
+def _prod_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    """Each element's factor is the product of the others: of those before it and of those after, as a division would fail at 0."""
+    axes = reduced_axes(axis, x.ndim)
+    last = tuple(range(x.ndim - len(axes), x.ndim))
+    moved = xp.moveaxis(xp.astype(x, g.dtype), axes, last)
+    row = xp.reshape(moved, (*moved.shape[: x.ndim - len(axes)], reduced_size(x.shape, axis)))
+    after = xp.flip(_products_before(xp, xp.flip(row, axis=-1)), axis=-1)
+    others = xp.moveaxis(xp.reshape(_products_before(xp, row) * after, moved.shape), last, axes)
+    return spread(xp, g, x.shape, axis, keepdims) * others
+
+
+def _products_before(xp: Any, row: Any) -> Any:
+    """The product of all elements before each, along the last dimension."""
+    return xp.cumulative_prod(row, axis=-1, include_initial=True)[..., :-1]
+
+
+prod.derivatives(x=_prod_rule)
+
+
+@operation
+def cumulative_prod(xp: Any, x: Tensor, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
+    """Running product along ``axis``, with a 1 before it where ``include_initial``."""
+    return xp.cumulative_prod(x, axis=axis, dtype=dtype, include_initial=include_initial)
+
+
+def _cumulative_prod_rule(
+    xp: Any, g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    axis = 0 if axis is None else axis
+    g, row = xp.moveaxis(g, axis, -1), xp.moveaxis(xp.astype(x, g.dtype), axis, -1)
+    if include_initial:
+        g = g[..., 1:]
+    # s[i] = g[i] + x[i + 1] s[i + 1] gathers, without a division, what multiplies the product before x[i]
+    return xp.moveaxis(_products_before(xp, row) * _recurrence(xp, _shifted(xp, row, 1), g), -1, axis)
+
+
+def _shifted(xp: Any, row: Any, by: int) -> Any:
+    """Elements moved ``by`` places towards the front of the last dimension, zeros behind them."""
+    by = by if by < row.shape[-1] else row.shape[-1]
+    return xp.concat([row[..., by:], xp.zeros_like(row[..., :by])], axis=-1)
+
+
+def _recurrence(xp: Any, a: Any, b: Any) -> Any:
+    """s with ``s[i] = b[i] + a[i] s[i + 1]`` along the last dimension, by doubling (Blelloch 1990, *Prefix Sums*, section 1.4)."""
+    reach = 1
+    while reach < b.shape[-1]:
+        b = b + a * _shifted(xp, b, reach)
+        a = a * _shifted(xp, a, reach)
+        reach *= 2
+    return b
+
+
+cumulative_prod.derivatives(x=_cumulative_prod_rule)
 
 
 @operation

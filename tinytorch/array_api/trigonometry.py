@@ -7,6 +7,23 @@ from typing import Any
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
+__all__ = [
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cos",
+    "cosh",
+    "hypot",
+    "sin",
+    "sinh",
+    "tan",
+    "tanh",
+]
+
 
 @operation
 def sin(xp: Any, x: Tensor, /) -> Tensor:
@@ -116,7 +133,7 @@ def acosh(xp: Any, x: Tensor, /) -> Tensor:
     return xp.acosh(x)
 
 
-acosh.derivatives(x=lambda xp, g, out, x: g / xp.sqrt(x * x - 1))
+acosh.derivatives(x=lambda xp, g, out, x: g / (xp.sqrt(x - 1) * xp.sqrt(x + 1)))  # two roots: the branch of the complex one
 
 
 @operation

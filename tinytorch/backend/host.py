@@ -18,10 +18,7 @@ def is_host_scalar(value: object) -> bool:
 
 
 def as_host_array(value: Any) -> numpy.ndarray:
-    """``value`` (a number, nested sequences of them, or a host array) as a host array; raises ``TypeError`` where it is none of these.
-
-    Python floats and complex numbers become float32 and complex64, the framework's defaults; a host array keeps its type.
-    """
+    """``value`` (a number, nested sequences of them, or a host array) as a host array; raises ``TypeError`` where it is none of these."""
     if isinstance(value, numpy.ndarray | numpy.generic):
         return numpy.asarray(value)
     try:
@@ -30,4 +27,4 @@ def as_host_array(value: Any) -> numpy.ndarray:
         raise TypeError(f"expected numbers in nested lists of equal length, got {type(value).__name__}: {error}") from None
     if array.dtype.kind not in "biufc":
         raise TypeError(f"expected numbers or nested lists of numbers, got {type(value).__name__} that numpy reads as {array.dtype}")
-    return array.astype({"f": numpy.float32, "c": numpy.complex64}.get(array.dtype.kind, array.dtype), copy=False)
+    return array

@@ -33,6 +33,8 @@ _SHIPPED: Final = MappingProxyType(
     {
         "numpy": "tinytorch_numpy:create_backend",
         "cupy": "tinytorch_cupy:create_backend",
+        "torch": "tinytorch_torch:create_backend",
+        "jax": "tinytorch_jax:create_backend",
         "strict": "tinytorch_strict:create_backend",
     }
 )

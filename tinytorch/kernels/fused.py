@@ -124,7 +124,9 @@ class FusedCall(Node):
         ]
         out, _ = self.fused.forward(backend.namespace, *inputs, **self.static)
         targets = [leaf for leaf in leaves if leaf is not None]
-        found = {} if out.node is None else backpropagate(reachable(out.node, targets[0].id), g, set(targets), recorded=True, release=False)
+        if out.node is None:
+            return [None for _ in leaves]
+        found = backpropagate(reachable(out.node, floor=targets[0].id), {out.node: g}, set(targets), recorded=True, release=False)
         return [None if leaf is None else found.get(leaf) for leaf in leaves]
 
     def release(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self, TypeAlias
 
 from tinytorch.array_api import asarray
+from tinytorch.autograd.recompute import restored_on_replay
 from tinytorch.backend.host import as_host_array, is_host_array
 from tinytorch.device import Device
 from tinytorch.tensor import Tensor
@@ -278,6 +279,14 @@ def bind(slots: Sequence[Slot], values: Sequence[Tensor]) -> Iterator[dict[Slot,
     finally:
         _bound.reset(token)
         outer.update({slot: current[slot] for slot in outer if slot not in own})
+
+
+@restored_on_replay
+def _same_values() -> Callable[[], object]:
+    """What is run a second time finds the values that were bound, and leaves those of the first run's buffers as they are."""
+    now = _bound.get()
+    then = None if now is None else dict(now)
+    return lambda: _bound.set(None if then is None else dict(then))
 
 
 def functional_call(module: Module, state: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:

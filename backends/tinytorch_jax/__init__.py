@@ -1,0 +1,41 @@
+"""The jax backend: JAX's arrays, and whole training steps compiled by XLA."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinytorch.backend.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from tinytorch_jax.backend import JaxBackend
+
+__all__ = ["create_backend"]
+
+
+def create_backend(device: str | None = None) -> JaxBackend:
+    """The jax backend on one device.
+
+    JAX has no 64-bit types unless it is told to before it is first used, by ``JAX_ENABLE_X64=1`` or
+    ``jax.config.update("jax_enable_x64", True)``; the default integer type is int32 then.
+
+    Args:
+        device: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``) or a platform and a number (``"gpu:1"``); ``None`` for JAX's default device.
+
+    Raises:
+        BackendUnavailableError: JAX is missing, or has no such device.
+    """
+    try:
+        import jax
+    except ModuleNotFoundError as error:
+        if error.name not in ("jax", "jaxlib"):
+            raise
+        raise BackendUnavailableError("jax", "JAX is not installed", "type `pip install jax`") from error
+    from tinytorch_jax.backend import JaxBackend
+
+    platform, _, number = (device or "").partition(":")
+    try:
+        found = jax.devices(platform or None)
+        return JaxBackend(found[int(number or 0)])
+    except (RuntimeError, ValueError, IndexError) as error:
+        hint = f"its default device is {jax.devices()[0].platform}; type 'jax' for that"
+        raise BackendUnavailableError("jax", f"JAX has no device {device!r}", hint) from error

@@ -1,0 +1,59 @@
+"""JAX behind the contract."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy
+
+from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
+from tinytorch.backend.dtypes import DTYPES
+from tinytorch_jax.namespace import JaxNamespace
+
+_WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
+
+
+class JaxBackend(Backend):
+    """JAX on one device. Its arrays are concrete ones, or the tracers that stand for them while a step is being compiled."""
+
+    def __init__(self, device: jax.Device) -> None:
+        self._device = device
+        wide = cast(Any, jax.config).jax_enable_x64
+        super().__init__(
+            name="jax",
+            device=f"{device.platform}:{device.id}" if device.id else device.platform,
+            xp=JaxNamespace(jnp, None if device == jax.devices()[0] else device),
+            capabilities=Capabilities(
+                dtypes=frozenset(DTYPES) if wide else frozenset(DTYPES) - _WIDE, host=device.platform == "cpu", inplace=False, graph=True
+            ),
+        )
+
+    def owns(self, array: object) -> bool:
+        if isinstance(array, jax.core.Tracer):
+            return True
+        return isinstance(array, jax.Array) and array.devices() == {self._device}
+
+    def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
+        # a copy for JAX to keep, since on the CPU it may share memory with what it is given
+        return jax.device_put(numpy.array(array, dtype=self.dtype(dtype or array.dtype.name), order="C", copy=True), self._device)
+
+    def to_host(self, array: Array) -> numpy.ndarray:
+        view = numpy.asarray(array).view()
+        view.setflags(write=False)
+        return cast("numpy.ndarray[Any, Any]", view)
+
+    def compile(self, step: Step, donate: bool = False) -> Step:
+        return cast(Step, jax.jit(step, donate_argnums=(0,) if donate else ()))
+
+    def synchronize(self) -> None:
+        jax.device_put(0, self._device).block_until_ready()  # a device does one thing after another
+
+    def memory_info(self) -> MemoryInfo | None:
+        """What this process has in use on a GPU; ``None`` for other devices."""
+        stats = self._device.memory_stats()
+        return MemoryInfo(used=stats["bytes_in_use"], total=stats["bytes_limit"]) if stats else None
+
+    def versions(self) -> dict[str, str]:
+        return {"jax": jax.__version__}

@@ -1,0 +1,61 @@
+"""PyTorch behind the contract."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import array_api_compat.torch as xp
+import numpy
+import torch
+
+from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
+from tinytorch.backend.dtypes import DTYPES
+from tinytorch_torch.namespace import DeviceNamespace
+
+
+class TorchBackend(Backend):
+    """PyTorch on one device. Its arrays are plain tensors that require no gradient: ours is the tape."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        super().__init__(
+            name="torch",
+            device=str(device),
+            xp=DeviceNamespace(xp, device),
+            # on a GPU repeated indices are summed in any order
+            capabilities=Capabilities(dtypes=frozenset(DTYPES), host=device.type == "cpu", deterministic_scatter=device.type == "cpu"),
+        )
+
+    def owns(self, array: object) -> bool:
+        if not isinstance(array, torch.Tensor) or array.device != self._device:
+            return False
+        if array.requires_grad:
+            raise TypeError("this torch.Tensor carries PyTorch's own gradient, which would be lost here; pass x.detach()")
+        return True
+
+    def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
+        # the copy is torch's to keep: from_numpy shares memory, and refuses a read-only array
+        tensor = torch.from_numpy(numpy.array(array, order="C", copy=True))
+        return tensor.to(device=self._device, dtype=self.dtype(dtype or array.dtype.name))
+
+    def to_host(self, array: Array) -> numpy.ndarray:
+        tensor = array.resolve_conj().resolve_neg().cpu()
+        if tensor.dtype is torch.bfloat16:  # a type that numpy lacks
+            tensor = tensor.float()
+        host = tensor.numpy().view()
+        host.setflags(write=False)
+        return cast("numpy.ndarray[Any, Any]", host)
+
+    def synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def memory_info(self) -> MemoryInfo | None:
+        """What PyTorch has reserved on the GPU; ``None`` for other devices."""
+        if self._device.type != "cuda":
+            return None
+        return MemoryInfo(used=torch.cuda.memory_reserved(self._device), total=torch.cuda.mem_get_info(self._device)[1])
+
+    def versions(self) -> dict[str, str]:
+        versions = {"torch": str(torch.__version__)}
+        return versions | {"CUDA": torch.version.cuda} if torch.version.cuda else versions

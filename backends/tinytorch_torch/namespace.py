@@ -1,0 +1,60 @@
+"""PyTorch's functions as the standard has them: array-api-compat's, bound to a device, with what is still missing there."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from types import ModuleType
+from typing import Any, Final
+
+import torch
+
+Axis = int | tuple[int, ...] | None
+
+_CREATION: Final = {"arange", "asarray", "empty", "eye", "fftfreq", "full", "linspace", "ones", "rfftfreq", "zeros"}
+
+
+class DeviceNamespace:
+    """array-api-compat's functions for PyTorch, whose creation functions make tensors on ``device``."""
+
+    def __init__(self, module: ModuleType, device: torch.device) -> None:
+        self._module = module
+        self._device = device
+
+    def __getattr__(self, name: str) -> Any:
+        value: Any = _OWN.get(name) or getattr(self._module, name)
+        if isinstance(value, ModuleType):
+            value = DeviceNamespace(value, self._device)
+        elif name in _CREATION:
+            value = partial(value, device=self._device)
+        setattr(self, name, value)  # from now on an ordinary attribute
+        return value
+
+    def __dir__(self) -> list[str]:
+        return dir(self._module)
+
+    def __repr__(self) -> str:
+        return f"<{self._module.__name__} on {self._device}>"
+
+
+def _unique_all(x: torch.Tensor, /) -> tuple[torch.Tensor, ...]:
+    """`unique_all`, which PyTorch has not: the first index of each value is missing there."""
+    values, inverse, counts = torch.unique(x, return_inverse=True, return_counts=True)
+    places = torch.arange(x.numel(), device=x.device)
+    indices = torch.full(values.shape, x.numel(), device=x.device).scatter_reduce(0, inverse.reshape(-1), places, "amin")
+    return values, indices, inverse, counts
+
+
+def _var(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> torch.Tensor:
+    """`var`, of which PyTorch takes only whole corrections."""
+    axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    size = math.prod(x.shape[a] for a in axes)
+    variance = torch.var(x, dim=axes, correction=0, keepdim=keepdims) if axes else torch.zeros_like(x)
+    return variance * (size / max(0.0, size - correction)) if size > correction else variance * math.nan
+
+
+def _std(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> torch.Tensor:
+    return torch.sqrt(_var(x, axis=axis, correction=correction, keepdims=keepdims))
+
+
+_OWN: Final[dict[str, Any]] = {"unique_all": _unique_all, "var": _var, "std": _std}

@@ -1,0 +1,40 @@
+"""The standard's linear algebra extension on Tensors, each function with its derivative.
+
+The last two dimensions hold matrices, those before them stacks of such. Functions of symmetric (Hermitian) matrices give symmetric
+gradients, and trust the matrix to be one.
+"""
+
+from __future__ import annotations
+
+from tinytorch.array_api.linalg.decompositions import cholesky, eigh, eigvalsh, qr, svd, svdvals
+from tinytorch.array_api.linalg.norms import matrix_norm, vector_norm
+from tinytorch.array_api.linalg.products import cross, diagonal, matrix_power, outer, trace
+from tinytorch.array_api.linalg.solving import det, inv, matrix_rank, pinv, slogdet, solve
+from tinytorch.array_api.linear_algebra import matmul, tensordot, vecdot
+from tinytorch.array_api.manipulation import matrix_transpose
+
+__all__ = [
+    "cholesky",
+    "cross",
+    "det",
+    "diagonal",
+    "eigh",
+    "eigvalsh",
+    "inv",
+    "matmul",
+    "matrix_norm",
+    "matrix_power",
+    "matrix_rank",
+    "matrix_transpose",
+    "outer",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "svd",
+    "svdvals",
+    "tensordot",
+    "trace",
+    "vecdot",
+    "vector_norm",
+]

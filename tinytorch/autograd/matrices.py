@@ -1,0 +1,101 @@
+"""Whole matrices of derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from tinytorch.autograd.forward import Pushforward
+from tinytorch.autograd.reverse import grad
+from tinytorch.autograd.traced import Traced, results_of, zeros_like
+from tinytorch.tape import is_recording
+from tinytorch.tensor import Tensor
+from tinytorch.tree import map_tensors
+
+
+def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that returns every derivative of each result with respect to each argument.
+
+    The function runs once. Then each element of the results is carried back, or each element of the arguments forward, whichever are fewer.
+
+    Args:
+        function: returns Tensors in any structure.
+        argnums: which positional arguments to differentiate with respect to: Tensors, or structures of them.
+
+    Returns:
+        ``wrapped(*args, **kwargs)``, which returns the structure of the results, with the structure of the argument in place of each Tensor
+        (a tuple of these where ``argnums`` is a sequence), and there Tensors of shape ``(*result.shape, *argument.shape)``.
+
+    Raises:
+        TypeError: there is no floating-point Tensor among the arguments or the results.
+    """
+    single = isinstance(argnums, int)
+    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        traced = Traced(function, args, positions, kwargs)
+        outputs = results_of("jacobian", traced.result)
+        by_rows = sum(o.size for o in outputs) <= sum(i.size for i in traced.inputs)
+        blocks = iter((_rows if by_rows else _columns)(traced, outputs))
+
+        def block(output: Tensor) -> Any:
+            trees = traced.like_inputs([args[p] for p in positions], next(blocks))
+            return trees[0] if single else tuple(trees)
+
+        return map_tensors(block, traced.result)
+
+    return wrapped
+
+
+def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that returns every second derivative of ``function``, which returns a Tensor of one element.
+
+    The result has the structure of `jacobian` of `grad`: for Tensors x and y among the arguments a block of shape ``(*x.shape, *y.shape)``.
+    """
+    return jacobian(grad(function, argnums), argnums)
+
+
+def _rows(traced: Traced, outputs: Sequence[Tensor]) -> list[list[Tensor | None]]:
+    """For each output and each input the block of derivatives, by a pullback for each element of the output."""
+    recorded = is_recording() and bool(traced.kept)
+    blocks = []
+    for output in outputs:
+        node = output.node
+        if node is None:
+            rows: list[list[Tensor | None]] = []
+        else:
+            rows = [traced.pull({node: unit}, recorded) for unit in _units(output)]
+        blocks.append([_joined(output, tensor, [row[i] for row in rows], 0) for i, tensor in enumerate(traced.inputs)])
+    return blocks
+
+
+def _columns(traced: Traced, outputs: Sequence[Tensor]) -> list[list[Tensor | None]]:
+    """For each output and each input the block of derivatives, by a pushforward for each element of the input."""
+    push = Pushforward(traced, outputs)
+    blocks: list[list[Tensor | None]] = [[] for _ in outputs]
+    for i, tensor in enumerate(traced.inputs):
+        still = [zeros_like(other) for other in traced.inputs]
+        columns = [push([*still[:i], unit, *still[i + 1 :]]) for unit in _units(tensor)]
+        for output, block in zip(outputs, blocks, strict=True):
+            found = [None if output.node is None else column.get(output.node) for column in columns]
+            block.append(_joined(output, tensor, found, -1))
+    return blocks
+
+
+def _units(tensor: Tensor) -> list[Tensor]:
+    """For each element a Tensor that is one there and zero elsewhere."""
+    xp = tensor.backend.namespace
+    places = xp.reshape(xp.arange(tensor.size), tensor.shape)
+    return [xp.astype(places == i, tensor.dtype) for i in range(tensor.size)]
+
+
+def _joined(output: Tensor, tensor: Tensor, parts: Sequence[Tensor | None], axis: int) -> Tensor | None:
+    """Rows (axis 0) or columns (axis -1) as one Tensor of shape ``(*output.shape, *tensor.shape)``."""
+    shape = (*output.shape, *tensor.shape)
+    xp = tensor.backend.namespace
+    if not any(part is not None for part in parts):
+        return xp.zeros(shape, dtype=tensor.dtype)  # type: ignore[no-any-return]
+    blank = zeros_like(tensor if axis == 0 else output)
+    return xp.reshape(xp.stack([blank if part is None else part for part in parts], axis=axis), shape)  # type: ignore[no-any-return]

@@ -1,0 +1,111 @@
+"""Memory for time: forget what a part of a computation saved, and compute it again in the backward pass."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from tinytorch.tape import Gradient, Leaf, Node, Output, accumulate, backpropagate, enable_grad, is_recording, reachable
+from tinytorch.tensor import Tensor, wrap
+from tinytorch.tree import list_tensors, map_tensors
+
+#: ``save() -> restore``: called before a part runs, and ``restore()`` before it runs again, for state that the part would find changed.
+Save = Callable[[], Callable[[], object]]
+
+_saves: list[Save] = []
+
+
+def restored_on_replay(save: Save) -> Save:
+    """Have `checkpoint` keep this state for a part's second run (a decorator)."""
+    _saves.append(save)
+    return save
+
+
+def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that computes the same and saves only its arguments for the backward pass, which runs it again.
+
+    Chen et al. 2016 (arXiv:1604.06174). Arguments and results are Tensors in any structure. Gradients also reach Tensors that the function
+    uses without being given them, such as a module's parameters. Random bits (dropout) are the same in both runs; anything else that the
+    function looks at must be, too.
+    """
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if not is_recording():
+            return function(*args, **kwargs)
+        restores = [save() for save in _saves]
+        context = contextvars.copy_context()
+
+        def replay(inputs: Sequence[Tensor]) -> Any:
+            """Run the function on other Tensors, in the surroundings that it ran in."""
+
+            def run() -> Any:
+                for restore in restores:
+                    restore()
+                remaining = iter(inputs)
+                called = map_tensors(lambda _: next(remaining), (args, kwargs))
+                with enable_grad():
+                    return function(*called[0], **called[1])
+
+            return context.copy().run(run)
+
+        arguments = list_tensors((args, kwargs))
+        leaves = [Leaf() for _ in arguments]
+        floor = leaves[0].id if leaves else Leaf().id
+        marked = iter([wrap(t.raw, t.backend, None if t.node is None else leaf) for t, leaf in zip(arguments, leaves, strict=True)])
+        called = map_tensors(lambda _: next(marked), (args, kwargs))
+        result = function(*called[0], **called[1])
+        outputs = list_tensors(result)
+        roots = [output.node for output in outputs if output.node is not None]
+        if not roots:
+            return result
+        node = Replay(replay, arguments, _captured(roots, floor))
+        places = iter(range(len(outputs)))
+
+        def on_the_tape(output: Tensor) -> Tensor:
+            i = next(places)
+            return output if output.node is None else wrap(output.raw, output.backend, Output(node, i))
+
+        return map_tensors(on_the_tape, result)
+
+    return wrapped
+
+
+def _captured(roots: Sequence[Node], floor: int) -> list[Node]:
+    """The nodes from before ``floor`` that ``roots`` were computed from, by way of no other such node; the newest first."""
+    found = {root for root in roots if root.id < floor}
+    for node in reachable(*roots, floor=floor):
+        found.update(parent for parent in node.parents if parent is not None and parent.id < floor)
+    return sorted(found, key=lambda node: node.id, reverse=True)
+
+
+class Replay(Node):
+    """A function that was run and forgotten; its parents are those of its arguments, then what it captured."""
+
+    __slots__ = ("arguments", "captured", "replay")
+
+    def __init__(self, replay: Callable[[Sequence[Tensor]], Any], arguments: Sequence[Tensor], captured: Sequence[Node]) -> None:
+        super().__init__((*[tensor.node for tensor in arguments], *captured))
+        self.replay = replay
+        self.arguments = [(tensor.raw, tensor.backend) for tensor in arguments]
+        self.captured = captured
+
+    def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
+        own = self.parents[: len(self.arguments)]
+        leaves = [Leaf(parent if recorded else None) for parent in own]
+        floor = leaves[0].id if leaves else Leaf().id
+        inputs = [
+            wrap(raw, backend, None if parent is None else leaf)
+            for (raw, backend), leaf, parent in zip(self.arguments, leaves, own, strict=True)
+        ]
+        seeds: dict[Node, Gradient] = {}
+        for i, output in enumerate(list_tensors(self.replay(inputs))):
+            if output.node is not None and i in g:
+                accumulate(seeds, output.node, g[i])
+        ends = [node if needed else None for node, needed in zip([*leaves, *self.captured], needs, strict=True)]
+        order = [*reachable(*seeds, floor=floor), *self.captured]
+        with enable_grad():
+            found = backpropagate(order, seeds, {node for node in ends if node is not None}, recorded, release=not recorded)
+        return [None if node is None else found.get(node) for node in ends]

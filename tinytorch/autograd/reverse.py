@@ -1,0 +1,92 @@
+"""Reverse mode: gradients, and products with a transposed Jacobian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from tinytorch.autograd.traced import Traced, matching, results_of
+from tinytorch.tape import Node, accumulate, is_recording
+from tinytorch.tensor import Tensor
+
+
+def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """A function that returns both what ``function`` returns and its gradient.
+
+    Args:
+        function: returns a Tensor of one element; with ``has_aux`` a pair of that and anything else.
+        argnums: which positional arguments to differentiate with respect to: Tensors, or nested lists, tuples and dictionaries of them.
+        has_aux: whether ``function`` returns a pair.
+
+    Returns:
+        ``wrapped(*args, **kwargs) -> (value, gradient)``, or ``((value, aux), gradient)``; the gradient has the structure of the argument
+        (a tuple of gradients where ``argnums`` is a sequence). It is zero where the value does not depend on a Tensor, and ``None`` for one
+        of whole numbers or truth values.
+
+    Raises:
+        TypeError: an argument to differentiate holds no floating-point Tensor, or the value is not a Tensor of one element.
+    """
+    single = isinstance(argnums, int)
+    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        traced = Traced(function, args, positions, kwargs)
+        value, aux = traced.result if has_aux else (traced.result, None)
+        if not isinstance(value, Tensor) or value.size != 1:
+            what = f"a Tensor of shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"the function to differentiate must return a Tensor of one element, it returned {what}")
+        found: Sequence[Tensor | None] = [None] * len(traced.inputs)
+        if value.node is not None:
+            one = value.backend.namespace.ones_like(value.detach())
+            found = traced.pull({value.node: one}, recorded=value.node in traced.kept, release=not traced.kept)
+        gradients = traced.like_inputs([args[p] for p in positions], found)
+        value, aux = traced.released((value, aux))
+        return ((value, aux) if has_aux else value), (gradients[0] if single else tuple(gradients))
+
+    return wrapped
+
+
+def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """A function that returns the gradient of ``function``; with ``has_aux`` the pair of gradient and aux. See `value_and_grad`."""
+    both = value_and_grad(function, argnums, has_aux)
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return wrapped
+
+
+def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+    """Call a function, and get the linear map that carries gradients of its results to gradients of its arguments.
+
+    Args:
+        function: takes ``primals`` and returns Tensors in any structure; with ``has_aux`` a pair of these and anything else.
+        primals: Tensors, or structures of them.
+
+    Returns:
+        ``(results, pullback)``, and aux behind them with ``has_aux``. ``pullback(cotangents)`` takes Tensors in the results' structure and
+        returns a tuple with a gradient for each argument: the transposed Jacobian times the cotangents. It may be called many times.
+
+    Raises:
+        TypeError: there is no floating-point Tensor among the arguments, or among the results.
+    """
+    traced = Traced(function, primals, range(len(primals)), {})
+    result, aux = traced.result if has_aux else (traced.result, None)
+    outputs = results_of("vjp", result)
+
+    def pullback(cotangents: Any) -> tuple[Any, ...]:
+        given = matching("the pullback of vjp", "cotangent", cotangents, outputs)
+        seeds: dict[Node, Tensor] = {}
+        for output, cotangent in zip(outputs, given, strict=True):
+            if output.node is not None:
+                accumulate(seeds, output.node, cotangent)
+        recorded = is_recording() and (bool(traced.kept) or any(cotangent.node is not None for cotangent in given))
+        found = traced.pull(seeds, recorded) if seeds else [None] * len(traced.inputs)
+        return tuple(traced.like_inputs(primals, found))
+
+    results = traced.released(result)
+    return (results, pullback, traced.released(aux)) if has_aux else (results, pullback)
