@@ -34,7 +34,7 @@ def _operations() -> dict[str, Operation[..., Any]]:
     return found
 
 
-def _functions() -> set[str]:
+def functions() -> set[str]:
     """The names of all functions that array code can call, those of an extension as "linalg.inv"."""
     plain = {name for name in array_api.__all__ if not name.startswith("__") and callable(getattr(array_api, name))}
     return plain | {f"{extension}.{name}" for extension in EXTENSIONS for name in getattr(array_api, extension).__all__}
@@ -50,7 +50,7 @@ OTHERS = {
 }
 
 
-def _differentiable(name: str) -> bool:
+def differentiable(name: str) -> bool:
     found = OPERATIONS.get(name)
     return found is None or found.rules is not None or found.joint_rule is not None
 
@@ -59,19 +59,19 @@ def _names(cases: list[Case]) -> list[str]:
     return [c.operation for c in cases]
 
 
-SMOOTH = [c for c in CASES if _differentiable(c.operation)]
-FLAT = [c for c in CASES if not _differentiable(c.operation) and not OPERATIONS[c.operation].recordable]
-REFUSED = [c for c in CASES if not _differentiable(c.operation) and OPERATIONS[c.operation].recordable]
+SMOOTH = [c for c in CASES if differentiable(c.operation)]
+FLAT = [c for c in CASES if not differentiable(c.operation) and not OPERATIONS[c.operation].recordable]
+REFUSED = [c for c in CASES if not differentiable(c.operation) and OPERATIONS[c.operation].recordable]
 
 
 def test_every_function_of_the_namespace_is_in_the_table() -> None:
-    assert _functions() - OTHERS == {c.operation for c in CASES}
+    assert functions() - OTHERS == {c.operation for c in CASES}
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
 def test_every_operation_has_a_rule_or_says_why_not(name: str) -> None:
     found = OPERATIONS[name]
-    assert _differentiable(name) or found.reason != UNWRITTEN, f"{name} needs derivatives(), piecewise_constant() or no_derivative()"
+    assert differentiable(name) or found.reason != UNWRITTEN, f"{name} needs derivatives(), piecewise_constant() or no_derivative()"
 
 
 @pytest.mark.parametrize("case", CASES, ids=_names(CASES))
@@ -103,7 +103,8 @@ def test_nothing_is_recorded_where_the_derivative_is_zero(case: Case) -> None:
 @pytest.mark.parametrize("case", REFUSED, ids=_names(REFUSED))
 def test_what_has_no_derivative_raises_when_one_is_asked_for(case: Case) -> None:
     def total(*tensors: Tensor) -> Tensor:
-        return sum((tt.sum(out) for out in case.call(tt, *tensors)), tt.asarray(0.0, dtype="float64"))
+        parts = [tt.sum(out) for out in case.call(tt, *tensors) if out.dtype.is_floating]
+        return sum(parts[1:], parts[0])
 
     with pytest.raises(tt.NotDifferentiableError, match=f"{case.operation} has no derivative: "):
         tt.grad(total)(*[frozen(x) for x in case.inputs])

@@ -1,0 +1,68 @@
+"""Derivatives of every function of the namespace at calls that are drawn at random, held to differences in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinytorch as tt
+from tests.array_api.cases import combined, parted
+from tests.array_api.strategies import BINARY, COMPLEX, PROPERTIES, UNARY, shapes, values
+from tests.array_api.test_rules import OTHERS, differentiable, functions
+from tests.helpers import check_gradients, frozen, host
+
+#: Drawn the same way every time: what fails here fails everywhere.
+drawn_again = settings(max_examples=30, derandomize=True, deadline=None, database=None)
+
+
+def test_every_differentiable_function_can_be_drawn() -> None:
+    assert set(PROPERTIES) == {name for name in functions() - OTHERS if differentiable(name)}
+
+
+@pytest.mark.parametrize("name", sorted(PROPERTIES))
+@drawn_again
+@given(data=st.data())
+def test_derivatives_of_both_orders_are_those_of_differences(name: str, data: st.DataObject) -> None:
+    case = data.draw(PROPERTIES[name])
+    check_gradients(lambda *tensors: case.call(tt, *tensors), *case.inputs, order=case.order, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("name", sorted(COMPLEX))
+@drawn_again
+@given(data=st.data())
+def test_derivatives_at_complex_numbers_are_those_of_differences(name: str, data: st.DataObject) -> None:
+    shape = data.draw(shapes())
+    bounds = [UNARY[name]] if name in UNARY else BINARY[name]
+    arrays = [values(data.draw, shape, low, high) for low, high in bounds for _ in range(2)]
+
+    def call(*tensors: Any) -> Any:
+        numbers = [combined(tt, x, y) for x, y in zip(tensors[::2], tensors[1::2], strict=True)]
+        out = getattr(tt, name)(*numbers)
+        return out if name == "abs" else parted(tt, out)
+
+    check_gradients(call, *arrays, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("name", sorted(set(PROPERTIES) - {"astype"}))
+@drawn_again
+@given(data=st.data())
+def test_gradients_in_float32_are_those_in_float64(name: str, data: st.DataObject) -> None:
+    case = data.draw(PROPERTIES[name])
+    argnums = tuple(i for i, x in enumerate(case.inputs) if numpy.asarray(x).dtype == numpy.float64)
+
+    def total(*tensors: Any) -> Any:
+        out = case.call(tt, *tensors)
+        parts = [tt.sum(tt.astype(part, tt.float64)) for part in (out if isinstance(out, tuple | list) else [out])]
+        return sum(parts[1:], parts[0])
+
+    narrow = [numpy.asarray(x).astype(numpy.float32) if i in argnums else x for i, x in enumerate(case.inputs)]
+    wide = [x.astype(numpy.float64) if i in argnums else x for i, x in enumerate(narrow)]
+    ours = tt.grad(total, argnums)(*[frozen(x) for x in narrow])
+    theirs = tt.grad(total, argnums)(*[frozen(x) for x in wide])
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.dtype is tt.float32
+        numpy.testing.assert_allclose(host(a), host(b), rtol=2e-3, atol=2e-3 * max(1.0, float(numpy.max(numpy.abs(host(b)), initial=0.0))))
