@@ -44,7 +44,7 @@ def types(session: nox.Session) -> None:
 @nox.parametrize("backend", [nox.param(name, id=name) for name in BACKENDS])
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests with one backend as the default."""
-    extra = _cuda_extra() if backend == "cupy" else None
+    extra = _cuda_extra() if backend == "cupy" else backend if backend in ("torch", "jax") else None
     session.install("-e", f".[test,{extra}]" if extra else ".[test]")
     _require_backend(session, backend)
     _pytest(session, TINYTORCH_BACKEND=backend)
@@ -62,6 +62,17 @@ def tests_python(session: nox.Session) -> None:
     """Run the tests on numpy under each Python that this machine has."""
     session.install("-e", ".[test]")
     _pytest(session, TINYTORCH_BACKEND="numpy")
+
+
+@nox.session
+def array_api(session: nox.Session) -> None:
+    """Compare tinytorch and the array library below it by the official suite: `nox -s array_api -- PATH_TO_SUITE [BACKEND ...]`."""
+    if not session.posargs:
+        session.error("name a clone of data-apis/array-api-tests: nox -s array_api -- PATH [numpy strict torch jax]")
+    suite, *backends = session.posargs
+    extras = ",".join(["test", *[name for name in backends if name in ("torch", "jax")]])
+    session.install("-e", f".[{extras}]", "-r", str(Path(suite) / "requirements.txt"))
+    session.run("python", "tests/conformance/compare.py", suite, *backends)
 
 
 @nox.session(reuse_venv=False)

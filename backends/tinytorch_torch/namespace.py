@@ -57,4 +57,9 @@ def _std(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keep
     return torch.sqrt(_var(x, axis=axis, correction=correction, keepdims=keepdims))
 
 
-_OWN: Final[dict[str, Any]] = {"unique_all": _unique_all, "var": _var, "std": _std}
+def _take_along_axis(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int = -1) -> torch.Tensor:
+    """`take_along_axis` with indices of any integer type."""
+    return torch.take_along_dim(x, indices.long(), dim=axis)
+
+
+_OWN: Final[dict[str, Any]] = {"take_along_axis": _take_along_axis, "unique_all": _unique_all, "var": _var, "std": _std}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -43,9 +43,17 @@ class BoundNamespace:
         raise AttributeError(f"{self.__name__} has no {name!r}")
 
 
-def _bound(creators: Iterable[Any], device: Device) -> dict[str, Any]:
-    """Creation functions that make Tensors on ``device`` unless told otherwise, by name."""
-    return {creator.__name__: partial(creator, device=device) for creator in creators}
+def _bound(creators: Iterable[Callable[..., Tensor]], beside: Device) -> dict[str, Any]:
+    """Creation functions that make Tensors on ``beside`` unless told otherwise, by name."""
+
+    def bind(creator: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @wraps(creator)
+        def bound(*args: Any, device: Any = None, **options: Any) -> Tensor:
+            return creator(*args, device=beside if device is None else device, **options)
+
+        return bound
+
+    return {creator.__name__: bind(creator) for creator in creators}
 
 
 def _asarray(beside: Device, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:

@@ -18,7 +18,7 @@ __all__ = [
     "where",
 ]
 
-_NUMBERS = (int, float, complex)
+_NUMBERS = (bool, int, float, complex)
 
 
 @operation
@@ -60,7 +60,7 @@ searchsorted.piecewise_constant()
 @operation(saves=Saves.OTHERS)
 def where(xp: Any, condition: Tensor, x1: Tensor | complex, x2: Tensor | complex, /) -> Tensor:
     """x1 where ``condition`` holds, elsewhere x2; one of them may be a number."""
-    if isinstance(x1, _NUMBERS) and isinstance(x2, _NUMBERS):
+    if type(x1) in _NUMBERS and type(x2) in _NUMBERS:  # not numpy's, which may stand for an array of no dimensions
         raise TypeError("where: x1 or x2 must be a Tensor, which decides the type of the result; wrap one in tinytorch.asarray")
     return xp.where(condition, x1, x2)
 

@@ -1,0 +1,118 @@
+"""Functions that others wrote for the standard differentiate unchanged, on a backend that is not the default one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import array_api_extra as xpx
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import check_gradients, frozen
+from tinytorch.backend import Backend
+
+_random = numpy.random.default_rng(3)
+
+
+def normal(*shape: int) -> Any:
+    return _random.normal(size=shape)
+
+
+def positive(*shape: int) -> Any:
+    return _random.uniform(0.5, 2, shape)
+
+
+def xp_of(x: Any) -> Any:
+    return x.__array_namespace__()
+
+
+EXTRA: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "angle": (lambda x, y: xpx.angle(xp_of(x).astype(x, tt.complex128) + y * 1j), (positive(3), positive(3))),
+    "apply_where": (lambda x: xpx.apply_where(x > 0, x, lambda x: x**2, lambda x: -x), (normal(4),)),
+    "at.add": (lambda x, y: xpx.at(x)[1:].add(y, copy=True) ** 2, (normal(3), normal(2))),
+    "at.multiply": (lambda x, y: xpx.at(x)[1:].multiply(y, copy=True), (normal(3), normal(2))),
+    "at.set": (lambda x, y: xpx.at(x)[1:].set(y, copy=True) ** 2, (normal(3), normal(2))),
+    "atleast_nd": (lambda x: xpx.atleast_nd(x, ndim=3) ** 2, (normal(3),)),
+    "cov": (xpx.cov, (normal(3, 5),)),
+    "create_diagonal": (lambda x: xpx.create_diagonal(x) ** 2, (normal(3),)),
+    "kron": (xpx.kron, (normal(2, 2), normal(2, 3))),
+    "one_hot": (lambda x: x * xpx.one_hot(xp_of(x).asarray([0, 2, 1]), 3, dtype=x.dtype), (normal(3, 3),)),
+    "pad": (lambda x: xpx.pad(x, 2) ** 2, (normal(2, 3),)),
+    "sinc": (xpx.sinc, (normal(4),)),
+}
+
+#: Names in scipy, with what stays inside the namespace.
+SCIPY: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "special.logsumexp": (lambda f, x: f(x, axis=-1), (normal(2, 3),)),
+    "special.softmax": (lambda f, x: f(x, axis=-1), (normal(2, 3),)),
+    "special.log_softmax": (lambda f, x: f(x, axis=-1), (normal(2, 3),)),
+    "stats.gmean": (lambda f, x: f(x), (positive(4),)),
+    "stats.hmean": (lambda f, x: f(x), (positive(4),)),
+    "stats.pmean": (lambda f, x: f(x, 3), (positive(4),)),
+    "stats.moment": (lambda f, x: f(x, 3), (normal(5),)),
+    "stats.skew": (lambda f, x: f(x), (normal(5),)),
+    "stats.kurtosis": (lambda f, x: f(x), (normal(5),)),
+    "stats.zscore": (lambda f, x: f(x), (normal(5),)),
+    "integrate.trapezoid": (lambda f, x: f(x**2), (normal(4),)),
+    "signal.fftconvolve": (lambda f, x, y: f(x, y), (normal(5), normal(3))),
+    "optimize.rosen": (lambda f, x: f(x), (normal(4),)),
+}
+
+#: Those that go through numpy, by which a gradient would be lost.
+LEAVING: dict[str, tuple[Any, ...]] = {
+    "special.gammaln": (positive(3),),
+    "special.erf": (normal(3),),
+    "special.expit": (normal(3),),
+    "special.entr": (positive(3),),
+    "stats.entropy": (positive(4),),
+    "integrate.simpson": (normal(5),),
+    "signal.detrend": (normal(5),),
+    "cluster.vq.vq": (normal(4, 2), normal(2, 2)),
+    "linalg.inv": (normal(3, 3),),
+}
+
+
+def from_scipy(name: str) -> Callable[..., Any]:
+    """A function of scipy, which comes with scikit-learn in the test environment."""
+    module, _, function = name.rpartition(".")
+    found = pytest.importorskip(f"scipy.{module}", reason="scipy is not installed")
+    return getattr(found, function)  # type: ignore[no-any-return]
+
+
+def elsewhere(function: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
+    """The function, called while another backend than the operands' is the chosen one."""
+    other = tt.get_backend("strict" if backend.name == "numpy" else "numpy")
+
+    def call(*tensors: Any) -> Any:
+        with tt.use_backend(other):
+            return function(*tensors)
+
+    return call
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_array_api_extra_differentiates(backend: Backend, name: str) -> None:
+    function, inputs = EXTRA[name]
+    check_gradients(elsewhere(function, backend), *inputs)
+
+
+@pytest.mark.parametrize("name", SCIPY)
+def test_scipy_differentiates(backend: Backend, name: str) -> None:
+    call, inputs = SCIPY[name]
+    function = from_scipy(name)
+    check_gradients(elsewhere(lambda *tensors: call(function, *tensors), backend), *inputs)
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_what_leaves_through_numpy_raises_with_the_mend(backend: Backend, name: str) -> None:
+    tensors = [frozen(x, requires_grad=True) for x in LEAVING[name]]
+    with pytest.raises((RuntimeError, TypeError), match=r"use \.detach\(\)\.numpy\(\)"):
+        from_scipy(name)(*tensors)
+
+
+def test_elements_that_become_equal_have_no_derivative_and_say_so(backend: Backend) -> None:
+    x, y = frozen([1.0, 2.0]), frozen([2.0, 3.0])
+    with pytest.raises(tt.NotDifferentiableError, match="unique_values has no derivative"):
+        tt.grad(lambda x: tt.sum(xpx.union1d(x, y)))(x)
