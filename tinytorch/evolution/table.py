@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def story_table(story: Story) -> Table:
-    """A row for each model: means over the seeds, with the spread where there are several, and what it reused of those before it."""
+    """A row for each model: means over the seeds, the test's with its spread, and what the model reused of those before it."""
     from rich.table import Table as RichTable
 
-    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    table = RichTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")  # 80 columns, no more
     table.add_column("year")
     table.add_column("model", no_wrap=True)
-    for title in ("parameters", "time", "train", "test", "course"):
-        table.add_column(title, justify="right")
+    for title in ("weights", "time", "train", "test", "course"):
+        table.add_column(title, justify="right", no_wrap=True)
     for title in ("layers", "ops", "lines"):
-        table.add_column(title, justify="right", style="dim")
+        table.add_column(title, justify="right", style="dim", no_wrap=True)
     for name in dict.fromkeys(outcome.name for outcome in story.outcomes):
         own = [outcome for outcome in story.outcomes if outcome.name == name]
         floor = FLOORS.get((own[0].data, name))
@@ -32,7 +32,7 @@ def story_table(story: Story) -> Table:
             name,
             f"{own[0].parameters:,}",
             f"{mean(outcome.seconds for outcome in own):.0f} s",
-            _percent([outcome.train_accuracy for outcome in own]),
+            f"{100 * mean(outcome.train_accuracy for outcome in own):.1f}",
             _percent([outcome.test_accuracy for outcome in own]),
             "" if floor is None else f"{100 * floor:.1f}",
             *(f"{100 * share:.0f}%" for share in (reuse.layers, reuse.operations, reuse.lines)),
