@@ -108,22 +108,22 @@ class Operation(Generic[P, R]):
         self.recordable = False
 
     def __call__(self, *args: P.args, **static: P.kwargs) -> R:
-        backend: Backend | None = None
-        recorded = False
-        unusual = False  # whether there is a tuple, a data type or the like, which the backend takes in another form
-        raws: list[Any] = []
+        backend: Any = None
+        recorded = unusual = False  # unusual is a tuple, a data type or the like, which the backend takes in another form
+        raws = []
         for arg in args:
             if isinstance(arg, Tensor):
-                if backend is None:
+                if arg.backend is not backend:
+                    if backend is not None:
+                        check_same_backend(self.__name__, backend, arg)
                     backend = arg.backend
-                elif arg.backend is not backend:
-                    check_same_backend(self.__name__, backend, arg)
                 if arg.node is not None:
                     recorded = True
                 raws.append(arg.raw)
             else:
                 raws.append(arg)
-                unusual = unusual or type(arg) not in _PLAIN
+                if type(arg) not in _PLAIN:
+                    unusual = True
         if backend is None:
             raise TypeError(f"{self.__name__} needs a Tensor, got {_type_names(args)}; make one with tinytorch.asarray")
         if unusual:
@@ -132,12 +132,11 @@ class Operation(Generic[P, R]):
             out = self.forward(backend.xp, *raws, **lower_all(self.__name__, backend, static))
         else:
             out = self.forward(backend.xp, *raws)
-        node = None
-        if recorded and self.recordable and is_recording():
-            node = Call(self, backend, args, raws, static, out)
         if type(out) is tuple:
-            return wrap_all(out, backend, node)  # type: ignore[return-value]
-        return wrap(out, backend, node)  # type: ignore[return-value]
+            return wrap_all(
+                out, backend, Call(self, backend, args, raws, static, out) if recorded and self.recordable and is_recording() else None
+            )
+        return wrap(out, backend, Call(self, backend, args, raws, static, out) if recorded and self.recordable and is_recording() else None)
 
 
 @overload

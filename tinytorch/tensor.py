@@ -257,12 +257,15 @@ def _restored(kind: type[Tensor], array: ndarray, spec: str, requires_grad: bool
 
 def wrap(raw: Any, backend: Backend, node: Node | None = None) -> Tensor:
     """A Tensor around a backend's own array, which is not copied."""
-    tensor = Tensor.__new__(Tensor)
+    tensor: Tensor = _blank(Tensor)
     tensor.raw = raw
     tensor.backend = backend
     tensor.node = node
     tensor.grad = None
     return tensor
+
+
+_blank: Any = object.__new__  # found once, as every operation makes a Tensor
 
 
 def check_same_backend(operation: str, backend: Backend, other: Tensor) -> None:
