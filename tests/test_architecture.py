@@ -48,7 +48,7 @@ HOST_MODULES = {
 LAYERS = [
     ("errors",),
     ("backend",),
-    ("tape", "device"),
+    ("tape", "device", "tuning"),
     ("operators",),
     ("tensor",),
     ("operation", "tree"),

@@ -1,4 +1,4 @@
-"""What the README shows runs, and what it names exists."""
+"""What the README and the page on derivatives show runs, and what the README names exists."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ import pytest
 import tinytorch as tt
 from tinytorch.cli import main
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str) -> list[str]:
+    """The blocks of Python in a page."""
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks(README)
 COMMANDS = [shlex.split(line) for line in re.findall(r"tinytorch (?:train|generate|backends)[^`\n&|]*", README)]
 
 
@@ -23,6 +31,13 @@ def test_a_python_block_runs(number: int, capsys: pytest.CaptureFixture[str]) ->
         pytest.importorskip("array_api_strict", reason="the block uses array-api-strict, which is not installed")
     with tt.use_backend("numpy"):
         exec(compile(code, f"README block {number + 1}", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out
+
+
+def test_the_page_on_derivatives_runs_from_top_to_bottom(capsys: pytest.CaptureFixture[str]) -> None:
+    code = "\n".join(blocks((ROOT / "docs" / "transformations.md").read_text(encoding="utf-8")))
+    with tt.use_backend("numpy"):
+        exec(compile(code, "docs/transformations.md", "exec"), {"__name__": "page"})
     assert capsys.readouterr().out
 
 

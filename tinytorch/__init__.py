@@ -28,6 +28,7 @@ from tinytorch.backend import (
 from tinytorch.operation import NotDifferentiableError
 from tinytorch.tape import enable_grad, no_grad
 from tinytorch.tensor import Tensor
+from tinytorch.tuning import tune
 
 __version__ = "0.1.0"
 
@@ -60,6 +61,7 @@ __all__ = [
     "register_backend",
     "seed",
     "set_backend",
+    "tune",
     "use_backend",
     "value_and_grad",
     "vjp",

@@ -132,11 +132,8 @@ class Operation(Generic[P, R]):
             out = self.forward(backend.xp, *raws, **lower_all(self.__name__, backend, static))
         else:
             out = self.forward(backend.xp, *raws)
-        if type(out) is tuple:
-            return wrap_all(
-                out, backend, Call(self, backend, args, raws, static, out) if recorded and self.recordable and is_recording() else None
-            )
-        return wrap(out, backend, Call(self, backend, args, raws, static, out) if recorded and self.recordable and is_recording() else None)
+        node = Call(self, backend, args, raws, static, out) if recorded and self.recordable and is_recording() else None
+        return wrap_all(out, backend, node) if type(out) is tuple else wrap(out, backend, node)  # type: ignore[return-value]
 
 
 @overload

@@ -42,5 +42,10 @@ class NumpyBackend(Backend):
         except (OSError, ValueError, AttributeError):
             return None
 
+    def tune(self) -> list[str]:
+        from tinytorch_numpy import tuning  # reads the machine: only where it is asked for
+
+        return tuning.tune()
+
     def versions(self) -> dict[str, str]:
         return {"numpy": numpy.__version__}

@@ -155,6 +155,10 @@ class Backend(ABC):
         """Make ``step(state, batch) -> (state, aux)`` fast; arrays keep their shapes, and with ``donate`` the state may be overwritten."""
         return step
 
+    def tune(self) -> list[str]:
+        """Set the process up for speed and say what was changed, a sentence each; called once, by `tinytorch.tune`."""
+        return []
+
     def parallel(self, thunks: Sequence[Callable[[], Any]]) -> list[Any]:
         """Run independent pieces of work and return their results in order; one after another by default."""
         return [thunk() for thunk in thunks]

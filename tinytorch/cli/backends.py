@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tinytorch.backend import BackendStatus, MemoryInfo, backend_status, current_backend
+from tinytorch.backend import BackendError, BackendStatus, MemoryInfo, backend_status, current_backend
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
+from tinytorch.tuning import ENVIRONMENT_VARIABLE as TUNING_VARIABLE
+from tinytorch.tuning import tune
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +38,8 @@ def backends(
     chosen, sentence = _choice()
     console = Console(highlight=False)
     console.print(_table(rows, chosen))
-    console.print(Padding(Text(sentence), (0, 1)))
+    for line in (sentence, *_tuning()):
+        console.print(Padding(Text(line), (0, 1)))
 
 
 def _choice() -> tuple[str, str]:
@@ -51,6 +54,15 @@ def _choice() -> tuple[str, str]:
         backend.name,
         f"* New arrays are made on {backend.spec} ({why}); choose another with --backend NAME or {ENVIRONMENT_VARIABLE}=NAME.",
     )
+
+
+def _tuning() -> list[str]:
+    """What the command sets up for speed on that backend, as one line."""
+    try:
+        sentences = tune()
+    except BackendError:  # the line above says what is wrong with the backend
+        return []
+    return [f"Tuned: {'; '.join(sentences)}. {TUNING_VARIABLE}=off leaves everything alone."] if sentences else []
 
 
 def _table(rows: list[BackendStatus], chosen: str) -> Table:

@@ -9,6 +9,7 @@ import typer
 
 from tinytorch.backend import current_backend, use_backend
 from tinytorch.errors import InputError
+from tinytorch.tuning import tune
 
 
 def evolution(
@@ -30,6 +31,7 @@ def evolution(
         if value is not None and value < 1:
             raise InputError(f"{name} must be 1 or more, got {value}")
     with use_backend(backend or current_backend()):
+        tune()
         # loaded here, so that --help does not wait for the models' modules
         from rich.console import Console
 

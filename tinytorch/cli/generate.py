@@ -11,6 +11,7 @@ import typer
 
 from tinytorch.backend import current_backend, use_backend
 from tinytorch.errors import InputError
+from tinytorch.tuning import tune
 
 
 def generate(
@@ -31,6 +32,7 @@ def generate(
 ) -> None:
     """Write text with a trained model."""
     with use_backend(backend or current_backend()):
+        tune()
         # loaded here, so that --help does not wait for the model's modules
         from tinytorch.text import crop_prompt, stream
         from tinytorch.training.run_directory import RunDirectory, newest_directory

@@ -19,6 +19,7 @@ from tinytorch.backend import current_backend, use_backend
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
 from tinytorch.cli.settings import model_settings, new_settings, resumed_settings
 from tinytorch.errors import InputError
+from tinytorch.tuning import tune
 
 if TYPE_CHECKING:
     from tinytorch.training.run import Run
@@ -74,9 +75,11 @@ def train(
     if resume:
         run = RunDirectory.open(out or newest_directory())
         with use_backend(backend or os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or run.config["backend"]):
+            tune()
             _resume(run, text, options)
     else:
         with use_backend(backend or current_backend()):
+            tune()
             _start(text, out, {**options, "preset": preset or "nano"})
 
 

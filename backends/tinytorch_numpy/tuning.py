@@ -1,0 +1,128 @@
+"""What a process can set for numpy's speed: malloc, and the OpenBLAS that numpy's wheels bring.
+
+Both are reached through ctypes and left alone where they are not what is expected: another C library, another BLAS, another name of a
+function.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy
+
+from tinytorch.errors import InputError
+
+THREADS_VARIABLE: Final = "TINYTORCH_NUM_THREADS"
+
+_MIB: Final = 1 << 20
+
+
+def tune() -> list[str]:
+    """Everything of this file; a sentence for each thing that was changed."""
+    blas = _find_openblas()
+    done = [keep_freed_memory(), *([use_widest_kernels(blas), set_threads(blas)] if blas is not None else [])]
+    return [sentence for sentence in done if sentence]
+
+
+# ---- malloc ----
+
+#: Parameters of glibc's mallopt, from malloc.h.
+_M_TRIM_THRESHOLD: Final = -1
+_M_TOP_PAD: Final = -2
+_M_MMAP_THRESHOLD: Final = -3
+
+
+def keep_freed_memory() -> str | None:
+    """Have glibc keep what large temporaries free, instead of giving the pages back and faulting them in again at each operation.
+
+    By default it asks the system for each block above 128 KiB (a threshold that adapts, to 32 MiB at most, which is also the most that can
+    be set) and returns the memory at the heap's end.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    mallopt = ctypes.CDLL(None).mallopt
+    kept = mallopt(_M_MMAP_THRESHOLD, 32 * _MIB) and mallopt(_M_TRIM_THRESHOLD, 1 << 30) and mallopt(_M_TOP_PAD, 64 * _MIB)
+    return "malloc keeps blocks of up to 32 MiB that are freed" if kept else None
+
+
+# ---- OpenBLAS ----
+
+
+class OpenBLAS:
+    """The library that numpy's wheel brings, with its functions by their names without prefix and suffix."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self.core_name = self._function("openblas_get_corename", ctypes.c_char_p)
+        self.get_num_threads = self._function("openblas_get_num_threads", ctypes.c_int)
+        self.set_num_threads = self._function("openblas_set_num_threads", None, ctypes.c_int)
+
+    def _function(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+        """Raises ``AttributeError`` where there is none."""
+        function = getattr(self._library, f"scipy_{name}64_")
+        function.restype, function.argtypes = result, list(arguments)
+        return function  # type: ignore[no-any-return]
+
+    def choose_kernels_again(self) -> None:
+        """Have it look at ``OPENBLAS_CORETYPE`` and the CPU once more, as when it was loaded."""
+        threads = self.get_num_threads()
+        self._library.gotoblas_dynamic_quit()
+        self._library.gotoblas_dynamic_init()
+        self.set_num_threads(threads)
+
+
+def _find_openblas() -> OpenBLAS | None:
+    """The OpenBLAS in this process, where it came with numpy's wheel."""
+    for path in Path(numpy.__file__).parent.parent.glob("numpy.libs/libscipy_openblas64_*"):
+        try:
+            return OpenBLAS(ctypes.CDLL(str(path)))  # numpy has loaded it: this finds the same one
+        except (OSError, AttributeError):
+            continue
+    return None
+
+
+def use_widest_kernels(blas: OpenBLAS) -> str | None:
+    """Switch OpenBLAS to its AVX-512 kernels on CPUs that have AVX-512 and that it takes for older ones, such as AMD's Zen 5.
+
+    The functions are not part of OpenBLAS's interface, so the products of a matrix are compared before and after, and the switch is undone
+    where they differ.
+    """
+    before = blas.core_name().decode()
+    if before not in ("Haswell", "Zen") or not _has_avx512() or "OPENBLAS_CORETYPE" in os.environ:
+        return None
+    matrix = numpy.random.default_rng(0).normal(size=(96, 96)).astype(numpy.float32)
+    expected = matrix @ matrix
+    os.environ["OPENBLAS_CORETYPE"] = "SkylakeX"
+    try:
+        blas.choose_kernels_again()
+        if blas.core_name() == b"SkylakeX" and numpy.allclose(matrix @ matrix, expected, rtol=1e-4, atol=1e-4):
+            return f"OpenBLAS uses its SkylakeX kernels (AVX-512) in place of {before}'s"
+    finally:
+        del os.environ["OPENBLAS_CORETYPE"]
+    blas.choose_kernels_again()
+    return None
+
+
+def _has_avx512() -> bool:
+    """Whether the CPU has the parts of AVX-512 that OpenBLAS's kernels use; unknown outside Linux."""
+    try:
+        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
+    except (OSError, StopIteration):
+        return False
+    return {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(flags)
+
+
+def set_threads(blas: OpenBLAS) -> str | None:
+    """Take as many threads as ``TINYTORCH_NUM_THREADS`` says. Raises `InputError` where that is no whole number of 1 or more."""
+    wanted = os.environ.get(THREADS_VARIABLE, "").strip()
+    if not wanted:
+        return None
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise InputError(f"{THREADS_VARIABLE} must be a whole number of 1 or more, got {wanted!r}")
+    blas.set_num_threads(int(wanted))
+    return f"OpenBLAS works in {blas.get_num_threads()} threads"

@@ -1,0 +1,117 @@
+"""The jax plugin: its types and transfer points, and whole training steps under ``jax.jit``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import assert_close
+from tinytorch import nn, optim
+from tinytorch.backend import BackendUnavailableError, get_backend
+from tinytorch.models import MLP, TinyGPT
+from tinytorch.text import CharTokenizer
+from tinytorch.training import LanguageModelTrainer, Trainer
+
+jax = pytest.importorskip("jax", reason="JAX is not installed")
+
+TEXT = "the quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 20
+
+
+@pytest.fixture(autouse=True)
+def chosen() -> object:
+    with tt.use_backend("jax"):
+        yield
+
+
+@pytest.mark.parametrize("device", ["typewriter", "cpu:99"])
+def test_a_device_that_is_not_there_is_named(device: str) -> None:
+    with pytest.raises(BackendUnavailableError, match=f"JAX has no device '{device}'"):
+        get_backend(f"jax:{device}")
+
+
+def test_host_arrays_are_copied_and_what_comes_back_is_read_only() -> None:
+    backend = tt.current_backend()
+    array = numpy.ones(1000, dtype=numpy.float32)
+    raw = backend.from_host(array)
+    array[0] = 5
+    assert float(raw[0]) == 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        backend.to_host(raw)[0] = 5
+
+
+def test_without_64_bit_types_the_default_integer_is_int32() -> None:
+    code = "import tinytorch as tt\ntt.set_backend('jax')\nprint(tt.arange(3).dtype.name, tt.__array_namespace_info__().default_dtypes())"
+    narrow = {name: value for name, value in os.environ.items() if name not in ("JAX_ENABLE_X64", "TINYTORCH_BACKEND")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=narrow)
+    assert done.stdout.startswith("int32")
+    assert "'integral': tinytorch.int32" in done.stdout
+
+
+def test_the_tape_runs_inside_jit() -> None:
+    backend = tt.current_backend()
+
+    def slope(raw: object) -> object:
+        x = tt.asarray(raw)
+        return tt.grad(lambda x: tt.sum(tt.sin(x) ** 2))(x).raw
+
+    x = numpy.float32([0.5, 1.0])
+    numpy.testing.assert_allclose(jax.jit(slope)(backend.from_host(x)), numpy.sin(2 * x), rtol=1e-6)
+
+
+def language_model_losses(backend: str, steps: int = 20) -> list[float]:
+    """A small GPT's, dropout on."""
+    with tt.use_backend(backend):
+        tt.seed(3)
+        tokenizer = CharTokenizer().fit(TEXT)
+        model = TinyGPT(tokenizer.get_vocab_size(), d_model=32, num_heads=4, num_layers=2, max_length=16, dropout=0.2)
+        optimizer = optim.AdamW(model.parameters(), 3e-3, max_norm=1.0, schedule=optim.WarmupCosine(5, 50))
+        trainer = LanguageModelTrainer(model, tokenizer, optimizer, accumulate=2)
+        records = trainer.train(trainer.batches(tokenizer.encode_array(TEXT), 16, 4), steps)
+    return [record.train_loss for record in records]
+
+
+def test_a_gpts_training_steps_with_dropout_have_numpys_losses() -> None:
+    numpy.testing.assert_allclose(language_model_losses("jax"), language_model_losses("numpy"), atol=1e-4)
+
+
+def test_a_step_is_traced_once_and_reads_nothing_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = tt.current_backend()
+    traced = []
+    compile_ = type(backend).compile
+
+    def counted(self: object, step: object, donate: bool = False) -> object:
+        def once(state: object, batch: object) -> object:
+            traced.append(batch)
+            return step(state, batch)  # type: ignore[operator]
+
+        return compile_(self, once, donate)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(backend), "compile", counted)
+    language_model_losses("jax", steps=5)
+    assert len(traced) == 1
+    assert all(isinstance(array, jax.core.Tracer) for array in traced[0])
+
+
+def test_a_classifier_with_running_statistics_trains_as_on_numpy() -> None:
+    def losses(backend: str) -> list[float]:
+        with tt.use_backend(backend):
+            tt.seed(0)
+            model = MLP(8, hidden=(6,), classes=3, dropout=0.1, batch_norm=True)
+            trainer = Trainer(model, optim.SGD(model.parameters(), 0.1, momentum=0.9), nn.CrossEntropyLoss())
+            random = numpy.random.default_rng(0)
+
+            def next_batch() -> tuple[object, object]:
+                return random.normal(size=(5, 8)).astype("float32"), random.integers(0, 3, 5)
+
+            return [record.train_loss for record in trainer.train(next_batch, 10)]
+
+    numpy.testing.assert_allclose(losses("jax"), losses("numpy"), atol=1e-4)
+
+
+def test_searchsorted_gives_the_default_integer_type() -> None:
+    assert_close(tt.searchsorted(tt.asarray([1.0, 3.0]), tt.asarray([2.0])), numpy.int64([1]))
