@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -21,81 +21,14 @@ import jax
 import jax.numpy as jnp
 
 import tinytorch as tt
+from benchmarks.plain_jax import Settings, new_state, train_step
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine
 from tinytorch.text import CharTokenizer, python_reference
 from tinytorch.training import LanguageModelTrainer
 
-LAYERS, HEADS, WIDTH, CONTEXT, BATCH = 4, 4, 128, 64, 12
-RATE, BETAS, EPS, DECAY, NORM = 2e-3, (0.9, 0.99), 1e-8, 0.1, 1.0
-SCHEDULE = WarmupCosine(100, 2000)
-
-Weights = dict[str, Any]
-
-
-# ---- the model and its step in plain JAX ----
-
-
-def dropped(x: Any, share: float, key: Any) -> Any:
-    """Dropout."""
-    if not share:
-        return x
-    return jnp.where(jax.random.bernoulli(key, 1.0 - share, x.shape), x / (1.0 - share), 0.0)
-
-
-def normalised(x: Any, weight: Any, bias: Any) -> Any:
-    """Layer normalisation."""
-    mean = jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.var(x, axis=-1, keepdims=True)
-    return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * weight + bias
-
-
-def plain_loss(weights: Weights, table: Any, tokens: Any, key: Any, share: float) -> Any:
-    """Mean cross-entropy of the model on windows (B, T + 1)."""
-    ids, targets = tokens[:, :-1], tokens[:, 1:]
-    batch, length = ids.shape
-    keys = iter(jax.random.split(key, 1 + 3 * LAYERS))
-    x = dropped(weights["embedding.weight"][ids] + table[:length], share, next(keys))
-    allowed = jnp.tril(jnp.ones((length, length), dtype=bool))
-    for i in range(LAYERS):
-        w = {name.removeprefix(f"blocks.{i}."): value for name, value in weights.items() if name.startswith(f"blocks.{i}.")}
-        y = normalised(x, w["norm1.weight"], w["norm1.bias"])
-        qkv = y @ w["attention.in_proj_weight"].T + w["attention.in_proj_bias"]  # (B, T, 3 C)
-        q, k, v = (part.reshape(batch, length, HEADS, -1).transpose(0, 2, 1, 3) for part in jnp.split(qkv, 3, axis=-1))
-        scores = q @ k.transpose(0, 1, 3, 2) / math.sqrt(q.shape[-1])  # (B, H, T, T)
-        shares = dropped(jax.nn.softmax(jnp.where(allowed, scores, -jnp.inf), axis=-1), share, next(keys))
-        y = (shares @ v).transpose(0, 2, 1, 3).reshape(batch, length, -1)
-        x = x + dropped(y @ w["attention.out_proj.weight"].T + w["attention.out_proj.bias"], share, next(keys))
-        y = normalised(x, w["norm2.weight"], w["norm2.bias"])
-        y = jax.nn.gelu(y @ w["linear1.weight"].T + w["linear1.bias"], approximate=True)
-        x = x + dropped(y @ w["linear2.weight"].T + w["linear2.bias"], share, next(keys))
-    logits = normalised(x, weights["norm.weight"], weights["norm.bias"]) @ weights["head.weight"].T
-    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)
-    return -jnp.mean(chosen)
-
-
-def plain_step(share: float, table: Any, state: Any, tokens: Any) -> Any:
-    """One step of AdamW with clipping."""
-    weights, first, second, number, key = state
-    number = number + 1
-    loss, grads = jax.value_and_grad(plain_loss)(weights, table, tokens, jax.random.fold_in(key, number), share)
-    count = number.astype(jnp.float32)
-    norm = jnp.sqrt(sum(jnp.sum(g * g) for g in grads.values()))
-    scale = jnp.minimum(1.0, NORM / (norm + 1e-6))
-    rate = RATE * SCHEDULE(jnp, count)
-    corrections = [1.0 - beta**count for beta in BETAS]
-    new: tuple[Weights, Weights, Weights] = ({}, {}, {})
-    for name, weight in weights.items():
-        g = grads[name] * scale
-        m = BETAS[0] * first[name] + (1.0 - BETAS[0]) * g
-        v = BETAS[1] * second[name] + (1.0 - BETAS[1]) * g * g
-        kept = weight * (1.0 - DECAY * rate) if weight.ndim > 1 else weight
-        new[0][name] = kept - rate * (m / corrections[0]) / (jnp.sqrt(v / corrections[1]) + EPS)
-        new[1][name], new[2][name] = m, v
-    return (*new, number, key), loss
-
-
-# ---- the contest ----
+WIDTH, CONTEXT, BATCH = 128, 64, 12
+PLAIN = Settings(layers=4, heads=4, rate=2e-3, schedule=WarmupCosine(100, 2000))
 
 
 def new_trainer(share: float) -> tuple[LanguageModelTrainer, Callable[[], Any]]:
@@ -103,8 +36,8 @@ def new_trainer(share: float) -> tuple[LanguageModelTrainer, Callable[[], Any]]:
     tt.seed(0)
     text = python_reference()
     tokenizer = CharTokenizer().fit(text)
-    model = TinyGPT(tokenizer.get_vocab_size(), WIDTH, HEADS, LAYERS, max_length=CONTEXT, dropout=share)
-    optimizer = AdamW(model.parameters(), RATE, BETAS, EPS, DECAY, SCHEDULE, NORM)
+    model = TinyGPT(tokenizer.get_vocab_size(), WIDTH, PLAIN.heads, PLAIN.layers, max_length=CONTEXT, dropout=share)
+    optimizer = AdamW(model.parameters(), PLAIN.rate, PLAIN.betas, PLAIN.eps, PLAIN.decay, PLAIN.schedule, PLAIN.norm)
     trainer = LanguageModelTrainer(model, tokenizer, optimizer)
     return trainer, trainer.batches(tokenizer.encode_array(text), CONTEXT, BATCH)
 
@@ -114,9 +47,8 @@ def plain_runner(share: float) -> Callable[[int], list[Any]]:
     trainer, next_batch = new_trainer(share)
     weights = {name: jnp.asarray(value.numpy()) for name, value in trainer.model.state_dict().items()}
     table = jnp.asarray(trainer.model.positions.pe.numpy())
-    moments = [{name: jnp.zeros_like(value) for name, value in weights.items()} for _ in range(2)]
-    state = (weights, *moments, jnp.asarray(0), jax.random.key(0))
-    step = jax.jit(partial(plain_step, share), donate_argnums=(1,))
+    state = new_state(weights)
+    step = jax.jit(partial(train_step, replace(PLAIN, dropout=share)), donate_argnums=(1,))
     tt.seed(0)  # both draw their batches from here on
 
     def run(steps: int) -> list[Any]:

@@ -1,0 +1,74 @@
+"""``python -m benchmarks cpu``: tinytorch beside its peers on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.cpu.contest import Row, as_json, compare
+from benchmarks.cpu.worker import CONTESTANTS
+from benchmarks.cpu.workloads import WORKLOADS
+
+
+def machine() -> str:
+    """The CPU, and the versions of what runs on it."""
+    facts = {}
+    if Path("/proc/cpuinfo").is_file():
+        pairs = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
+        facts = {name.strip(): value.strip() for name, value in pairs}
+    cpu = facts.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in facts:
+        cpu += f" (family {facts['cpu family']}, model {facts.get('model')})"
+    found = []
+    for name in ("numpy", "torch", "jax"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(found)}"
+
+
+def line(row: Row) -> str:
+    """A row of the table."""
+    if row.refused:
+        return f"{row.workload:<5} {row.peer:<14} refused: {row.refused}"
+    share = "" if row.peak_share is None else f"{100 * row.peak_share:4.0f}%"
+    times = f"{row.ratio:5.2f} ({row.lowest:.2f} to {row.highest:.2f}) {row.ours_ms:10.2f} {row.peer_ms:10.2f}"
+    memory = f"{row.ours_megabytes:8.0f} {row.peer_megabytes:8.0f} {row.ours_megabytes / row.peer_megabytes:6.2f}"
+    return f"{row.workload:<5} {row.peer:<14} {times} {share:>6} {memory}"
+
+
+def main() -> None:
+    """Read what is wanted, run it, and print rows as they come."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", choices=["cpu"])
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="with commas between")
+    parser.add_argument("--peers", default="torch", help=f"of {', '.join(CONTESTANTS[1:])}")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    names, peers = options.workloads.split(","), options.peers.split(",")
+    unknown = [word for word in names if word not in WORKLOADS] + [word for word in peers if word not in CONTESTANTS[1:]]
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(WORKLOADS)} and {', '.join(CONTESTANTS[1:])}")
+    print(machine())
+    for name in names:
+        print(f"{name:<5} {WORKLOADS[name].what}")
+    heads = f"{'ratio (range)':<21} {'ours ms':>10} {'peer ms':>10} {'sgemm':>6} {'ours MB':>8} {'peer MB':>8} {'ratio':>6}"
+    print(f"\n{'':<5} {'peer':<14} {heads}")
+    rows = []
+    for name in names:
+        for peer in peers:
+            rows.append(compare(name, peer, options.rounds))
+            print(line(rows[-1]), flush=True)
+            if options.json:
+                options.json.write_text(as_json(rows, machine(), options.rounds), encoding="utf-8")
+    sys.exit(1 if any(row.refused for row in rows) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""tinytorch's side: the product's own trainer and generator, on numpy."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tinytorch as tt
+from benchmarks.cpu.workloads import BETAS, DECAY, EPS, NORM, RATE, WORKLOADS, Workload, batches, prompt
+from tinytorch import nn
+from tinytorch.files import load_arrays, save_arrays
+from tinytorch.models import MLP, LeNet5, TinyGPT
+from tinytorch.optim import AdamW
+from tinytorch.text import CharTokenizer, generate
+from tinytorch.training import LanguageModelTrainer, Trainer
+
+
+def new_model(workload: Workload) -> nn.Module:
+    """The model with new weights, the same every time."""
+    tt.seed(0)
+    gpt = workload.gpt
+    if gpt is not None:
+        return TinyGPT(gpt.vocab, gpt.width, gpt.heads, gpt.layers, max_length=gpt.context, dropout=0.0)
+    return LeNet5((3, 32, 32), 10) if workload.kind == "lenet" else MLP()
+
+
+def write_weights(workload: Workload, path: Path) -> None:
+    """The weights that all start from, and the table of positions as "positions"."""
+    model = new_model(workload)
+    arrays = {name: value.numpy() for name, value in model.state_dict().items()}
+    if workload.gpt is not None:
+        arrays["positions"] = model.positions.pe.numpy()
+    save_arrays(path, arrays)
+
+
+def contestant(workload: Workload, weights: Path) -> Callable[[int], list[float]]:
+    """Takes so many steps, or writes so many tokens, and returns the losses, or the tokens."""
+    tt.tune()
+    model = new_model(workload)
+    arrays = load_arrays(weights)[0]
+    arrays.pop("positions", None)
+    model.load_state_dict(arrays)
+    if workload.kind == "decode":
+        start = prompt(workload)
+        return lambda count: [float(i) for i in generate(model, start, count, temperature=0.0)]
+    optimizer = AdamW(model.parameters(), RATE, BETAS, EPS, DECAY, max_norm=NORM)
+    trainer: Trainer
+    if workload.gpt is not None:
+        trainer = LanguageModelTrainer(model, CharTokenizer(), optimizer)
+    else:
+        trainer = Trainer(model, optimizer, nn.CrossEntropyLoss())
+    source: Any = itertools.cycle(batches(workload))
+
+    def run(count: int) -> list[float]:
+        return [record.train_loss for record in trainer.train(lambda: next(source), optimizer.steps + count)]
+
+    return run
+
+
+if __name__ == "__main__":  # WORKLOAD PATH: a process of its own, so that no contestant remembers the memory that this took
+    write_weights(WORKLOADS[sys.argv[1]], Path(sys.argv[2]))

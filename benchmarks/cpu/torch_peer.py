@@ -1,0 +1,154 @@
+"""PyTorch's side, as a good user of it would write it: fused AdamW, scaled_dot_product_attention, a preallocated cache."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.cpu.workloads import BETAS, DECAY, EPS, GPT, NORM, RATE, Workload, batches, prompt
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward network."""
+
+    def __init__(self, gpt: GPT) -> None:
+        super().__init__()
+        width = gpt.width
+        self.heads = gpt.heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor, cache: torch.Tensor | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
+        """``cache`` (2, B, H, T, D) takes keys and values of positions ``at``, and is attended to up to there."""
+        batch, length, width = x.shape
+        q, k, v = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in self.qkv(self.norm1(x)).split(width, dim=-1))
+        if cache is None:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            assert at is not None
+            cache[0].index_copy_(2, at, k)
+            cache[1].index_copy_(2, at, v)
+            allowed = torch.arange(cache.shape[3]) <= at[:, None]  # (length, T)
+            y = F.scaled_dot_product_attention(q, cache[0], cache[1], attn_mask=allowed)
+        x = x + self.out(y.transpose(1, 2).reshape(batch, length, width))
+        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+
+
+class Model(nn.Module):
+    """The GPT."""
+
+    def __init__(self, gpt: GPT) -> None:
+        super().__init__()
+        self.gpt = gpt
+        self.embedding = nn.Embedding(gpt.vocab, gpt.width)
+        self.register_buffer("positions", torch.zeros(gpt.context, gpt.width))
+        self.blocks = nn.ModuleList(Block(gpt) for _ in range(gpt.layers))
+        self.norm = nn.LayerNorm(gpt.width)
+        self.head = nn.Linear(gpt.width, gpt.vocab, bias=False)
+
+    def forward(self, ids: torch.Tensor, cache: torch.Tensor | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits; ``cache`` is (layers, 2, B, H, T, D)."""
+        places = self.positions[: ids.shape[1]] if at is None else self.positions[at]
+        x = self.embedding(ids) + places
+        for i, block in enumerate(self.blocks):
+            x = block(x, None if cache is None else cache[i], at)
+        return self.head(self.norm(x if at is None else x[:, -1:]))  # type: ignore[no-any-return]
+
+
+#: Names of tinytorch's parameters within a block, and ours here.
+_NAMES = {"attention.in_proj_": "qkv.", "attention.out_proj.": "out.", "linear1.": "up.", "linear2.": "down."}
+
+
+def gpt_model(gpt: GPT, weights: Path) -> Model:
+    """The GPT with these weights."""
+    state = {}
+    for name, value in load_file(weights).items():
+        for theirs, own in _NAMES.items():
+            name = name.replace(theirs, own)
+        state[name] = value
+    model = Model(gpt)
+    model.load_state_dict(state)
+    return model
+
+
+def image_model(workload: Workload, weights: Path) -> nn.Module:
+    """LeNet-5 or the MLP with these weights, whose parameters come in the order of the layers."""
+    layers: list[nn.Module]
+    if workload.kind == "mlp":
+        layers = [nn.Flatten(), nn.Linear(3072, 1024), nn.ReLU(), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 10)]
+    else:
+        layers = [nn.Conv2d(3, 6, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(6, 16, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()]
+        layers += [nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
+    model = nn.Sequential(*layers)
+    state = load_file(weights)
+    order = sorted(state, key=_place)
+    with torch.no_grad():
+        for parameter, name in zip(model.parameters(), order, strict=True):
+            parameter.copy_(state[name])
+    return model
+
+
+def _place(name: str) -> tuple[Any, ...]:
+    """Sorts tinytorch's names into the order of the layers, weights before biases."""
+    part, *number, kind = name.split(".")
+    return (["features", "layers", "classifier", "head"].index(part), [int(n) for n in number], kind == "bias")
+
+
+def contestant(workload: Workload, weights: Path, compiled: bool = False) -> Callable[[int], list[float]]:
+    """Takes so many steps, or writes so many tokens, and returns the losses, or the tokens."""
+    if workload.kind == "decode":
+        return _decoder(workload, weights, compiled)
+    model = image_model(workload, weights) if workload.gpt is None else gpt_model(workload.gpt, weights)
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": DECAY},
+        {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, RATE, BETAS, EPS, fused=True)
+    forward: Callable[..., Any] = torch.compile(model) if compiled else model
+    source = itertools.cycle([tuple(torch.from_numpy(array) for array in batch) for batch in batches(workload)])
+
+    def run(count: int) -> list[float]:
+        losses = []
+        for _ in range(count):
+            batch = next(source)
+            inputs, targets = (batch[0][:, :-1], batch[0][:, 1:]) if len(batch) == 1 else batch
+            loss = F.cross_entropy(forward(inputs).flatten(0, -2), targets.flatten())
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), NORM)
+            optimizer.step()
+            losses.append(loss.detach())
+        return [float(loss) for loss in losses]
+
+    return run
+
+
+def _decoder(workload: Workload, weights: Path, compiled: bool) -> Callable[[int], list[float]]:
+    assert workload.gpt is not None
+    gpt = workload.gpt
+    model = gpt_model(gpt, weights).eval()
+    forward: Callable[..., Any] = torch.compile(model) if compiled else model
+    start = prompt(workload)
+
+    @torch.inference_mode()
+    def run(count: int) -> list[float]:
+        cache = torch.zeros(gpt.layers, 2, 1, gpt.heads, gpt.context, gpt.width // gpt.heads)
+        at = torch.arange(len(start))
+        logits = model(torch.tensor([start]), cache, at)
+        tokens = []
+        for i in range(count):
+            token = logits[:, -1].argmax(dim=-1)
+            tokens.append(token)
+            if i + 1 < count:
+                logits = forward(token[:, None], cache, torch.tensor([len(start) + i]))
+        return torch.cat(tokens).tolist()  # type: ignore[no-any-return]
+
+    return run
