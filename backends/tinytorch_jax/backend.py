@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy
 
+from tinytorch.backend.binding import DeviceNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
-from tinytorch_jax.namespace import JaxNamespace
+from tinytorch_jax.namespace import OWN
 
 _WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
 
@@ -24,7 +25,7 @@ class JaxBackend(Backend):
         super().__init__(
             name="jax",
             device=f"{device.platform}:{device.id}" if device.id else device.platform,
-            xp=JaxNamespace(jnp, None if device == jax.devices()[0] else device),
+            xp=DeviceNamespace(jnp, None if device == jax.devices()[0] else device, OWN),
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) if wide else frozenset(DTYPES) - _WIDE, host=device.platform == "cpu", inplace=False, graph=True
             ),

@@ -8,9 +8,10 @@ import array_api_compat.torch as xp
 import numpy
 import torch
 
+from tinytorch.backend.binding import DeviceNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
 from tinytorch.backend.dtypes import DTYPES
-from tinytorch_torch.namespace import DeviceNamespace
+from tinytorch_torch.namespace import OWN
 
 
 class TorchBackend(Backend):
@@ -21,7 +22,7 @@ class TorchBackend(Backend):
         super().__init__(
             name="torch",
             device=str(device),
-            xp=DeviceNamespace(xp, device),
+            xp=DeviceNamespace(xp, device, OWN),
             # on a GPU repeated indices are summed in any order
             capabilities=Capabilities(dtypes=frozenset(DTYPES), host=device.type == "cpu", deterministic_scatter=device.type == "cpu"),
         )

@@ -1,40 +1,14 @@
-"""PyTorch's functions as the standard has them: array-api-compat's, bound to a device, with what is still missing there."""
+"""What the standard has and PyTorch, behind array-api-compat, has not or does in another way."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
 
 Axis = int | tuple[int, ...] | None
-
-_CREATION: Final = {"arange", "asarray", "empty", "eye", "fftfreq", "full", "linspace", "ones", "rfftfreq", "zeros"}
-
-
-class DeviceNamespace:
-    """array-api-compat's functions for PyTorch, whose creation functions make tensors on ``device``."""
-
-    def __init__(self, module: ModuleType, device: torch.device) -> None:
-        self._module = module
-        self._device = device
-
-    def __getattr__(self, name: str) -> Any:
-        value: Any = _OWN.get(name) or getattr(self._module, name)
-        if isinstance(value, ModuleType):
-            value = DeviceNamespace(value, self._device)
-        elif name in _CREATION:
-            value = partial(value, device=self._device)
-        setattr(self, name, value)  # from now on an ordinary attribute
-        return value
-
-    def __dir__(self) -> list[str]:
-        return dir(self._module)
-
-    def __repr__(self) -> str:
-        return f"<{self._module.__name__} on {self._device}>"
 
 
 def _unique_all(x: torch.Tensor, /) -> tuple[torch.Tensor, ...]:
@@ -62,4 +36,5 @@ def _take_along_axis(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int = -
     return torch.take_along_dim(x, indices.long(), dim=axis)
 
 
-_OWN: Final[dict[str, Any]] = {"take_along_axis": _take_along_axis, "unique_all": _unique_all, "var": _var, "std": _std}
+#: By the standard's names.
+OWN: Final[dict[str, Callable[..., Any]]] = {"take_along_axis": _take_along_axis, "unique_all": _unique_all, "var": _var, "std": _std}

@@ -178,14 +178,16 @@ def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None
 
 def fftshift(x: Tensor, /, *, axes: int | Sequence[int] | None = None) -> Tensor:
     """Frequency 0 moved to the middle of each of ``axes``."""
-    places = _places(x, axes)
-    return roll(x, tuple(x.shape[axis] // 2 for axis in places), axis=places)
+    for axis in _places(x, axes):
+        x = roll(x, x.shape[axis] // 2, axis=axis)
+    return x
 
 
 def ifftshift(x: Tensor, /, *, axes: int | Sequence[int] | None = None) -> Tensor:
     """The inverse of `fftshift`."""
-    places = _places(x, axes)
-    return roll(x, tuple(-(x.shape[axis] // 2) for axis in places), axis=places)
+    for axis in _places(x, axes):
+        x = roll(x, -(x.shape[axis] // 2), axis=axis)
+    return x
 
 
 def _places(x: Tensor, axes: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -156,6 +156,8 @@ def diff(x: Tensor, /, *, axis: int = -1, n: int = 1, prepend: Tensor | None = N
     before = tuple(slice(None, -1) if i == axis % x.ndim else slice(None) for i in range(x.ndim))
     after = tuple(slice(1, None) if i == axis % x.ndim else slice(None) for i in range(x.ndim))
     for _ in range(n):
+        if not x.shape[axis]:  # nothing is left to subtract
+            break
         x = x[after] - x[before]
     return x
 
