@@ -7,9 +7,7 @@ from functools import partial
 from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
-_CREATION: Final = frozenset(
-    {"arange", "asarray", "empty", "eye", "fftfreq", "from_dlpack", "full", "linspace", "ones", "rfftfreq", "zeros"}
-)
+_CREATION: Final = frozenset({"arange", "asarray", "empty", "eye", "fftfreq", "full", "linspace", "ones", "rfftfreq", "zeros"})
 
 
 class DeviceNamespace:
