@@ -36,6 +36,7 @@ HOST_MODULES = {
     "backend/rng.py": "draws between steps, from numpy's generators",
     "evolution/picture.py": "a picture of weights",
     "files.py": "reading and writing files",
+    "models/gpt2_files.py": "reading and writing weights",
     "random.py": "the one seed and its host generator",
     "text": "texts and token ids, before they are sent to a device",
     "vision/cifar.py": "reading image files",

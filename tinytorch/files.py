@@ -85,6 +85,30 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dic
     Raises:
         InputError: the file is missing, cannot be read, is truncated, or is not a safetensors file.
     """
+    with _opened(path) as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        return arrays, dict(file.metadata() or {})
+
+
+def array_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the arrays in a safetensors file. Raises `InputError` as `load_arrays` does."""
+    with _opened(path) as file:
+        return list(file.keys())
+
+
+def load_array(path: str | os.PathLike[str], name: str) -> HostArray:
+    """One of the arrays in a safetensors file; no other is read into memory. Raises `InputError` as `load_arrays` does.
+
+    The file is opened for this one, since what stays open keeps every page that was read mapped, and counted as memory.
+    """
+    with _opened(path) as file:
+        array: HostArray = file.get_tensor(name)
+        return array
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """A safetensors file to read from, with its errors as `InputError`."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -92,15 +116,13 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dic
         if not path.is_file():
             raise InputError(f"there is no file {path}: check the directory, or train again to write one")
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            metadata = dict(file.metadata() or {})
+            yield file
     except SafetensorError as error:
         raise InputError(
             f"{path} is truncated or is not a safetensors file ({error}): restore it from a copy, or train again in a new directory"
         ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): mend its permissions and try again") from error
-    return arrays, metadata
 
 
 def _plain_layout(array: HostArray) -> HostArray:

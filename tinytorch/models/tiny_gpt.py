@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from tinytorch import kernels
@@ -33,6 +34,7 @@ class TinyGPT(Module):
         dropout: share dropped after the embedding, in attention and after each part of a block.
         positional: ``"sinusoidal"`` or ``"learned"``.
         tie_weights: whether the output layer uses the embedding's table (Press and Wolf 2017, arXiv:1608.05859).
+        activation, norm_eps: see `TransformerBlock`.
 
     Shape:
         whole numbers (B, T) with T <= max_length -> logits (B, T, V).
@@ -52,6 +54,8 @@ class TinyGPT(Module):
         dropout: float = 0.1,
         positional: str = "sinusoidal",
         tie_weights: bool = False,
+        activation: str = "gelu_tanh",
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
@@ -64,6 +68,8 @@ class TinyGPT(Module):
             "dropout": dropout,
             "positional": positional,
             "tie_weights": tie_weights,
+            "activation": activation,
+            "norm_eps": norm_eps,
         }
         sizes = ("vocab_size", "d_model", "num_heads", "num_layers", "d_ff", "max_length")
         checked_sizes("TinyGPT", **{name: self.settings[name] for name in sizes if self.settings[name] is not None})
@@ -76,8 +82,10 @@ class TinyGPT(Module):
         else:  # sines have a root mean square of 1 / sqrt(2): scaled so, the table neither drowns the embedding nor is drowned
             self.positions = PositionalEncoding(d_model, max_length, scale=_STD * math.sqrt(2))
         self.dropout = Dropout(dropout)
-        self.blocks = ModuleList(TransformerBlock(d_model, num_heads, d_ff, dropout) for _ in range(num_layers))
-        self.norm = LayerNorm(d_model)
+        self.blocks = ModuleList(
+            TransformerBlock(d_model, num_heads, d_ff, dropout, activation=activation, norm_eps=norm_eps) for _ in range(num_layers)
+        )
+        self.norm = LayerNorm(d_model, norm_eps)
         self.head = None if tie_weights else Linear(d_model, vocab_size, bias=False)
         self._initialise(num_layers)
 
@@ -129,6 +137,19 @@ class TinyGPT(Module):
     def generate(self, prompt: Any, max_new_tokens: int, **settings: Any) -> Any:
         """What the model writes after ``prompt``: `tinytorch.text.generate`, which names the settings."""
         return generation.generate(self, prompt, max_new_tokens, **settings)
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str]) -> TinyGPT:
+        """The model in a Hugging Face GPT-2 directory, on the chosen backend: `tinytorch.models.gpt2_files.load_gpt2`."""
+        from tinytorch.models.gpt2_files import load_gpt2
+
+        return load_gpt2(path)
+
+    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """Write a directory that `transformers` loads as ``GPT2LMHeadModel``: `tinytorch.models.gpt2_files.save_gpt2`."""
+        from tinytorch.models.gpt2_files import save_gpt2
+
+        save_gpt2(self, path)
 
     def extra_repr(self) -> str:
         return f"{self.count_parameters():,} parameters"

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from tinytorch import random
-from tinytorch.array_api import full
+from tinytorch.array_api import full, zeros
 from tinytorch.nn.module import Parameter
+
+_blank: ContextVar[bool] = ContextVar("tinytorch_blank", default=False)
+
+
+@contextmanager
+def blank() -> Iterator[None]:
+    """Make parameters that are zero inside a ``with`` block, for models whose weights are about to be read: nothing is drawn or filled."""
+    token = _blank.set(True)
+    try:
+        yield
+    finally:
+        _blank.reset(token)
+
+
+def _zeros(shape: tuple[int, ...]) -> Parameter:
+    """Zeros that are not copied: an array library may get them from the system without touching the memory."""
+    parameter = Parameter(0.0)
+    parameter.raw = zeros(shape).raw
+    return parameter
 
 
 def uniform(shape: tuple[int, ...], bound: float) -> Parameter:
     """Values in [-bound, bound)."""
+    if _blank.get():
+        return _zeros(shape)
     return Parameter(random.generator().uniform(-bound, bound, shape), dtype="float32")
 
 
 def normal(shape: tuple[int, ...], std: float = 1.0) -> Parameter:
     """Values of the normal distribution with mean 0."""
+    if _blank.get():
+        return _zeros(shape)
     return Parameter(random.generator().normal(0.0, std, shape), dtype="float32")
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tinytorch.nn.attention import MultiHeadAttention
-from tinytorch.nn.basic import GELU, Dropout, LayerNorm, Linear
+from tinytorch.nn.basic import GELU, Dropout, LayerNorm, Linear, ReLU, Tanh
 from tinytorch.nn.cache import LayerCache
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor
+
+#: What stands between the two layers of the feed-forward network.
+_ACTIVATIONS: dict[str, Callable[[], Module]] = {"gelu_tanh": lambda: GELU("tanh"), "gelu": GELU, "relu": ReLU, "tanh": Tanh}
 
 
 class TransformerBlock(Module):
@@ -18,19 +23,32 @@ class TransformerBlock(Module):
         d_ff: inner width of the feed-forward network, 4 * d_model where left out.
         dropout: share dropped from attention weights and from what each part adds.
         norm_first: normalise before each part, as GPT-2 does (Xiong et al. 2020, arXiv:2002.04745), rather than after the sum.
+        activation: of the feed-forward network: ``"gelu_tanh"`` (GPT-2's), ``"gelu"``, ``"relu"`` or ``"tanh"``.
+        norm_eps: added to the variance in normalisation.
 
     Shape:
         (B, T, d_model) -> the same.
     """
 
-    def __init__(self, d_model: int, num_heads: int, d_ff: int | None = None, dropout: float = 0.1, norm_first: bool = True) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        d_ff: int | None = None,
+        dropout: float = 0.1,
+        norm_first: bool = True,
+        activation: str = "gelu_tanh",
+        norm_eps: float = 1e-5,
+    ) -> None:
         super().__init__()
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
         self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model)
+        self.norm1 = LayerNorm(d_model, norm_eps)
         self.attention = MultiHeadAttention(d_model, num_heads, dropout)
-        self.norm2 = LayerNorm(d_model)
+        self.norm2 = LayerNorm(d_model, norm_eps)
         self.linear1 = Linear(d_model, 4 * d_model if d_ff is None else d_ff)
-        self.activation = GELU(approximate="tanh")
+        self.activation = _ACTIVATIONS[activation]()
         self.linear2 = Linear(self.linear1.weight.shape[0], d_model)
         self.dropout = Dropout(dropout)
 
