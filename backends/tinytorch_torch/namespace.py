@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import torch
 
+_SIGNED: Final = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+
 Axis = int | tuple[int, ...] | None
 
 
@@ -23,7 +25,7 @@ def _var(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keep
     """`var`, of which PyTorch takes only whole corrections."""
     axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
     size = math.prod(x.shape[a] for a in axes)
-    variance = torch.var(x, dim=axes, correction=0, keepdim=keepdims) if axes else torch.zeros_like(x)
+    variance = torch.var(x, dim=axes, correction=0, keepdim=keepdims) if axes else x - x
     return variance * (size / max(0.0, size - correction)) if size > correction else variance * math.nan
 
 
@@ -32,7 +34,9 @@ def _std(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keep
 
 
 def _take_along_axis(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int = -1) -> torch.Tensor:
-    """`take_along_axis` with indices of any integer type."""
+    """`take_along_axis` with indices of any integer type, and of the unsigned types that PyTorch takes elements of in few places."""
+    if x.dtype in _SIGNED:
+        return _take_along_axis(x.view(_SIGNED[x.dtype]), indices, axis=axis).view(x.dtype)
     return torch.take_along_dim(x, indices.long(), dim=axis)
 
 

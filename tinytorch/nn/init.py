@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from tinytorch import random
-from tinytorch.array_api import full, zeros
+from tinytorch.array_api import broadcast_to, full
 from tinytorch.nn.module import Parameter
 
 _blank: ContextVar[bool] = ContextVar("tinytorch_blank", default=False)
@@ -25,9 +25,9 @@ def blank() -> Iterator[None]:
 
 
 def _zeros(shape: tuple[int, ...]) -> Parameter:
-    """Zeros that are not copied: an array library may get them from the system without touching the memory."""
+    """One zero, seen from everywhere: no memory is taken for what will be replaced."""
     parameter = Parameter(0.0)
-    parameter.raw = zeros(shape).raw
+    parameter.raw = broadcast_to(parameter.detach(), shape).raw
     return parameter
 
 
