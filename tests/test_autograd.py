@@ -130,6 +130,28 @@ def test_an_operand_without_a_derivative_is_named() -> None:
         tt.grad(lambda x: shift(x.detach(), x))(frozen(1.0))
 
 
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda number: tt.std(tt.ones(3), correction=number), "std has no derivative with respect to correction"),
+        (lambda number: tt.linalg.vector_norm(tt.ones(3), ord=number), "vector_norm has no derivative with respect to ord"),
+        (lambda number: tt.sum(tt.arange(number, 3)), "arange has no derivative"),
+        (lambda number: tt.sum(tt.linspace(0, number, 3)), "linspace has no derivative"),
+    ],
+)
+def test_a_number_beside_the_arrays_does_not_lose_its_gradient(backend: Backend, function: Any, message: str) -> None:
+    with pytest.raises(tt.NotDifferentiableError, match=rf"{message}.* \.detach\(\) on"):
+        tt.grad(function)(frozen(0.5))
+
+
+def test_without_a_gradient_such_a_number_may_be_a_tensor(backend: Backend) -> None:
+    end = frozen(3.0, requires_grad=True)
+    assert tt.arange(frozen(3)).tolist() == [0, 1, 2]
+    assert tt.linspace(1.0, end.detach(), 3).tolist() == [1.0, 2.0, 3.0]
+    with tt.no_grad():
+        assert tt.arange(end).tolist() == [0.0, 1.0, 2.0]
+
+
 # ---- inside other derivatives ----
 
 

@@ -129,6 +129,8 @@ class Operation(Generic[P, R]):
         if unusual:
             raws = [lower(self.__name__, backend, arg) for arg in args]
         if static:
+            if self.recordable:
+                _refuse_gradients(self.__name__, static)
             out = self.forward(backend.xp, *raws, **lower_all(self.__name__, backend, static))
         else:
             out = self.forward(backend.xp, *raws)
@@ -259,6 +261,13 @@ def lower(name: str, backend: Backend, value: Any) -> Any:
 def lower_all(name: str, backend: Backend, static: dict[str, Any]) -> dict[str, Any]:
     """`lower` for arguments that were passed by name."""
     return {key: lower(name, backend, value) for key, value in static.items()}
+
+
+def _refuse_gradients(name: str, static: dict[str, Any]) -> None:
+    """Raise `NotDifferentiableError` for a setting that carries a gradient: there are no rules for settings, so it would be lost."""
+    for key, value in static.items():
+        if isinstance(value, Tensor) and value.node is not None and is_recording():
+            raise NotDifferentiableError(f"{name} has no derivative with respect to {key}; use .detach() on it")
 
 
 def _box(backend: Backend, value: Any, node: Node | None) -> Any:

@@ -81,6 +81,7 @@ case("abs", lambda xp, x: xp.abs(x), numpy.float64([-2, -0.5, 3]))
 case("sign", lambda xp, x: xp.sign(x), numpy.float64([-2, 0.5]))
 case("abs", lambda xp, x: xp.abs(x), numpy.float64([0, 1]), order=1)  # taken as 0 at the kink
 case("square", lambda xp, x: xp.square(x), numpy.float64([0, 1]))
+case("hypot", lambda xp, x, y: xp.hypot(x, y), numpy.float64([0, 1]), numpy.float64([0, 0]), order=1)  # and here
 
 # ---- element by element, two operands: equal shapes, broadcast both ways, and a number on either side ----
 
@@ -133,6 +134,8 @@ for _name in ("sum", "prod", "mean", "var", "std", "max", "min"):
 for _name in ("var", "std"):
     case(_name, lambda xp, x, n=_name: getattr(xp, n)(x, axis=0, correction=1), normal(4, 2))
     case(_name, lambda xp, x, n=_name: getattr(xp, n)(x, correction=0.5), normal(4, 2))
+    case(_name, lambda xp, x, n=_name: getattr(xp, n)(x, axis=1), normal(3, 1))  # of one element each
+case("std", lambda xp, x: xp.std(x), numpy.float64([2, 2, 2]), order=1)  # taken as 0 where all are equal
 for _name in ("max", "min"):  # two that tie share the gradient
     case(_name, lambda xp, x, n=_name: getattr(xp, n)(x, axis=0), numpy.float64([[1, 2], [1, 2], [1.5, 1.5]]), order=1)
 case("sum", lambda xp, x: xp.sum(x, dtype=xp.float64, axis=1), normal(2, 3))
@@ -300,6 +303,9 @@ case("abs", lambda xp, x, y: xp.abs(combined(xp, x, y)), normal(2, 3), normal(2,
 case("sign", lambda xp, x, y: parted(xp, xp.sign(combined(xp, x, y))), normal(2, 3), normal(2, 3))
 case("vecdot", lambda xp, x, y, z: parted(xp, xp.vecdot(combined(xp, x, y), combined(xp, z, x))), normal(2, 3), normal(2, 3), normal(2, 3))
 case("multiply", lambda xp, x, y: parted(xp, x * combined(xp, x, y)), normal(3), normal(3))  # of a real and a complex array
+for _base in (-2.0, 0.0, 1 - 2j):  # a negative base has a complex logarithm
+    case("pow", lambda xp, x, y, b=_base: parted(xp, xp.pow(b, combined(xp, x, y))), between(1.2, 2, 3), between(0.1, 1, 3))
+case("pow", lambda xp, x, y: parted(xp, xp.pow(x, combined(xp, y, y))), between(-2, -0.5, 3), between(0.5, 2, 3))
 
 # ---- whose results are whole numbers, truth values, or flat between jumps ----
 

@@ -32,6 +32,7 @@ EXTRA: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "angle": (lambda x, y: xpx.angle(xp_of(x).astype(x, tt.complex128) + y * 1j), (positive(3), positive(3))),
     "apply_where": (lambda x: xpx.apply_where(x > 0, x, lambda x: x**2, lambda x: -x), (normal(4),)),
     "at.add": (lambda x, y: xpx.at(x)[1:].add(y, copy=True) ** 2, (normal(3), normal(2))),
+    "at.maximum": (lambda x: xpx.at(x)[1:].max(0.1, copy=True), (normal(4),)),
     "at.multiply": (lambda x, y: xpx.at(x)[1:].multiply(y, copy=True), (normal(3), normal(2))),
     "at.set": (lambda x, y: xpx.at(x)[1:].set(y, copy=True) ** 2, (normal(3), normal(2))),
     "atleast_nd": (lambda x: xpx.atleast_nd(x, ndim=3) ** 2, (normal(3),)),
@@ -39,8 +40,12 @@ EXTRA: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "create_diagonal": (lambda x: xpx.create_diagonal(x) ** 2, (normal(3),)),
     "kron": (xpx.kron, (normal(2, 2), normal(2, 3))),
     "one_hot": (lambda x: x * xpx.one_hot(xp_of(x).asarray([0, 2, 1]), 3, dtype=x.dtype), (normal(3, 3),)),
+    "nan_to_num": (lambda x: xpx.nan_to_num(x) ** 2, (normal(3),)),
+    "nanmean": (lambda x: xpx.nanmean(x**2), (normal(3),)),
     "pad": (lambda x: xpx.pad(x, 2) ** 2, (normal(2, 3),)),
+    "partition": (lambda x: xpx.partition(x, 2) ** 2, (normal(5),)),
     "sinc": (xpx.sinc, (normal(4),)),
+    "tril_indices": (lambda x: x[xpx.tril_indices(3, xp=xp_of(x))] ** 2, (normal(3, 3),)),
 }
 
 #: Names in scipy, with what stays inside the namespace.
@@ -55,7 +60,11 @@ SCIPY: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "stats.skew": (lambda f, x: f(x), (normal(5),)),
     "stats.kurtosis": (lambda f, x: f(x), (normal(5),)),
     "stats.zscore": (lambda f, x: f(x), (normal(5),)),
+    "stats.quantile": (lambda f, x: f(x, 0.3), (normal(6),)),
     "integrate.trapezoid": (lambda f, x: f(x**2), (normal(4),)),
+    "integrate.cumulative_simpson": (lambda f, x: f(x**2), (normal(5),)),
+    "special.rel_entr": (lambda f, x, y: f(x, y), (positive(3), positive(3))),
+    "signal.hilbert": (lambda f, x: abs(f(x)), (normal(6),)),
     "signal.fftconvolve": (lambda f, x, y: f(x, y), (normal(5), normal(3))),
     "optimize.rosen": (lambda f, x: f(x), (normal(4),)),
 }
@@ -110,6 +119,32 @@ def test_what_leaves_through_numpy_raises_with_the_mend(backend: Backend, name: 
     tensors = [frozen(x, requires_grad=True) for x in LEAVING[name]]
     with pytest.raises((RuntimeError, TypeError), match=r"use \.detach\(\)\.numpy\(\)"):
         from_scipy(name)(*tensors)
+
+
+def test_a_function_that_is_handed_to_numpy_raises_with_the_mend(backend: Backend) -> None:
+    x = frozen([1.0, 2.0], requires_grad=True)
+    with pytest.raises((RuntimeError, TypeError), match=r"use \.detach\(\)\.numpy\(\)"):
+        xpx.lazy_apply(numpy.sin, x, as_numpy=True)
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_at_leaves_the_callers_tensor_alone(backend: Backend, requires_grad: bool) -> None:
+    x = frozen([1.0, 2.0, 3.0], requires_grad=requires_grad)
+    raw, node = x.raw, x.node
+    y = xpx.at(x)[1:].set(9.0, copy=True)
+    assert y.tolist() == [1.0, 9.0, 9.0]
+    assert x.raw is raw
+    assert x.node is node
+    assert x.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_at_without_a_copy_asks_a_parameter_to_be_updated_without_a_gradient(backend: Backend) -> None:
+    x = frozen([1.0, 2.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"inside `with tinytorch\.no_grad\(\):`"):
+        xpx.at(x)[0].set(9.0, copy=False)
+    with tt.no_grad():
+        assert xpx.at(x)[0].set(9.0, copy=False) is x
+    assert x.tolist() == [9.0, 2.0]
 
 
 def test_elements_that_become_equal_have_no_derivative_and_say_so(backend: Backend) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinytorch as tt
 from tests.array_api.cases import combined, parted
-from tests.array_api.strategies import BINARY, COMPLEX, PROPERTIES, UNARY, shapes, values
+from tests.array_api.strategies import NOT_COMPLEX, PROPERTIES, values
 from tests.array_api.test_rules import OTHERS, differentiable, functions
 from tests.helpers import check_gradients, frozen, host
 
@@ -31,20 +31,26 @@ def test_derivatives_of_both_orders_are_those_of_differences(name: str, data: st
     check_gradients(lambda *tensors: case.call(tt, *tensors), *case.inputs, order=case.order, tolerance=2e-5)
 
 
-@pytest.mark.parametrize("name", sorted(COMPLEX))
+@pytest.mark.parametrize("name", sorted(set(PROPERTIES) - NOT_COMPLEX))
 @drawn_again
 @given(data=st.data())
 def test_derivatives_at_complex_numbers_are_those_of_differences(name: str, data: st.DataObject) -> None:
-    shape = data.draw(shapes())
-    bounds = [UNARY[name]] if name in UNARY else BINARY[name]
-    arrays = [values(data.draw, shape, low, high) for low, high in bounds for _ in range(2)]
+    """Some of the operands, or all of them, get an imaginary part; gradients are taken by both parts of each."""
+    case = data.draw(PROPERTIES[name])
+    real = [numpy.asarray(x) for x in case.inputs]
+    wide = [i for i, x in enumerate(real) if x.dtype == numpy.float64]
+    chosen = data.draw(st.lists(st.sampled_from(wide), min_size=1, unique=True))
+    imaginary = [values(data.draw, real[i].shape, 0.1, 0.5) for i in chosen]
 
     def call(*tensors: Any) -> Any:
-        numbers = [combined(tt, x, y) for x, y in zip(tensors[::2], tensors[1::2], strict=True)]
-        out = getattr(tt, name)(*numbers)
-        return out if name == "abs" else parted(tt, out)
+        operands = list(tensors[: len(real)])
+        for i, part in zip(chosen, tensors[len(real) :], strict=True):
+            operands[i] = combined(tt, operands[i], part)
+        out = case.call(tt, *operands)
+        outputs = out if isinstance(out, tuple | list) else [out]
+        return [part for z in outputs for part in (parted(tt, z) if tt.isdtype(z.dtype, "complex floating") else [z])]
 
-    check_gradients(call, *arrays, tolerance=2e-5)
+    check_gradients(call, *real, *imaginary, order=case.order, tolerance=2e-5)
 
 
 @pytest.mark.parametrize("name", sorted(set(PROPERTIES) - {"astype"}))

@@ -127,6 +127,49 @@ def test_three_that_tie_share_a_maximum_equally(backend: Backend) -> None:
     assert_close(tt.grad(tt.max)(frozen([2.0, 2.0, 2.0, 1.0])), numpy.float32([1, 1, 1, 0]) / numpy.float32(3))
 
 
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: x[tt.asarray([2, 0, 0])], [2, 0, numpy.inf]),
+        (lambda x: x[x > 0], [numpy.inf, 1, 1]),
+        (lambda x: tt.take(x, tt.asarray([1, 0, 2])), [1, numpy.inf, 1]),
+        (lambda x: tt.sort(x), [1, 1, numpy.inf]),
+        (lambda x: tt.concat([tt.reshape(tt.max(x), (1,)), x[1:]]), [numpy.inf, 1, 1]),
+        (lambda x: tt.linalg.diagonal(x[:, None] * tt.ones((1, 3), dtype=tt.float64)), [numpy.inf, 1, 1]),
+    ],
+    ids=["getitem", "mask", "take", "sort", "max", "diagonal"],
+)
+def test_a_gradient_that_is_infinite_reaches_only_its_own_element(backend: Backend, function: Any, expected: list[float]) -> None:
+    weights = frozen(numpy.float64([numpy.inf, 1, 1]))
+    gradient = tt.grad(lambda x: tt.sum(function(x) * weights))(frozen(numpy.float64([3, 2, 1])))
+    assert_close(gradient, numpy.float64(expected))
+
+
+def test_the_gradient_of_sorting_many_numbers_in_float32_is_exact(backend: Backend) -> None:
+    random = numpy.random.default_rng(0)
+    x, weights = random.normal(size=(2, 5000)).astype(numpy.float32)
+    expected = numpy.empty_like(x)
+    expected[numpy.argsort(x)] = weights
+    assert_close(tt.grad(lambda x: tt.sum(tt.sort(x) * frozen(weights)))(frozen(x)), expected, rtol=0)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_derivatives_do_not_square_what_the_type_cannot_hold(backend: Backend, size: float) -> None:
+    x = frozen(numpy.float32([size]))
+    assert_close(tt.grad(lambda y: tt.sum(tt.atan2(y, x)))(x), numpy.float32([0.5 / size]), rtol=1e-5)
+    assert_close(tt.grad(lambda y: tt.sum(tt.asinh(y)))(x), numpy.float32([1 / max(size, 1)]), rtol=1e-5)
+
+
+def test_a_conversion_through_which_a_gradient_would_be_lost_is_refused(backend: Backend) -> None:
+    z, x, n = frozen(numpy.complex128([1j])), frozen(numpy.float64([1])), frozen([1])
+    with pytest.raises(TypeError, match="complex128 does not become float64; take tinytorch"):
+        tt.astype(z, tt.float64)
+    for target, value in ((x, z), (n, x)):
+        changed = +target
+        with pytest.raises(TypeError, match=f"{value.dtype.name} values do not fit into {target.dtype.name}"):
+            changed[0] = value[0]
+
+
 def test_where_needs_a_tensor_to_take_its_type_from(backend: Backend) -> None:
     with pytest.raises(TypeError, match="x1 or x2 must be a Tensor"):
         tt.where(frozen([True, False]), 1.0, 2.0)

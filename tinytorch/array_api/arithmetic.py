@@ -109,13 +109,16 @@ def _pow_base(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
 
 
 def _pow_exponent(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
-    if isinstance(x1, int | float):
-        return g * out * math.log(x1) if x1 > 0 else xp.zeros_like(g)
-    if isinstance(x1, complex):
-        return g * out * cmath.log(x1)
-    # the exponent of a real base at or below zero has no derivative; zero at zero, as the function is flat there
-    has_logarithm = x1 != 0 if is_complex(xp, x1) else x1 > 0
-    return g * out * xp.log(xp.where(has_logarithm, x1, xp.ones_like(x1)))
+    """Zero at a base of 0, where the function is flat, and at negative ones among real numbers, where there is no derivative."""
+    complex_power = is_complex(xp, out)
+    if isinstance(x1, int | float | complex):
+        number = complex(x1)
+        if number == 0 or (not complex_power and number.real < 0):
+            return xp.zeros_like(g)
+        return g * out * (cmath.log(number) if complex_power else math.log(number.real))
+    base = xp.astype(x1, out.dtype, copy=False) if complex_power else x1  # a negative real base has a complex logarithm
+    has_logarithm = base != 0 if complex_power else base > 0
+    return g * out * xp.log(xp.where(has_logarithm, base, xp.ones_like(base)))
 
 
 pow.derivatives(x1=_pow_base, x2=_pow_exponent)

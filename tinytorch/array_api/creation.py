@@ -13,6 +13,7 @@ from tinytorch.array_api.data_types import astype, dtype_name
 from tinytorch.array_api.manipulation import broadcast_to
 from tinytorch.backend import Backend, current_backend, get_backend
 from tinytorch.backend.host import as_host_array, is_host_array, is_host_scalar
+from tinytorch.operation import NotDifferentiableError
 from tinytorch.tape import Node, is_recording
 from tinytorch.tensor import Tensor, wrap
 
@@ -79,14 +80,23 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype
     backend = _backend(device)
     if stop is None:
         start, stop = 0, start
+    start, stop, step = _plain("arange", start, stop, step)
     whole = all(isinstance(value, int) for value in (start, stop, step))
     name = dtype_name(dtype) if dtype is not None else backend.default_int if whole else "float32"
     return wrap(backend.xp.arange(start, stop, step, dtype=backend.dtype(name)), backend)
 
 
+def _plain(name: str, *numbers: Any) -> list[Any]:
+    """Numbers as array libraries take them, read from Tensors of no dimensions; one that carries a gradient would lose it."""
+    if is_recording() and any(isinstance(number, Tensor) and number.node is not None for number in numbers):
+        raise NotDifferentiableError(f"{name} has no derivative; use .detach() on the number, or compute with {name} of plain numbers")
+    return [number.item() if isinstance(number, Tensor) else number for number in numbers]
+
+
 def linspace(start: complex, stop: complex, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True) -> Tensor:
     """``num`` numbers in equal steps from ``start`` to ``stop``, the last left out unless ``endpoint``."""
     backend = _backend(device)
+    start, stop = _plain("linspace", start, stop)
     is_complex = isinstance(start, complex) or isinstance(stop, complex)
     name = dtype_name(dtype) if dtype is not None else "complex64" if is_complex else "float32"
     return wrap(backend.xp.linspace(start, stop, num, dtype=backend.dtype(name), endpoint=endpoint), backend)

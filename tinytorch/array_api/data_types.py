@@ -38,8 +38,13 @@ _astype.derivatives(x=lambda xp, g, out, x, dtype, copy=True: g)  # the tape con
 
 
 def astype(x: Tensor, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tensor:
-    """x converted to ``dtype``. Whole numbers and truth values carry no gradient."""
+    """x converted to ``dtype``. Whole numbers and truth values carry no gradient.
+
+    Raises ``TypeError`` for complex x and a real ``dtype``, which the standard forbids.
+    """
     target = dtype_named(dtype_name(dtype))
+    if x.dtype.kind == "complex floating" and target.kind not in ("complex floating", "bool"):
+        raise TypeError(f"astype: {x.dtype.name} does not become {target.name}; take tinytorch.real(x), imag(x) or abs(x) first")
     if device is not None:
         x = x.to(device)
     if not copy and x.dtype is target:

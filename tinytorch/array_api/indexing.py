@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tinytorch.array_api.manipulation import broadcast_to, flip, repeat
+from tinytorch.backend import DType
 from tinytorch.operation import Like, Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -119,11 +120,22 @@ _setitem.derivatives(
 
 
 def setitem(x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
-    """A copy of x with ``value`` at ``x[key]``; ``x[key] = value`` gives x this value."""
+    """A copy of x with ``value`` at ``x[key]``; ``x[key] = value`` gives x this value.
+
+    Raises ``TypeError`` for complex values in a real Tensor, and for fractions in one of whole numbers.
+    """
+    if isinstance(value, Tensor) and _loses(value.dtype, x.dtype):
+        raise TypeError(f"setitem: {value.dtype.name} values do not fit into {x.dtype.name}; convert them, or x, with tinytorch.astype")
     key, reversed_axes = _forwards(x.shape, key)
     if reversed_axes and isinstance(value, Tensor):
         value = flip(broadcast_to(value, x[key].shape), axis=reversed_axes)
     return _setitem(x, key, value)
+
+
+def _loses(source: DType, target: DType) -> bool:
+    """Whether numbers of one type have parts that another cannot hold, through which a gradient would be lost."""
+    complex_part = source.kind == "complex floating" and target.kind != "complex floating"
+    return complex_part or (source.is_floating and not target.is_floating)
 
 
 def replaced(xp: Any, x: Any, key: Key, value: Any) -> Any:
@@ -138,18 +150,25 @@ def replaced(xp: Any, x: Any, key: Key, value: Any) -> Any:
 def add_rows(xp: Any, rows: Any, indices: Any, length: int) -> Any:
     """Sum the (N, D) ``rows`` that belong to each of ``length`` indices: (length, D).
 
-    For few indices a product with the one-hot matrix; for many, differences of the running sum over the rows in order of their index.
+    Rows in the order of their index are added up within each index by doubling (Blelloch 1990, *Prefix Sums*, section 1.5). A one-hot
+    matrix or differences of a running sum would be quicker, but spread a row that is not finite, or its rounding, over all the others.
     """
+    count = rows.shape[0]
+    if count == 0:
+        return xp.zeros((length, *rows.shape[1:]), dtype=rows.dtype)
     indices = xp.where(indices < 0, indices + length, indices)
-    if length <= 256:
-        one_hot = xp.astype(xp.arange(length, dtype=indices.dtype)[:, None] == indices[None, :], rows.dtype)
-        return one_hot @ rows
     order = xp.argsort(indices, stable=True)
-    running = xp.cumulative_sum(xp.take(rows, order, axis=0), axis=0, include_initial=True)
-    ordered = xp.take(indices, order, axis=0)
+    ordered, sums = xp.take(indices, order, axis=0), xp.take(rows, order, axis=0)
+    reach = 1
+    while reach < count:  # sums[i] is that of up to ``reach`` rows from i on, all of one index
+        alike = (ordered[reach:] == ordered[:-reach])[:, None]
+        later = sums[reach:, ...]
+        sums = xp.concat([sums[:-reach, ...] + xp.where(alike, later, xp.zeros_like(later)), sums[-reach:, ...]], axis=0)
+        reach *= 2
     places = xp.arange(length, dtype=indices.dtype)
-    first, after = xp.searchsorted(ordered, places, side="left"), xp.searchsorted(ordered, places, side="right")
-    return xp.take(running, after, axis=0) - xp.take(running, first, axis=0)
+    first = xp.clip(xp.searchsorted(ordered, places, side="left"), 0, count - 1)
+    found = xp.take(sums, first, axis=0)
+    return xp.where((xp.take(ordered, first, axis=0) == places)[:, None], found, xp.zeros_like(found))
 
 
 def _places(xp: Any, shape: tuple[int, ...]) -> Any:

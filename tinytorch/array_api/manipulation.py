@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tinytorch.operation import Saves, operation
-from tinytorch.tensor import Tensor
+from tinytorch.tensor import Tensor, check_same_backend
 
 __all__ = [
     "broadcast_arrays",
@@ -93,6 +93,8 @@ squeeze.derivatives(x=lambda xp, g, out, x, axis=None: xp.reshape(g, x.shape))
 
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
     """The arrays, repeated to the one shape that they broadcast to. Raises ``ValueError`` where there is none."""
+    for array in arrays:
+        check_same_backend("broadcast_arrays", arrays[0].backend, array)
     shape = broadcast_shape(*[array.shape for array in arrays])
     return [broadcast_to(array, shape) for array in arrays]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinytorch.array_api.arithmetic import conjugate
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -71,7 +72,7 @@ def var(xp: Any, x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, ke
 
 def _var_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Any:
     deviation = x - xp.mean(x, axis=axis, keepdims=True)
-    return spread(xp, g, x.shape, axis, keepdims) * deviation * (2 / (reduced_size(x.shape, axis) - correction))
+    return spread(xp, g, x.shape, axis, keepdims) * conjugate(xp, deviation) * (2 / (reduced_size(x.shape, axis) - correction))
 
 
 var.derivatives(x=_var_rule)
@@ -79,17 +80,19 @@ var.derivatives(x=_var_rule)
 
 @operation(saves=Saves.BOTH)
 def std(xp: Any, x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Standard deviation, the square root of `var`."""
+    """Standard deviation, the square root of `var`; where all elements are equal, its derivative is taken as 0."""
     return xp.std(x, axis=axis, correction=correction, keepdims=keepdims)
 
 
-std.derivatives(x=lambda xp, g, out, x, **static: _var_rule(xp, g / (2 * out), out, x, **static))
+std.derivatives(x=lambda xp, g, out, x, **static: _var_rule(xp, g / (2 * xp.where(out == 0, xp.ones_like(out), out)), out, x, **static))
 
 
 def _extremum_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The elements that attain the extremum share the gradient."""
     attained = xp.astype(x == spread(xp, out, x.shape, axis, keepdims), x.dtype)
-    return spread(xp, g, x.shape, axis, keepdims) * attained / xp.sum(attained, axis=axis, keepdims=True)
+    share = attained / xp.sum(attained, axis=axis, keepdims=True)
+    g = spread(xp, g, x.shape, axis, keepdims)
+    return xp.where(share == 0, xp.zeros_like(g), g) * share  # the others get nothing of an infinite g either
 
 
 @operation(saves=Saves.BOTH)

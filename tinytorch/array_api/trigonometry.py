@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinytorch.array_api.arithmetic import is_complex
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -58,7 +59,7 @@ def asin(xp: Any, x: Tensor, /) -> Tensor:
     return xp.asin(x)
 
 
-asin.derivatives(x=lambda xp, g, out, x: g / xp.sqrt(1 - x * x))
+asin.derivatives(x=lambda xp, g, out, x: g / xp.sqrt((1 - x) * (1 + x)))  # 1 - x * x would cancel near 1
 
 
 @operation
@@ -67,7 +68,7 @@ def acos(xp: Any, x: Tensor, /) -> Tensor:
     return xp.acos(x)
 
 
-acos.derivatives(x=lambda xp, g, out, x: -g / xp.sqrt(1 - x * x))
+acos.derivatives(x=lambda xp, g, out, x: -g / xp.sqrt((1 - x) * (1 + x)))
 
 
 @operation
@@ -86,9 +87,14 @@ def atan2(xp: Any, x1: Tensor, x2: Tensor, /) -> Tensor:
 
 
 atan2.derivatives(
-    x1=lambda xp, g, out, x1, x2: g * x2 / (x1 * x1 + x2 * x2),
-    x2=lambda xp, g, out, x1, x2: -g * x1 / (x1 * x1 + x2 * x2),
+    x1=lambda xp, g, out, x1, x2: g * _over_square(xp, x2, xp.hypot(x1, x2)),
+    x2=lambda xp, g, out, x1, x2: -g * _over_square(xp, x1, xp.hypot(x1, x2)),
 )
+
+
+def _over_square(xp: Any, x: Any, length: Any) -> Any:
+    """x / length**2, where the square itself may be too large or too small for the type."""
+    return x / length / length
 
 
 @operation
@@ -124,7 +130,7 @@ def asinh(xp: Any, x: Tensor, /) -> Tensor:
     return xp.asinh(x)
 
 
-asinh.derivatives(x=lambda xp, g, out, x: g / xp.sqrt(x * x + 1))
+asinh.derivatives(x=lambda xp, g, out, x: g / (xp.sqrt(x * x + 1) if is_complex(xp, x) else xp.hypot(x, xp.ones_like(x))))
 
 
 @operation
@@ -142,16 +148,16 @@ def atanh(xp: Any, x: Tensor, /) -> Tensor:
     return xp.atanh(x)
 
 
-atanh.derivatives(x=lambda xp, g, out, x: g / (1 - x * x))
+atanh.derivatives(x=lambda xp, g, out, x: g / ((1 - x) * (1 + x)))
 
 
-@operation
+@operation(saves=Saves.BOTH)
 def hypot(xp: Any, x1: Tensor, x2: Tensor, /) -> Tensor:
-    """Length of the vector (x1, x2)."""
+    """Length of the vector (x1, x2); its derivative at the zero vector is taken as 0."""
     return xp.hypot(x1, x2)
 
 
 hypot.derivatives(
-    x1=lambda xp, g, out, x1, x2: g * x1 / xp.hypot(x1, x2),
-    x2=lambda xp, g, out, x1, x2: g * x2 / xp.hypot(x1, x2),
+    x1=lambda xp, g, out, x1, x2: g * (x1 / xp.where(out == 0, xp.ones_like(out), out)),
+    x2=lambda xp, g, out, x1, x2: g * (x2 / xp.where(out == 0, xp.ones_like(out), out)),
 )

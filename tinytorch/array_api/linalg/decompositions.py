@@ -1,11 +1,13 @@
 """Decompositions of matrices.
 
 Rules of vectors (of `eigh`, `svd` and `qr`) hold for functions that do not depend on what a decomposition leaves open: signs, or phases of
-complex vectors, and the choice among vectors of equal values.
+complex vectors. How vectors of equal values turn into each other has no derivative: the gradient is NaN where a function depends on it, and
+what it is elsewhere, as for the projector on another vector.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 from tinytorch.array_api.arithmetic import conj, is_complex
@@ -29,11 +31,14 @@ def _rows(xp: Any, values: Any, like: Any) -> Any:
     return xp.expand_dims(xp.astype(values, like.dtype), axis=-1)
 
 
-def _inverse_gaps(xp: Any, values: Any, like: Any) -> Any:
-    """``1 / (values[j] - values[i])`` at (i, j), and 0 where they are equal: what mixes such vectors cannot be told."""
+def _over_gaps(xp: Any, turning: Any, values: Any) -> Any:
+    """``turning[i, j] / (values[j] - values[i])`` off the diagonal, and NaN in place of a division by 0; what is 0 stays 0."""
     gaps = xp.expand_dims(values, axis=-2) - xp.expand_dims(values, axis=-1)
     equal = gaps == 0
-    return xp.astype(xp.where(equal, xp.zeros_like(gaps), 1 / xp.where(equal, xp.ones_like(gaps), gaps)), like.dtype)
+    quotient = turning / xp.astype(xp.where(equal, xp.ones_like(gaps), gaps), turning.dtype)
+    nothing = xp.zeros_like(turning)
+    unknown = (turning != 0) & (xp.eye(values.shape[-1], dtype=values.dtype) == 0)
+    return xp.where(equal, xp.where(unknown, nothing + math.nan, nothing), quotient)
 
 
 # ---- Cholesky ----
@@ -143,7 +148,7 @@ def _eigh_rule(xp: Any, g: dict[int, Any], out: Any, x: Any) -> Any:
     if 0 in g:
         inner = inner + xp.eye(size, dtype=x.dtype) * _columns(xp, g[0], x)
     if 1 in g:
-        inner = inner + _inverse_gaps(xp, values, x) * xp.matmul(adjoint(xp, vectors), g[1])
+        inner = inner + _over_gaps(xp, xp.matmul(adjoint(xp, vectors), g[1]), values)
     return _hermitian_part(xp, xp.matmul(vectors, xp.matmul(inner, adjoint(xp, vectors))))
 
 
@@ -199,7 +204,6 @@ def _svd_rule(xp: Any, g: dict[int, Any], out: Any, x: Any, full_matrices: bool 
         )
     if full_matrices and rows != columns:  # taken anew, so that derivatives of this rule need none of those vectors
         u, s, vh = xp.linalg.svd(x, full_matrices=False)
-    gaps = _inverse_gaps(xp, s * s, x)
     inner = xp.zeros((*s.shape[:-1], size, size), dtype=x.dtype)
     if 1 in g:
         inner = inner + xp.eye(size, dtype=x.dtype) * _columns(xp, g[1], x)
@@ -207,14 +211,14 @@ def _svd_rule(xp: Any, g: dict[int, Any], out: Any, x: Any, full_matrices: bool 
     if 0 in g:
         turned = xp.matmul(adjoint(xp, u), g[0])
         skew = turned - adjoint(xp, turned)
-        inner = inner + gaps * skew * _columns(xp, s, x)
+        inner = inner + _over_gaps(xp, skew, s * s) * _columns(xp, s, x)
         if is_complex(xp, x):  # a common phase of both vectors
             inner = inner + xp.eye(size, dtype=x.dtype) * skew / _columns(xp, 2 * s, x)
         if rows > size:
             outside = outside + xp.matmul((g[0] - xp.matmul(u, turned)) / _columns(xp, s, x), vh)
     if 2 in g:
         turned = xp.matmul(vh, adjoint(xp, g[2]))
-        inner = inner + _rows(xp, s, x) * gaps * (turned - adjoint(xp, turned))
+        inner = inner + _rows(xp, s, x) * _over_gaps(xp, turned - adjoint(xp, turned), s * s)
         if columns > size:
             outside = outside + xp.matmul(u / _columns(xp, s, x), g[2] - xp.matmul(adjoint(xp, turned), vh))
     return xp.matmul(u, xp.matmul(inner, vh)) + outside

@@ -25,8 +25,12 @@ def vector_norm(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = Fa
 def _vector_norm_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Any:
     if ord == 0:
         return xp.zeros_like(x)
-    direction, size = conjugate(xp, xp.sign(x)), xp.abs(x)
     norm = spread(xp, out, x.shape, axis, keepdims)
+    if ord == 2:  # without sign(x), which would hide the second derivative at elements that are 0
+        zero = norm == 0
+        direction = xp.where(zero, xp.zeros_like(x), conjugate(xp, x) / xp.where(zero, xp.ones_like(norm), norm))
+        return spread(xp, g, x.shape, axis, keepdims) * direction
+    direction, size = conjugate(xp, xp.sign(x)), xp.abs(x)
     if math.isinf(ord):
         attained = xp.astype(size == norm, size.dtype)
         share = attained / xp.sum(attained, axis=axis, keepdims=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
+from tinytorch.array_api.arithmetic import positive
 from tinytorch.array_api.creation import eye
 from tinytorch.array_api.linalg.solving import inv
 from tinytorch.array_api.linear_algebra import matmul
@@ -42,7 +44,7 @@ def _diagonal_rule(xp: Any, g: Any, out: Any, x: Any, offset: int = 0) -> Any:
     length = rows if offset >= 0 else columns
     rest = xp.zeros((*g.shape[:-1], length - g.shape[-1]), dtype=g.dtype)
     spread = xp.expand_dims(xp.concat([g, rest], axis=-1), axis=-1 if offset >= 0 else -2)
-    return spread * xp.eye(rows, columns, k=offset, dtype=g.dtype)
+    return xp.where(xp.eye(rows, columns, k=offset, dtype=xp.bool), spread, xp.zeros_like(spread))
 
 
 diagonal.derivatives(x=_diagonal_rule)
@@ -54,12 +56,16 @@ def trace(x: Tensor, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
 
 
 def matrix_power(x: Tensor, n: int, /) -> Tensor:
-    """Square matrices multiplied with themselves ``n`` times; of the inverse, where n is negative."""
+    """Square matrices multiplied with themselves ``n`` times; of the inverse, where n is negative.
+
+    Raises ``TypeError`` where n is no whole number and ``ValueError`` where the matrices are not square.
+    """
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise ValueError(f"matrix_power takes square matrices, got shape {tuple(x.shape)}")
+    n = index(n)
     if n == 0:
         return broadcast_to(eye(x.shape[-1], dtype=x.dtype, device=x.device), x.shape)
-    base, result, left = inv(x) if n < 0 else x, None, abs(n)
+    base, result, left = inv(x) if n < 0 else positive(x), None, abs(n)  # never x itself, which a caller may rebind
     while left:  # n in binary: a factor for each bit that is set
         if left % 2:
             result = base if result is None else matmul(result, base)
