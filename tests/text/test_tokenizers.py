@@ -242,7 +242,7 @@ def test_a_missing_file_and_a_directory_are_refused_by_name(tmp_path: Path) -> N
 def test_a_tokenizer_of_a_later_kind_is_told_from_a_broken_one(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(GOOD | {"kind": "morse"}))
-    with pytest.raises(InputError, match="kind 'morse', and this version knows char: upgrade tinytorch"):
+    with pytest.raises(InputError, match="kind 'morse', and this version knows bpe, char: upgrade tinytorch"):
         load_tokenizer(path)
     with pytest.raises(InputError, match="of kind 'morse', not 'char'"):
         CharTokenizer.load(path)

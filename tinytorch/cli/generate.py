@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,9 +13,15 @@ from tinytorch.backend import current_backend, use_backend
 from tinytorch.errors import InputError
 from tinytorch.tuning import tune
 
+if TYPE_CHECKING:
+    from tinytorch.models import TinyGPT
+    from tinytorch.text import Tokenizer
+
 
 def generate(
-    run: Annotated[Path | None, typer.Argument(help="A run's directory; left out, the newest in runs/.", show_default=False)] = None,
+    run: Annotated[
+        Path | None, typer.Argument(help="A run's directory, or a GPT-2's; left out, the newest run in runs/.", show_default=False)
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="How the text begins; left out, with a new line.", show_default=False)] = None,
     length: Annotated[int, typer.Option(help="Most tokens to write.")] = 500,
     temperature: Annotated[float, typer.Option(help="Above 1 bolder, below 1 safer, 0 always the likeliest token.")] = 0.8,
@@ -35,13 +41,11 @@ def generate(
         tune()
         # loaded here, so that --help does not wait for the model's modules
         from tinytorch.text import crop_prompt, stream
-        from tinytorch.training.run_directory import RunDirectory, newest_directory
 
         for option, number in (("--num-samples", num_samples), ("--length", length)):
             if number < 1:
                 raise InputError(f"{option} must be 1 or more, got {number}")
-        directory = RunDirectory.open(run or newest_directory())
-        tokenizer, model = directory.tokenizer(), directory.model()
+        tokenizer, model = _read(run)
         begin = _default_prompt(tokenizer) if prompt is None else prompt
         if not begin:
             raise InputError("the prompt is empty; give --prompt at least one character, or leave it out")
@@ -58,6 +62,18 @@ def generate(
             if i:
                 print("-" * 40)
             _show(begin if prompt is not None else "", pieces)
+
+
+def _read(path: Path | None) -> tuple[Tokenizer, TinyGPT]:
+    """Tokenizer and model of a run, or of a GPT-2 directory, which says so in its settings."""
+    from tinytorch.models.gpt2_files import is_gpt2, load_gpt2
+    from tinytorch.text import BPETokenizer
+    from tinytorch.training.run_directory import RunDirectory, newest_directory
+
+    if path is not None and is_gpt2(path):
+        return BPETokenizer.from_gpt2(path), load_gpt2(path)
+    directory = RunDirectory.open(path or newest_directory())
+    return directory.tokenizer(), directory.model()
 
 
 def _show(begin: str, pieces: Iterator[str]) -> None:

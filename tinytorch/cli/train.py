@@ -22,6 +22,7 @@ from tinytorch.errors import InputError
 from tinytorch.tuning import tune
 
 if TYPE_CHECKING:
+    from tinytorch.text import Tokenizer
     from tinytorch.training.run import Run
     from tinytorch.training.run_directory import RunDirectory
 
@@ -38,6 +39,10 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's directory; left out, runs/NAME-001, counting up.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or the newest, where it stopped.")] = False,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="char (default), or bpe: pieces of words, learned from the text.", show_default=False)
+    ] = None,
+    vocab_size: Annotated[int | None, typer.Option(help="How many tokens bpe learns (default 512).", show_default=False)] = None,
     steps: Annotated[int | None, typer.Option(help="Where to stop.", show_default=False)] = None,
     decay_steps: Annotated[int | None, typer.Option(help="Where the learning rate reaches its lowest.", show_default=False)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows in a step.", show_default=False)] = None,
@@ -73,6 +78,10 @@ def train(
     from tinytorch.training.run_directory import RunDirectory, newest_directory
 
     if resume:
+        if tokenizer is not None or vocab_size is not None:
+            raise InputError(
+                "a resumed run keeps its tokenizer; leave out --tokenizer and --vocab-size, or start a new run without --resume"
+            )
         run = RunDirectory.open(out or newest_directory())
         with use_backend(backend or os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or run.config["backend"]):
             tune()
@@ -80,12 +89,25 @@ def train(
     else:
         with use_backend(backend or current_backend()):
             tune()
-            _start(text, out, {**options, "preset": preset or "nano"})
+            _start(text, out, {**options, "preset": preset or "nano"}, tokenizer or "char", vocab_size)
 
 
-def _start(text: Path | None, out: Path | None, options: dict[str, Any]) -> None:
+def _fitted(kind: str, vocab_size: int | None, content: str) -> Tokenizer:
+    """A new tokenizer for a text. Raises `InputError` where there is no such kind, or no room in the vocabulary."""
+    from tinytorch.text import BPETokenizer, CharTokenizer
+
+    if kind == "bpe":
+        return BPETokenizer.train(content, 512 if vocab_size is None else vocab_size)
+    if kind != "char":
+        raise InputError(f"--tokenizer is char or bpe, got {kind!r}")
+    if vocab_size is not None:
+        raise InputError("--vocab-size is for --tokenizer bpe: characters are as many as the text has")
+    return CharTokenizer().fit(content)
+
+
+def _start(text: Path | None, out: Path | None, options: dict[str, Any], kind: str, vocab_size: int | None) -> None:
     """Begin a new run. Nothing is written before everything that was given is known to be good."""
-    from tinytorch.text import CharTokenizer, text_digest
+    from tinytorch.text import text_digest
     from tinytorch.training.memory import check_memory
     from tinytorch.training.run import Run
     from tinytorch.training.run_directory import RunDirectory, check_free, claim_directory
@@ -94,7 +116,7 @@ def _start(text: Path | None, out: Path | None, options: dict[str, Any]) -> None
     if out is not None:
         check_free(out)
     content, source = _read(text)
-    tokenizer = CharTokenizer().fit(content)
+    tokenizer = _fitted(kind, vocab_size, content)
     model = model_settings(settings, tokenizer.get_vocab_size())
     check_memory(model, settings["batch_size"], settings["accumulate"], current_backend())
     config = {

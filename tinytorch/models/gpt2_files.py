@@ -58,6 +58,14 @@ def _names(model: TinyGPT) -> Iterator[tuple[str, str, bool]]:
 # ---- reading ----
 
 
+def is_gpt2(path: str | os.PathLike[str]) -> bool:
+    """Whether a directory's settings say that they are a GPT-2's."""
+    try:
+        return bool(_read_json(Path(path) / CONFIG).get("model_type") == "gpt2")
+    except InputError:
+        return False
+
+
 def load_gpt2(path: str | os.PathLike[str]) -> TinyGPT:
     """The model in a GPT-2 directory, on the chosen backend, in evaluation mode.
 

@@ -1,5 +1,6 @@
 """Text: tokenizers, corpora, windows of tokens, and generation."""
 
+from tinytorch.text.bpe import BPETokenizer
 from tinytorch.text.corpora import python_reference, read_text, text_digest
 from tinytorch.text.decoder import Decoder, crop_prompt
 from tinytorch.text.generation import generate, stream
@@ -9,6 +10,7 @@ from tinytorch.text.tokenizers import CharTokenizer
 from tinytorch.text.windows import random_windows, remaining_window, sequential_windows, split_text
 
 __all__ = [
+    "BPETokenizer",
     "CharTokenizer",
     "Decoder",
     "Tokenizer",

@@ -10,6 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
+from tinytorch.text.bpe import BPETokenizer
 from tinytorch.text.tokenizer_files import read_tokenizer_file
 from tinytorch.text.tokenizers import CharTokenizer
 
@@ -54,7 +55,7 @@ class Tokenizer(Protocol):
         ...
 
 
-_KINDS: dict[str, type[CharTokenizer]] = {CharTokenizer.kind: CharTokenizer}
+_KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {kind.kind: kind for kind in (CharTokenizer, BPETokenizer)}
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:

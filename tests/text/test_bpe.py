@@ -1,0 +1,147 @@
+"""Byte-pair encoding: every text comes back as it was, from our own vocabulary and from GPT-2's files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinytorch as tt
+from tinytorch.cli import main
+from tinytorch.errors import InputError
+from tinytorch.models import TinyGPT
+from tinytorch.text import BPETokenizer, load_tokenizer, stream
+
+tokenizers = pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
+
+TEXT = "the quick brown fox jumps over the lazy dog.\n\n  And the dog, the lazy dog, sleeps on the mat - naïvely.\n" * 20
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> BPETokenizer:
+    return BPETokenizer.train(TEXT, 300)
+
+
+@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_text_comes_back_as_it_was(tokenizer: BPETokenizer, text: str) -> None:
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_it_learns_to_write_its_text_shorter(tokenizer: BPETokenizer) -> None:
+    assert tokenizer.get_vocab_size() == 300
+    ids = tokenizer.encode_array(TEXT)
+    assert len(ids) < 0.55 * len(TEXT)
+    assert (ids.dtype, ids.max() < 300) == (numpy.int64, True)
+    assert tokenizer.unknown_characters("żółw 🐢") == []
+
+
+def test_it_is_kept_in_a_file_like_the_other_kind(tmp_path: Path, tokenizer: BPETokenizer) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    again = load_tokenizer(tmp_path / "tokenizer.json")
+    assert isinstance(again, BPETokenizer)
+    assert again.encode(TEXT) == tokenizer.encode(TEXT)
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"format": "tinytorch-tokenizer", "version": 1, "kind": "bpe"}))
+    with pytest.raises(InputError, match="its fields are damaged"):
+        load_tokenizer(tmp_path / "tokenizer.json")
+
+
+@pytest.fixture
+def gpt2(tmp_path: Path, tokenizer: BPETokenizer) -> Path:
+    """A GPT-2 directory: tokenizer with a special token, and a model of that many tokens."""
+    engine = tokenizers.Tokenizer.from_str(tokenizer._engine.to_str())
+    engine.add_special_tokens(["<|endoftext|>"])
+    engine.save(str(tmp_path / "tokenizer.json"))
+    with tt.use_backend("numpy"):
+        tt.seed(0)
+        TinyGPT(301, d_model=16, num_heads=2, num_layers=1, max_length=32, positional="learned", tie_weights=True).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_gpt2s_files_are_read_in_both_forms(gpt2: Path, tokenizer: BPETokenizer) -> None:
+    whole = BPETokenizer.from_gpt2(gpt2)
+    assert whole.encode(TEXT) == tokenizer.encode(TEXT)
+    content = json.loads((gpt2 / "tokenizer.json").read_text())["model"]
+    (gpt2 / "tokenizer.json").unlink()
+    (gpt2 / "vocab.json").write_text(json.dumps(content["vocab"]))
+    merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in content["merges"]]
+    (gpt2 / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    assert BPETokenizer.from_gpt2(gpt2).encode(TEXT) == tokenizer.encode(TEXT)
+    (gpt2 / "vocab.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be used"):
+        BPETokenizer.from_gpt2(gpt2)
+    (gpt2 / "vocab.json").unlink()
+    with pytest.raises(InputError, match=r"it needs tokenizer\.json, or vocab\.json and merges\.txt"):
+        BPETokenizer.from_gpt2(gpt2)
+
+
+def test_a_text_that_spells_a_special_token_is_a_text(gpt2: Path) -> None:
+    tokenizer = BPETokenizer.from_gpt2(gpt2)
+    assert list(tokenizer.special_ids) == [300]
+    ids = tokenizer.encode("a<|endoftext|>b")
+    assert 300 not in ids
+    assert tokenizer.decode(ids) == "a<|endoftext|>b"
+    assert tokenizer.decode([300]) == ""
+    assert tokenizer.decode([300], skip_special_tokens=False) == "<|endoftext|>"
+
+
+def test_what_makes_no_sense_is_refused(tokenizer: BPETokenizer) -> None:
+    with pytest.raises(InputError, match="has 256 bytes to begin with: give more than that, got 256"):
+        BPETokenizer.train(TEXT, 256)
+    with pytest.raises(InputError, match="there is no text to train a tokenizer on"):
+        BPETokenizer.train("", 300)
+    with pytest.raises(InputError, match="there is no text to encode"):
+        tokenizer.encode("")
+    for ids in ([300], [-1]):
+        with pytest.raises(ValueError, match="lies outside the vocabulary of 300"):
+            tokenizer.decode(ids)
+
+
+def test_streaming_never_gives_half_a_character(tokenizer: BPETokenizer) -> None:
+    with tt.use_backend("numpy"):
+        tt.seed(0)
+        model = TinyGPT(300, d_model=16, num_heads=2, num_layers=1, max_length=64)
+        pieces = list(stream(model, "żółw", 60, temperature=2.0, seed=1, tokenizer=tokenizer))
+        ids = model.generate(tokenizer.encode("żółw"), 60, temperature=2.0, seed=1)
+    assert "".join(pieces) == tokenizer.decode(ids)
+
+
+# ---- the command ----
+
+
+def test_a_run_with_pieces_of_words_trains_goes_on_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, run = tmp_path / "text.txt", str(tmp_path / "run")
+    text.write_text(TEXT * 3, encoding="utf-8")
+    small = ["--d-model", "16", "--num-heads", "2", "--num-layers", "1", "--block-size", "16", "--batch-size", "4", "--eval-every", "4"]
+    options = ["--tokenizer", "bpe", "--vocab-size", "280", "--steps", "4", "--decay-steps", "8", *small]
+    assert main(["train", str(text), "--out", run, *options]) == 0
+    assert main(["train", "--resume", "--out", run, "--steps", "6"]) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["vocab_size"] == 280
+    capsys.readouterr()
+    assert main(["generate", run, "--prompt", "the żółw", "--length", "20", "--seed", "1"]) == 0
+    assert capsys.readouterr().out.startswith("the żółw")
+
+
+def test_the_command_writes_with_a_gpt2_directory(gpt2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", str(gpt2), "--prompt", "the quick", "--length", "8", "--temperature", "0"]) == 0
+    assert capsys.readouterr().out.startswith("the quick")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--tokenizer", "word"], "--tokenizer is char or bpe, got 'word'"),
+        (["--vocab-size", "300"], "--vocab-size is for --tokenizer bpe"),
+        (["--tokenizer", "bpe", "--vocab-size", "9"], "has 256 bytes to begin with"),
+        (["--resume", "--tokenizer", "bpe"], "a resumed run keeps its tokenizer"),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT, encoding="utf-8")
+    assert main(["train", str(text), "--out", str(tmp_path / "run"), *options]) == 2
+    assert words in capsys.readouterr().err
