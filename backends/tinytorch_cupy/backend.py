@@ -11,7 +11,7 @@ from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch_cupy.diagnosis import cuda_version
 from tinytorch_cupy.kernels import KERNELS
-from tinytorch_cupy.namespace import DeviceNamespace
+from tinytorch_cupy.namespace import OWN, DeviceNamespace
 
 
 class CupyBackend(Backend):
@@ -31,7 +31,7 @@ class CupyBackend(Backend):
         super().__init__(
             name="cupy",
             device=str(number),
-            xp=DeviceNamespace(xp, self._gpu) if several else xp,
+            xp=DeviceNamespace(xp, self._gpu if several else None, OWN),
             # scatter-adds are atomic, so repeated indices are summed in any order; bfloat16 needs ml_dtypes and a newer GPU
             capabilities=Capabilities(dtypes=frozenset(DTYPES) - {"bfloat16"}, deterministic_scatter=False),
             kernels=KERNELS,

@@ -1,33 +1,47 @@
-"""cupy's namespace on one of several GPUs.
+"""cupy's namespace, with this plugin's own products, on one of several GPUs where there are such.
 
 cupy runs everything, operators too, on the thread's *current* GPU, and most of its creation functions ignore ``device=``. With one GPU that
-is always the right one and nothing of this file is used.
+is always the right one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from types import ModuleType
-from typing import Any
+from types import MappingProxyType, ModuleType
+from typing import Any, Final
+
+from tinytorch_cupy import gemm
+
+
+def _matmul(x1: Any, x2: Any, /) -> Any:
+    """`matmul` without copies of transposed operands, in 16 bits too; see `tinytorch_cupy.gemm`."""
+    return gemm.matmul(x1, x2)
+
+
+#: By the standard's names.
+OWN: Final[dict[str, Callable[..., Any]]] = {"matmul": _matmul}
 
 
 class DeviceNamespace:
-    """A module of cupy's functions that first make ``device`` the thread's current GPU, and leave it so.
+    """A module of cupy's functions, with the plugin's own in place of some.
 
-    It is left so because the operators of the arrays that come out (``a + b``) run on the current GPU as well, and cannot be wrapped.
+    Where ``device`` is given each function first makes it the thread's current GPU, and leaves it so: the operators of the arrays that come
+    out (``a + b``) run on the current GPU as well, and cannot be wrapped.
     """
 
-    def __init__(self, module: ModuleType, device: Any) -> None:
+    def __init__(self, module: ModuleType, device: Any, own: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> None:
         self._module = module
         self._device = device
+        self._own = own
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._module, name)
-        if isinstance(value, ModuleType):
-            value = DeviceNamespace(value, self._device)
-        elif callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
-            value = self._bind(value)
+        value = self._own.get(name) or getattr(self._module, name)
+        if self._device is not None:
+            if isinstance(value, ModuleType):
+                value = DeviceNamespace(value, self._device)
+            elif callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
+                value = self._bind(value)
         setattr(self, name, value)  # from now on an ordinary attribute
         return value
 
@@ -35,7 +49,7 @@ class DeviceNamespace:
         return dir(self._module)
 
     def __repr__(self) -> str:
-        return f"<{self._module.__name__} on {self._device}>"
+        return f"<{self._module.__name__} on {self._device or 'the GPU'}>"
 
     def _bind(self, function: Callable[..., Any]) -> Callable[..., Any]:
         make_current = self._device.use

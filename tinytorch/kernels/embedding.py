@@ -35,7 +35,7 @@ def _add_rows(xp: Any, rows: Any, ids: Any, length: int) -> Any:
     """
     if length <= 256:
         one_hot = xp.astype(xp.arange(length, dtype=ids.dtype)[:, None] == ids[None, :], rows.dtype)
-        return one_hot @ rows
+        return xp.matmul(one_hot, rows)
     order = xp.argsort(ids, stable=True)
     running = xp.cumulative_sum(xp.take(rows, order, axis=0), axis=0, include_initial=True)
     ordered = xp.take(ids, order, axis=0)

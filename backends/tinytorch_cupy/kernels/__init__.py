@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from tinytorch.backend.contract import Kernel
+from tinytorch_cupy.kernels.linear import linear
 
-KERNELS: dict[str, Kernel] = {}
+KERNELS: dict[str, Kernel] = {
+    "linear": linear,
+}
