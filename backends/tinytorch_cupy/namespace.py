@@ -9,18 +9,49 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import wraps
 from types import MappingProxyType, ModuleType
-from typing import Any, Final
+from typing import Any
 
 from tinytorch_cupy import gemm
 
 
-def _matmul(x1: Any, x2: Any, /) -> Any:
-    """`matmul` without copies of transposed operands, in 16 bits too; see `tinytorch_cupy.gemm`."""
-    return gemm.matmul(x1, x2)
+def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
+    """What this plugin does in another way than array-api-compat's namespace for cupy, ``xp``, by the standard's names."""
+
+    def matmul(x1: Any, x2: Any, /) -> Any:
+        """`matmul` without copies of transposed operands, in 16 bits too; see `tinytorch_cupy.gemm`."""
+        return gemm.matmul(x1, x2)
+
+    def clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
+        """`clip` without the masks whose size the host would have to know."""
+        if xp.isdtype(x.dtype, "integral"):  # a bound beyond the type is none
+            info = xp.iinfo(x.dtype)
+            min = None if isinstance(min, int) and min <= info.min else min
+            max = None if isinstance(max, int) and max >= info.max else max
+        out = x if min is None else xp.maximum(x, min)
+        out = out if max is None else xp.minimum(out, max)
+        return xp.astype(out, x.dtype, copy=out is x)
+
+    def finfo(type: Any, /) -> Any:
+        """`finfo` of bfloat16 too, which numpy's does not know."""
+        dtype = getattr(type, "dtype", type)
+        if not _is_bfloat16(dtype):
+            return xp.finfo(dtype)
+        import ml_dtypes  # where the type is from
+
+        info: Any = ml_dtypes.finfo
+        return info(dtype)
+
+    def isdtype(dtype: Any, kind: Any) -> bool:
+        """`isdtype` of bfloat16 too, which numpy takes for no number."""
+        if not _is_bfloat16(dtype):
+            return bool(xp.isdtype(dtype, kind))
+        return any(k in ("real floating", "numeric") or k is dtype or k == dtype for k in (kind if isinstance(kind, tuple) else (kind,)))
+
+    return {"clip": clip, "finfo": finfo, "isdtype": isdtype, "matmul": matmul}
 
 
-#: By the standard's names.
-OWN: Final[dict[str, Callable[..., Any]]] = {"matmul": _matmul}
+def _is_bfloat16(dtype: Any) -> bool:
+    return getattr(dtype, "name", getattr(dtype, "__name__", None)) == "bfloat16"
 
 
 class DeviceNamespace:

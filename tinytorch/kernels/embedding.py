@@ -15,7 +15,7 @@ def _forward(xp: Any, weight: Any, ids: Any) -> tuple[Any, None]:
     flat = xp.reshape(ids, (prod(ids.shape),))
     known = (flat >= 0) & (flat < weight.shape[0])
     rows = xp.take(weight, xp.where(known, flat, xp.zeros_like(flat)), axis=0)
-    return xp.reshape(xp.where(known[:, None], rows, nan), (*ids.shape, weight.shape[1])), None
+    return xp.reshape(xp.where(known[:, None], rows, xp.full((), nan, dtype=rows.dtype)), (*ids.shape, weight.shape[1])), None
 
 
 def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:

@@ -37,6 +37,27 @@ class Device:
             self.graph.append(work)
 
 
+class Chosen:
+    """``cupy.cuda.Device(0)``."""
+
+    mem_info = (60 << 30, 80 << 30)
+
+    def __init__(self, capability: str) -> None:
+        self.compute_capability = capability
+
+    def __enter__(self) -> Chosen:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+    def use(self) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
 class Stream:
     """A CUDA stream; everything on it is done at once."""
 
@@ -137,6 +158,8 @@ class FakeArray(numpy.ndarray):
         self.gpu.do(lambda: target.__setitem__(key, value))
 
     def __getitem__(self, key: Any) -> Any:
+        if self.gpu.graph is not None and any(x.dtype == bool for x in _arrays(key)):
+            raise CaptureError("how many a mask chooses is counted on the host")
         here, key = _plain(self), _plain(key)
         found = here[key]
         if isinstance(found, numpy.ndarray) and numpy.shares_memory(found, here):
@@ -234,7 +257,7 @@ def _compute(gpu: Device, outs: tuple[FakeArray, ...], function: Callable[[], An
 
     if gpu.graph is not None:
         for target in targets:
-            target[...] = numpy.array(123, dtype=target.dtype)
+            target[...] = numpy.array(123 if target.dtype.kind == "f" else 0, dtype=target.dtype)
         gpu.do(work)
     else:
         gpu.launched += 1  # computed already
@@ -273,8 +296,9 @@ def new_cupy(capability: str = "90") -> ModuleType:
             if any(numpy.shares_memory(made, x) for x in _arrays(plain_args)):
                 if any(isinstance(x, FakeArray) for x in _arrays(args)):
                     return _array(made, gpu)
-                raise AssertionError("shares memory with the host")
-            if gpu.graph is not None and any(not isinstance(x, FakeArray) for x in _arrays(args)):
+                made = made.copy()  # a transfer
+            sent = function in (numpy.array, numpy.asarray) and not any(isinstance(x, FakeArray) for x in _arrays(args))
+            if gpu.graph is not None and sent:
                 raise RuntimeError("the current stream is capturing, so H2D transfers are disallowed")
             out = _array(made, gpu)
             _compute(gpu, (out,), lambda: function(*plain_args, **plain_options))
@@ -295,6 +319,7 @@ def new_cupy(capability: str = "90") -> ModuleType:
     cupy.empty = lambda shape, dtype="float64", **options: _array(numpy.empty(shape, dtype), gpu)
     cupy.ndarray = FakeArray
     cupy.__version__ = "fake"
+    cupy.copyto = numpy.copyto
     cupy.asnumpy = lambda array: array.get()
     cupy.matmul = lambda a, b: _refuse_matmul(gpu, a, b)
     cupy.gpu = gpu
@@ -308,9 +333,7 @@ def new_cupy(capability: str = "90") -> ModuleType:
     )
     cupy.cuda = SimpleNamespace(
         runtime=runtime,
-        Device=lambda number=0: SimpleNamespace(
-            compute_capability=capability, use=lambda: None, mem_info=(60 << 30, 80 << 30), synchronize=lambda: None, id=number
-        ),
+        Device=lambda number=0: Chosen(capability),
         Stream=lambda non_blocking=False: Stream(gpu, next(pointers)),
         get_current_stream=lambda: gpu.streams[-1],
         MemoryPool=Pool,
