@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tinytorch.backend.contract import Kernel
 from tinytorch_cupy.kernels.append_rows import append_rows
+from tinytorch_cupy.kernels.attention import attention, packed_attention
 from tinytorch_cupy.kernels.cross_entropy import cross_entropy
 from tinytorch_cupy.kernels.dropout import dropout
 from tinytorch_cupy.kernels.embedding import embedding
@@ -16,6 +17,7 @@ from tinytorch_cupy.kernels.updates import adam, sgd
 KERNELS: dict[str, Kernel] = {
     "adam": adam,
     "append_rows": append_rows,
+    "attention": attention,
     "avg_pool2d": avg_pool2d,
     "cross_entropy": cross_entropy,
     "dropout": dropout,
@@ -23,6 +25,7 @@ KERNELS: dict[str, Kernel] = {
     "gelu": gelu,
     "layer_norm": layer_norm,
     "max_pool2d": max_pool2d,
+    "packed_attention": packed_attention,
     "relu": relu,
     "sgd": sgd,
 }
