@@ -13,6 +13,7 @@ from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace
 from tinytorch_cupy import gemm
 from tinytorch_cupy.backend import CupyBackend
+from tinytorch_cupy.kernels import KERNELS
 
 
 @pytest.fixture
@@ -28,6 +29,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     def create(device: str | None) -> CupyBackend:
         backend = CupyBackend(cupy, new_namespace(cupy), 0)
         backend.name = "fakegpu"
+        backend.kernels = {name: KERNELS[name] for name in ("linear", "put_row")}  # the others are CUDA
         return backend
 
     tt.register_backend("fakegpu", create)
