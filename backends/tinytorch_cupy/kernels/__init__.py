@@ -10,7 +10,9 @@ from tinytorch_cupy.kernels.dropout import dropout
 from tinytorch_cupy.kernels.embedding import embedding
 from tinytorch_cupy.kernels.gelu import gelu
 from tinytorch_cupy.kernels.layer_norm import layer_norm
+from tinytorch_cupy.kernels.linear import linear
 from tinytorch_cupy.kernels.pooling import avg_pool2d, max_pool2d
+from tinytorch_cupy.kernels.put_row import put_row
 from tinytorch_cupy.kernels.relu import relu
 from tinytorch_cupy.kernels.updates import adam, sgd
 
@@ -24,8 +26,10 @@ KERNELS: dict[str, Kernel] = {
     "embedding": embedding,
     "gelu": gelu,
     "layer_norm": layer_norm,
+    "linear": linear,
     "max_pool2d": max_pool2d,
     "packed_attention": packed_attention,
+    "put_row": put_row,
     "relu": relu,
     "sgd": sgd,
 }
