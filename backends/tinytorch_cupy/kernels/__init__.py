@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinytorch.backend.contract import Kernel
 from tinytorch_cupy.kernels.append_rows import append_rows
 from tinytorch_cupy.kernels.attention import attention, packed_attention
+from tinytorch_cupy.kernels.conv2d import conv2d
 from tinytorch_cupy.kernels.cross_entropy import cross_entropy
 from tinytorch_cupy.kernels.dropout import dropout
 from tinytorch_cupy.kernels.embedding import embedding
@@ -21,6 +22,7 @@ KERNELS: dict[str, Kernel] = {
     "append_rows": append_rows,
     "attention": attention,
     "avg_pool2d": avg_pool2d,
+    "conv2d": conv2d,
     "cross_entropy": cross_entropy,
     "dropout": dropout,
     "embedding": embedding,

@@ -20,7 +20,7 @@ _HALVES = FLOATS[1:]
 _flash = Source(
     "attention",
     [*variants(ELEMENT=FLOATS, WIDTH=_WIDTHS, TENSOR=[0]), *variants(ELEMENT=_HALVES, WIDTH=_WIDTHS, TENSOR=[1])],
-    needs=lambda macros: _tensor_cores_for(str(macros["ELEMENT"])) if macros["TENSOR"] else 0,
+    serves=lambda macros, capability: macros["TENSOR"] == _by_tensor_cores(str(macros["ELEMENT"]), capability),
 )
 _decode = Source("attention_decode", variants(ELEMENT=FLOATS))
 
@@ -39,9 +39,9 @@ _CALL = numpy.dtype(
 )
 
 
-def _tensor_cores_for(element: str) -> int:
-    """The compute capability that multiplies the type by tensor cores."""
-    return 75 if element == "float16" else 80
+def _by_tensor_cores(element: str, capability: int) -> bool:
+    """Whether a GPU multiplies numbers of a type by tensor cores, here: those that multiply float32 round it first."""
+    return capability >= {"float16": 75, "bfloat16": 80}.get(element, 1000)
 
 
 class _Call:
@@ -78,8 +78,7 @@ class _Call:
     def _macros(self) -> Macros:
         element = self.q.dtype.name
         width = next(width for width in _WIDTHS if width >= self.width)
-        tensor = element != "float32" and capability(self.q) >= _tensor_cores_for(element)
-        return {"ELEMENT": element, "WIDTH": width, "TENSOR": int(tensor)}
+        return {"ELEMENT": element, "WIDTH": width, "TENSOR": int(_by_tensor_cores(element, capability(self.q)))}
 
     def _run(self, function: str, rows: int, *arrays: Array | None) -> None:
         """Run a kernel whose blocks take so many of ``rows`` each as `attention.cu` says."""

@@ -29,13 +29,13 @@ Job = tuple[str, Macros, str]
 
 
 def jobs() -> list[Job]:
-    """Every variant of every source for every chip that can run it."""
+    """Every variant of every source for every chip that it is for."""
     return [
         (source.name, macros, chip)
         for source in SOURCES.values()
         for macros in source.variants
         for chip in CHIPS
-        if source.needs(macros) <= int(chip.removeprefix("sm_"))
+        if source.serves(macros, int(chip.removeprefix("sm_")))
     ]
 
 
