@@ -34,6 +34,29 @@ __device__ inline float row_max(float x) {
     return x;
 }
 
+// Products of queries and keys become scores, in powers of two; `query` and `key` are the first of the tile. Where the rows of the tile are
+// keys, its columns are queries.
+template <bool ROWS_ARE_QUERIES, int N>
+__device__ inline void to_scores(float (&s)[HELD][N], const Call& call, const bool* mask, int query, int key) {
+    const int columns = N * SHARERS, queries = ROWS_ARE_QUERIES ? ROWS : columns, keys = ROWS_ARE_QUERIES ? columns : ROWS;
+    bool plain = mask == nullptr && query + queries <= call.queries && key + keys <= call.keys;
+    plain = plain && (!call.causal || key + keys - 1 <= query + call.keys - call.queries);
+    if (plain) {  // most tiles: nothing has to be asked of each pair
+#pragma unroll
+        for (int r = 0; r < HELD; ++r)
+#pragma unroll
+            for (int n = 0; n < N; ++n) s[r][n] *= call.scale;
+        return;
+    }
+#pragma unroll
+    for (int r = 0; r < HELD; ++r)
+#pragma unroll
+        for (int n = 0; n < N; ++n) {
+            int i = tile_row(r), j = tile_column(n);
+            s[r][n] = score(call, mask, s[r][n], query + (ROWS_ARE_QUERIES ? i : j), key + (ROWS_ARE_QUERIES ? j : i));
+        }
+}
+
 // Rows of a result from what the threads hold of it.
 __device__ inline void store_rows(T* out, Size stride, float (&x)[HELD][OUT], int first, int rows, int width, float factor) {
 #pragma unroll
@@ -79,15 +102,13 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_forward(
         __syncthreads();
         if (start + columns < seen) load_tile<columns>(keys, k, call.k.row, start + columns, call.keys, call.width);
         end_loads();
+        to_scores<true>(s, call, mask, first, start);
 #pragma unroll
         for (int r = 0; r < HELD; ++r) {
             int query = first + tile_row(r);
             float high = top[r];
 #pragma unroll
-            for (int n = 0; n < held; ++n) {
-                s[r][n] = score(call, mask, s[r][n], min(query, call.queries - 1), start + tile_column(n));
-                high = fmaxf(high, s[r][n]);
-            }
+            for (int n = 0; n < held; ++n) high = fmaxf(high, s[r][n]);
             high = row_max(high);
             float shrink = exp2f(top[r] - high);
             sum[r] *= shrink;
@@ -123,17 +144,8 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_forward(
     store_rows(part(out, call.out, call.width), call.out.row, o, first, call.queries, call.width, 1.0f);
 }
 
-// The weight of a pair before dropout, and what the gradient of its score is made of.
-struct Pair {
-    float weight, share;
-    bool constant;  // a row with nothing to attend to has weights, but its scores are constants
-};
-
-__device__ inline Pair pair(const Call& call, const bool* mask, Word stream, float product, int query, int key, float top, float sum) {
-    float s = score(call, mask, product, query, key);
-    float weight = s == -INF ? 0.0f : exp2f(s - top) / sum;
-    return {weight, call.threshold ? kept_share(call, stream, query, key) : 1.0f, top < FORBIDDEN / 2};
-}
+// A row with nothing to attend to has weights, but its scores are constants.
+__device__ inline bool constant(float top) { return top < FORBIDDEN / 2; }
 
 // The gradient of queries, and g.o for each of them, which `attention_backward_keys` wants.
 extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_backward_queries(
@@ -157,7 +169,7 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_backward_qu
     load_tile<columns>(values, v, call.v.row, 0, call.keys, call.width);
     load_tile<columns>(keys, k, call.k.row, 0, call.keys, call.width);
     end_loads();
-    float top[HELD], sum[HELD], g_o[HELD], grad[HELD][OUT];
+    float top[HELD], share[HELD], g_o[HELD], grad[HELD][OUT];
 #pragma unroll
     for (int r = 0; r < HELD; ++r) {
         int query = first + tile_row(r), safe = min(query, call.queries - 1);
@@ -166,7 +178,7 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_backward_qu
             product += wide(g[safe * call.g.row + i]) * wide(out[safe * call.out.row + i]);
         g_o[r] = row_sum(product);
         top[r] = tops[numbered(call, safe)];
-        sum[r] = sums[numbered(call, safe)];
+        share[r] = 1.0f / sums[numbered(call, safe)];
         if (lane() % SHARERS == 0 && query < call.queries) along[numbered(call, query)] = g_o[r];
 #pragma unroll
         for (int m = 0; m < OUT; ++m) grad[r][m] = 0.0f;
@@ -179,12 +191,14 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_backward_qu
         product_rows(s, own_q, keys);
         __syncthreads();
         if (start + columns < seen) load_tile<columns>(values, v, call.v.row, start + columns, call.keys, call.width);
+        to_scores<true>(s, call, mask, first, start);
 #pragma unroll
         for (int r = 0; r < HELD; ++r)
 #pragma unroll
             for (int n = 0; n < held; ++n) {
-                Pair p = pair(call, mask, stream, s[r][n], first + tile_row(r), start + tile_column(n), top[r], sum[r]);
-                s[r][n] = p.constant ? 0.0f : p.weight * (g_p[r][n] * p.share - g_o[r]);
+                float weight = exp2f(s[r][n] - top[r]) * share[r];
+                if (call.threshold) g_p[r][n] *= kept_share(call, stream, first + tile_row(r), start + tile_column(n));
+                s[r][n] = constant(top[r]) ? 0.0f : weight * (g_p[r][n] - g_o[r]);
             }
         product_columns(grad, s, keys, scratch);
         __syncthreads();
@@ -225,22 +239,26 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_backward_ke
         for (int i = threadIdx.x; i < columns; i += blockDim.x) {
             Size place = numbered(call, min(start + i, call.queries - 1));
             of_query[0][i] = tops[place];
-            of_query[1][i] = sums[place];
+            of_query[1][i] = 1.0f / sums[place];
             of_query[2][i] = along[place];
         }
         wait_for_loads<0>();
         __syncthreads();
         product_rows(s, own_k, queries);
         product_rows(g_p, own_v, slopes);
+        to_scores<false>(s, call, mask, start, first);
 #pragma unroll
-        for (int r = 0; r < HELD; ++r)
+        for (int n = 0; n < held; ++n) {
+            int i = tile_column(n);
+            float top = of_query[0][i], share = of_query[1][i], g_o = of_query[2][i];
 #pragma unroll
-            for (int n = 0; n < held; ++n) {
-                int i = tile_column(n);
-                Pair p = pair(call, mask, stream, s[r][n], start + i, first + tile_row(r), of_query[0][i], of_query[1][i]);
-                s[r][n] = p.weight * p.share;
-                g_p[r][n] = p.constant ? 0.0f : p.weight * (g_p[r][n] * p.share - of_query[2][i]);
+            for (int r = 0; r < HELD; ++r) {
+                float weight = exp2f(s[r][n] - top) * share;
+                float dropped = call.threshold ? kept_share(call, stream, start + i, first + tile_row(r)) : 1.0f;
+                s[r][n] = weight * dropped;
+                g_p[r][n] = constant(top) ? 0.0f : weight * (g_p[r][n] * dropped - g_o);
             }
+        }
         product_columns(grad_v, s, slopes, scratch);
         product_columns(grad_k, g_p, queries, scratch);
         __syncthreads();

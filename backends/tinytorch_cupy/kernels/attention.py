@@ -12,7 +12,7 @@ from tinytorch.backend.contract import Array, Kernel
 from tinytorch_cupy.kernels.dropout import share
 from tinytorch_cupy.kernels.launch import FLOATS, Macros, Source, blocks, capability, contiguous, empty, int32s, takes, variants
 
-_WIDTHS = (16, 32, 64, 128)  # of a head, rounded up
+_WIDTHS = (32, 64, 128)  # of a head, rounded up
 _DECODED = 4  # up to so many queries the keys are split
 _SPLIT = 128  # keys
 
