@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
-import array_api_compat.numpy as xp
+import array_api_compat.numpy
 import numpy
 
+from tinytorch.backend.binding import DeviceNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch_numpy.kernels import KERNELS
+from tinytorch_numpy.namespace import OWN
 
 
 class NumpyBackend(Backend):
@@ -19,6 +21,7 @@ class NumpyBackend(Backend):
 
     def __init__(self) -> None:
         capabilities = Capabilities(dtypes=frozenset(DTYPES) - {"bfloat16"}, host=True)
+        xp = DeviceNamespace(array_api_compat.numpy, None, OWN)
         super().__init__(name="numpy", device="cpu", xp=xp, capabilities=capabilities, kernels=KERNELS)
 
     def owns(self, array: object) -> bool:

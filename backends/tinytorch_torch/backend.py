@@ -37,9 +37,11 @@ class TorchBackend(Backend):
         return True
 
     def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
-        # the copy is torch's to keep: from_numpy shares memory, and refuses a read-only array
-        tensor = torch.from_numpy(numpy.array(array, order="C", copy=True))
-        return tensor.to(device=self._device, dtype=self.dtype(dtype or array.dtype.name))
+        raw = self.dtype(dtype or array.dtype.name)
+        # the copy is torch's to keep: from_numpy shares memory, and refuses a read-only array, bytes in another order, other names of types
+        copied = numpy.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True).view(array.dtype.name)
+        tensor = torch.from_numpy(copied)
+        return tensor.to(device=self._device, dtype=raw)
 
     def to_host(self, array: Array) -> numpy.ndarray:
         tensor = array.resolve_conj().resolve_neg().cpu()

@@ -9,7 +9,6 @@ import numpy
 import pytest
 
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace
-from tests.backends.tinytorch_cupy.fake_gpu import fake_gpu  # noqa: F401  a fixture
 from tinytorch_cupy.backend import CupyBackend
 from tinytorch_cupy.namespace import own_functions
 
