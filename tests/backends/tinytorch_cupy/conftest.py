@@ -1,15 +1,22 @@
-"""The `cuda` fixture: the kernels' own Python and CUDA, run on the CPU by the emulator beside this file."""
+"""Fixtures for machines without a GPU: the CUDA kernels on an emulator, and the backend over a fake cupy."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
+import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
+from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
+from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace
+from tinytorch_cupy import gemm
+from tinytorch_cupy.backend import CupyBackend
+from tinytorch_cupy.kernels import KERNELS
 from tinytorch_cupy.kernels.launch import SOURCES
 
 
@@ -35,3 +42,27 @@ def _forget() -> None:
         source._functions.clear()
     fake_cupy.state.order = 0
     fake_cupy.state.capability = "90"
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """``backend``, ``cupy`` and ``blas`` of a GPU that defers its launches as one does; it is the chosen backend.
+
+    Products are captured as its other launches are; of the kernels it has those that are such products, and no CUDA.
+    """
+    cupy: Any = new_cupy()
+    blas = FakeBlas()
+    blas.defer = cupy.gpu.do
+    monkeypatch.setattr(gemm, "_cupy", lambda: cupy)
+    monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(blas))
+    monkeypatch.setattr(gemm, "_own", gemm.threading.local())
+
+    def create(device: str | None) -> CupyBackend:
+        backend = CupyBackend(cupy, new_namespace(cupy), 0)
+        backend.name = "fakegpu"
+        backend.kernels = {name: KERNELS[name] for name in ("linear", "put_row")}  # the others are CUDA
+        return backend
+
+    tt.register_backend("fakegpu", create)
+    with tt.use_backend("fakegpu") as backend:
+        yield SimpleNamespace(backend=backend, cupy=cupy, blas=blas)

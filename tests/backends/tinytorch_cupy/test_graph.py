@@ -10,7 +10,6 @@ import numpy
 import pytest
 
 import tinytorch as tt
-from tests.backends.tinytorch_cupy.fake_gpu import fake_gpu  # noqa: F401  a fixture
 from tinytorch import random
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine
