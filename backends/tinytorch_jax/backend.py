@@ -47,7 +47,17 @@ class JaxBackend(Backend):
         return cast("numpy.ndarray[Any, Any]", view)
 
     def compile(self, step: Step, donate: bool = False) -> Step:
-        return cast(Step, jax.jit(step, donate_argnums=(0,) if donate else ()))
+        compiled: Step = cast(Step, jax.jit(step, donate_argnums=(0,) if donate else ()))
+
+        def checked(state: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            try:
+                return compiled(state, batch)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                raise MemoryError(str(error)) from None
+
+        return checked
 
     def lacks_precision(self, name: str) -> str | None:
         if name == "tf32" and self._device.platform == "gpu":

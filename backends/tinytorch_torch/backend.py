@@ -11,7 +11,7 @@ import numpy
 import torch
 
 from tinytorch.backend.binding import DeviceNamespace
-from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
+from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch_torch.namespace import OWN
 
@@ -50,6 +50,17 @@ class TorchBackend(Backend):
         host = tensor.numpy().view()
         host.setflags(write=False)
         return cast("numpy.ndarray[Any, Any]", host)
+
+    def compile(self, step: Step, donate: bool = False) -> Step:
+        """The step as it is, with PyTorch's own error for too little memory turned into Python's."""
+
+        def checked(state: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            try:
+                return step(state, batch)
+            except torch.OutOfMemoryError as error:
+                raise MemoryError(str(error)) from None
+
+        return checked
 
     def lacks_precision(self, name: str) -> str | None:
         capability = torch.cuda.get_device_capability(self._device) if self._device.type == "cuda" else None

@@ -85,7 +85,7 @@ def _possible(trained_in: str) -> str:
     lacks = current_backend().lacks_precision(trained_in)
     if lacks is None:
         return trained_in
-    print(f"The run was trained in {trained_in}, and of {current_backend().spec} {lacks}: writing in float32.", file=sys.stderr)
+    print(f"The run was trained in {trained_in}, and {current_backend().spec} cannot: {lacks}. Writing in float32.", file=sys.stderr)
     return "float32"
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.backend import Backend
 from tinytorch.errors import InputError
+from tinytorch.training.trainer import Trainer
 
 
 def parameter_count(model: dict[str, Any]) -> int:
@@ -36,6 +38,23 @@ def check_memory(model: dict[str, Any], batch_size: int, accumulate: int, backen
             f"this needs at least {needed / 2**30:,.1f} GiB of memory, and {backend.spec} has {total / 2**30:,.1f}; "
             "choose a smaller --batch-size, --block-size, --d-model or --num-layers"
         )
+
+
+def does_not_fit(trainer: Trainer, batch: Sequence[Any], block_size: int) -> InputError:
+    """The error for a step that ran out of memory, after trying what fits: the batch in ever more parts."""
+    backend, size = trainer.optimizer.parameters[0].backend, len(batch[0])
+    total = _total_memory(backend)
+    where = backend.spec if total is None else f"the {total / 2**30:,.1f} GiB of {backend.spec}"
+    head = f"a step on --batch-size {size} with --block-size {block_size} does not fit in {where}"
+    parts = trainer.accumulate
+    for divisor in range(trainer.accumulate + 1, size + 1):
+        if size % divisor or divisor < min(2 * parts, size):  # twice as many at least: a try takes a step's time
+            continue
+        parts = divisor
+        if trainer.fits(batch, parts):
+            at_once = size // parts
+            return InputError(f"{head}; --accumulate {parts} does, with {at_once} windows at a time, and so does --batch-size {at_once}")
+    return InputError(f"{head}, not even one window at a time; choose a smaller --block-size, --d-model or --num-layers")
 
 
 def _total_memory(backend: Backend) -> int | None:

@@ -14,6 +14,7 @@ from tinytorch.text import Tokenizer, split_text
 from tinytorch.training.checkpoint import save_checkpoint
 from tinytorch.training.curves import save_loss_plot, terminal_curve
 from tinytorch.training.language_model import LanguageModelTrainer
+from tinytorch.training.memory import does_not_fit
 from tinytorch.training.metrics_log import MetricsLog
 from tinytorch.training.progress import Progress
 from tinytorch.training.run_directory import CURVE, METRICS, RunDirectory
@@ -84,7 +85,17 @@ class Run:
             ) from error
 
     def train(self, steps: int, console: Console) -> bool:
-        """Train up to ``steps`` and save; returns whether it was stopped before. Raises as `Trainer.train`, and as `save`."""
+        """Train up to ``steps`` and save; returns whether it was stopped before.
+
+        Raises `InputError`, saying what fits, where a step does not fit in memory; otherwise as `Trainer.train`, and as `save`.
+        """
+        try:
+            return self._train(steps, console)
+        except MemoryError:
+            pass  # left before what fits is tried: the error holds on to all that the step had computed
+        raise does_not_fit(self.trainer, self.next_batch(), self.block_size)
+
+    def _train(self, steps: int, console: Console) -> bool:
         trainer = self.trainer
         with Progress(trainer.optimizer.steps, steps, self.batch_size * self.block_size, console=console) as bar:
 

@@ -60,7 +60,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     def create(device: str | None) -> CupyBackend:
         backend = CupyBackend(cupy, new_namespace(cupy), 0)
         backend.name = "fakegpu"
-        backend.kernels = {"linear": KERNELS["linear"]}
+        backend.kernels = {name: KERNELS[name] for name in ("linear", "put_row")}  # the others are CUDA
         return backend
 
     tt.register_backend("fakegpu", create)

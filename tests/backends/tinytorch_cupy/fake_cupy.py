@@ -26,6 +26,7 @@ class Device:
     def __init__(self) -> None:
         self.streams: list[Stream] = [Stream(self, 0)]
         self.graph: list[Callable[[], None]] | None = None
+        self.memory: list[Any] = []  # what a graph being captured has addresses of, as its pool would keep it
         self.launched = 0
 
     def do(self, work: Callable[[], None]) -> None:
@@ -75,12 +76,12 @@ class Stream:
     def begin_capture(self) -> None:
         if self.ptr == 0:
             raise RuntimeError("cannot capture on the default (legacy) stream")
-        self._device.graph = []
+        self._device.graph, self._device.memory = [], []
 
     def end_capture(self) -> Graph:
         work, self._device.graph = self._device.graph, None
         assert work is not None
-        return Graph(self._device, work)
+        return Graph(self._device, work, self._device.memory)
 
     def is_capturing(self) -> bool:
         return self._device.graph is not None
@@ -99,9 +100,10 @@ class Stream:
 class Graph:
     """What was captured."""
 
-    def __init__(self, device: Device, work: list[Callable[[], None]]) -> None:
+    def __init__(self, device: Device, work: list[Callable[[], None]], memory: list[Any]) -> None:
         self._device = device
         self._work = work
+        self._memory = memory
 
     def launch(self, stream: Stream | None = None) -> None:
         self._device.launched += 1
@@ -217,6 +219,8 @@ class FakeArray(numpy.ndarray):
 def _array(array: numpy.ndarray, gpu: Device) -> FakeArray:
     out = array.view(FakeArray)
     out.gpu = gpu
+    if gpu.graph is not None:
+        gpu.memory.append(array)
     return out
 
 

@@ -60,8 +60,3 @@ def test_an_argument_of_another_type_is_told(cuda: ModuleType) -> None:
         run(cuda, "", args=(3,))
     with pytest.raises(AssertionError, match="takes 1 arguments, got 2"):
         run(cuda, "", args=(cuda.zeros(3), cuda.zeros(3)))
-
-
-def test_too_much_shared_memory_is_told(cuda: ModuleType) -> None:
-    with pytest.raises(AssertionError, match="48 KiB"):
-        run(cuda, "__shared__ float s[12289]; s[threadIdx.x] = x[0]; x[0] = s[1];")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import Any
 
@@ -198,3 +199,16 @@ def test_captured_decoding_uses_what_the_model_learned_since(fake_gpu: Any) -> N
         twin.load_state_dict({name: value.numpy() for name, value in model.state_dict().items()})
         assert after == generate(twin, [1, 2], 6, temperature=0.0)
     assert before != after
+
+
+def test_a_long_run_holds_no_more_than_a_short_one(fake_gpu: Any) -> None:
+    one = trainer()
+    next_batch = one.batches(one.tokenizer.encode_array(TEXT), 16, 4)
+
+    def held(steps: int) -> int:
+        one.train(next_batch, steps)
+        gc.collect()
+        return sum(type(thing) is fake_gpu.cupy.ndarray for thing in gc.get_objects())
+
+    held(17)
+    assert held(18) == held(60)
