@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from tinytorch.array_api import asarray, astype, concat, expand_dims
 from tinytorch.backend import Array
@@ -76,10 +76,9 @@ class Decoder:
         if read is None or read.length == self._model.max_length:
             self._start_window()
         with no_grad(), _evaluating(self._modules), self._precision.products():
-            parameters = self._current_parameters()
             if self._compiled is not None:
-                return self._compiled.logits(self._columns[-1][:, 0], parameters)
-            with bind(self._slots, parameters):
+                return self._compiled.logits(self._columns[-1][:, 0], self._current_parameters())
+            with bind(self._slots, self._current_parameters()) if self._precision.casts else nullcontext():
                 logits: Tensor = self._model(self._columns[-1], cache=self._cache)  # (B, T, V)
         assert self._cache is not None
         if self._precision.backend.capabilities.graph:
