@@ -92,6 +92,11 @@ class Decoder:
             self._used, self._parameters = raws, self._precision.cast(self._slots)
         return self._parameters
 
+    @property
+    def likeliest(self) -> Tensor | None:
+        """(B), what `next_tokens` at temperature 0 makes of the last logits, where a compiled step has worked it out already."""
+        return None if self._compiled is None else self._compiled.likeliest
+
     def window(self) -> list[list[int]]:
         """The tokens that the model looks at, row by row, without padding."""
         rows: list[list[int]] = concat(self._columns, axis=1).tolist()
