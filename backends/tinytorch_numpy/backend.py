@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,8 +13,16 @@ import numpy
 from tinytorch.backend.binding import DeviceNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
 from tinytorch.backend.dtypes import DTYPES
+from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.namespace import OWN
+
+#: Terms that a piece of a large sum must have to be worth adding up, and numbers of which a sum is not large: they stay in a core's cache.
+_ENOUGH_TERMS = 256
+_FEW_NUMBERS = 1 << 18
+
+#: Terms times numbers below which a sum is done sooner than it is handed to another thread.
+_TOO_LITTLE = 1 << 21
 
 
 class NumpyBackend(Backend):
@@ -49,6 +58,15 @@ class NumpyBackend(Backend):
         from tinytorch_numpy import tuning  # reads the machine: only where it is asked for
 
         return tuning.tune()
+
+    def lanes(self, terms: int, numbers: int) -> int:
+        """A piece for each thread, where the sum is not small and adding up what the pieces make costs little beside them."""
+        count = threads.count()
+        worth = terms // count >= _ENOUGH_TERMS or numbers <= _FEW_NUMBERS
+        return count if worth and terms * numbers >= _TOO_LITTLE else 1
+
+    def parallel(self, thunks: Sequence[Callable[[], Any]]) -> list[Any]:
+        return threads.run(thunks)
 
     def versions(self) -> dict[str, str]:
         return {"numpy": numpy.__version__}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import array_api_compat.torch as xp
@@ -50,6 +52,24 @@ class TorchBackend(Backend):
         host = tensor.numpy().view()
         host.setflags(write=False)
         return cast("numpy.ndarray[Any, Any]", host)
+
+    def lacks_precision(self, name: str) -> str | None:
+        capability = torch.cuda.get_device_capability(self._device) if self._device.type == "cuda" else None
+        if name in ("tf32", "bfloat16") and capability is not None and capability < (8, 0):
+            return f"its compute capability is {capability[0]}.{capability[1]}, and {name} needs 8.0"
+        if name == "tf32" and capability is not None:
+            return None
+        return super().lacks_precision(name)
+
+    @contextmanager
+    def products(self, precision: str) -> Iterator[None]:
+        flags = torch.backends.cuda.matmul
+        before = flags.allow_tf32
+        flags.allow_tf32 = precision == "tf32"
+        try:
+            yield
+        finally:
+            flags.allow_tf32 = before
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

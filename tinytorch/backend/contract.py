@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -147,6 +148,16 @@ class Backend(ABC):
         """The device's memory, or ``None`` where the library cannot tell."""
         return None
 
+    def lacks_precision(self, name: str) -> str | None:
+        """Why the device cannot compute in float32, tf32, bfloat16 or float16, as half a sentence; ``None`` where it can."""
+        if name == "tf32":
+            return "it has no TF32"
+        return None if name in self.capabilities.dtypes else f"it has no data type {name}"
+
+    def products(self, precision: str) -> AbstractContextManager[None]:
+        """A ``with`` block in which products of float32 arrays are computed in TF32 where ``precision`` is ``tf32``."""
+        return nullcontext()
+
     def versions(self) -> dict[str, str]:
         """Versions of the libraries behind this backend, by name, for reports."""
         return {}
@@ -158,6 +169,15 @@ class Backend(ABC):
     def tune(self) -> list[str]:
         """Set the process up for speed and say what was changed, a sentence each; called once, by `tinytorch.tune`."""
         return []
+
+    def lanes(self, terms: int, numbers: int) -> int:
+        """How many pieces to cut a sum into for `parallel`.
+
+        Args:
+            terms: how many terms it has.
+            numbers: how many numbers the sum consists of; each piece makes as many, and they are added up.
+        """
+        return 1
 
     def parallel(self, thunks: Sequence[Callable[[], Any]]) -> list[Any]:
         """Run independent pieces of work and return their results in order; one after another by default."""

@@ -37,26 +37,28 @@ def _allowed(xp: Any, queries: int, keys: int, mask: Any, causal: bool) -> Any:
 
 def _weights(xp: Any, q: Any, k: Any, allowed: Any) -> Any:
     """Softmax of the scaled scores: (B, H, T, S)."""
-    scores = (q @ xp.matrix_transpose(k)) * (1.0 / math.sqrt(q.shape[-1]))
+    scores = xp.matmul(q, xp.matrix_transpose(k)) * (1.0 / math.sqrt(q.shape[-1]))
     if allowed is not None:
         scores = xp.where(allowed, scores, MASKED)
     exponentials = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
     return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
 
 
-def _dropped(xp: Any, x: Any, key: Any, site: int, p: float) -> Any:
-    return x if p == 0.0 else xp.where(keep_mask(xp, key, site, x.shape, p), x * (1.0 / (1.0 - p)), xp.zeros_like(x))
+def _dropped(xp: Any, x: Any, key: Any, site: int, p: float, first: int) -> Any:
+    return x if p == 0.0 else xp.where(keep_mask(xp, key, site, x.shape, p, first), x * (1.0 / (1.0 - p)), xp.zeros_like(x))
 
 
-def _forward(xp: Any, q: Any, k: Any, v: Any, mask: Any, key: Any, *, num_heads: int, causal: bool, p: float, site: int) -> tuple[Any, Any]:
+def _forward(
+    xp: Any, q: Any, k: Any, v: Any, mask: Any, key: Any, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
+) -> tuple[Any, Any]:
     """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of C / H columns: (B, T, C).
 
     ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
-    ``p`` of the attention weights is dropped, drawn with ``key`` and ``site`` as in `random_bits`.
+    ``p`` of the attention weights is dropped, drawn with ``key``, ``site`` and ``first`` as in `random_bits`.
     """
     heads = [_split(xp, widen(xp, x), num_heads) for x in (q, k, v)]
     weights = _weights(xp, heads[0], heads[1], _allowed(xp, q.shape[1], k.shape[1], mask, causal))
-    out = _merge(xp, _dropped(xp, weights, key, site, p) @ heads[2])
+    out = _merge(xp, xp.matmul(_dropped(xp, weights, key, site, p, first), heads[2]))
     return narrow(xp, out, q), weights
 
 
@@ -71,17 +73,18 @@ def _backward(
     causal: bool,
     p: float,
     site: int,
+    first: int = 0,
 ) -> list[Any]:
     q, k, v, mask, key = inputs
     g_out, q_heads, k_heads, v_heads = [_split(xp, widen(xp, x), num_heads) for x in (g, q, k, v)]
-    g_v = xp.matrix_transpose(_dropped(xp, weights, key, site, p)) @ g_out
-    g_weights = _dropped(xp, g_out @ xp.matrix_transpose(v_heads), key, site, p)
+    g_v = xp.matmul(xp.matrix_transpose(_dropped(xp, weights, key, site, p, first)), g_out)
+    g_weights = _dropped(xp, xp.matmul(g_out, xp.matrix_transpose(v_heads)), key, site, p, first)
     g_scores = weights * (g_weights - xp.sum(g_weights * weights, axis=-1, keepdims=True))
     allowed = _allowed(xp, q.shape[1], k.shape[1], mask, causal)
     if allowed is not None:  # matters in a row with nothing to attend to: it has weights, but its scores are constants
         g_scores = xp.where(allowed, g_scores, xp.zeros_like(g_scores))
     g_scores = g_scores * (1.0 / math.sqrt(q_heads.shape[-1]))
-    grads = (g_scores @ k_heads, xp.matrix_transpose(g_scores) @ q_heads, g_v)
+    grads = (xp.matmul(g_scores, k_heads), xp.matmul(xp.matrix_transpose(g_scores), q_heads), g_v)
     return [narrow(xp, _merge(xp, grad), x) for grad, x in zip(grads, (q, k, v), strict=True)] + [None, None]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from tinytorch import kernels, random
 from tinytorch.array_api import arange, expand_dims, matmul, matrix_transpose, where
 from tinytorch.nn import init
 from tinytorch.nn.basic import Linear, checked_share, checked_sizes
-from tinytorch.nn.cache import LayerCache
+from tinytorch.nn.cache import LayerCache, StepLayer
 from tinytorch.nn.module import Module, Parameter
 from tinytorch.tensor import Tensor
 
@@ -36,6 +37,8 @@ class SelfAttention(Module):
     Shape:
         x (B, T, d_model) -> output (B, T, d_model) and weights (B, T, T), where ``weights[b, i, j]`` is how much i takes from j.
     """
+
+    entrywise = True
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -66,6 +69,8 @@ class MultiHeadAttention(Module):
     key and value, ``in_proj_bias (3 d_model)``, and ``out_proj`` is a `Linear`.
     """
 
+    entrywise = True
+
     in_proj_weight: Parameter
     in_proj_bias: Parameter
 
@@ -87,7 +92,7 @@ class MultiHeadAttention(Module):
         value: Tensor | None = None,
         mask: Tensor | None = None,
         is_causal: bool = False,
-        cache: LayerCache | None = None,
+        cache: LayerCache | StepLayer | None = None,
     ) -> Tensor:
         """Attend from ``query`` to ``key`` and ``value``.
 
@@ -108,11 +113,15 @@ class MultiHeadAttention(Module):
                 mask = expand_dims(mask, axis=1)  # (B, 1, T, S)
         p = self.dropout if self.training else 0.0
         draws = random.draws(query.backend) if p else None
-        settings = {"num_heads": self.num_heads, "causal": is_causal, "p": p, "site": draws.next_site() if draws else 0}
         random_key = draws.key if draws else None
+
+        def settings(keys: int) -> dict[str, Any]:
+            pairs = query.shape[0] * self.num_heads * query.shape[1] * keys
+            return {"num_heads": self.num_heads, "causal": is_causal, "p": p, **(draws.place(pairs) if draws else {"site": 0})}
+
         if key is None and value is None and cache is None:
             qkv = kernels.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
-            return self.out_proj(kernels.packed_attention(qkv, mask, random_key, **settings))  # type: ignore[no-any-return]
+            return self.out_proj(kernels.packed_attention(qkv, mask, random_key, **settings(query.shape[1])))  # type: ignore[no-any-return]
         if cache is not None:
             if key is not None or value is not None:
                 raise ValueError("a cache holds a layer's own keys and values: leave key and value out")
@@ -121,7 +130,7 @@ class MultiHeadAttention(Module):
         else:
             key = query if key is None else key
             q, k, v = self._project(query, key, key if value is None else value)
-        return self.out_proj(kernels.attention(q, k, v, mask, random_key, **settings))  # type: ignore[no-any-return]
+        return self.out_proj(kernels.attention(q, k, v, mask, random_key, **settings(k.shape[1])))  # type: ignore[no-any-return]
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         width = self.in_proj_weight.shape[1]

@@ -38,9 +38,12 @@ class Module:
 
     Attributes:
         training: whether layers such as `Dropout` behave as in training; see `train` and `eval`.
+        entrywise: whether what comes of one entry of a batch (its first dimension) does not depend on the others, and no buffer is set.
+            Where all modules of a model say so, threads may share the batches it is trained on.
     """
 
     training: bool
+    entrywise: bool = False
 
     def __init__(self) -> None:
         self.__dict__.update(_parameters={}, _buffers={}, _transient=set(), _modules={}, training=True)

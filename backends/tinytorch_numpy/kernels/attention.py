@@ -52,11 +52,23 @@ class _Call:
     """The operands of one call, cut into blocks, with memory for one block that all blocks use in turn."""
 
     def __init__(
-        self, q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, site: int
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        mask: Array | None,
+        key: Array | None,
+        *,
+        num_heads: int,
+        causal: bool,
+        p: float,
+        site: int,
+        first: int = 0,
     ) -> None:
         self.q, self.k, self.v = (_heads(x, num_heads) for x in (q, k, v))  # (B, H, T, d), (B, H, S, d), (B, H, S, e)
         self.causal = causal
         self.p = p
+        self.first = first
         self.stream = stream(key, site) if p else 0
         self.scale = 1.0 / math.sqrt(self.q.shape[-1])
         queries, keys = self.q.shape[2], self.k.shape[2]
@@ -127,7 +139,7 @@ class _Call:
         """Which weights of a block dropout keeps; see `random_bits`."""
         _, heads, queries, _ = self.q.shape
         b, h, rows = (numpy.arange(some.start, some.stop) for some in block.queries)
-        first = ((b[:, None, None] * heads + h[:, None]) * queries + rows) * self.k.shape[2]  # each row's place among all weights
+        first = ((b[:, None, None] * heads + h[:, None]) * queries + rows) * self.k.shape[2] + self.first  # each row's place among all
         index, spare = (self.memory(name, block, numpy.uint32) for name in ("index", "spare"))
         numpy.add(first.astype(numpy.uint32)[..., None], numpy.arange(block.shape[3], dtype=numpy.uint32), out=index)
         return keep_bits(index, spare, self.stream, self.p)
@@ -208,7 +220,7 @@ def _forward(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None
     """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of columns: (B, T, C).
 
     ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
-    ``p`` of the weights is dropped, drawn with ``key`` and ``site``.
+    ``p`` of the weights is dropped, drawn with ``key``, ``site`` and ``first``.
     """
     if not takes(q, k, v) or not (q.size and k.size and v.size) or (mask is not None and mask.dtype != bool):
         return NotImplemented
