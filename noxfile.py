@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import tempfile
 import zipfile
 from pathlib import Path
@@ -62,6 +63,14 @@ def tests_python(session: nox.Session) -> None:
     """Run the tests on numpy under each Python that this machine has."""
     session.install("-e", ".[test]")
     _pytest(session, TINYTORCH_BACKEND="numpy")
+
+
+@nox.session
+def cuda_compile(session: nox.Session) -> None:
+    """Compile every CUDA kernel for four generations of GPUs, on a machine that need not have one."""
+    session.install("numpy>=2.0", "cuda-core[cu13]>=1.0", "cuda-toolkit[cudart,cccl,crt]==13.*")
+    session.env["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE / "backends")])
+    session.run("python", "tests/backends/tinytorch_cupy/compile_sources.py", *session.posargs)
 
 
 @nox.session

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy
 import pytest
 
 import tinytorch as tt
 from tinytorch import nn, optim
 from tinytorch.backend import Array, Backend
 from tinytorch.models import TinyGPT
-from tinytorch.training.state import RING, TrainState
-from tinytorch.training.step import make_step
+from tinytorch.nn import PRECISIONS
+from tinytorch.training import Trainer
+from tinytorch.training.state import RING
 
 
 class Forbidden(AssertionError):
     """Something was moved between the host and a device."""
+
+
+def refuse_transfers(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> Array:
+        raise Forbidden("a transfer")
+
+    monkeypatch.setattr(backend, "to_host", refuse)
+    monkeypatch.setattr(backend, "from_host", refuse)
 
 
 @pytest.fixture
@@ -28,14 +38,7 @@ def device() -> Backend:
 def no_transfers(device: Backend, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it, and moving anything to or from that device raises."""
 
-    def refuse(*args: object, **options: object) -> Array:
-        raise Forbidden("a transfer")
-
-    def forbid() -> None:
-        monkeypatch.setattr(device, "to_host", refuse)
-        monkeypatch.setattr(device, "from_host", refuse)
-
-    return forbid
+    return lambda: refuse_transfers(device, monkeypatch)
 
 
 def test_the_ban_is_seen(device: Backend, no_transfers: Callable[[], None]) -> None:
@@ -60,18 +63,37 @@ def test_array_code_and_its_derivatives_stay(device: Backend, no_transfers: Call
     assert tt.jvp(function, (x,), (x,))[1].backend is device
 
 
-def test_a_training_step_stays(device: Backend, no_transfers: Callable[[], None]) -> None:
-    with tt.use_backend(device):
-        model = TinyGPT(7, d_model=8, num_heads=2, num_layers=1, max_length=4, dropout=0.1)
-        optimizer = optim.AdamW(model.parameters(), max_norm=1.0, schedule=optim.WarmupCosine(2, 10))
-        ids = tt.asarray([[1, 2, 3, 4, 5], [6, 5, 4, 3, 2]])
-    params = [parameter.raw for parameter in model.parameters()]
-    xp = device.xp
-    ring = xp.zeros((RING, 3), dtype=device.dtype("float32"))
-    numbers = [tt.asarray(value, dtype=dtype, device=device).raw for value, dtype in [(0, "int32"), (1e-3, "float32"), ([5], "int32")]]
-    state = TrainState(params, [], optimizer.current_state(device, params), *numbers, ring)
-    step = make_step(model, lambda model, batch: model(batch[0][:, :-1]), nn.LanguageModelLoss(), optimizer, device, state, 1)
-    no_transfers()
-    new, (loss,) = step(state.flatten(), (ids.raw,))
-    assert device.owns(loss)
-    assert all(device.owns(array) for array in new)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_training_step_stays_where_it_is(backend: Backend, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backend.lacks_precision(precision) is not None:
+        pytest.skip(f"{backend.spec} cannot compute in {precision}")
+    model = TinyGPT(7, d_model=8, num_heads=2, num_layers=1, max_length=4, dropout=0.1)
+    optimizer = optim.AdamW(model.parameters(), max_norm=1.0, schedule=optim.WarmupCosine(2, 10))
+    trainer = Trainer(model, optimizer, nn.LanguageModelLoss(), precision=precision)
+    monkeypatch.setattr(trainer, "predict", lambda model, batch: model(batch[0][:, :-1]))
+    ids = tt.asarray([[1, 2, 3, 4, 5], [6, 5, 4, 3, 2]])
+    state = trainer._state()
+    step = trainer._compiled(state)
+    refuse_transfers(backend, monkeypatch)
+    flat = state.flatten()
+    for _ in range(2):
+        flat, (loss,) = step(flat, (ids.raw,))
+    assert backend.owns(loss)
+    assert all(backend.owns(array) for array in flat)
+
+
+def test_a_run_reads_the_device_once_for_many_steps(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Linear(2, 1)
+    trainer = Trainer(model, optim.SGD(model.parameters()), nn.MSELoss())
+    reads = 0
+    to_host = backend.to_host
+
+    def counted(array: Array) -> object:
+        nonlocal reads
+        reads += 1
+        return to_host(array)
+
+    monkeypatch.setattr(backend, "to_host", counted)
+    batch = numpy.ones((4, 2), "float32"), numpy.ones((4, 1), "float32")
+    trainer.train(lambda: batch, 2 * RING)
+    assert reads <= 2 * 3  # the ring, whether all is finite, the step's number

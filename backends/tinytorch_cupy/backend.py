@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, cast
 
 import numpy
 
-from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
+from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
+from tinytorch_cupy import gemm
 from tinytorch_cupy.diagnosis import cuda_version
+from tinytorch_cupy.graph import CapturedStep
 from tinytorch_cupy.kernels import KERNELS
-from tinytorch_cupy.namespace import DeviceNamespace
+from tinytorch_cupy.namespace import DeviceNamespace, own_functions
 
 
 class CupyBackend(Backend):
@@ -28,14 +31,20 @@ class CupyBackend(Backend):
         self._number = number
         self._gpu = cupy.cuda.Device(number)
         several = cupy.cuda.runtime.getDeviceCount() > 1
+        self._lacks = _missing_precisions(cupy, int(self._gpu.compute_capability))
         super().__init__(
             name="cupy",
             device=str(number),
-            xp=DeviceNamespace(xp, self._gpu) if several else xp,
-            # scatter-adds are atomic, so repeated indices are summed in any order; bfloat16 needs ml_dtypes and a newer GPU
-            capabilities=Capabilities(dtypes=frozenset(DTYPES) - {"bfloat16"}, deterministic_scatter=False),
+            xp=DeviceNamespace(xp, self._gpu if several else None, own_functions(xp)),
+            # scatter-adds are atomic, so repeated indices are summed in any order
+            capabilities=Capabilities(
+                dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)), deterministic_scatter=False, graph=True
+            ),
             kernels=KERNELS,
         )
+
+    def _find_dtype(self, name: str) -> Any:
+        return bfloat16() if name == "bfloat16" else super()._find_dtype(name)
 
     def owns(self, array: object) -> bool:
         # .data.device_id is a plain number, .device makes an object at each call; the isinstance below narrows the type for mypy only
@@ -55,6 +64,15 @@ class CupyBackend(Backend):
     def synchronize(self) -> None:
         self._gpu.synchronize()
 
+    def compile(self, step: Step, donate: bool = False) -> Step:
+        return CapturedStep(self._cupy, step, donate)
+
+    def lacks_precision(self, name: str) -> str | None:
+        return self._lacks.get(name)
+
+    def products(self, precision: str) -> AbstractContextManager[None]:
+        return gemm.tf32() if precision == "tf32" else nullcontext()
+
     def memory_info(self) -> MemoryInfo:
         """What the GPU has in use, by every process on it: CUDA does not tell them apart."""
         free, total = self._gpu.mem_info
@@ -67,3 +85,26 @@ class CupyBackend(Backend):
             "CUDA runtime": cuda_version(runtime.runtimeGetVersion()),
             "CUDA driver": cuda_version(runtime.driverGetVersion()),
         }
+
+
+def bfloat16() -> Any:
+    """numpy's type of that name, which cupy's arrays share. Raises ``ModuleNotFoundError`` without ml_dtypes."""
+    import ml_dtypes
+
+    return ml_dtypes.bfloat16
+
+
+def _missing_precisions(cupy: ModuleType, capability: int) -> dict[str, str]:
+    """What this GPU cannot compute in, and why: half a sentence each."""
+    lacks = {}
+    if capability < 80:
+        chip = f"the GPU's compute capability is {capability // 10}.{capability % 10}"
+        lacks = {name: f"{chip}, and {name} needs 8.0" for name in ("tf32", "bfloat16")}
+    elif cupy.cuda.runtime.runtimeGetVersion() < 12020:
+        lacks["bfloat16"] = "it needs CUDA 12.2 or newer"
+    else:
+        try:
+            bfloat16()
+        except ModuleNotFoundError:
+            lacks["bfloat16"] = "ml_dtypes is not installed (type `pip install ml_dtypes`)"
+    return lacks

@@ -1,33 +1,78 @@
-"""cupy's namespace on one of several GPUs.
+"""cupy's namespace, with this plugin's own products, on one of several GPUs where there are such.
 
 cupy runs everything, operators too, on the thread's *current* GPU, and most of its creation functions ignore ``device=``. With one GPU that
-is always the right one and nothing of this file is used.
+is always the right one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
+
+from tinytorch_cupy import gemm
+
+
+def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
+    """What this plugin does in another way than array-api-compat's namespace for cupy, ``xp``, by the standard's names."""
+
+    def matmul(x1: Any, x2: Any, /) -> Any:
+        """`matmul` without copies of transposed operands, in 16 bits too; see `tinytorch_cupy.gemm`."""
+        return gemm.matmul(x1, x2)
+
+    def clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
+        """`clip` without the masks whose size the host would have to know."""
+        if xp.isdtype(x.dtype, "integral"):  # a bound beyond the type is none
+            info = xp.iinfo(x.dtype)
+            min = None if isinstance(min, int) and min <= info.min else min
+            max = None if isinstance(max, int) and max >= info.max else max
+        out = x if min is None else xp.maximum(x, min)
+        out = out if max is None else xp.minimum(out, max)
+        return xp.astype(out, x.dtype, copy=out is x)
+
+    def finfo(type: Any, /) -> Any:
+        """`finfo` of bfloat16 too, which numpy's does not know."""
+        dtype = getattr(type, "dtype", type)
+        if not _is_bfloat16(dtype):
+            return xp.finfo(dtype)
+        import ml_dtypes  # where the type is from
+
+        info: Any = ml_dtypes.finfo
+        return info(dtype)
+
+    def isdtype(dtype: Any, kind: Any) -> bool:
+        """`isdtype` of bfloat16 too, which numpy takes for no number."""
+        if not _is_bfloat16(dtype):
+            return bool(xp.isdtype(dtype, kind))
+        return any(k in ("real floating", "numeric") or k is dtype or k == dtype for k in (kind if isinstance(kind, tuple) else (kind,)))
+
+    return {"clip": clip, "finfo": finfo, "isdtype": isdtype, "matmul": matmul}
+
+
+def _is_bfloat16(dtype: Any) -> bool:
+    return getattr(dtype, "name", getattr(dtype, "__name__", None)) == "bfloat16"
 
 
 class DeviceNamespace:
-    """A module of cupy's functions that first make ``device`` the thread's current GPU, and leave it so.
+    """A module of cupy's functions, with the plugin's own in place of some.
 
-    It is left so because the operators of the arrays that come out (``a + b``) run on the current GPU as well, and cannot be wrapped.
+    Where ``device`` is given each function first makes it the thread's current GPU, and leaves it so: the operators of the arrays that come
+    out (``a + b``) run on the current GPU as well, and cannot be wrapped.
     """
 
-    def __init__(self, module: ModuleType, device: Any) -> None:
+    def __init__(self, module: ModuleType, device: Any, own: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> None:
         self._module = module
         self._device = device
+        self._own = own
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._module, name)
-        if isinstance(value, ModuleType):
-            value = DeviceNamespace(value, self._device)
-        elif callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
-            value = self._bind(value)
+        value = self._own.get(name) or getattr(self._module, name)
+        if self._device is not None:
+            if isinstance(value, ModuleType):
+                value = DeviceNamespace(value, self._device)
+            elif callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
+                value = self._bind(value)
         setattr(self, name, value)  # from now on an ordinary attribute
         return value
 
@@ -35,7 +80,7 @@ class DeviceNamespace:
         return dir(self._module)
 
     def __repr__(self) -> str:
-        return f"<{self._module.__name__} on {self._device}>"
+        return f"<{self._module.__name__} on {self._device or 'the GPU'}>"
 
     def _bind(self, function: Callable[..., Any]) -> Callable[..., Any]:
         make_current = self._device.use

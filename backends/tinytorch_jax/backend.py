@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import jax
@@ -47,6 +48,14 @@ class JaxBackend(Backend):
 
     def compile(self, step: Step, donate: bool = False) -> Step:
         return cast(Step, jax.jit(step, donate_argnums=(0,) if donate else ()))
+
+    def lacks_precision(self, name: str) -> str | None:
+        if name == "tf32" and self._device.platform == "gpu":
+            return None
+        return super().lacks_precision(name)
+
+    def products(self, precision: str) -> AbstractContextManager[None]:
+        return jax.default_matmul_precision("tensorfloat32") if precision == "tf32" else nullcontext()
 
     def synchronize(self) -> None:
         jax.device_put(0, self._device).block_until_ready()  # a device does one thing after another

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import array_api_compat.torch as xp
@@ -35,9 +37,11 @@ class TorchBackend(Backend):
         return True
 
     def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
-        # the copy is torch's to keep: from_numpy shares memory, and refuses a read-only array
-        tensor = torch.from_numpy(numpy.array(array, order="C", copy=True))
-        return tensor.to(device=self._device, dtype=self.dtype(dtype or array.dtype.name))
+        raw = self.dtype(dtype or array.dtype.name)
+        # the copy is torch's to keep: from_numpy shares memory, and refuses a read-only array, bytes in another order, other names of types
+        copied = numpy.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True).view(array.dtype.name)
+        tensor = torch.from_numpy(copied)
+        return tensor.to(device=self._device, dtype=raw)
 
     def to_host(self, array: Array) -> numpy.ndarray:
         tensor = array.resolve_conj().resolve_neg().cpu()
@@ -46,6 +50,24 @@ class TorchBackend(Backend):
         host = tensor.numpy().view()
         host.setflags(write=False)
         return cast("numpy.ndarray[Any, Any]", host)
+
+    def lacks_precision(self, name: str) -> str | None:
+        capability = torch.cuda.get_device_capability(self._device) if self._device.type == "cuda" else None
+        if name in ("tf32", "bfloat16") and capability is not None and capability < (8, 0):
+            return f"its compute capability is {capability[0]}.{capability[1]}, and {name} needs 8.0"
+        if name == "tf32" and capability is not None:
+            return None
+        return super().lacks_precision(name)
+
+    @contextmanager
+    def products(self, precision: str) -> Iterator[None]:
+        flags = torch.backends.cuda.matmul
+        before = flags.allow_tf32
+        flags.allow_tf32 = precision == "tf32"
+        try:
+            yield
+        finally:
+            flags.allow_tf32 = before
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

@@ -40,5 +40,16 @@ def _take_along_axis(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int = -
     return torch.take_along_dim(x, indices.long(), dim=axis)
 
 
-#: By the standard's names.
-OWN: Final[dict[str, Callable[..., Any]]] = {"take_along_axis": _take_along_axis, "unique_all": _unique_all, "var": _var, "std": _std}
+def _add_rows(rows: torch.Tensor, indices: torch.Tensor, length: int) -> torch.Tensor:
+    """The sum of the (N, D) ``rows`` that belong to each of ``length`` indices: the derivative of taking rows."""
+    return rows.new_zeros((length, rows.shape[1])).index_add_(0, indices, rows)
+
+
+#: By the standard's names, and one that tinytorch has for itself.
+OWN: Final[dict[str, Callable[..., Any]]] = {
+    "add_rows": _add_rows,
+    "std": _std,
+    "take_along_axis": _take_along_axis,
+    "unique_all": _unique_all,
+    "var": _var,
+}

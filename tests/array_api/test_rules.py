@@ -160,6 +160,15 @@ def test_derivatives_do_not_square_what_the_type_cannot_hold(backend: Backend, s
     assert_close(tt.grad(lambda y: tt.sum(tt.asinh(y)))(x), numpy.float32([1 / max(size, 1)]), rtol=1e-5)
 
 
+def test_a_sum_of_exponentials_has_shares_where_all_are_the_same_infinity(backend: Backend) -> None:
+    """As in recurrences that begin with the logarithm of 0: a NaN there would spread to everything."""
+    inf = numpy.inf
+    x, y = frozen(numpy.float64([-inf, 0, inf, 1000, inf])), frozen(numpy.float64([-inf, -inf, inf, 0, 1]))
+    by_x, by_y = tt.vjp(tt.logaddexp, x, y)[1](tt.ones_like(x))
+    assert_close(by_x, numpy.float64([0.5, 1, 0.5, 1, 1]))
+    assert_close(by_y, numpy.float64([0.5, 0, 0.5, 0, 0]))
+
+
 def test_a_conversion_through_which_a_gradient_would_be_lost_is_refused(backend: Backend) -> None:
     z, x, n = frozen(numpy.complex128([1j])), frozen(numpy.float64([1])), frozen([1])
     with pytest.raises(TypeError, match="complex128 does not become float64; take tinytorch"):

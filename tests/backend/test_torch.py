@@ -52,6 +52,15 @@ def test_host_arrays_are_copied_and_what_comes_back_is_read_only() -> None:
         backend.to_host(raw)[0] = 5
 
 
+def test_host_arrays_may_have_their_bytes_in_another_order() -> None:
+    assert_close(tt.asarray(numpy.array([1.5, 2.5], dtype=">f8")), numpy.float64([1.5, 2.5]))
+
+
+def test_a_type_that_pytorch_lacks_is_named() -> None:
+    with pytest.raises(TypeError, match="the torch backend has no data type datetime64"):
+        tt.asarray(numpy.array(["2020"], dtype="M8[D]"))
+
+
 def test_bfloat16_comes_to_the_host_as_float32() -> None:
     x = tt.asarray([1.5, 2.5], dtype=tt.bfloat16)
     assert x.dtype is tt.bfloat16

@@ -242,9 +242,16 @@ def logaddexp(xp: Any, x1: Number, x2: Number, /) -> Tensor:
 
 
 logaddexp.derivatives(
-    x1=lambda xp, g, out, x1, x2: g * xp.exp(x1 - out),
-    x2=lambda xp, g, out, x1, x2: g * xp.exp(x2 - out),
+    x1=lambda xp, g, out, x1, x2: g * _share_of_sum(xp, out, x1, x2),
+    x2=lambda xp, g, out, x1, x2: g * _share_of_sum(xp, out, x2, x1),
 )
+
+
+def _share_of_sum(xp: Any, out: Any, x: Any, other: Any) -> Any:
+    """1 / (1 + exp(other - x)), without overflow; half where both are the same infinity, which have no difference."""
+    zero = xp.zeros_like(out)
+    same = xp.isinf(out) & (x == other)
+    return xp.exp(-xp.logaddexp(xp.where(same, zero, other) - xp.where(same, zero, x), zero))
 
 
 def _share_of_ties(xp: Any, g: Any, ahead: Any, tied: Any) -> Any:

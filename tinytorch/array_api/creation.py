@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinytorch.array_api.data_types import astype, dtype_name
-from tinytorch.array_api.manipulation import broadcast_to
+from tinytorch.array_api.manipulation import broadcast_to, stack
 from tinytorch.backend import Backend, current_backend, get_backend
 from tinytorch.backend.host import as_host_array, is_host_array, is_host_scalar
 from tinytorch.operation import NotDifferentiableError
@@ -51,8 +51,8 @@ def _default(value: Any, backend: Backend) -> str:
 def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """A Tensor with the values of ``obj``: a number, nested lists of numbers, a numpy array, an array of some backend, or a Tensor.
 
-    A Tensor stays on its own device unless ``device`` names another. Host arrays are copied, so later changes to them do not show.
-    Raises ``ValueError`` where ``copy=False`` forbids a copy that is needed.
+    A Tensor stays on its own device unless ``device`` names another, and Tensors in lists are stacked there. Host arrays are copied, so
+    later changes to them do not show. Raises ``ValueError`` where ``copy=False`` forbids a copy that is needed.
     """
     if isinstance(obj, Tensor):
         moved = obj if device is None else to_device(obj, device)
@@ -60,6 +60,10 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
         if copy is False and wanted is not obj:
             raise ValueError("asarray: a change of type or device needs a copy, and copy=False forbids one")
         return astype(wanted, wanted.dtype, copy=True) if copy and wanted is obj else wanted
+    beside = _a_tensor_in(obj)
+    if beside is not None and copy is not False:
+        where = beside.device if device is None else device
+        return stack([asarray(part, dtype=dtype, device=where if _a_tensor_in(part) is None else device) for part in obj])
     backend = _backend(device)
     name = None if dtype is None else dtype_name(dtype)
     if not is_host_array(obj) and not is_host_scalar(obj) and hasattr(obj, "__dlpack__"):  # what all array libraries have
@@ -73,6 +77,15 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     if name is None and not is_host_array(obj) and not is_host_scalar(obj):  # Python's numbers have no width of their own
         name = {"i": backend.default_int, "f": "float32", "c": "complex64"}.get(host.dtype.kind)
     return wrap(backend.from_host(host, name), backend)
+
+
+def _a_tensor_in(obj: Any) -> Tensor | None:
+    """Some Tensor among what lists and tuples hold."""
+    if not isinstance(obj, list | tuple):
+        return obj if isinstance(obj, Tensor) else None
+    if not any(issubclass(kind, Tensor | list | tuple) for kind in set(map(type, obj))):  # quick, as lists of numbers are long
+        return None
+    return next((found for found in map(_a_tensor_in, obj) if found is not None), None)
 
 
 def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None) -> Tensor:

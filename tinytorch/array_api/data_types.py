@@ -52,26 +52,33 @@ def astype(x: Tensor, dtype: Any, /, *, copy: bool = True, device: Any = None) -
     return _astype(x if target.is_floating else x.detach(), target, copy=copy)
 
 
+def as_index(indices: Any) -> Any:
+    """Integers of a type that every array library takes for indices: PyTorch refuses narrow ones, and reads uint8 as a mask."""
+    if isinstance(indices, Tensor) and indices.dtype.name not in ("int64", "int32", "bool"):
+        return astype(indices, indices.backend.default_int)
+    return indices
+
+
 def _type_of(value: Any) -> Any:
     return value.dtype if isinstance(value, Tensor) else value
 
 
-def _promotion(values: tuple[Any, ...]) -> tuple[Any, list[Any]]:
-    backend = next((v.backend for v in values if isinstance(v, Tensor)), None) or current_backend()
-    types = [_type_of(v) for v in values]
-    return backend, [t if isinstance(t, bool | int | float | complex) else backend.dtype(dtype_name(t)) for t in types]
-
-
 def result_type(*arrays_and_dtypes: Any) -> DType:
     """The type that an operation on these Tensors, types and Python numbers would give."""
-    backend, types = _promotion(arrays_and_dtypes)
-    return DTYPES[dtype_name(backend.xp.result_type(*types))]
+    backend = next((v.backend for v in arrays_and_dtypes if isinstance(v, Tensor)), None) or current_backend()
+    types = [_type_of(v) for v in arrays_and_dtypes]
+    raw = [t if isinstance(t, bool | int | float | complex) else backend.dtype(dtype_name(t)) for t in types]
+    return DTYPES[dtype_name(backend.xp.result_type(*raw))]
 
 
 def can_cast(from_: Any, to: Any, /) -> bool:
-    """Whether conversion follows the standard's promotion rules."""
-    backend, (source, target) = _promotion((from_, to))
-    return bool(backend.xp.can_cast(source, target))
+    """Whether the standard promotes one type, or a Tensor's, to another: on every backend the same."""
+    source, target = [DTYPES[dtype_name(_type_of(t))] for t in (from_, to)]
+    related = source.kind == target.kind or (source.kind, target.kind) in _PROMOTED
+    return source is target or (related and source.itemsize < target.itemsize)
+
+
+_PROMOTED = (("unsigned integer", "signed integer"), ("real floating", "complex floating"))
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:

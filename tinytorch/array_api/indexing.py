@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
-from tinytorch.array_api.manipulation import broadcast_to, flip, repeat
+from tinytorch.array_api.data_types import as_index
+from tinytorch.array_api.manipulation import _repeat, broadcast_to, flip
 from tinytorch.backend import DType
+from tinytorch.backend.host import is_host_scalar
 from tinytorch.operation import Like, Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -20,10 +23,27 @@ __all__ = [
 Key = Any  #: integers, slices, ``None``, ``...``, integer or boolean Tensors, or a tuple of these
 
 
+# ---- along an axis ----
+
+
 @operation(saves=Saves.OTHERS)
-def take(xp: Any, x: Tensor, indices: Tensor, /, *, axis: int | None = None) -> Tensor:
-    """The slices of x at ``indices`` (one dimension, whole numbers) along ``axis``."""
+def _take(xp: Any, x: Tensor, indices: Tensor, /, *, axis: int | None = None) -> Tensor:
     return xp.take(x, indices, axis=axis)
+
+
+_take.__name__ = "take"
+
+
+def take(x: Tensor, indices: Tensor, /, *, axis: int | None = None) -> Tensor:
+    """The slices of x at ``indices`` (one dimension, whole numbers) along ``axis``, which may be left out where x has one dimension.
+
+    Raises ``ValueError`` for other indices, and for an axis that is missing.
+    """
+    if indices.ndim != 1:
+        raise ValueError(f"take: indices have one dimension, got shape {tuple(indices.shape)}; use x[indices]")
+    if axis is None and x.ndim != 1:
+        raise ValueError(f"take: say along which axis, since x has shape {tuple(x.shape)}")
+    return _take(x, as_index(indices), axis=axis)
 
 
 def _take_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis: int | None = None) -> Any:
@@ -31,18 +51,36 @@ def _take_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis: int | None
     length = x.shape[axis]
     rest = x.shape[:axis] + x.shape[axis + 1 :]
     rows = xp.reshape(xp.moveaxis(g, axis, 0), (g.shape[axis], math.prod(rest)))
-    return xp.moveaxis(xp.reshape(add_rows(xp, rows, indices, length), (length, *rest)), 0, axis)
+    return xp.moveaxis(xp.reshape(_rows_added(xp, rows, indices, length), (length, *rest)), 0, axis)
 
 
 @operation(saves=Saves.OTHERS)
-def take_along_axis(xp: Any, x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
-    """For each position along the other dimensions, the elements of x at ``indices`` along ``axis``."""
+def _take_along_axis(xp: Any, x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
     return xp.take_along_axis(x, indices, axis=axis)
+
+
+_take_along_axis.__name__ = "take_along_axis"
+
+
+def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
+    """For each position along the other dimensions, the elements of x at ``indices`` along ``axis``."""
+    return _take_along_axis(x, as_index(indices), axis=axis)
 
 
 def _take_along_axis_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis: int = -1) -> Any:
     places = xp.take_along_axis(_places(xp, x.shape), indices, axis=axis)
-    return _add_at(xp, g, places, x.shape)
+    return _added_at(xp, g, places, x.shape)
+
+
+def _repeat_rule(xp: Any, g: Any, out: Any, x: Any, repeats: Any, axis: int | None = None) -> Any:
+    """Sum what each slice was repeated to: a repetition is a `take` whose indices repeat."""
+    length = math.prod(x.shape) if axis is None else x.shape[axis]
+    indices = xp.repeat(xp.arange(length), repeats)
+    flat = Like((length,), x.dtype) if axis is None else x
+    return xp.reshape(_take_rule(xp, g, out, flat, indices, axis), x.shape)
+
+
+# ---- by a key ----
 
 
 @operation(saves=Saves.OTHERS)
@@ -54,26 +92,42 @@ _getitem.__name__ = "getitem"
 
 
 def getitem(x: Tensor, key: Key, /) -> Tensor:
-    """``x[key]``."""
-    key, reversed_axes = _forwards(x.shape, key)
+    """``x[key]``. Raises ``IndexError`` for a number that is no place in x, and for a list, which is no index in the standard."""
+    key, reversed_axes = _checked(x.shape, key)
     return flip(_getitem(x, key), axis=reversed_axes) if reversed_axes else _getitem(x, key)
 
 
-def _forwards(shape: tuple[int, ...], key: Key) -> tuple[Key, tuple[int, ...]]:
-    """``key`` with steps backwards turned round, as not every array library takes them, and the axes of the result to reverse after it.
-
-    Raises ``IndexError`` for a list, which is no index in the standard.
-    """
+def _checked(shape: tuple[int, ...], key: Key) -> tuple[Key, tuple[int, ...]]:
+    """``key`` with steps backwards turned round, as not every array library takes them, and the axes of the result to reverse after it."""
     parts = key if type(key) is tuple else (key,)
-    backwards = False
+    arrays = numbers = backwards = False
     for part in parts:
-        if type(part) is slice:
+        kind = type(part)
+        if kind is slice:
             backwards = backwards or (part.step is not None and part.step < 0)
-        elif isinstance(part, list):
+        elif kind is int:
+            numbers = True
+        elif isinstance(part, Tensor):
+            arrays = True
+        elif kind is list:
             raise IndexError("a list is not an index in the standard; make it one with tinytorch.asarray([...])")
-    if not backwards or any(hasattr(part, "dtype") for part in parts):
-        return key, ()
-    return _turned(shape, parts)
+    if arrays:
+        return (as_index(key) if type(key) is not tuple else tuple([as_index(part) for part in parts])), ()
+    if numbers:
+        _check_places(shape, parts)
+    return _turned(shape, parts) if backwards else (key, ())
+
+
+def _check_places(shape: tuple[int, ...], parts: tuple[Any, ...]) -> None:
+    """Raise ``IndexError`` for a number beyond its axis, where JAX would read the last element."""
+    axis = 0
+    for part in parts:
+        if part is ...:
+            axis += len(shape) - sum(other is not None and other is not ... for other in parts)
+        elif part is not None:
+            if type(part) is int and axis < len(shape) and not -shape[axis] <= part < shape[axis]:
+                raise IndexError(f"index {part} is beyond axis {axis} of shape {shape}")
+            axis += 1
 
 
 def _turned(shape: tuple[int, ...], parts: tuple[Any, ...]) -> tuple[Key, tuple[int, ...]]:
@@ -96,13 +150,21 @@ def _turned(shape: tuple[int, ...], parts: tuple[Any, ...]) -> tuple[Key, tuple[
 
 def _getitem_rule(xp: Any, g: Any, out: Any, x: Any, key: Key) -> Any:
     parts = key if isinstance(key, tuple) else (key,)
-    if any(hasattr(part, "dtype") for part in parts):  # an index array can name a place twice
-        return _add_at(xp, g, _places(xp, x.shape)[key], x.shape)
+    if _may_repeat(xp, parts):
+        if len(parts) == 1:  # whole rows, at places along the first axis
+            rows = xp.reshape(g, (math.prod(parts[0].shape), math.prod(x.shape[1:])))
+            return xp.reshape(_rows_added(xp, rows, xp.reshape(parts[0], (-1,)), x.shape[0]), x.shape)
+        return _added_at(xp, g, _places(xp, x.shape)[key], x.shape)
     zeros = xp.zeros(x.shape, dtype=g.dtype)
     if any(part is None for part in parts):  # in the standard, new dimensions can be read but not written
         key = tuple(part for part in parts if part is not None)
         g = xp.reshape(g, zeros[key].shape)
     return replaced(xp, zeros, key, g)
+
+
+def _may_repeat(xp: Any, parts: tuple[Any, ...]) -> bool:
+    """Whether a key can name a place twice: one with an array of whole numbers."""
+    return any(hasattr(part, "dtype") and xp.isdtype(part.dtype, "integral") for part in parts)
 
 
 @operation
@@ -113,10 +175,18 @@ def _setitem(xp: Any, x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor
 
 
 _setitem.__name__ = "setitem"
-_setitem.derivatives(
-    x=lambda xp, g, out, x, key, value: replaced(xp, g, key, 0),
-    value=lambda xp, g, out, x, key, value: g[key],
-)
+
+
+def _setitem_value_rule(xp: Any, g: Any, out: Any, x: Any, key: Key, value: Any) -> Any:
+    g = g[key]
+    if not _may_repeat(xp, key if isinstance(key, tuple) else (key,)):
+        return g
+    turn = xp.reshape(xp.arange(math.prod(g.shape)), g.shape)  # of two values for one place one stays, and counts
+    stays = replaced(xp, xp.zeros(x.shape, dtype=turn.dtype), key, turn)[key] == turn
+    return xp.where(stays, g, xp.zeros_like(g))
+
+
+_setitem.derivatives(x=lambda xp, g, out, x, key, value: replaced(xp, g, key, 0), value=_setitem_value_rule)
 
 
 def setitem(x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
@@ -124,18 +194,24 @@ def setitem(x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
 
     Raises ``TypeError`` for complex values in a real Tensor, and for fractions in one of whole numbers.
     """
-    if isinstance(value, Tensor) and _loses(value.dtype, x.dtype):
-        raise TypeError(f"setitem: {value.dtype.name} values do not fit into {x.dtype.name}; convert them, or x, with tinytorch.astype")
-    key, reversed_axes = _forwards(x.shape, key)
+    if is_host_scalar(value):
+        value = value.item()  # type: ignore[union-attr]
+    if isinstance(value, Tensor):
+        _check_fits(value.dtype.name, value.dtype.kind, x.dtype)
+    elif isinstance(value, float | complex):
+        _check_fits(type(value).__name__, "real floating" if isinstance(value, float) else "complex floating", x.dtype)
+    elif isinstance(value, list | tuple):
+        raise TypeError(f"setitem takes a Tensor or a number, got a {type(value).__name__}; make it one with tinytorch.asarray")
+    key, reversed_axes = _checked(x.shape, key)
     if reversed_axes and isinstance(value, Tensor):
         value = flip(broadcast_to(value, x[key].shape), axis=reversed_axes)
     return _setitem(x, key, value)
 
 
-def _loses(source: DType, target: DType) -> bool:
-    """Whether numbers of one type have parts that another cannot hold, through which a gradient would be lost."""
-    complex_part = source.kind == "complex floating" and target.kind != "complex floating"
-    return complex_part or (source.is_floating and not target.is_floating)
+def _check_fits(name: str, kind: str, target: DType) -> None:
+    """Raise ``TypeError`` for numbers with parts that ``target`` cannot hold, through which values and gradients would be lost."""
+    if (kind == "complex floating" and target.kind != kind) or (kind == "real floating" and not target.is_floating):
+        raise TypeError(f"setitem: {name} values do not fit into {target.name}; convert them, or x, with tinytorch.astype")
 
 
 def replaced(xp: Any, x: Any, key: Key, value: Any) -> Any:
@@ -147,16 +223,45 @@ def replaced(xp: Any, x: Any, key: Key, value: Any) -> Any:
     return at(x, key).set(value, copy=True, xp=xp)
 
 
-def add_rows(xp: Any, rows: Any, indices: Any, length: int) -> Any:
-    """Sum the (N, D) ``rows`` that belong to each of ``length`` indices: (length, D).
+# ---- adding up ----
 
-    Rows in the order of their index are added up within each index by doubling (Blelloch 1990, *Prefix Sums*, section 1.5). A one-hot
-    matrix or differences of a running sum would be quicker, but spread a row that is not finite, or its rounding, over all the others.
+
+def _places(xp: Any, shape: tuple[int, ...]) -> Any:
+    """An array of ``shape`` that holds each element's position in the flattened array."""
+    return xp.reshape(xp.arange(math.prod(shape)), shape)
+
+
+def _added_at(xp: Any, g: Any, places: Any, shape: tuple[int, ...]) -> Any:
+    """``g`` summed into an array of ``shape`` at flattened positions, of the same shape as g."""
+    return xp.reshape(_rows_added(xp, xp.reshape(g, (-1, 1)), xp.reshape(places, (-1,)), math.prod(shape)), shape)
+
+
+def _rows_added(xp: Any, rows: Any, indices: Any, length: int) -> Any:
+    return _add_rows(rows, indices, length) if isinstance(rows, Tensor) else _add_rows.forward(xp, rows, indices, length)
+
+
+@operation(saves=Saves.OTHERS)
+def _add_rows(xp: Any, rows: Tensor, indices: Tensor, length: int, /) -> Tensor:
+    """The sum of the (N, D) ``rows`` that belong to each of ``length`` indices: (length, D).
+
+    A plugin's namespace may have an ``add_rows`` of its own, as array libraries have what the standard lacks.
     """
-    count = rows.shape[0]
-    if count == 0:
+    if rows.shape[0] == 0:
         return xp.zeros((length, *rows.shape[1:]), dtype=rows.dtype)
     indices = xp.where(indices < 0, indices + length, indices)
+    return getattr(xp, "add_rows", partial(_rows_doubled, xp))(rows, indices, length)
+
+
+_add_rows.derivatives(rows=lambda xp, g, out, rows, indices, length: xp.take(g, indices, axis=0))
+
+
+def _rows_doubled(xp: Any, rows: Any, indices: Any, length: int) -> Any:
+    """`_add_rows` by the standard's means: rows in the order of their index, added up within each by doubling.
+
+    Blelloch 1990, *Prefix Sums*, section 1.5. A one-hot matrix or differences of a running sum would be quicker, but spread a row that is
+    not finite, or its rounding, over all the others.
+    """
+    count = rows.shape[0]
     order = xp.argsort(indices, stable=True)
     ordered, sums = xp.take(indices, order, axis=0), xp.take(rows, order, axis=0)
     reach = 1
@@ -171,25 +276,7 @@ def add_rows(xp: Any, rows: Any, indices: Any, length: int) -> Any:
     return xp.where((xp.take(ordered, first, axis=0) == places)[:, None], found, xp.zeros_like(found))
 
 
-def _places(xp: Any, shape: tuple[int, ...]) -> Any:
-    """An array of ``shape`` that holds each element's position in the flattened array."""
-    return xp.reshape(xp.arange(math.prod(shape)), shape)
-
-
-def _add_at(xp: Any, g: Any, places: Any, shape: tuple[int, ...]) -> Any:
-    """Sum ``g`` into an array of ``shape`` at flattened positions, of the same shape as g."""
-    return xp.reshape(add_rows(xp, xp.reshape(g, (-1, 1)), xp.reshape(places, (-1,)), math.prod(shape)), shape)
-
-
-def _repeat_rule(xp: Any, g: Any, out: Any, x: Any, repeats: Any, axis: int | None = None) -> Any:
-    """Sum what each slice was repeated to: a repetition is a `take` whose indices repeat."""
-    length = math.prod(x.shape) if axis is None else x.shape[axis]
-    indices = xp.repeat(xp.arange(length), repeats)
-    flat = Like((length,), x.dtype) if axis is None else x
-    return xp.reshape(_take_rule(xp, g, out, flat, indices, axis), x.shape)
-
-
-take.derivatives(x=_take_rule)
-repeat.derivatives(x=_repeat_rule)
-take_along_axis.derivatives(x=_take_along_axis_rule)
+_take.derivatives(x=_take_rule)
+_repeat.derivatives(x=_repeat_rule)
+_take_along_axis.derivatives(x=_take_along_axis_rule)
 _getitem.derivatives(x=_getitem_rule)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinytorch.array_api.data_types import isdtype
-from tinytorch.backend import Backend, current_backend
+from tinytorch.backend import Backend, current_backend, get_backend
 from tinytorch.backend.dtypes import DTYPES, DType
 from tinytorch.device import Device
 
 
 class NamespaceInfo:
-    """Capabilities, default types and devices of a backend's namespace."""
+    """Capabilities, default types and devices of a backend's namespace; of another device where a function is told one."""
 
     def __init__(self, backend: Backend | None = None) -> None:
         self._backend = backend or current_backend()
@@ -22,9 +24,9 @@ class NamespaceInfo:
         """Where creation functions put Tensors."""
         return Device(self._backend)
 
-    def default_dtypes(self, *, device: object = None) -> dict[str, DType]:
+    def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """The types that creation functions choose."""
-        integer = DTYPES[self._backend.default_int]
+        integer = DTYPES[self._on(device).default_int]
         return {
             "real floating": DTYPES["float32"],
             "complex floating": DTYPES["complex64"],
@@ -32,12 +34,15 @@ class NamespaceInfo:
             "indexing": integer,
         }
 
-    def dtypes(self, *, device: object = None, kind: str | tuple[str, ...] | None = None) -> dict[str, DType]:
+    def dtypes(self, *, device: Any = None, kind: str | tuple[str, ...] | None = None) -> dict[str, DType]:
         """The types of the standard that the backend has, by name."""
         extensions = ("float16", "bfloat16")
-        have = {n: d for n, d in DTYPES.items() if n in self._backend.capabilities.dtypes and n not in extensions}
+        have = {n: d for n, d in DTYPES.items() if n in self._on(device).capabilities.dtypes and n not in extensions}
         return {name: dtype for name, dtype in have.items() if kind is None or isdtype(dtype, kind)}
 
     def devices(self) -> list[Device]:
         """The devices that Tensors of this namespace can be on."""
         return [Device(self._backend)]
+
+    def _on(self, device: Any) -> Backend:
+        return self._backend if device is None else get_backend(device)

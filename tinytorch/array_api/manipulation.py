@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from tinytorch.array_api.data_types import as_index
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor, check_same_backend
 
@@ -126,9 +127,16 @@ def meshgrid(*arrays: Tensor, indexing: Literal["xy", "ij"] = "xy") -> list[Tens
 
 
 @operation(saves=Saves.OTHERS)
-def repeat(xp: Any, x: Tensor, repeats: int | Tensor, /, *, axis: int | None = None) -> Tensor:
-    """Each element (or slice along ``axis``) several times in a row; ``repeats`` may give each a number of its own."""
+def _repeat(xp: Any, x: Tensor, repeats: int | Tensor, /, *, axis: int | None = None) -> Tensor:
     return xp.repeat(x, repeats, axis=axis)
+
+
+_repeat.__name__ = "repeat"
+
+
+def repeat(x: Tensor, repeats: int | Tensor, /, *, axis: int | None = None) -> Tensor:
+    """Each element (or slice along ``axis``) several times in a row; ``repeats`` may give each a number of its own."""
+    return _repeat(x, as_index(repeats), axis=axis)
 
 
 @operation(saves=Saves.NOTHING)

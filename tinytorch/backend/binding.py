@@ -16,7 +16,7 @@ class DeviceNamespace:
     Args:
         module: the array library's namespace; modules inside it (``linalg``, ``fft``) are bound in the same way.
         device: what the library's ``device=`` takes; ``None`` for its default, which then is not passed.
-        own: functions by name that take the place of the module's.
+        own: functions by name that take the place of the module's, or that tinytorch uses where it finds them (``add_rows``).
     """
 
     def __init__(self, module: ModuleType, device: Any, own: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -146,6 +147,16 @@ class Backend(ABC):
     def memory_info(self) -> MemoryInfo | None:
         """The device's memory, or ``None`` where the library cannot tell."""
         return None
+
+    def lacks_precision(self, name: str) -> str | None:
+        """Why the device cannot compute in float32, tf32, bfloat16 or float16, as half a sentence; ``None`` where it can."""
+        if name == "tf32":
+            return "it has no TF32"
+        return None if name in self.capabilities.dtypes else f"it has no data type {name}"
+
+    def products(self, precision: str) -> AbstractContextManager[None]:
+        """A ``with`` block in which products of float32 arrays are computed in TF32 where ``precision`` is ``tf32``."""
+        return nullcontext()
 
     def versions(self) -> dict[str, str]:
         """Versions of the libraries behind this backend, by name, for reports."""

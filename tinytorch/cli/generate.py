@@ -31,6 +31,9 @@ def generate(
     ] = None,
     num_samples: Annotated[int, typer.Option(help="How many texts to write.")] = 1,
     stop: Annotated[str | None, typer.Option(help="End where this appears.", show_default=False)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, tf32, bfloat16 or float16; left out, what the run was trained in.", show_default=False)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="For the same text again; left out, another each time.", show_default=False)] = None,
     backend: Annotated[
         str | None, typer.Option(help="numpy, cupy, auto, ...; left out, TINYTORCH_BACKEND or numpy.", show_default=False)
@@ -45,7 +48,7 @@ def generate(
         for option, number in (("--num-samples", num_samples), ("--length", length)):
             if number < 1:
                 raise InputError(f"{option} must be 1 or more, got {number}")
-        tokenizer, model = _read(run)
+        tokenizer, model, trained_in = _read(run)
         begin = _default_prompt(tokenizer) if prompt is None else prompt
         if not begin:
             raise InputError("the prompt is empty; give --prompt at least one character, or leave it out")
@@ -56,6 +59,7 @@ def generate(
                     f"The prompt is longer than the model's {model.max_length} tokens: its first {dropped} are not used.", file=sys.stderr
                 )
         settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop, "tokenizer": tokenizer}
+        settings["precision"] = precision or _possible(trained_in)
         first = _fresh_seed() if seed is None else seed
         for i in range(num_samples):
             pieces = stream(model, begin, length, seed=first + i, **settings)
@@ -64,16 +68,25 @@ def generate(
             _show(begin if prompt is not None else "", pieces)
 
 
-def _read(path: Path | None) -> tuple[Tokenizer, TinyGPT]:
-    """Tokenizer and model of a run, or of a GPT-2 directory, which says so in its settings."""
+def _read(path: Path | None) -> tuple[Tokenizer, TinyGPT, str]:
+    """Tokenizer, model and precision of a run, or of a GPT-2 directory, which says so in its settings."""
     from tinytorch.models.gpt2_files import is_gpt2, load_gpt2
     from tinytorch.text import BPETokenizer
     from tinytorch.training.run_directory import RunDirectory, newest_directory
 
     if path is not None and is_gpt2(path):
-        return BPETokenizer.from_gpt2(path), load_gpt2(path)
+        return BPETokenizer.from_gpt2(path), load_gpt2(path), "float32"
     directory = RunDirectory.open(path or newest_directory())
-    return directory.tokenizer(), directory.model()
+    return directory.tokenizer(), directory.model(), directory.config["training"].get("precision", "float32")
+
+
+def _possible(trained_in: str) -> str:
+    """The precision that a run was trained in, or float32 where the backend cannot compute in that, which is said."""
+    lacks = current_backend().lacks_precision(trained_in)
+    if lacks is None:
+        return trained_in
+    print(f"The run was trained in {trained_in}, and of {current_backend().spec} {lacks}: writing in float32.", file=sys.stderr)
+    return "float32"
 
 
 def _show(begin: str, pieces: Iterator[str]) -> None:

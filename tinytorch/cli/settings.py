@@ -9,6 +9,7 @@ from typing import Any
 
 from tinytorch.cli.presets import PRESETS
 from tinytorch.errors import InputError
+from tinytorch.nn.precision import check_precision
 
 #: What ``--resume`` may be given: where to stop is not a setting of the run.
 _MAY_CHANGE = ("steps",)
@@ -25,7 +26,7 @@ def new_settings(preset: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     if preset not in PRESETS:
         raise InputError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    settings: dict[str, Any] = {"preset": preset, "seed": 0, **asdict(PRESETS[preset])}
+    settings: dict[str, Any] = {"preset": preset, "seed": 0, "precision": "float32", **asdict(PRESETS[preset])}
     settings.update({name: value for name, value in options.items() if value is not None})
     # a shorter horizon than the warm-up is a short run, not a mistake
     settings["warmup_steps"] = min(settings["warmup_steps"], settings["decay_steps"])
@@ -46,6 +47,7 @@ def resumed_settings(saved: Mapping[str, Any], options: Mapping[str, Any]) -> di
     ]
     if conflicts:
         raise InputError(f"a resumed run keeps its settings; leave out {', '.join(conflicts)}, or start a new run without --resume")
+    saved = {"precision": "float32", **saved}  # runs began before there was a choice
     for name, value in new_settings("nano", {}).items():
         if not isinstance(saved.get(name), type(value)):
             raise InputError(f"the run's config.json has {saved.get(name)!r} for {name}; restore it from a copy, or start a new run")
@@ -59,6 +61,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for name in _WHOLE:
         if not 1 <= settings[name] <= _LARGEST:
             raise InputError(f"{flag(name)} must be a whole number from 1 to {_LARGEST}, got {settings[name]}")
+    check_precision(settings["precision"])
     if settings["seed"] < 0:
         raise InputError(f"--seed must be 0 or more, got {settings['seed']}")
     if not 0.0 <= settings["dropout"] < 1.0:

@@ -53,6 +53,9 @@ def train(
     dropout: Annotated[float | None, typer.Option(help="Share of activations dropped in training.", show_default=False)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.", show_default=False)] = None,
     accumulate: Annotated[int | None, typer.Option(help="Parts that a batch is cut into to save memory.", show_default=False)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32 (default), tf32, bfloat16 or float16; weights are kept in float32.", show_default=False)
+    ] = None,
     eval_every: Annotated[
         int | None, typer.Option(help="Steps between looks at held-out text, each with a checkpoint.", show_default=False)
     ] = None,
@@ -71,6 +74,7 @@ def train(
         "dropout": dropout,
         "learning_rate": learning_rate,
         "accumulate": accumulate,
+        "precision": precision,
         "eval_every": eval_every,
         "seed": seed,
     }

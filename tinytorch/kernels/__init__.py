@@ -11,6 +11,7 @@ from tinytorch.kernels.gelu import gelu
 from tinytorch.kernels.layer_norm import layer_norm
 from tinytorch.kernels.linear import linear
 from tinytorch.kernels.pooling import avg_pool2d, max_pool2d
+from tinytorch.kernels.put_row import put_row
 from tinytorch.kernels.relu import relu
 from tinytorch.kernels.softmax import softmax
 from tinytorch.kernels.updates import adam, sgd
@@ -34,6 +35,7 @@ __all__ = [
     "overrides_enabled",
     "packed_attention",
     "portable_kernels",
+    "put_row",
     "relu",
     "sgd",
     "softmax",

@@ -37,7 +37,7 @@ def _allowed(xp: Any, queries: int, keys: int, mask: Any, causal: bool) -> Any:
 
 def _weights(xp: Any, q: Any, k: Any, allowed: Any) -> Any:
     """Softmax of the scaled scores: (B, H, T, S)."""
-    scores = (q @ xp.matrix_transpose(k)) * (1.0 / math.sqrt(q.shape[-1]))
+    scores = xp.matmul(q, xp.matrix_transpose(k)) * (1.0 / math.sqrt(q.shape[-1]))
     if allowed is not None:
         scores = xp.where(allowed, scores, MASKED)
     exponentials = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
@@ -58,7 +58,7 @@ def _forward(
     """
     heads = [_split(xp, widen(xp, x), num_heads) for x in (q, k, v)]
     weights = _weights(xp, heads[0], heads[1], _allowed(xp, q.shape[1], k.shape[1], mask, causal))
-    out = _merge(xp, _dropped(xp, weights, key, site, p, first) @ heads[2])
+    out = _merge(xp, xp.matmul(_dropped(xp, weights, key, site, p, first), heads[2]))
     return narrow(xp, out, q), weights
 
 
@@ -77,14 +77,14 @@ def _backward(
 ) -> list[Any]:
     q, k, v, mask, key = inputs
     g_out, q_heads, k_heads, v_heads = [_split(xp, widen(xp, x), num_heads) for x in (g, q, k, v)]
-    g_v = xp.matrix_transpose(_dropped(xp, weights, key, site, p, first)) @ g_out
-    g_weights = _dropped(xp, g_out @ xp.matrix_transpose(v_heads), key, site, p, first)
+    g_v = xp.matmul(xp.matrix_transpose(_dropped(xp, weights, key, site, p, first)), g_out)
+    g_weights = _dropped(xp, xp.matmul(g_out, xp.matrix_transpose(v_heads)), key, site, p, first)
     g_scores = weights * (g_weights - xp.sum(g_weights * weights, axis=-1, keepdims=True))
     allowed = _allowed(xp, q.shape[1], k.shape[1], mask, causal)
     if allowed is not None:  # matters in a row with nothing to attend to: it has weights, but its scores are constants
         g_scores = xp.where(allowed, g_scores, xp.zeros_like(g_scores))
     g_scores = g_scores * (1.0 / math.sqrt(q_heads.shape[-1]))
-    grads = (g_scores @ k_heads, xp.matrix_transpose(g_scores) @ q_heads, g_v)
+    grads = (xp.matmul(g_scores, k_heads), xp.matmul(xp.matrix_transpose(g_scores), q_heads), g_v)
     return [narrow(xp, _merge(xp, grad), x) for grad, x in zip(grads, (q, k, v), strict=True)] + [None, None]
 
 

@@ -49,7 +49,8 @@ def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, stride: Pair, padding: 
     n, _, height, width = x.shape
     o, _, *kernel = weight.shape
     counts = window_counts((height, width), (kernel[0], kernel[1]), stride, padding)
-    out = _rows(xp, weight) @ im2col(xp, widen(xp, x), kernel=(kernel[0], kernel[1]), stride=stride, padding=padding)
+    columns = im2col(xp, widen(xp, x), kernel=(kernel[0], kernel[1]), stride=stride, padding=padding)
+    out = xp.matmul(_rows(xp, weight), columns)
     if bias is not None:
         out = out + bias[:, None]
     out = xp.reshape(narrow(xp, out, x), (o, *counts, n))
@@ -63,10 +64,10 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
     g_rows = xp.reshape(xp.permute_dims(widen(xp, g), (1, 2, 3, 0)), (o, counts[0] * counts[1] * n))
     g_x = g_weight = None
     if needs[0]:
-        g_x = narrow(xp, col2im(xp, xp.matrix_transpose(_rows(xp, weight)) @ g_rows, x.shape, **static), x)
+        g_x = narrow(xp, col2im(xp, xp.matmul(xp.matrix_transpose(_rows(xp, weight)), g_rows), x.shape, **static), x)
     if needs[1]:  # unrolled again: to keep the columns would take kh kw times the memory of x
         columns = im2col(xp, widen(xp, x), **static)
-        g_weight = xp.reshape(narrow(xp, g_rows @ xp.matrix_transpose(columns), weight), weight.shape)
+        g_weight = xp.reshape(narrow(xp, xp.matmul(g_rows, xp.matrix_transpose(columns)), weight), weight.shape)
     return [g_x, g_weight, narrow(xp, xp.sum(g_rows, axis=1), bias) if needs[2] else None]
 
 

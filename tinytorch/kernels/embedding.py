@@ -15,7 +15,7 @@ def _forward(xp: Any, weight: Any, ids: Any) -> tuple[Any, None]:
     flat = xp.reshape(ids, (prod(ids.shape),))
     known = (flat >= 0) & (flat < weight.shape[0])
     rows = xp.take(weight, xp.where(known, flat, xp.zeros_like(flat)), axis=0)
-    return xp.reshape(xp.where(known[:, None], rows, nan), (*ids.shape, weight.shape[1])), None
+    return xp.reshape(xp.where(known[:, None], rows, xp.full((), nan, dtype=rows.dtype)), (*ids.shape, weight.shape[1])), None
 
 
 def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
@@ -35,7 +35,7 @@ def _add_rows(xp: Any, rows: Any, ids: Any, length: int) -> Any:
     """
     if length <= 256:
         one_hot = xp.astype(xp.arange(length, dtype=ids.dtype)[:, None] == ids[None, :], rows.dtype)
-        return one_hot @ rows
+        return xp.matmul(one_hot, rows)
     order = xp.argsort(ids, stable=True)
     running = xp.cumulative_sum(xp.take(rows, order, axis=0), axis=0, include_initial=True)
     ordered = xp.take(ids, order, axis=0)

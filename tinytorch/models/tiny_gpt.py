@@ -10,7 +10,7 @@ from tinytorch import kernels
 from tinytorch.device import Device
 from tinytorch.nn import init
 from tinytorch.nn.basic import Dropout, Embedding, LayerNorm, Linear, checked_ids, checked_sizes
-from tinytorch.nn.cache import KVCache
+from tinytorch.nn.cache import KVCache, StepCache
 from tinytorch.nn.containers import ModuleList
 from tinytorch.nn.module import Module
 from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
@@ -106,7 +106,7 @@ class TinyGPT(Module):
     def receive(self, array: Any, device: Device | None = None) -> Tensor:
         return checked_ids(array, self.settings["vocab_size"], self.embedding.weight.device)
 
-    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(self, ids: Tensor, cache: KVCache | StepCache | None = None) -> Tensor:
         """Logits of the token after each position.
 
         Args:
@@ -126,7 +126,7 @@ class TinyGPT(Module):
         x = self.embedding(ids)  # (B, T, C)
         x = self.dropout(self.positions(x, 0 if cache is None else cache.offset()))
         for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask, is_causal=True, cache=None if cache is None else cache.layers[i])
+            x = block(x, mask=mask, is_causal=length > 1, cache=None if cache is None else cache.layers[i])
         x = self.norm(x)
         if self.head is not None:
             return self.head(x)  # type: ignore[no-any-return]  # (B, T, V)

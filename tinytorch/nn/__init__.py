@@ -10,10 +10,12 @@ from tinytorch.nn.convolution import AvgPool2d, Conv2d, Flatten, MaxPool2d
 from tinytorch.nn.losses import CrossEntropyLoss, LanguageModelLoss, Loss, MSELoss
 from tinytorch.nn.module import Module, Parameter, bind, functional_call
 from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
+from tinytorch.nn.precision import PRECISIONS, Precision
 from tinytorch.nn.transformer import TransformerBlock
 
 __all__ = [
     "GELU",
+    "PRECISIONS",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
@@ -36,6 +38,7 @@ __all__ = [
     "ModuleList",
     "MultiHeadAttention",
     "Parameter",
+    "Precision",
     "PositionalEncoding",
     "ReLU",
     "SelfAttention",

@@ -9,7 +9,7 @@ from tinytorch import kernels, random
 from tinytorch.array_api import arange, expand_dims, matmul, matrix_transpose, where
 from tinytorch.nn import init
 from tinytorch.nn.basic import Linear, checked_share, checked_sizes
-from tinytorch.nn.cache import LayerCache
+from tinytorch.nn.cache import LayerCache, StepLayer
 from tinytorch.nn.module import Module, Parameter
 from tinytorch.tensor import Tensor
 
@@ -92,7 +92,7 @@ class MultiHeadAttention(Module):
         value: Tensor | None = None,
         mask: Tensor | None = None,
         is_causal: bool = False,
-        cache: LayerCache | None = None,
+        cache: LayerCache | StepLayer | None = None,
     ) -> Tensor:
         """Attend from ``query`` to ``key`` and ``value``.
 

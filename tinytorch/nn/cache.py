@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tinytorch.array_api import arange, expand_dims
-from tinytorch.kernels import append_rows
+from tinytorch.backend import Array, Backend
+from tinytorch.kernels import append_rows, put_row
 from tinytorch.tape import is_recording
 from tinytorch.tensor import Tensor, wrap
 
@@ -15,6 +18,16 @@ class LayerCache:
         self.capacity = capacity
         self.length = 0
         self._buffers: list[Tensor] = []
+
+    @property
+    def backend(self) -> Backend:
+        """Where the buffers are, once there are some."""
+        return self._buffers[0].backend
+
+    @property
+    def buffers(self) -> list[Array]:
+        """Keys and values (B, capacity, C), of which the first `length` rows count; none before the first `append`."""
+        return [buffer.raw for buffer in self._buffers]
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Add ``k, v (B, T, C)`` after what is there; returns all keys and values so far, (B, length, C) each.
@@ -51,6 +64,11 @@ class KVCache:
         self.starts = starts
 
     @property
+    def backend(self) -> Backend:
+        """Where the keys and values are, once there are some."""
+        return self.layers[0].backend
+
+    @property
     def length(self) -> int:
         """How many columns have been read."""
         return self.layers[0].length
@@ -65,4 +83,45 @@ class KVCache:
             return None
         columns = arange(self.length + new, dtype=self.starts.dtype, device=self.starts.device)
         exists = expand_dims(columns, axis=0) >= expand_dims(self.starts, axis=1)  # (B, S)
+        return expand_dims(expand_dims(exists, axis=1), axis=1)
+
+
+class StepLayer:
+    """One layer's part of a `StepCache`."""
+
+    def __init__(self, buffers: list[Tensor], length: Tensor) -> None:
+        self.buffers = buffers
+        self._length = length
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Add ``k, v (B, 1, C)`` after what is there; returns the whole buffers, which are masked behind that."""
+        for i, row in enumerate((k, v)):
+            written, _, _ = put_row.run(k.backend, self.buffers[i].raw, row.raw, self._length.raw)
+            self.buffers[i] = wrap(written, k.backend)
+        keys, values = self.buffers
+        return keys, values
+
+
+class StepCache:
+    """A `KVCache` for one step of one token, whose shapes do not change with its length, so that a backend can compile the step.
+
+    Args:
+        buffers: keys and values of each layer in turn, (B, capacity, C).
+        length: how many columns have been read, int32 without dimensions.
+        starts: see `KVCache`, (B) of int32.
+    """
+
+    def __init__(self, buffers: Sequence[Tensor], length: Tensor, starts: Tensor) -> None:
+        self.layers = [StepLayer(list(buffers[i : i + 2]), length) for i in range(0, len(buffers), 2)]
+        self.length = length
+        self.starts = starts
+
+    def offset(self) -> Tensor:
+        """The position of the next column in each row."""
+        return self.length - self.starts
+
+    def mask(self, new: int) -> Tensor:
+        """Which columns exist once the step's one is read: (B, 1, 1, capacity)."""
+        columns = expand_dims(arange(self.layers[0].buffers[0].shape[1], dtype=self.starts.dtype, device=self.starts.device), axis=0)
+        exists = (columns >= expand_dims(self.starts, axis=1)) & (columns <= self.length)  # (B, capacity)
         return expand_dims(expand_dims(exists, axis=1), axis=1)

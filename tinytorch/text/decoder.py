@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tinytorch.array_api import asarray, concat, expand_dims
+from tinytorch.array_api import asarray, astype, concat, expand_dims
+from tinytorch.backend import Array
 from tinytorch.backend.host import as_host_array
 from tinytorch.errors import InputError
 from tinytorch.nn.cache import KVCache
-from tinytorch.nn.module import Module
+from tinytorch.nn.module import Module, bind
+from tinytorch.nn.precision import Precision
 from tinytorch.tape import no_grad
 from tinytorch.tensor import Tensor
+from tinytorch.text.compiled import CompiledDecoding
 
 
 def crop_prompt(ids: Sequence[int], max_length: int) -> tuple[list[int], int]:
@@ -25,30 +28,36 @@ class Decoder:
 
     The model looks at a window of its last tokens. When a token is added to a window of ``max_length``, the window's older half is dropped
     and the model reads the rest afresh, from position 0. So logits always equal those of one pass over the current window, and a token
-    costs one step, but for one longer step in every ``max_length / 2``.
+    costs one step, but for one longer step in every ``max_length / 2``. Where the backend compiles steps, those of one token are.
 
     Args:
         model: a Module with ``max_length``, ``new_cache(starts)`` and ``model(ids, cache=...)``, such as `TinyGPT`. During a call it
             behaves as in `Module.eval`, and afterwards as before.
         prompts: B rows of ids. A row that is longer than ``max_length`` is cropped as by `crop_prompt`. Where lengths differ, shorter rows
             are padded on the left, and their padding is dropped with the older half of the others.
+        precision: what to compute in, one of `tinytorch.nn.PRECISIONS`; logits are float32.
 
     Raises:
-        InputError: there are no prompts, or one is empty.
+        InputError: there are no prompts, one is empty, or the backend cannot compute in ``precision``.
         TypeError, ValueError: what is no whole number, or an id outside the vocabulary.
     """
 
-    def __init__(self, model: Module, prompts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, model: Module, prompts: Sequence[Sequence[int]], precision: str = "float32") -> None:
         rows = [crop_prompt(row, model.max_length)[0] for row in prompts]
         if not rows or not all(rows):
             raise InputError("a prompt is empty: give at least one token to go on from")
         width = max(len(row) for row in rows)
         self._model = model
         self._modules = list(model.modules())
+        self._slots = list(model.parameters())
+        self._used: list[Array] = []  # the parameters' arrays when they were cast last
+        self._parameters: list[Tensor] = []
         self._starts = [width - len(row) for row in rows]  # the column of each row's first token
         padded = [[0] * start + row for start, row in zip(self._starts, rows, strict=True)]
         self._columns = [model.receive(as_host_array(padded))]  # the window, (B, T) and then (B, 1) for each token that was added
         self._cache: KVCache | None = None
+        self._compiled: CompiledDecoding | None = None
+        self._precision = Precision(precision, self._columns[0].backend)
 
     def logits(self, new: Tensor | None = None) -> Tensor:
         """Read what was not read yet; the first call reads the prompts.
@@ -63,11 +72,26 @@ class Decoder:
             raise ValueError("the first call reads the prompts and takes no tokens; every later one takes a token for each row")
         if new is not None:
             self._columns.append(expand_dims(new, axis=1))
-        if self._cache is None or self._cache.length == self._model.max_length:
+        read = self._compiled or self._cache
+        if read is None or read.length == self._model.max_length:
             self._start_window()
-        with no_grad(), _evaluating(self._modules):
-            logits: Tensor = self._model(self._columns[-1], cache=self._cache)  # (B, T, V)
-        return logits[:, -1, :]
+        with no_grad(), _evaluating(self._modules), self._precision.products():
+            parameters = self._current_parameters()
+            if self._compiled is not None:
+                return self._compiled.logits(self._columns[-1][:, 0], parameters)
+            with bind(self._slots, parameters):
+                logits: Tensor = self._model(self._columns[-1], cache=self._cache)  # (B, T, V)
+        assert self._cache is not None
+        if self._precision.backend.capabilities.graph:
+            self._compiled = CompiledDecoding(self._model, self._cache)
+        return astype(logits[:, -1, :], "float32", copy=False)
+
+    def _current_parameters(self) -> list[Tensor]:
+        """The parameters in the type to compute in; cast again where the model has learned since."""
+        raws = [parameter.raw for parameter in self._slots]
+        if len(self._used) != len(raws) or any(old is not new for old, new in zip(self._used, raws, strict=True)):
+            self._used, self._parameters = raws, self._precision.cast(self._slots)
+        return self._parameters
 
     def window(self) -> list[list[int]]:
         """The tokens that the model looks at, row by row, without padding."""
@@ -84,6 +108,7 @@ class Decoder:
             self._starts = [max(0, start - drop) for start in self._starts]
         self._columns = [columns]
         uneven = any(self._starts)  # rows without padding need no mask
+        self._compiled = None
         self._cache = self._model.new_cache(asarray(self._starts, dtype=columns.dtype, device=columns.device) if uneven else None)
 
 

@@ -33,6 +33,7 @@ def generate(
     stop: Stop = None,
     tokenizer: Tokenizer | None = None,
     num_samples: int | None = None,
+    precision: str = "float32",
 ) -> Any:
     """What a model writes after a prompt. The result does not repeat the prompt.
 
@@ -46,6 +47,7 @@ def generate(
         stop: end a row at a text or several, cut off before it, or at ids, which are left out. What the prompt holds does not count.
         tokenizer: makes ids of prompts and texts of results. Its special tokens are never chosen, unless ``stop`` names them.
         num_samples: write this many continuations of one prompt.
+        precision: what to compute in, one of `tinytorch.nn.PRECISIONS`.
 
     Returns:
         With a tokenizer a text, and ids without; a list of such for several prompts, and with ``num_samples``.
@@ -55,7 +57,7 @@ def generate(
         TypeError, ValueError: ids are not whole numbers, or lie outside the model's vocabulary.
         FloatingPointError: the model's logits are not finite.
     """
-    steps = list(stream(model, prompt, max_new_tokens, temperature, top_k, top_p, seed, stop, tokenizer, num_samples))
+    steps = list(stream(model, prompt, max_new_tokens, temperature, top_k, top_p, seed, stop, tokenizer, num_samples, precision))
     if _is_single(prompt) and num_samples is None:
         return _joined(steps)
     return [_joined(pieces) for pieces in zip(*steps, strict=True)]
@@ -72,6 +74,7 @@ def stream(
     stop: Stop = None,
     tokenizer: Tokenizer | None = None,
     num_samples: int | None = None,
+    precision: str = "float32",
 ) -> Iterator[Any]:
     """What `generate` returns, piece by piece: one for each step, given as soon as its token is chosen.
 
@@ -92,7 +95,7 @@ def stream(
         if not single or num_samples < 1:
             raise InputError(f"num_samples={num_samples} must be 1 or more, for one prompt: repeat the others in the list of prompts")
         prompts = prompts * num_samples
-    decoder = Decoder(model, [_ids(row, tokenizer) for row in prompts])
+    decoder = Decoder(model, [_ids(row, tokenizer) for row in prompts], precision)
     stop_ids, stop_texts = _stops(stop, tokenizer)
     rows: list[IdPieces | TextPieces]
     if tokenizer is None:

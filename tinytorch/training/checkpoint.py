@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from tinytorch import random
+from tinytorch.backend.host import as_host_array
 from tinytorch.errors import InputError
 from tinytorch.files import load_arrays, save_arrays
 from tinytorch.nn.module import Module
@@ -20,6 +21,8 @@ from tinytorch.training.trainer import Trainer
 MODEL = "model.safetensors"
 NEXT_MODEL = "model.next.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+#: The name of float16's loss scale among the optimizer's arrays.
+SCALING = "scaling"
 
 
 def save_checkpoint(directory: Path, trainer: Trainer) -> None:
@@ -30,6 +33,8 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
     backend = optimizer.parameters[0].backend
     names = [] if optimizer.state is None else _state_names(trainer)
     arrays = {name: backend.to_host(raw) for name, raw in zip(names, optimizer.state or [], strict=True)}
+    if trainer.precision.scaled:
+        arrays[SCALING] = as_host_array(trainer.scaling)
     save_arrays(directory / NEXT_MODEL, weights, {"step": step})
     save_arrays(directory / OPTIMIZER, arrays, {"step": step, "generator": json.dumps(random.get_state())})
     os.replace(directory / NEXT_MODEL, directory / MODEL)
@@ -75,6 +80,9 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> None:
             f"{path} is of step {metadata.get('step')} and {MODEL} of step {step}; restore both from one copy, or train in a new directory"
         )
     optimizer = trainer.optimizer
+    scaling = arrays.pop(SCALING, None)
+    if trainer.precision.scaled is (scaling is None):
+        raise InputError(f"{path} is of a run in another precision; restore it from a copy, or train in a new directory")
     names = _state_names(trainer)
     backend = optimizer.parameters[0].backend
     holders = [parameter for _ in optimizer.slots() for parameter in optimizer.parameters]
@@ -86,6 +94,8 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> None:
         raise InputError(f"{path} says nothing of the random generator; restore it from a copy, or train in a new directory") from error
     optimizer.state = [backend.from_host(arrays[name], p.dtype.name) for name, p in zip(names, holders, strict=True)] if step else None
     optimizer.steps = step
+    if scaling is not None:
+        trainer.scaling = [float(value) for value in scaling]
 
 
 def _state_names(trainer: Trainer) -> list[str]:

@@ -31,7 +31,7 @@ class LanguageModelTrainer(Trainer):
         optimizer: `AdamW` with a learning rate of 3e-4 and clipping at 1 where left out.
         loss_fn: `LanguageModelLoss` where left out.
         metrics: `LanguageModelAccuracy` where left out.
-        accumulate: parts that each batch is cut into to save memory.
+        accumulate, precision: see `Trainer`.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class LanguageModelTrainer(Trainer):
         loss_fn: Loss | None = None,
         metrics: Sequence[Metric] | None = None,
         accumulate: int = 1,
+        precision: str = "float32",
     ) -> None:
         super().__init__(
             model,
@@ -49,6 +50,7 @@ class LanguageModelTrainer(Trainer):
             LanguageModelLoss() if loss_fn is None else loss_fn,
             [LanguageModelAccuracy()] if metrics is None else metrics,
             accumulate,
+            precision,
         )
         self.model: TinyGPT = model
         self.tokenizer = tokenizer
@@ -132,4 +134,5 @@ class LanguageModelTrainer(Trainer):
 
     def generate_text(self, prompt: str, max_length: int = 200, temperature: float = 1.0, **settings: Any) -> str:
         """``prompt`` and ``max_length`` more tokens; ``settings`` as for `tinytorch.text.generate`."""
-        return prompt + str(generate(self.model, prompt, max_length, temperature=temperature, tokenizer=self.tokenizer, **settings))
+        settings = {"temperature": temperature, "tokenizer": self.tokenizer, "precision": self.precision.name, **settings}
+        return prompt + str(generate(self.model, prompt, max_length, **settings))

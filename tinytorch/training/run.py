@@ -61,7 +61,7 @@ class Run:
             schedule=WarmupCosine(settings["warmup_steps"], settings["decay_steps"]),
             max_norm=1.0,
         )
-        self.trainer = LanguageModelTrainer(model, tokenizer, optimizer, accumulate=settings["accumulate"])
+        self.trainer = LanguageModelTrainer(model, tokenizer, optimizer, accumulate=settings["accumulate"], precision=settings["precision"])
         self.next_batch = self.trainer.batches(self.training, self.block_size, self.batch_size)
         self._log: MetricsLog | None = None
 

@@ -22,7 +22,9 @@ class TrainState:
         step: how many steps have been taken, int32 without dimensions.
         learning_rate: before the schedule, float32 without dimensions.
         key: the run's key for random bits, int32 of shape (1).
-        ring: float32 of shape (RING, 3): loss, learning rate and gradient norm of recent steps, step n in row n % RING.
+        scaling: float32 of shape (3): the loss scale, how many steps it has stood, and how many were skipped; see `scaling`.
+        ring: float32 of shape (RING, 4): loss, learning rate, gradient norm, and 1 where it was skipped, of recent steps; step n is in row
+            n % RING.
     """
 
     parameters: list[Array]
@@ -31,11 +33,12 @@ class TrainState:
     step: Array
     learning_rate: Array
     key: Array
+    scaling: Array
     ring: Array
 
     def flatten(self) -> tuple[Array, ...]:
         """One tuple of arrays."""
-        return (*self.parameters, *self.buffers, *self.optimizer, self.step, self.learning_rate, self.key, self.ring)
+        return (*self.parameters, *self.buffers, *self.optimizer, self.step, self.learning_rate, self.key, self.scaling, self.ring)
 
     def unflatten(self, flat: tuple[Array, ...]) -> Self:
         """A state of the same lengths with the arrays of a flat tuple."""

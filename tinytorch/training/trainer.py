@@ -15,11 +15,12 @@ from tinytorch.array_api import all, asarray, isfinite, stack
 from tinytorch.backend import Array, Backend, Step
 from tinytorch.nn.losses import Loss
 from tinytorch.nn.module import Module, Parameter, own_value
+from tinytorch.nn.precision import Precision
 from tinytorch.optim import Optimizer
 from tinytorch.optim.optimizer import scalar
-from tinytorch.tape import no_grad
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.training.metrics import Metric
+from tinytorch.training.scaling import FIRST_SCALING
 from tinytorch.training.state import RING, TrainState
 from tinytorch.training.step import make_step
 
@@ -36,14 +37,14 @@ class StepRecord:
         step: its number, counting from 1.
         train_loss: mean loss of its batch, before the update.
         learning_rate: as used, after the schedule.
-        gradient_norm: length of the gradient before clipping.
+        gradient_norm: length of the gradient before clipping; ``None`` where it overflowed float16 and the step was skipped.
         seconds: its share of the wall-clock time since the device was last read.
     """
 
     step: int
     train_loss: float
     learning_rate: float
-    gradient_norm: float
+    gradient_norm: float | None
     seconds: float
 
 
@@ -56,10 +57,12 @@ class Trainer:
         loss_fn: compares outputs with targets; see `tinytorch.nn.Loss`.
         metrics: what `evaluate` measures besides the loss.
         accumulate: parts that each batch is cut into to save memory; divides the batch size.
+        precision: what steps and evaluation compute in, one of `tinytorch.nn.PRECISIONS`; parameters stay float32.
 
     The optimizer's and this object's state go on where they are when `train` is called again.
 
     Attributes:
+        scaling: the loss scale of float16 and its history, as in `TrainState`.
         key: the key for random bits within steps, the seed's; see `tinytorch.random.run_key`.
         stopping: set it, from a signal handler say, to end `train` after the step that is being taken, or the first one.
     """
@@ -71,6 +74,7 @@ class Trainer:
         loss_fn: Loss,
         metrics: Sequence[Metric] = (),
         accumulate: int = 1,
+        precision: str = "float32",
     ) -> None:
         if accumulate < 1:
             raise ValueError(f"accumulate must be 1 or more, got {accumulate}")
@@ -79,6 +83,9 @@ class Trainer:
         self.loss_fn = loss_fn
         self.metrics = list(metrics)
         self.accumulate = accumulate
+        self._precision = precision
+        _ = self.precision  # raises where the backend cannot
+        self.scaling: list[float] = list(FIRST_SCALING)
         self.key = random.key()
         self.stopping = False
 
@@ -140,7 +147,6 @@ class Trainer:
             self.model.train(was_training)
         return records
 
-    @no_grad()
     def evaluate(self, batches: Iterable[Sequence[Any]]) -> dict[str, float]:
         """The mean loss, as ``"loss"``, and every metric by its name, over all ``batches`` together. Dropout is off."""
         measures: list[tuple[str, Any]] = [("loss", self.loss_fn), *((metric.name, metric) for metric in self.metrics)]
@@ -148,16 +154,24 @@ class Trainer:
         was_training = self.model.training
         self.model.eval()
         try:
-            for arrays in batches:
-                batch = [wrap(array, self._backend) for array in self._send(arrays)]
-                with _unwarned():
-                    outputs = self.predict(self.model, batch)
-                    for name, measure in measures:
-                        sums[name][0] += float(measure.total(outputs, batch[-1]))
-                        sums[name][1] += float(measure.count(batch[-1]))
+            precision = self.precision
+            with precision.applied(self.model):
+                for arrays in batches:
+                    sent = [wrap(array, self._backend) for array in self._send(arrays)]
+                    batch = [*precision.cast(sent[:-1]), sent[-1]]
+                    with _unwarned():
+                        outputs = self.predict(self.model, batch)
+                        for name, measure in measures:
+                            sums[name][0] += float(measure.total(outputs, batch[-1]))
+                            sums[name][1] += float(measure.count(batch[-1]))
         finally:
             self.model.train(was_training)
         return {name: total / count if count else math.nan for name, (total, count) in sums.items()}
+
+    @property
+    def precision(self) -> Precision:
+        """What steps and evaluation compute in, where the model is now."""
+        return Precision(self._precision, self._backend)
 
     @property
     def _backend(self) -> Backend:
@@ -190,11 +204,12 @@ class Trainer:
                 scalar(backend, optimizer.steps, "int32"),
                 scalar(backend, optimizer.lr, "float32"),
                 scalar(backend, [self.key], "int32"),
-                backend.xp.zeros((RING, 3), dtype=backend.dtype("float32")),
+                scalar(backend, self.scaling, "float32"),
+                backend.xp.zeros((RING, 4), dtype=backend.dtype("float32")),
             )
 
     def _compiled(self, state: TrainState) -> Step:
-        step = make_step(self.model, self.predict, self.loss_fn, self.optimizer, self._backend, state, self.accumulate)
+        step = make_step(self.model, self.predict, self.loss_fn, self.optimizer, self.precision, state, self.accumulate)
         return self._backend.compile(step, donate=True)
 
     def _read(self, state: TrainState, done: int, number: int, since: float) -> list[StepRecord]:
@@ -203,17 +218,17 @@ class Trainer:
         share = (time.perf_counter() - since) / (number - done)
         records = []
         for step in range(done + 1, number + 1):
-            loss, rate, norm = (float(value) for value in ring[step % RING])
-            if _first_not_finite(loss, rate, norm) is not None:
+            loss, rate, norm, skipped = (float(value) for value in ring[step % RING])
+            if _first_not_finite(loss, rate, 0.0 if skipped else norm) is not None:
                 break
-            records.append(StepRecord(step, loss, rate, norm, share))
+            records.append(StepRecord(step, loss, rate, None if skipped else norm, share))
         return records
 
     def _check_finite(self, state: TrainState, good: int, number: int) -> None:
         """Raise `DivergedError` where only ``good`` of ``number`` steps have a finite loss and gradient, or the model is not finite."""
         advice = f"is not a finite number; use a smaller learning rate than {self.optimizer.lr:g}"
         if good < number:
-            row = [float(value) for value in self._backend.to_host(state.ring)[(good + 1) % RING]]
+            row = [float(value) for value in self._backend.to_host(state.ring)[(good + 1) % RING, :3]]
             raise DivergedError(f"the {_first_not_finite(*row)} of step {good + 1} {advice}")
         tensors = [wrap(raw, self._backend) for raw in (*state.parameters, *state.buffers)]
         names = [name for name, tensor in zip(self.model.slots(), tensors, strict=True) if tensor.dtype.is_floating]
@@ -224,12 +239,15 @@ class Trainer:
     def _publish(self, state: TrainState) -> None:
         """Show the step's arrays in the model and the optimizer: copies, since the next step may overwrite its own."""
         backend = self._backend
-        arrays = _copies(backend, [*state.parameters, *state.buffers])
-        for slot, raw in zip(self.model.slots().values(), arrays, strict=True):
+        for slot, raw in zip(self.model.slots().values(), [*state.parameters, *state.buffers], strict=True):
             own = own_value(slot)
-            own.raw = raw
-        self.optimizer.state = _copies(backend, state.optimizer)
+            (own.raw,) = _copies(backend, [raw])  # one by one: what it takes the place of is freed before the next is made
+        shown = self.optimizer.state = list(self.optimizer.state or state.optimizer)
+        for i, raw in enumerate(state.optimizer):
+            (shown[i],) = _copies(backend, [raw])
         self.optimizer.steps = int(backend.to_host(state.step))
+        if self.precision.scaled:
+            self.scaling = [float(value) for value in backend.to_host(state.scaling)]
 
 
 def _first_not_finite(loss: float, rate: float, norm: float) -> str | None:

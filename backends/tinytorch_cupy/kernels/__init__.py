@@ -3,5 +3,28 @@
 from __future__ import annotations
 
 from tinytorch.backend.contract import Kernel
+from tinytorch_cupy.kernels.append_rows import append_rows
+from tinytorch_cupy.kernels.cross_entropy import cross_entropy
+from tinytorch_cupy.kernels.dropout import dropout
+from tinytorch_cupy.kernels.embedding import embedding
+from tinytorch_cupy.kernels.gelu import gelu
+from tinytorch_cupy.kernels.layer_norm import layer_norm
+from tinytorch_cupy.kernels.linear import linear
+from tinytorch_cupy.kernels.pooling import avg_pool2d, max_pool2d
+from tinytorch_cupy.kernels.relu import relu
+from tinytorch_cupy.kernels.updates import adam, sgd
 
-KERNELS: dict[str, Kernel] = {}
+KERNELS: dict[str, Kernel] = {
+    "adam": adam,
+    "append_rows": append_rows,
+    "avg_pool2d": avg_pool2d,
+    "cross_entropy": cross_entropy,
+    "dropout": dropout,
+    "embedding": embedding,
+    "gelu": gelu,
+    "layer_norm": layer_norm,
+    "linear": linear,
+    "max_pool2d": max_pool2d,
+    "relu": relu,
+    "sgd": sgd,
+}

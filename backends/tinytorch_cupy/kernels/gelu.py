@@ -1,0 +1,30 @@
+"""The Gaussian error linear unit; see ``gelu.cu``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinytorch.backend.contract import Array, Kernel
+from tinytorch_cupy.kernels.elementwise import elementwise
+from tinytorch_cupy.kernels.launch import FLOATS, Source, takes, variants
+
+_source = Source("gelu", variants(ELEMENT=FLOATS))
+
+
+def _name(approximate: str) -> str:
+    return "gelu_tanh" if approximate == "tanh" else "gelu"
+
+
+def _forward(x: Array, *, approximate: str) -> Any:
+    """x times the probability that a standard normal number is below it."""
+    if not takes(x):
+        return NotImplemented
+    return elementwise(_source, f"{_name(approximate)}_forward", x), None
+
+
+def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], *, approximate: str) -> list[Array | None]:
+    return [elementwise(_source, f"{_name(approximate)}_backward", g, inputs[0])]
+
+
+gelu = Kernel(_forward, _backward)

@@ -1,0 +1,54 @@
+"""Pooling; see ``images.cu``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinytorch.backend.contract import Array, Kernel
+from tinytorch_cupy.kernels.launch import contiguous, empty, takes
+from tinytorch_cupy.kernels.windows import Pair, Windows
+
+
+def _max_forward(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) -> Any:
+    """The largest element of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Residuals: its place in its window, row by row."""
+    windows = Windows(x.shape, kernel_size, stride, padding)
+    if not (takes(x) and windows.countable):
+        return NotImplemented
+    out, places = [empty((*x.shape[:2], *windows.counts), dtype) for dtype in (x.dtype, "int32")]
+    windows.launch("max_pool2d_forward", windows.results, contiguous(x), out, places)
+    return out, places
+
+
+def _max_backward(g: Array, places: Array, inputs: Sequence[Array], needs: Sequence[bool], **static: Pair) -> list[Array | None]:
+    (x,) = inputs
+    windows = _windows(x, **static)
+    g_x = empty(x.shape, x.dtype)
+    windows.launch("max_pool2d_backward", windows.pixels, contiguous(g, x.dtype), places, g_x)
+    return [g_x]
+
+
+def _avg_forward(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) -> Any:
+    """The mean of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Zeros that were padded count too."""
+    windows = Windows(x.shape, kernel_size, stride, padding)
+    if not (takes(x) and windows.countable):
+        return NotImplemented
+    out = empty((*x.shape[:2], *windows.counts), x.dtype)
+    windows.launch("avg_pool2d_forward", windows.results, contiguous(x), out)
+    return out, None
+
+
+def _avg_backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], **static: Pair) -> list[Array | None]:
+    (x,) = inputs
+    windows = _windows(x, **static)
+    g_x = empty(x.shape, x.dtype)
+    windows.launch("avg_pool2d_backward", windows.pixels, contiguous(g, x.dtype), g_x)
+    return [g_x]
+
+
+def _windows(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) -> Windows:
+    return Windows(x.shape, kernel_size, stride, padding)
+
+
+max_pool2d = Kernel(_max_forward, _max_backward)
+avg_pool2d = Kernel(_avg_forward, _avg_backward)

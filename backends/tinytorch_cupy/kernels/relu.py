@@ -1,0 +1,24 @@
+"""The rectifier; see ``relu.cu``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinytorch.backend.contract import Array, Kernel
+from tinytorch_cupy.kernels.elementwise import elementwise
+from tinytorch_cupy.kernels.launch import FLOATS, Source, takes, variants
+
+_source = Source("relu", variants(ELEMENT=FLOATS))
+
+
+def _forward(x: Array) -> Any:
+    """``max(x, 0)``; NaN stays NaN."""
+    return (elementwise(_source, "relu_forward", x), None) if takes(x) else NotImplemented
+
+
+def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool]) -> list[Array | None]:
+    return [elementwise(_source, "relu_backward", g, inputs[0])]
+
+
+relu = Kernel(_forward, _backward)

@@ -1,0 +1,134 @@
+"""Reading and replacing elements: what may be an index, which places there are, and where gradients add up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import assert_close, frozen
+from tinytorch.array_api.indexing import _add_rows
+from tinytorch.backend import Backend
+
+INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_indices_are_of_any_integer_type(backend: Backend, dtype: str) -> None:
+    """In uint8 PyTorch would see a mask."""
+    if dtype not in backend.capabilities.dtypes:
+        pytest.skip(f"{backend.name} has no {dtype} here")
+    x, weights = frozen(numpy.float64([1, 2, 3])), frozen(numpy.float64([5, 7]))
+    i = tt.asarray([2, 0], dtype=dtype)
+    for read in (lambda x: x[i], lambda x: tt.take(x, i), lambda x: tt.take_along_axis(x, i)):
+        assert_close(read(x), numpy.float64([3, 1]))
+        assert_close(tt.grad(lambda x, read=read: tt.sum(read(x) * weights))(x), numpy.float64([7, 0, 5]))
+    assert_close(tt.repeat(x[:2], i), numpy.float64([1, 1]))
+
+
+def test_rows_at_integers_of_more_dimensions(backend: Backend) -> None:
+    if backend.name == "strict":
+        pytest.skip("array-api-strict takes no integer array for some of the dimensions")
+    x, i = frozen(numpy.arange(12.0).reshape(3, 4)), frozen([[0, 2], [2, -1]])
+    weights = numpy.random.default_rng(0).normal(size=(2, 2, 4))
+    expected = numpy.zeros((3, 4))
+    numpy.add.at(expected, [[0, 2], [2, 2]], weights)
+    assert_close(tt.grad(lambda x: tt.sum(x[i] * frozen(weights)))(x), expected)
+
+
+@pytest.mark.parametrize("key", [3, -4, (0, 2), (..., -3), (None, 3), (slice(None), None, 2)])
+def test_a_place_that_is_not_there_is_refused_on_every_backend(backend: Backend, key: Any) -> None:
+    x = tt.zeros((3, 2) if isinstance(key, tuple) and key[0] is not None else 3)
+    with pytest.raises(IndexError):
+        x[key]
+    with pytest.raises(IndexError):
+        x[key] = 1.0
+
+
+def test_take_says_what_it_needs(backend: Backend) -> None:
+    with pytest.raises(ValueError, match=r"take: say along which axis, since x has shape \(2, 2\)"):
+        tt.take(tt.zeros((2, 2)), tt.asarray([0]))
+    with pytest.raises(ValueError, match=r"take: indices have one dimension, got shape \(1, 2\); use x\[indices\]"):
+        tt.take(tt.zeros(2), tt.asarray([[0, 1]]))
+
+
+def test_of_two_values_for_one_place_the_gradient_goes_to_the_one_that_stays(backend: Backend) -> None:
+    if backend.name == "strict":
+        pytest.skip("array-api-strict replaces nothing at integer arrays, as the standard has it")
+    i = frozen([0, 0, 1])
+
+    def replaced(x: tt.Tensor, value: tt.Tensor) -> tt.Tensor:
+        y = +x
+        y[i] = value
+        return y
+
+    x, value, weights = [frozen(numpy.float64(a)) for a in ([1, 2, 3], [10, 20, 30], [2, 3, 5])]
+    stays = float(replaced(x, value)[0])
+    by_x, by_value = tt.grad(lambda x, value: tt.sum(replaced(x, value) * weights), (0, 1))(x, value)
+    assert_close(by_x, numpy.float64([0, 0, 5]))
+    assert_close(by_value, numpy.float64([2 * (stays == 10), 2 * (stays == 20), 3]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "words"),
+    [
+        ("float32", 1j, "complex values do not fit into float32"),
+        ("int32", 1.5, "float values do not fit into int32"),
+        ("int32", numpy.float32(1.5), "float values do not fit into int32"),
+        ("float32", [1.0, 2.0], "setitem takes a Tensor or a number, got a list"),
+    ],
+)
+def test_a_number_of_which_a_part_would_be_lost_is_refused(backend: Backend, dtype: str, value: Any, words: str) -> None:
+    x = tt.zeros(2, dtype=dtype)
+    with pytest.raises(TypeError, match=words):
+        x[0] = value
+
+
+# ---- adding up rows ----
+
+
+def added(rows: numpy.ndarray[Any, Any], indices: numpy.ndarray[Any, Any], length: int) -> numpy.ndarray[Any, Any]:
+    expected = numpy.zeros((length, rows.shape[1]), rows.dtype)
+    numpy.add.at(expected, indices, rows)
+    return expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize(
+    ("count", "length", "width"), [(0, 3, 2), (5, 1, 1), (40, 200, 1), (40, 7, 3), (300, 5, 6), (300, 400, 6), (50, 70000, 5), (4, 3, 0)]
+)
+def test_rows_are_added_up_by_index(backend: Backend, dtype: str, count: int, length: int, width: int) -> None:
+    if dtype not in backend.capabilities.dtypes:
+        pytest.skip(f"{backend.name} has no {dtype} here")
+    random = numpy.random.default_rng(0)
+    rows = random.normal(size=(count, width)).astype(dtype)
+    indices = random.integers(-length, length, count)
+    actual = _add_rows(frozen(rows), frozen(indices.astype(backend.default_int)), length)
+    assert_close(actual, added(rows, indices % length, length), rtol=1e-5, atol=1e-5 if dtype == "float32" else 1e-12)
+
+
+def test_rows_of_few_and_of_many_indices_are_added_up_together(backend: Backend) -> None:
+    random = numpy.random.default_rng(0)
+    indices = numpy.concatenate([numpy.full(100, 3), numpy.arange(20), numpy.full(17, 5)]).astype(backend.default_int)
+    rows = random.normal(size=(len(indices), 8))
+    assert_close(_add_rows(frozen(rows), frozen(indices), 25), added(rows, indices, 25), rtol=1e-12, atol=1e-14)
+
+
+def test_a_row_that_is_not_finite_reaches_its_own_index_only(backend: Backend) -> None:
+    for width in (1, 6):
+        rows = numpy.ones((4, width))
+        rows[1] = numpy.nan
+        actual = _add_rows(frozen(rows), frozen(numpy.asarray([0, 1, 0, 2], backend.default_int)), 4)
+        assert_close(actual, numpy.float64([[2], [numpy.nan], [1], [0]]) + numpy.zeros(width))
+
+
+def test_the_derivative_of_a_gather_can_be_differentiated(backend: Backend) -> None:
+    i = frozen([2, 0, 2, 1])
+
+    def total(x: tt.Tensor) -> tt.Tensor:
+        return tt.sum(tt.take(x, i) ** 3)
+
+    second = tt.grad(lambda x: tt.sum(tt.grad(total)(x)))(frozen(numpy.float64([1, 2, 3])))
+    assert_close(second, numpy.float64([6, 12, 36]))

@@ -1,0 +1,166 @@
+"""Holding a kernel to its portable twin, which runs on numpy in float64 on the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import pytest
+
+from tests.backends.tinytorch_cupy.emulator import fake_cupy
+from tinytorch import kernels
+from tinytorch.kernels.fused import Fused
+from tinytorch_cupy.kernels import KERNELS
+
+Array = Any
+
+DTYPES = ("float32", "float16", "bfloat16")
+TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
+
+KEY = numpy.asarray([12345, 678], dtype=numpy.int32)
+
+
+@dataclass
+class Case:
+    """One call: its arrays, what it is told besides, and how many of the arrays, from the first, have a gradient."""
+
+    arrays: list[Any]
+    static: dict[str, Any]
+    gradients: int = 1
+
+
+class Draw:
+    """Draws numbers."""
+
+    def __init__(self) -> None:
+        self.generator = numpy.random.default_rng(7)
+
+    def __call__(self, *shape: int) -> Array:
+        return self.generator.standard_normal(shape).astype(numpy.float32)
+
+    def ids(self, below: int, *shape: int) -> Array:
+        return self.generator.integers(0, below, shape)
+
+
+def every_second(x: Array) -> Array:
+    spread = fake_cupy.zeros((*x.shape[:-1], 2 * x.shape[-1]) if x.ndim else (2,), x.dtype)
+    view = spread[..., ::2] if x.ndim else spread[0:1].reshape(())
+    view[...] = x
+    return view
+
+
+def off_by_one(x: Array) -> Array:
+    """In order, but not at a multiple of 16 bytes."""
+    longer = fake_cupy.empty((x.size + 1,), x.dtype)
+    view = longer[1:].reshape(x.shape)
+    view[...] = x
+    return view
+
+
+def reversed_dimensions(x: Array) -> Array:
+    out = fake_cupy.empty(x.shape[::-1], x.dtype).transpose()
+    out[...] = x
+    return out
+
+
+LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "as_made": lambda x: x,
+    "every_second": every_second,
+    "off_by_one": off_by_one,
+    "reversed_dimensions": reversed_dimensions,
+}
+
+
+def on_device(value: Any, dtype: str, layout: Callable[[Array], Array] = LAYOUTS["as_made"]) -> Any:
+    """Host arrays as the emulator's, floats as ``dtype``; lists too."""
+    if isinstance(value, list):
+        return [on_device(item, dtype, layout) for item in value]
+    if value is None:
+        return None
+    return layout(fake_cupy.asarray(value, dtype if value.dtype.kind == "f" else value.dtype))
+
+
+def wide(value: Any) -> Any:
+    """The same numbers for the portable kernel, floats in float64."""
+    if isinstance(value, list | tuple):
+        return [wide(item) for item in value]
+    if value is None:
+        return None
+    array = numpy.asarray(value)
+    return array if array.dtype.kind in "iub" else array.astype(numpy.float64)
+
+
+def assert_close(actual: Any, expected: Any, tolerance: float, dtype: str | None = None) -> None:
+    if expected is None:
+        assert actual is None
+        return
+    if isinstance(expected, list | tuple):
+        assert len(actual) == len(expected)
+        for a, e in zip(actual, expected, strict=True):
+            assert_close(a, e, tolerance, dtype)
+        return
+    assert isinstance(actual, fake_cupy.ndarray)
+    assert dtype is None or actual.dtype.name == dtype
+    assert actual.shape == expected.shape
+    size = float(numpy.max(numpy.abs(expected), initial=1e-3, where=numpy.isfinite(expected)))
+    numpy.testing.assert_allclose(wide(actual), expected, rtol=tolerance, atol=tolerance * size)
+
+
+def portable(name: str) -> Fused:
+    twin = getattr(kernels, name)
+    assert isinstance(twin, Fused)
+    return twin
+
+
+def in_every_order(run: Callable[[], Any]) -> Any:
+    """What ``run`` gives, which must be the same, bit for bit, in whichever order the threads run."""
+    results = []
+    for order in fake_cupy.ORDERS:
+        fake_cupy.state.order = order
+        results.append(run())
+    fake_cupy.state.order = 0
+    for other in results[1:]:
+        _assert_same(results[0], other)
+    return results[0]
+
+
+def _assert_same(one: Any, other: Any) -> None:
+    if isinstance(one, list | tuple):
+        for a, b in zip(one, other, strict=True):
+            _assert_same(a, b)
+    elif one is not None:
+        assert one.tobytes() == other.tobytes(), "threads race: the result depends on the order in which they run"
+
+
+def skip_without(dtype: str) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="bfloat16 on numpy needs ml_dtypes")
+
+
+def check(name: str, case: Case, dtype: str, layout: str = "as_made", tolerance: float | None = None) -> None:
+    """Hold values and gradients of a call to the portable twin's."""
+    twin, kernel = portable(name), KERNELS[name]
+    tolerance = tolerance or TOLERANCE[dtype]
+    arrays = on_device(case.arrays, dtype, LAYOUTS[layout])
+    exact = wide(arrays)
+    expected, residuals = twin.forward(numpy, *exact, **case.static)
+    g = on_device(Draw()(*expected.shape), dtype if name != "cross_entropy" else "float32", LAYOUTS[layout])
+    needs = [i < case.gradients for i in range(len(arrays))]
+
+    def run() -> Any:
+        result = kernel.forward(*arrays, **case.static)
+        assert result is not NotImplemented
+        out, kept = result
+        assert kernel.backward is not None
+        return out, list(kernel.backward(g, kept, arrays, needs, **case.static))
+
+    before = [None if x is None else x.copy() for x in arrays]
+    out, grads = in_every_order(run)
+    _assert_same(arrays, before)
+    assert_close(out, expected, tolerance, "float32" if name == "cross_entropy" else dtype)
+    assert twin.backward is not None
+    wanted = twin.backward(numpy, wide(g), residuals, exact, needs, **case.static)
+    wanted = [grad if needed else None for grad, needed in zip(wanted, needs, strict=True)]
+    assert_close(grads, wanted, tolerance, dtype)

@@ -1,0 +1,68 @@
+"""Fixtures for machines without a GPU: the CUDA kernels on an emulator, and the backend over a fake cupy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tinytorch as tt
+from tests.backends.tinytorch_cupy.emulator import fake_cupy
+from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
+from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace
+from tinytorch_cupy import gemm
+from tinytorch_cupy.backend import CupyBackend
+from tinytorch_cupy.kernels import KERNELS
+from tinytorch_cupy.kernels.launch import SOURCES
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """The module that the kernels take for cupy. Compiled files are kept from one run of the tests to the next."""
+    reason = fake_cupy.usable()
+    if reason is not None:
+        pytest.skip(reason)
+    cache = request.config.cache
+    assert cache is not None
+    fake_cupy.use_folder(Path(cache.mkdir("emulated_cuda")))
+    fake = fake_cupy.module()
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    _forget()
+    yield fake
+    _forget()
+
+
+def _forget() -> None:
+    """What was compiled for the emulator must not meet the GPU, nor the other way round."""
+    for source in SOURCES.values():
+        source._functions.clear()
+    fake_cupy.state.order = 0
+    fake_cupy.state.capability = "90"
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """``backend``, ``cupy`` and ``blas`` of a GPU that defers its launches as one does; it is the chosen backend.
+
+    Products are captured as its other launches are; of the kernels it has those that are such products, and no CUDA.
+    """
+    cupy: Any = new_cupy()
+    blas = FakeBlas()
+    blas.defer = cupy.gpu.do
+    monkeypatch.setattr(gemm, "_cupy", lambda: cupy)
+    monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(blas))
+    monkeypatch.setattr(gemm, "_own", gemm.threading.local())
+
+    def create(device: str | None) -> CupyBackend:
+        backend = CupyBackend(cupy, new_namespace(cupy), 0)
+        backend.name = "fakegpu"
+        backend.kernels = {"linear": KERNELS["linear"]}
+        return backend
+
+    tt.register_backend("fakegpu", create)
+    with tt.use_backend("fakegpu") as backend:
+        yield SimpleNamespace(backend=backend, cupy=cupy, blas=blas)

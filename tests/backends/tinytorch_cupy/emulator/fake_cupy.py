@@ -1,0 +1,210 @@
+"""A stand-in for cupy without a GPU: its arrays are numpy's, and CUDA runs in the emulator of this folder.
+
+The Python that launches kernels cannot tell it from cupy, so order and type of the arguments, sizes of the grid, strides and shapes are
+tested with the CUDA. An array ends where a page of memory ends that nobody may touch, and begins as NaN.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import mmap
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy
+
+HERE = Path(__file__).parent
+FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-fPIC",
+    "-shared",
+    "-Wl,-Bsymbolic",
+    "-fno-strict-aliasing",
+    "-U_FORTIFY_SOURCE",
+    f"-I{HERE}",
+    f"-I{HERE / 'include'}",
+]
+
+#: In which order the threads of a block run: as they come, backwards, far apart. Where the result depends on it, they race.
+ORDERS = (0, 1, 2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def usable() -> str | None:
+    """Why kernels cannot be emulated here, if they cannot."""
+    if os.name != "posix":
+        return "the emulator of CUDA needs POSIX"
+    if shutil.which("g++") is None:
+        return "the emulator of CUDA needs g++"
+    return None
+
+
+class ndarray(numpy.ndarray[Any, Any]):
+    """A numpy array with what the kernels' Python asks of cupy's."""
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self.ctypes.data, device_id=0)
+
+    @property
+    def device(self) -> Any:
+        return SimpleNamespace(id=0, compute_capability=state.capability)
+
+
+def empty(shape: Any, dtype: Any = "float32", order: str = "C") -> ndarray:
+    """An array full of NaN, or of -1, that ends just before memory that may not be touched."""
+    dtype = _dtype(dtype)
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    size = int(numpy.prod(shape, dtype=int)) * dtype.itemsize
+    used = -(-max(size, 1) // 16) * 16  # cupy's arrays begin at multiples of 512 bytes, and the kernels count on 16
+    pages = -(-used // mmap.PAGESIZE)
+    memory = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
+    memory.write(b"\xff" * (pages * mmap.PAGESIZE))
+    buffer = numpy.frombuffer(memory, numpy.uint8)
+    guard = buffer.ctypes.data + pages * mmap.PAGESIZE
+    if _libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(mmap.PAGESIZE), 0):
+        raise OSError(ctypes.get_errno(), "mprotect failed")
+    start = pages * mmap.PAGESIZE - used
+    return buffer[start : start + size].view(dtype).reshape(shape).view(ndarray)
+
+
+def _dtype(dtype: Any) -> numpy.dtype[Any]:
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        return numpy.dtype(ml_dtypes.bfloat16)
+    return numpy.dtype(dtype)
+
+
+def zeros(shape: Any, dtype: Any = "float32") -> ndarray:
+    out = empty(shape, dtype)
+    out.fill(0)
+    return out
+
+
+def asarray(values: Any, dtype: Any = None) -> ndarray:
+    values = numpy.asarray(values) if dtype is None else numpy.asarray(values).astype(_dtype(dtype))
+    out = empty(values.shape, values.dtype)
+    out[...] = values
+    return out
+
+
+def ascontiguousarray(x: Any, dtype: Any = None) -> ndarray:
+    return x if x.flags.c_contiguous and dtype in (None, x.dtype) else asarray(x, dtype)
+
+
+class RawModule:
+    """A file of CUDA, compiled by g++."""
+
+    def __init__(self, *, code: str, options: tuple[str, ...]) -> None:
+        self.library = compiled(code, options)
+
+    def get_function(self, name: str) -> Any:
+        return SimpleNamespace(kernel=Function(self.library, name))
+
+
+class Function:
+    """One kernel, as cupy.cuda.Function."""
+
+    def __init__(self, library: ctypes.CDLL, name: str) -> None:
+        self.name = name
+        self.run = getattr(library, f"run_{name}")
+        self.run.restype = ctypes.c_char_p
+        signature = getattr(library, f"signature_{name}")
+        signature.restype = ctypes.c_char_p
+        self.kinds = signature().decode().split()
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+        assert len(args) == len(self.kinds), f"{self.name} takes {len(self.kinds)} arguments, got {len(args)}"
+        values = [_passed(arg, kind, f"argument {i} of {self.name}") for i, (arg, kind) in enumerate(zip(args, self.kinds, strict=True))]
+        pointers = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
+        assert all(isinstance(n, int) and n > 0 for n in (*grid, *block)), f"{self.name} is launched with {grid} and {block}"
+        sizes = [(ctypes.c_uint * 3)(*[*sizes, 1, 1][:3]) for sizes in (grid, block)]
+        state.launches.append(self.name)
+        error = self.run(pointers, *sizes, state.order)
+        assert error is None, f"{self.name}: {error.decode()}"
+
+
+def _passed(arg: Any, kind: str, what: str) -> numpy.ndarray[Any, Any]:
+    """The bytes that a kernel reads as one of its parameters, if they are of the type that it declares."""
+    if kind.startswith("P"):
+        if isinstance(arg, ndarray):
+            assert kind in ("P" + arg.dtype.name, "PV1"), f"{what} points to {kind[1:]}, got an array of {arg.dtype.name}"
+            return numpy.asarray(arg.ctypes.data, numpy.uintp)
+        assert isinstance(arg, numpy.uintp), f"{what} is a pointer, got {arg!r}"
+        return numpy.asarray(arg)
+    if kind.startswith("V"):
+        assert type(arg) is numpy.ndarray, f"{what} is a structure, got {arg!r}"
+        assert (arg.size, arg.dtype.itemsize) == (1, int(kind[1:])), f"{what} has {kind[1:]} bytes, got {arg.dtype.itemsize}"
+        return arg
+    assert isinstance(arg, numpy.generic), f"{what} is {kind}, got {arg!r} of no type of numpy's"
+    assert arg.dtype.name == kind, f"{what} is {kind}, got {arg.dtype.name}"
+    return numpy.asarray(arg)
+
+
+_folder: list[Path] = []
+
+
+def use_folder(folder: Path) -> None:
+    """Where compiled files are kept."""
+    _folder[:] = [folder]
+
+
+def _compile(target: Path, text: str, *flags: str) -> Path:
+    if not target.exists():
+        source = target.with_suffix(f".{os.getpid()}.cpp")
+        source.write_text(text, encoding="utf-8")
+        made = source.with_suffix(".so")
+        done = subprocess.run(["g++", *FLAGS, *flags, str(source), "-o", str(made)], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"g++ does not compile {source}:\n{done.stderr[:4000]}")
+        made.replace(target)  # another process may make it at the same time
+        source.unlink()
+    return target
+
+
+@cache
+def _own_hash() -> str:
+    parts = [path.read_bytes() for path in sorted(HERE.glob("*.h")) + sorted(HERE.glob("*.cpp"))]
+    return hashlib.sha256(b"".join(parts) + " ".join(FLAGS).encode()).hexdigest()
+
+
+@cache
+def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+    """A file of CUDA as a library, from the folder where it was compiled before."""
+    (folder,) = _folder
+    fibers = folder / f"fibers-{_own_hash()[:16]}.so"
+    _compile(fibers, (HERE / "fibers.cpp").read_text(encoding="utf-8"))
+    ctypes.CDLL(str(fibers), mode=ctypes.RTLD_GLOBAL)  # one set of fibers for all; but each kernel's own functions are its own
+    names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)', code)
+    text = "\n".join([code, *[f"EMULATED({name})" for name in names]])
+    key = hashlib.sha256("\n".join([text, *options, _own_hash()]).encode()).hexdigest()[:24]
+    defines = [option for option in options if option.startswith("-D")]
+    return ctypes.CDLL(str(_compile(folder / f"kernel-{key}.so", text, "-include", str(HERE / "emulator.h"), *defines)))
+
+
+class _State:
+    order = 0
+    capability = "90"
+    launches: list[str] = []  # noqa: RUF012 - one for the module
+
+
+state = _State()
+
+
+def module() -> ModuleType:
+    """The stand-in, to be put in the place of cupy among the loaded modules."""
+    fake = ModuleType("cupy")
+    for value in (ndarray, empty, zeros, asarray, ascontiguousarray, RawModule):
+        setattr(fake, value.__name__, value)
+    fake.cuda = SimpleNamespace(runtime=SimpleNamespace(getDevice=lambda: 0))  # type: ignore[attr-defined]
+    return fake

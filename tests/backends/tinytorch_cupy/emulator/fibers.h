@@ -1,0 +1,26 @@
+// Where the threads of a block meet; see fibers.cpp.
+#pragma once
+#include <cstddef>
+#include <vector>
+
+struct Three {
+    unsigned x, y, z;
+};
+
+struct Copy {  // of 16 bytes, or of a mark that a group of copies ends here
+    void* to;
+    const void* from;
+    bool fill;  // with zeros instead
+};
+
+extern Three threadIdx, blockIdx, blockDim, gridDim;
+
+extern "C" {
+void emulator_barrier();
+void emulator_warp_barrier();
+unsigned emulator_lane();
+const char* emulator_run(void (*kernel)(void*), void* arguments, const unsigned* grid, const unsigned* block, char* shared, char* shared_end,
+                         int order);
+}
+unsigned long long (*emulator_exchange(const void* value, size_t size))[4];  // what each lane of the warp gave, at most 32 bytes
+std::vector<Copy>& emulator_copies();

@@ -1,0 +1,1 @@
+// Its types are in emulator.h.

@@ -1,0 +1,67 @@
+"""The emulator finds the faults that it is there to find."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy
+import pytest
+
+from tests.backends.tinytorch_cupy.checks import in_every_order
+
+HEAD = 'extern "C" __global__ void kernel(float* x) {'
+
+
+def run(cuda: ModuleType, body: str, size: int = 64, threads: int = 64, args: tuple[Any, ...] = ()) -> Any:
+    function = cuda.RawModule(code=f"{HEAD} {body} }}", options=()).get_function("kernel").kernel
+    x = cuda.zeros(size)
+    function((1,), (threads,), args or (x,))
+    return x
+
+
+def test_a_kernel_runs(cuda: ModuleType) -> None:
+    assert run(cuda, "x[threadIdx.x] = threadIdx.x;").tolist() == list(range(64))
+
+
+def test_threads_exchange_values_in_a_warp_and_in_shared_memory(cuda: ModuleType) -> None:
+    shuffled = run(cuda, "x[threadIdx.x] = __shfl_xor_sync(~0u, (float)threadIdx.x, 1);")
+    assert shuffled[:4].tolist() == [1, 0, 3, 2]
+    mirrored = run(cuda, "__shared__ float s[64]; s[threadIdx.x] = threadIdx.x; __syncthreads(); x[threadIdx.x] = s[63 - threadIdx.x];")
+    assert mirrored[:3].tolist() == [63, 62, 61]
+
+
+def test_a_missing_barrier_is_a_race(cuda: ModuleType) -> None:
+    body = "__shared__ float s[64]; s[threadIdx.x] = threadIdx.x; x[threadIdx.x] = s[63 - threadIdx.x];"
+    with pytest.raises(AssertionError, match="race"):
+        in_every_order(lambda: run(cuda, body))
+
+
+def test_shared_memory_that_nobody_wrote_is_nan(cuda: ModuleType) -> None:
+    assert numpy.isnan(run(cuda, "__shared__ float s[64]; x[threadIdx.x] = s[threadIdx.x];")).all()
+
+
+def test_a_barrier_that_some_never_reach_is_told(cuda: ModuleType) -> None:
+    with pytest.raises(AssertionError, match="wait at a barrier that others never reach"):
+        run(cuda, "if (threadIdx.x < 5) __syncthreads();")
+    assert run(cuda, "x[threadIdx.x] = 1;").sum() == 64  # and it still works
+
+
+def test_touching_memory_beyond_an_array_is_told(cuda: ModuleType) -> None:
+    with pytest.raises(AssertionError, match="belongs to no array"):
+        run(cuda, "x[threadIdx.x] = 1;", size=60)
+    assert run(cuda, "x[threadIdx.x] = 1;").sum() == 64
+
+
+def test_an_argument_of_another_type_is_told(cuda: ModuleType) -> None:
+    with pytest.raises(AssertionError, match="points to float32, got an array of float16"):
+        run(cuda, "", args=(cuda.zeros(3, "float16"),))
+    with pytest.raises(AssertionError, match="is a pointer, got 3"):
+        run(cuda, "", args=(3,))
+    with pytest.raises(AssertionError, match="takes 1 arguments, got 2"):
+        run(cuda, "", args=(cuda.zeros(3), cuda.zeros(3)))
+
+
+def test_too_much_shared_memory_is_told(cuda: ModuleType) -> None:
+    with pytest.raises(AssertionError, match="48 KiB"):
+        run(cuda, "__shared__ float s[12289]; s[threadIdx.x] = x[0]; x[0] = s[1];")

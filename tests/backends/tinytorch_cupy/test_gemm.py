@@ -1,0 +1,241 @@
+"""Products as cuBLAS is asked for them: by a cuBLAS that reads the same raw memory, column by column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy
+import pytest
+
+from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
+from tests.backends.tinytorch_cupy.fake_cupy import new_cupy
+from tinytorch.kernels import linear as twin
+from tinytorch_cupy import gemm
+from tinytorch_cupy.kernels import KERNELS
+
+TYPES = {"float16": numpy.float16, "bfloat16": ml_dtypes.bfloat16, "float32": numpy.float32, "float64": numpy.float64}
+CLOSE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}
+
+
+class Bench:
+    """A GPU with cuBLAS on it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.library = FakeBlas()
+        self.cupy: Any = new_cupy()
+        monkeypatch.setattr(gemm, "_cupy", lambda: self.cupy)
+        monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(self.library))
+        monkeypatch.setattr(gemm, "_own", gemm.threading.local())
+        self.random = numpy.random.default_rng(0)
+
+    def array(self, *shape: int, dtype: str = "float32") -> Any:
+        return self.cupy.array(self.random.normal(size=shape).astype(TYPES[dtype]))
+
+    def calls(self) -> list[dict[str, Any]]:
+        made, self.library.calls = self.library.calls, []
+        return made
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+def assert_product(found: Any, a: Any, b: Any, tolerance: float = 1e-5) -> None:
+    expected = a.get().astype(numpy.float64) @ b.get().astype(numpy.float64)
+    assert found.shape == expected.shape
+    numpy.testing.assert_allclose(found.get().astype(numpy.float64), expected, rtol=tolerance, atol=tolerance * 10)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("right", [False, True])
+def test_transposed_operands_are_read_where_they_lie(gpu: Bench, dtype: str, left: bool, right: bool) -> None:
+    a = gpu.array(5, 3, dtype=dtype).T if left else gpu.array(3, 5, dtype=dtype)
+    b = gpu.array(4, 5, dtype=dtype).T if right else gpu.array(5, 4, dtype=dtype)
+    found = gemm.matmul(a, b)
+    assert found.dtype == a.dtype
+    assert_product(found, a, b, CLOSE[dtype])
+    (call,) = gpu.calls()
+    assert call["ops"] == (int(right), int(left))  # the product that cuBLAS sees is the transposed one
+    assert call["size"] == (4, 3, 5)
+
+
+def test_a_part_of_wider_rows_is_read_through_its_leading_dimension(gpu: Bench) -> None:
+    wide = gpu.array(6, 12)
+    a, b = wide[:, 4:8], gpu.array(4, 3)
+    launched = gpu.cupy.gpu.launched
+    assert_product(gemm.matmul(a, b), a, b)
+    assert gpu.cupy.gpu.launched == launched  # nothing but the product, which is not counted there
+    assert len(gpu.calls()) == 1
+
+
+@pytest.mark.parametrize("shapes", [((1, 4), (4, 1)), ((1, 1), (1, 1)), ((3, 1), (1, 4)), ((1, 5), (5, 3))])
+def test_rows_and_columns_of_one_element(gpu: Bench, shapes: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    a, b = gpu.array(*shapes[0]), gpu.array(*shapes[1])
+    assert_product(gemm.matmul(a, b), a, b)
+    assert_product(gemm.matmul(b.T, a.T), b.T, a.T)
+
+
+@pytest.mark.parametrize(
+    "cut", [(slice(None, None, 2), slice(None)), (slice(None), slice(None, None, 2)), (slice(None, None, -1), slice(None))]
+)
+def test_what_cublas_cannot_be_told_of_is_copied(gpu: Bench, cut: tuple[slice, slice]) -> None:
+    a = gpu.array(6, 6)[cut]
+    b = gpu.array(a.shape[1], 3)
+    assert_product(gemm.matmul(a, b), a, b)
+
+
+def test_a_row_that_is_broadcast_is_copied(gpu: Bench) -> None:
+    row = gpu.array(1, 4)
+    a = numpy.broadcast_to(row, (3, 4))
+    b = gpu.array(4, 2)
+    assert_product(gemm.matmul(a, b), a, b)
+
+
+def test_many_rows_with_one_matrix_are_one_product(gpu: Bench) -> None:
+    a, b = gpu.array(2, 3, 4, 5), gpu.array(6, 5).T
+    assert_product(gemm.matmul(a, b), a, b)
+    (call,) = gpu.calls()
+    assert (call["count"], call["size"]) == (1, (6, 24, 5))
+
+
+def test_a_batch_is_one_call(gpu: Bench) -> None:
+    a, b = gpu.array(2, 3, 4, 5), gpu.array(2, 3, 6, 5)
+    assert_product(gemm.matmul(a, numpy.swapaxes(b, -1, -2)), a, numpy.swapaxes(b, -1, -2))
+    (call,) = gpu.calls()
+    assert call["count"] == 6
+
+
+def test_the_heads_of_a_packed_projection_are_not_copied(gpu: Bench) -> None:
+    batch, length, heads, width = 3, 5, 2, 4
+    qkv = gpu.array(batch, length, 3 * heads * width)
+    parts = [qkv[:, :, i * heads * width : (i + 1) * heads * width] for i in range(3)]
+    q, k, v = (numpy.transpose(x.reshape(batch, length, heads, width), (0, 2, 1, 3)) for x in parts)
+    assert numpy.shares_memory(q, qkv)
+    launched = gpu.cupy.gpu.launched
+    scores = gemm.matmul(q, numpy.swapaxes(k, -1, -2))
+    assert_product(scores, q, numpy.swapaxes(k, -1, -2))
+    assert [call["count"] for call in gpu.calls()] == [3, 3]  # a call for each head, along the batch
+    assert_product(gemm.matmul(scores, v), scores, v)
+    assert_product(gemm.matmul(numpy.swapaxes(scores, -1, -2), q), numpy.swapaxes(scores, -1, -2), q)
+    assert gpu.cupy.gpu.launched == launched
+
+
+def test_many_products_that_cannot_be_one_call_are_copied_into_one(gpu: Bench) -> None:
+    a = numpy.transpose(gpu.array(40, 3, 50, 4), (0, 2, 1, 3))  # 40 x 50 matrices (3, 4)
+    b = gpu.array(40, 50, 4, 2)
+    assert_product(gemm.matmul(a, b), a, b)
+    assert [call["count"] for call in gpu.calls()] == [2000]
+
+
+@pytest.mark.parametrize("shapes", [((2, 1, 3, 4), (5, 4, 2)), ((5, 3, 4), (2, 1, 4, 2)), ((3, 4), (2, 5, 4, 2)), ((1, 3, 4), (7, 4, 2))])
+def test_batches_are_broadcast(gpu: Bench, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    a, b = gpu.array(*shapes[0]), gpu.array(*shapes[1])
+    assert_product(gemm.matmul(a, b), a, b)
+
+
+@pytest.mark.parametrize("shapes", [((4,), (4,)), ((4,), (4, 3)), ((3, 4), (4,)), ((2, 3, 4), (4,)), ((4,), (2, 4, 3))])
+def test_vectors_are_rows_and_columns(gpu: Bench, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    a, b = gpu.array(*shapes[0]), gpu.array(*shapes[1])
+    assert_product(gemm.matmul(a, b), a, b)
+
+
+@pytest.mark.parametrize("shapes", [((0, 3), (3, 2)), ((2, 3), (3, 0)), ((2, 0), (0, 3)), ((0, 2, 3), (0, 3, 2)), ((4, 2, 0), (0, 3))])
+def test_empty_products(gpu: Bench, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    a, b = gpu.array(*shapes[0]), gpu.array(*shapes[1])
+    assert_product(gemm.matmul(a, b), a, b)
+    assert gpu.calls() == []
+
+
+def test_shapes_that_do_not_fit_are_named(gpu: Bench) -> None:
+    with pytest.raises(ValueError, match=r"\(2, 3\) and \(2, 3\)"):
+        gemm.matmul(gpu.array(2, 3), gpu.array(2, 3))
+    with pytest.raises(ValueError, match="broadcast"):
+        gemm.matmul(gpu.array(2, 2, 3), gpu.array(3, 3, 3))
+
+
+def test_sums_of_16_bit_products_are_taken_in_32(gpu: Bench) -> None:
+    ones = gpu.cupy.array(numpy.ones((1, 4096), dtype=numpy.float16))
+    assert float(gemm.matmul(ones, ones.T)[0, 0]) == 4096.0  # float16 alone would stop at 2048
+    assert float(gemm.column_sums(gpu.cupy.array(numpy.full((4097, 1), 1, dtype=ml_dtypes.bfloat16)))[0]) == 4097.0
+
+
+def test_tf32_is_used_where_it_was_chosen_and_for_float32_alone(gpu: Bench) -> None:
+    a, b = gpu.array(4, 8), gpu.array(8, 4)
+    half = gpu.array(8, 4, dtype="float16")
+    gemm.matmul(a, b)
+    with gemm.tf32():
+        rough = gemm.matmul(a, b)
+        gemm.matmul(half.T, half)
+        gemm.column_sums(a)
+    gemm.matmul(a, b)
+    assert [call["compute"] for call in gpu.calls()] == [68, 77, 68, 68, 68]
+    assert numpy.abs(rough.get() - a.get() @ b.get()).max() > 1e-6
+    assert_product(rough, a, b, 1e-2)
+
+
+def test_a_new_stream_gets_a_workspace_and_keeps_it(gpu: Bench) -> None:
+    a = gpu.array(2, 2)
+    stream = gpu.cupy.cuda.Stream(non_blocking=True)
+    gemm.matmul(a, a)
+    first = gpu.library.workspace
+    with stream:
+        gemm.matmul(a, a)
+        second = gpu.library.workspace
+        gemm.matmul(a, a)
+    gemm.matmul(a, a)
+    assert [call["stream"] for call in gpu.calls()] == [0, stream.ptr, stream.ptr, 0]
+    assert first is not None
+    assert second not in (None, first)
+    assert gpu.library.workspace == first
+
+
+def test_a_refused_call_is_an_error(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gemm.DATA_TYPES, "float32", 3)
+    with pytest.raises(gemm.BlasError, match="cublasGemmEx ended with status 15"):
+        gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))
+
+
+def test_other_types_are_left_to_cupy(gpu: Bench) -> None:
+    whole = gpu.cupy.array(numpy.arange(4).reshape(2, 2))
+    assert_product(gemm.matmul(whole, whole), whole, whole)
+    assert gpu.calls() == []
+
+
+# ---- the dense layer ----
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_dense_layer_is_that_of_the_portable_kernel(gpu: Bench, dtype: str, biased: bool) -> None:
+    x, weight, g = gpu.array(2, 3, 5, dtype=dtype), gpu.array(4, 5, dtype=dtype), gpu.array(2, 3, 4, dtype=dtype)
+    bias = gpu.array(4, dtype=dtype) if biased else None
+    inputs, needs = (x, weight, bias), (True, True, biased)
+    out, residuals = KERNELS["linear"].forward(*inputs)
+    grads = KERNELS["linear"].backward(g, residuals, inputs, needs)
+    wide = [None if array is None else array.get().astype(numpy.float64) for array in inputs]
+    expected, _ = twin.forward(numpy, *wide)
+    wanted = twin.backward(numpy, g.get().astype(numpy.float64), None, wide, needs)
+    for found, value, like in zip((out, *grads), (expected, *wanted), (x, *inputs), strict=True):
+        assert (found is None) == (value is None)
+        if found is not None:
+            assert found.dtype == like.dtype
+            numpy.testing.assert_allclose(found.get().astype(numpy.float64), value, rtol=CLOSE[dtype], atol=CLOSE[dtype] * 10)
+
+
+def test_a_dense_layer_copies_nothing(gpu: Bench) -> None:
+    x, weight, g = gpu.array(2, 3, 5), gpu.array(4, 5), gpu.array(2, 3, 4)
+    launched = gpu.cupy.gpu.launched
+    KERNELS["linear"].forward(x, weight, None)
+    KERNELS["linear"].backward(g, None, (x, weight, None), (True, True, False))
+    assert gpu.cupy.gpu.launched == launched
+    assert [call["count"] for call in gpu.calls()] == [1, 1, 1]
+
+
+def test_mixtures_and_whole_numbers_are_declined(gpu: Bench) -> None:
+    half = gpu.array(2, 5, dtype="float16")
+    assert KERNELS["linear"].forward(half, gpu.array(4, 5), None) is NotImplemented
+    whole = gpu.cupy.array(numpy.ones((2, 2), dtype=numpy.int64))
+    assert KERNELS["linear"].forward(whole, whole, None) is NotImplemented

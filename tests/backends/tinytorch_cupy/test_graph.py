@@ -1,0 +1,200 @@
+"""Steps that are captured once and launched from then on, on a GPU that computes nothing while a stream is being captured."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tinytorch import random
+from tinytorch.models import TinyGPT
+from tinytorch.optim import AdamW, WarmupCosine
+from tinytorch.text import CharTokenizer, generate
+from tinytorch.training import LanguageModelTrainer
+from tinytorch_cupy.graph import CapturedStep
+
+TEXT = "the quick brown fox jumps over the lazy dog. " * 30
+
+
+def moved(state: Any, batch: Any) -> Any:
+    """A step: the running sum, and how many steps there were."""
+    total, count = state
+    return (total + batch[0], count + 1), (total * 2,)
+
+
+def start(fake_gpu: Any) -> tuple[Any, ...]:
+    return fake_gpu.cupy.zeros(3), fake_gpu.cupy.zeros((), dtype="int32")
+
+
+def test_a_step_runs_in_python_twice_and_then_no_more(fake_gpu: Any) -> None:
+    runs = []
+
+    def step(state: Any, batch: Any) -> Any:
+        runs.append(1)
+        return moved(state, batch)
+
+    captured = fake_gpu.backend.compile(step, donate=True)
+    state: Any = start(fake_gpu)
+    for i in range(5):
+        state, (doubled,) = captured(state, (fake_gpu.cupy.asarray(numpy.full(3, float(i + 1))),))
+        assert doubled.get().tolist() == [2.0 * sum(range(i + 1))] * 3
+    assert state[0].get().tolist() == [15.0] * 3
+    assert int(state[1]) == 5
+    assert len(runs) == 2
+
+
+def test_a_launch_is_one_launch(fake_gpu: Any) -> None:
+    captured = CapturedStep(fake_gpu.cupy, lambda state, batch: ((state[0] + 1 + batch[0],), ()), donate=True)
+    batch = (fake_gpu.cupy.ones(3),)
+    state, _ = captured((fake_gpu.cupy.zeros(3),), batch)
+    before = fake_gpu.cupy.gpu.launched
+    state, _ = captured(state, batch)  # state and batch are there already
+    assert fake_gpu.cupy.gpu.launched == before + 1
+    assert state[0].get().tolist() == [4.0] * 3
+
+
+def test_what_came_of_an_earlier_call_is_not_overwritten_unless_it_was_donated(fake_gpu: Any) -> None:
+    kept = CapturedStep(fake_gpu.cupy, moved, donate=False)
+    given = start(fake_gpu)
+    one = (fake_gpu.cupy.ones(3),)
+    first, (aux,) = kept(given, one)
+    second, _ = kept(first, one)
+    assert first[0].get().tolist() == [1.0] * 3
+    assert second[0].get().tolist() == [2.0] * 3
+    assert aux.get().tolist() == [0.0] * 3
+    assert given[0].get().tolist() == [0.0] * 3
+
+
+def test_another_state_can_be_put_in_its_place(fake_gpu: Any) -> None:
+    captured = CapturedStep(fake_gpu.cupy, moved, donate=True)
+    one = (fake_gpu.cupy.ones(3),)
+    captured(start(fake_gpu), one)
+    state, _ = captured((fake_gpu.cupy.full(3, 10.0), fake_gpu.cupy.asarray(numpy.array(7, "int32"))), one)
+    assert state[0].get().tolist() == [11.0] * 3
+    assert int(state[1]) == 8
+
+
+def test_new_shapes_are_captured_on_their_own(fake_gpu: Any) -> None:
+    captured = CapturedStep(fake_gpu.cupy, moved, donate=True)
+    for size in (3, 4, 3):
+        state, _ = captured((fake_gpu.cupy.zeros(size), fake_gpu.cupy.zeros((), dtype="int32")), (fake_gpu.cupy.ones(size),))
+        assert state[0].get().tolist() == [1.0] * size
+
+
+def test_a_state_that_is_handed_on_within_itself(fake_gpu: Any) -> None:
+    """The new value of one place lies in the old one of another."""
+    captured = CapturedStep(fake_gpu.cupy, lambda state, batch: ((state[1], state[0], state[2]), ()), donate=True)
+    state = tuple(fake_gpu.cupy.full(2, float(i)) for i in range(3))
+    for turn in range(3):
+        state, _ = captured(state, ())
+        assert [array.get().tolist()[0] for array in state] == ([1.0, 0.0, 2.0] if turn % 2 == 0 else [0.0, 1.0, 2.0])
+
+
+def test_values_written_in_place_are_not_copied(fake_gpu: Any) -> None:
+    def step(state: Any, batch: Any) -> Any:
+        state[0][...] = state[0] + batch[0]
+        return state, ()
+
+    captured = CapturedStep(fake_gpu.cupy, step, donate=True)
+    given = (fake_gpu.cupy.zeros(2),)
+    state, _ = captured(given, (fake_gpu.cupy.ones(2),))
+    assert state[0].get().tolist() == [1.0, 1.0]  # the run that warms up wrote into copies
+    assert given[0].get().tolist() == [0.0, 0.0]
+
+
+def test_a_step_that_reads_on_the_host_is_run_as_it_is_and_one_line_says_so(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def step(state: Any, batch: Any) -> Any:
+        return ((state[0] + 1,) if float(state[0][0]) < 10 else state), ()
+
+    captured = CapturedStep(fake_gpu.cupy, step, donate=True)
+    state: Any = (fake_gpu.cupy.zeros(2),)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            state, _ = captured(state, ())
+    assert state[0].get().tolist() == [3.0, 3.0]
+    assert len(caplog.messages) == 1
+    assert "D2H transfers are disallowed" in caplog.messages[0]
+    assert not fake_gpu.cupy.cuda.get_current_stream().is_capturing()
+
+
+def test_a_mistake_in_the_step_is_an_error_and_not_a_refusal(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def step(state: Any, batch: Any) -> Any:
+        raise KeyError("mistaken")
+
+    with pytest.raises(KeyError, match="mistaken"):
+        CapturedStep(fake_gpu.cupy, step, donate=True)(start(fake_gpu), ())
+    assert caplog.messages == []
+
+
+def test_a_graph_has_a_pool_a_stream_and_a_workspace_to_itself(fake_gpu: Any) -> None:
+    cupy = fake_gpu.cupy
+    a = cupy.ones((2, 2))
+    step = CapturedStep(cupy, lambda state, batch: ((fake_gpu.backend.xp.matmul(state[0], batch[0]),), ()), donate=True)
+    state, _ = step((a,), (a,))
+    assert state[0].get().tolist() == [[2.0, 2.0], [2.0, 2.0]]
+    streams = {call["stream"] for call in fake_gpu.blas.calls}
+    assert len(streams) == 1
+    assert 0 not in streams
+    assert cupy.pools == cupy.pools[:1]  # the caller's allocator is back
+    assert cupy.pools[0].allocated == 0  # and gave nothing to it
+    fake_gpu.backend.xp.matmul(a, a)
+    assert fake_gpu.blas.calls[-1]["stream"] == 0
+
+
+# ---- whole steps of the framework ----
+
+
+def trainer(precision: str = "float32") -> LanguageModelTrainer:
+    random.seed(0)
+    tokenizer = CharTokenizer().fit(TEXT)
+    model = TinyGPT(tokenizer.get_vocab_size(), d_model=16, num_heads=2, num_layers=2, max_length=16, dropout=0.1, positional="learned")
+    optimizer = AdamW(model.parameters(), lr=3e-3, schedule=WarmupCosine(3, 20), max_norm=1.0)
+    return LanguageModelTrainer(model, tokenizer, optimizer, precision=precision)
+
+
+def losses(precision: str = "float32", steps: int = 12) -> list[float]:
+    one = trainer(precision)
+    return [record.train_loss for record in one.train(one.batches(one.tokenizer.encode_array(TEXT), 16, 4), steps)]
+
+
+def test_a_captured_training_step_learns_as_numpy_does(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    captured = losses()
+    with tt.use_backend("numpy"):
+        expected = losses()
+    numpy.testing.assert_allclose(captured, expected, atol=2e-5)
+    assert caplog.messages == []  # it was captured
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_captured_step_in_16_bits(fake_gpu: Any, caplog: pytest.LogCaptureFixture, precision: str) -> None:
+    numpy.testing.assert_allclose(losses(precision), losses("float32"), atol=2e-2)
+    assert caplog.messages == []
+
+
+def test_captured_decoding_writes_what_numpy_writes(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def written() -> Any:
+        random.seed(0)
+        model = TinyGPT(11, d_model=16, num_heads=2, num_layers=2, max_length=8)
+        prompts = [[1, 2, 3], [4], [5, 6]]
+        return generate(model, prompts, 20, temperature=0.0), generate(model, prompts[0], 20, seed=3)
+
+    captured = written()
+    with tt.use_backend("numpy"):
+        assert written() == captured
+    assert caplog.messages == []
+
+
+def test_captured_decoding_uses_what_the_model_learned_since(fake_gpu: Any) -> None:
+    random.seed(0)
+    model = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
+    before = generate(model, [1, 2], 6, temperature=0.0)
+    model.load_state_dict({name: -3 * value.numpy() for name, value in model.state_dict().items()})
+    after = generate(model, [1, 2], 6, temperature=0.0)
+    with tt.use_backend("numpy"):
+        twin = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
+        twin.load_state_dict({name: value.numpy() for name, value in model.state_dict().items()})
+        assert after == generate(twin, [1, 2], 6, temperature=0.0)
+    assert before != after

@@ -1,0 +1,312 @@
+"""Every kernel written in CUDA does what its portable twin does; the CUDA runs in an emulator on the CPU, through its own Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy
+import pytest
+
+from tests.backends.tinytorch_cupy.checks import (
+    DTYPES,
+    KEY,
+    LAYOUTS,
+    Case,
+    Draw,
+    assert_close,
+    check,
+    in_every_order,
+    on_device,
+    portable,
+    skip_without,
+    wide,
+)
+from tests.backends.tinytorch_cupy.emulator import fake_cupy
+from tinytorch_cupy.kernels import KERNELS
+
+Array = Any
+pytestmark = pytest.mark.usefixtures("cuda")
+
+
+def layer_norm_cases(draw: Draw) -> list[Case]:
+    shapes = [(2, 3, 7), (1, 1), (5,), (9, 33), (3, 136), (70, 40)]
+    cases = [Case([draw(*shape), draw(shape[-1]), draw(shape[-1])], {"eps": 1e-5}, 3) for shape in shapes]
+    return [*cases, Case([10.0 + draw(4, 65), draw(65), draw(65)], {"eps": 0.1}, 3)]
+
+
+def gelu_cases(draw: Draw) -> list[Case]:
+    arrays = [draw(2, 3, 5), draw(1), draw(), 3.0 * draw(40), draw(5000), numpy.float32([0, -0.0, 1e-3, -6, 6, 30, -30])]
+    return [Case([x], {"approximate": kind}) for kind in ("tanh", "none") for x in arrays]
+
+
+def relu_cases(draw: Draw) -> list[Case]:
+    return [Case([x], {}) for x in (draw(2, 3, 5), draw(1), draw(), draw(0, 4), numpy.zeros(3, numpy.float32))]
+
+
+def dropout_cases(draw: Draw) -> list[Case]:
+    arrays = [draw(2, 3, 5), draw(1), draw(), draw(0, 3), draw(3000)]
+    return [Case([x, KEY], {"p": p, "site": site}) for x in arrays for p, site in ((0.0, 0), (0.1, 3), (0.9, 2**31 - 1))]
+
+
+def cross_entropy_cases(draw: Draw) -> list[Case]:
+    cases = []
+    for smoothing in (0.0, 0.1):
+        static = {"ignore_index": -100, "label_smoothing": smoothing}
+        cases += [Case([draw(n, v), draw.ids(v, n)], static) for n, v in [(5, 7), (1, 3), (4, 1), (3, 65), (2, 1031), (3, 6000)]]
+        cases.append(Case([draw(4, 5), numpy.asarray([0, -100, 4, -100])], static))
+        cases.append(Case([30.0 * draw(4, 5), draw.ids(5, 4).astype(numpy.int32)], static))
+    return [*cases, Case([draw(5, 5), numpy.asarray([0, 4, 2, 2, 1])], {"ignore_index": 2, "label_smoothing": 0.0})]
+
+
+def embedding_cases(draw: Draw) -> list[Case]:
+    shapes = [(3, 4), (1,), (), (0,), (2, 3, 4), (50,)]
+    cases = [Case([draw(7, 5), draw.ids(7, *shape)], {}) for shape in shapes]
+    often = numpy.where(draw.generator.random(700) < 0.6, 17, draw.ids(300, 700)).astype(numpy.int32)  # a run over many stretches
+    return [*cases, Case([draw(300, 3), often], {}), Case([draw(5000, 130), draw.ids(5000, 90)], {})]
+
+
+#: Size of the images, then of the window, its stride and the padding.
+WINDOWS = [
+    ((7, 6), (3, 2), (1, 1), (0, 0)),
+    ((8, 8), (2, 2), (2, 2), (0, 0)),
+    ((12, 9), (5, 5), (1, 1), (2, 2)),
+    ((9, 7), (3, 3), (2, 3), (1, 0)),
+    ((5, 8), (1, 2), (3, 2), (0, 1)),
+    ((4, 4), (4, 4), (1, 1), (0, 0)),
+]
+
+
+def pool_cases(draw: Draw) -> list[Case]:
+    cases = []
+    for size, kernel, stride, padding in WINDOWS:
+        pads = (min(padding[0], kernel[0] // 2), min(padding[1], kernel[1] // 2))
+        static = {"kernel_size": kernel, "stride": stride, "padding": pads}
+        cases += [Case([x], static) for x in (draw(2, 3, *size), draw(1, 1, *size), numpy.zeros((3, 1, *size), numpy.float32))]
+    return cases
+
+
+CASES: dict[str, Callable[[Draw], list[Case]]] = {
+    "avg_pool2d": pool_cases,
+    "cross_entropy": cross_entropy_cases,
+    "dropout": dropout_cases,
+    "embedding": embedding_cases,
+    "gelu": gelu_cases,
+    "layer_norm": layer_norm_cases,
+    "max_pool2d": pool_cases,
+    "relu": relu_cases,
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients_are_those_of_the_portable_kernel(name: str, dtype: str) -> None:
+    skip_without(dtype)
+    for case in CASES[name](Draw()):
+        check(name, case, dtype)
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "as_made"])
+@pytest.mark.parametrize("name", CASES)
+def test_where_the_operands_lie_does_not_matter(name: str, layout: str) -> None:
+    for case in CASES[name](Draw())[:4]:
+        check(name, case, "float32", layout)
+        check(name, case, "float16", layout)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_only_the_gradients_that_are_needed_are_given(name: str) -> None:
+    kernel = KERNELS[name]
+    assert kernel.backward is not None
+    case = CASES[name](Draw())[0]
+    arrays = on_device(case.arrays, "float32")
+    out, residuals = kernel.forward(*arrays, **case.static)
+    g = on_device(Draw()(*out.shape), "float32")
+    for i in range(case.gradients):
+        needs = [j == i for j in range(len(arrays))]
+        grads = kernel.backward(g, residuals, arrays, needs, **case.static)
+        assert [grad is not None for grad in grads] == needs
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float64_is_left_to_the_portable_kernel(name: str) -> None:
+    case = CASES[name](Draw())[0]
+    assert KERNELS[name].forward(*on_device(case.arrays, "float64"), **case.static) is NotImplemented
+
+
+# ---- one by one ----
+
+
+def test_layer_norm_takes_16_bits_beside_weights_of_32() -> None:
+    draw = Draw()
+    x, weight, bias = draw(3, 40), draw(40), draw(40)
+    arrays = [fake_cupy.asarray(x, "float16"), fake_cupy.asarray(weight), fake_cupy.asarray(bias)]
+    out, residuals = KERNELS["layer_norm"].forward(*arrays, eps=1e-5)
+    g = fake_cupy.asarray(draw(3, 40), "float16")
+    backward, twin = KERNELS["layer_norm"].backward, portable("layer_norm")
+    assert backward is not None
+    assert twin.backward is not None
+    grads = backward(g, residuals, arrays, (True, True, True), eps=1e-5)
+    assert [grad.dtype.name for grad in grads if grad is not None] == ["float16", "float32", "float32"]
+    expected, kept = twin.forward(numpy, *wide(arrays), eps=1e-5)
+    assert_close(out, expected, 2e-3, "float16")
+    assert_close(grads, twin.backward(numpy, wide(g), kept, wide(arrays), (True, True, True), eps=1e-5), 2e-3)
+
+
+def test_shapes_that_do_not_fit_are_left_to_the_portable_kernel_to_refuse() -> None:
+    x, wrong = on_device([numpy.ones((4, 6)), numpy.ones(3)], "float32")
+    assert KERNELS["layer_norm"].forward(x, wrong, wrong, eps=1e-5) is NotImplemented
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_an_id_that_is_no_row_gives_nan_and_takes_no_gradient(dtype: str) -> None:
+    table, ids = on_device([numpy.ones((3, 5)), numpy.asarray([0, -1, 3, 2, -(2**31)]).astype(dtype)], "float32")
+    out, _ = KERNELS["embedding"].forward(table, ids)
+    assert numpy.isnan(out).all(axis=1).tolist() == [False, True, True, False, True]
+    backward = KERNELS["embedding"].backward
+    assert backward is not None
+    (grad, _) = backward(fake_cupy.asarray(numpy.ones((5, 5)), "float32"), None, (table, ids), (True, False))
+    assert grad is not None
+    assert grad.tolist() == [[1.0] * 5, [0.0] * 5, [1.0] * 5]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_target_that_is_no_class_gives_nan_in_its_row_alone(smoothing: float) -> None:
+    static = {"ignore_index": -100, "label_smoothing": smoothing}
+    logits, targets = on_device([numpy.ones((4, 3)), numpy.asarray([0, 3, -1, 2])], "float32")
+    losses, kept = KERNELS["cross_entropy"].forward(logits, targets, **static)
+    assert numpy.isnan(losses).tolist() == [False, True, True, False]
+    backward = KERNELS["cross_entropy"].backward
+    assert backward is not None
+    grad, _ = backward(fake_cupy.asarray(numpy.ones(4), "float32"), kept, (logits, targets), (True, False), **static)
+    assert grad is not None
+    assert numpy.isnan(grad).all(axis=1).tolist() == [False, True, True, False]
+
+
+def test_logits_that_are_not_finite_give_what_the_portable_kernel_gives() -> None:
+    inf, nan = numpy.inf, numpy.nan
+    rows = numpy.float32([[0, -inf, 1], [-inf, -inf, 2], [nan, 0, 1], [-inf, nan, 0], [inf, 0, 1], [-inf, -inf, -inf]])
+    static = {"ignore_index": -100, "label_smoothing": 0.0}
+    targets = numpy.asarray([0, 2, 1, 2, 1, 0])
+    losses, _ = KERNELS["cross_entropy"].forward(*on_device([rows, targets], "float32"), **static)
+    with numpy.errstate(all="ignore"):
+        expected, _ = portable("cross_entropy").forward(numpy, rows, targets, **static)
+    numpy.testing.assert_allclose(losses, expected, rtol=1e-6)
+
+
+def test_dropout_keeps_exactly_what_the_portable_kernel_keeps() -> None:
+    ones = numpy.ones((3, 500), numpy.float32)
+    for p in (0.1, 0.5, 0.999):
+        for key in (KEY, numpy.asarray([-1, -(2**31)], dtype=numpy.int32)):
+            out, _ = KERNELS["dropout"].forward(*on_device([ones, key], "float32"), p=p, site=9)
+            expected, _ = portable("dropout").forward(numpy, ones, key, p=p, site=9)
+            numpy.testing.assert_array_equal(out, expected)
+
+
+def test_a_number_that_dropout_drops_is_zero_even_if_it_is_not_finite() -> None:
+    out, _ = KERNELS["dropout"].forward(*on_device([numpy.full(1000, numpy.inf, numpy.float32), KEY], "float32"), p=0.5, site=0)
+    assert set(out.tolist()) == {0.0, numpy.inf}
+
+
+def test_a_nan_is_the_largest_of_a_window_and_of_equal_ones_the_first_counts() -> None:
+    x = numpy.float32([[1, 1, 0, 5], [1, 1, numpy.nan, 7]])[None, None]
+    static = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
+    out, places = KERNELS["max_pool2d"].forward(fake_cupy.asarray(x), **static)
+    numpy.testing.assert_array_equal(out, numpy.float32([[[[1, numpy.nan]]]]))
+    assert places.tolist() == [[[[0, 2]]]]
+
+
+def test_rows_are_appended_in_the_buffer_itself() -> None:
+    draw = Draw()
+    packed = on_device(draw(2, 3, 12), "float16")
+    rows, buffer = packed[:, :, 4:8], on_device(draw(2, 7, 4), "float16")
+    expected = buffer.copy()
+    expected[:, 2:5] = rows
+    out, _ = KERNELS["append_rows"].forward(buffer, rows, at=2)
+    assert out is buffer
+    numpy.testing.assert_array_equal(buffer, expected)
+
+
+# ---- optimizers ----
+
+
+def update_arrays(draw: Draw, slots: int, shapes: list[tuple[int, ...]]) -> list[Any]:
+    state = [[numpy.asarray(numpy.abs(draw(*shape))) for shape in shapes] for _ in range(slots)]
+    return [[draw(*shape) for shape in shapes], [draw(*shape) for shape in shapes], *state]
+
+
+SHAPES: list[tuple[int, ...]] = [(3, 5), (7,), (), (0, 2), (1, 1), (4096,), (9001,)]
+MANY: list[tuple[int, ...]] = [(3,)] * 150
+RATE, STEP = numpy.asarray(0.01, numpy.float32), numpy.asarray(3, numpy.int32)
+
+
+def decays(shapes: list[tuple[int, ...]]) -> list[float]:
+    return [0.1 * (i % 3) for i in range(len(shapes))]
+
+
+def check_update(name: str, arrays: list[Any], static: dict[str, Any]) -> None:
+    def run() -> Any:
+        return KERNELS[name].forward(*on_device(arrays, "float32"), **static)[0]
+
+    expected, _ = portable(name).forward(numpy, *wide(arrays), **static)
+    assert_close(in_every_order(run), expected, 1e-5, "float32")
+
+
+@pytest.mark.parametrize("shapes", [SHAPES, MANY])
+@pytest.mark.parametrize("change", [{}, {"decoupled": False}, {"max_norm": 0.5}, {"max_norm": 1e9}, {"betas": (0.0, 0.9)}])
+def test_adam_is_the_portable_one(shapes: list[tuple[int, ...]], change: dict[str, Any]) -> None:
+    static = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decays": decays(shapes), "decoupled": True, "max_norm": None}
+    check_update("adam", [*update_arrays(Draw(), 2, shapes), RATE, STEP], static | change)
+
+
+@pytest.mark.parametrize("shapes", [SHAPES, MANY])
+@pytest.mark.parametrize("change", [{}, {"nesterov": True}, {"max_norm": 0.5}, {"momentum": 0.0}])
+def test_sgd_is_the_portable_one(shapes: list[tuple[int, ...]], change: dict[str, Any]) -> None:
+    static = {"momentum": 0.9, "nesterov": False, "weight_decays": decays(shapes), "max_norm": None} | change
+    arrays = update_arrays(Draw(), 1, shapes) if static["momentum"] else [*update_arrays(Draw(), 0, shapes), []]
+    check_update("sgd", [*arrays, RATE], static)
+
+
+ADAM = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decays": [0.1, 0.0], "decoupled": True, "max_norm": 1.0}
+
+
+def test_moments_are_updated_in_their_own_memory_and_parameters_are_not() -> None:
+    arrays = on_device([*update_arrays(Draw(), 2, [(3, 5), (7,)]), RATE, STEP], "float32")
+    params, grads, first, second, _, _ = arrays
+    before = [x.copy() for x in (*params, *grads)]
+    (_, new_first, new_second, _), _ = KERNELS["adam"].forward(*arrays, **ADAM)
+    assert all(new is old for new, old in zip([*new_first, *new_second], [*first, *second], strict=True))
+    assert all((now == then).all() for now, then in zip((*params, *grads), before, strict=True))
+
+
+def test_a_gradient_that_two_parameters_share_counts_in_full_for_both() -> None:
+    zeros = [[numpy.zeros(2, numpy.float32) for _ in range(2)] for _ in range(3)]
+    (params, first, second), g = on_device(zeros, "float32"), on_device(numpy.float32([1, -2]), "float32")
+    static = ADAM | {"weight_decays": [0.0, 0.0]}
+    (new, _, _, _), _ = KERNELS["adam"].forward(params, [g, g], first, second, *on_device([RATE, STEP], "float32"), **static)
+    numpy.testing.assert_array_equal(new[0], new[1])
+
+
+def test_a_gradient_that_is_not_a_number_is_not_hidden_by_clipping() -> None:
+    arrays = update_arrays(Draw(), 2, [(3, 5), (7,)])
+    arrays[1][1][2] = numpy.nan
+    (params, *_, norm), _ = KERNELS["adam"].forward(*on_device([*arrays, RATE, STEP], "float32"), **ADAM)
+    assert numpy.isnan(norm)
+    assert all(numpy.isnan(param).all() for param in params)
+
+
+def test_many_parameters_take_one_launch_and_one_for_their_norm() -> None:
+    arrays = on_device([*update_arrays(Draw(), 2, [(3,)] * 72), RATE, STEP], "float32")
+    fake_cupy.state.launches.clear()
+    KERNELS["adam"].forward(*arrays, **ADAM | {"weight_decays": [0.1] * 72})
+    assert fake_cupy.state.launches == ["square_sums", "root_of_sum", "adam"]
+
+
+# ---- the emulator itself finds what it is there to find ----
+
+
+def test_the_source_of_every_kernel_that_is_overridden_is_listed_for_compilation(cuda: ModuleType) -> None:
+    from tinytorch_cupy.kernels.launch import FOLDER, SOURCES
+
+    assert {path.stem for path in FOLDER.glob("*.cu")} == set(SOURCES)

@@ -1,0 +1,215 @@
+"""Training, evaluation and generation in 16 bits: weights stay float32, and float16 scales its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import host
+from tinytorch import nn, random
+from tinytorch.backend import Backend
+from tinytorch.errors import InputError
+from tinytorch.models import TinyGPT
+from tinytorch.nn import PRECISIONS
+from tinytorch.optim import SGD, AdamW
+from tinytorch.tensor import Tensor
+from tinytorch.text import CharTokenizer, generate
+from tinytorch.training import DivergedError, LanguageModelTrainer, Trainer
+from tinytorch.training.checkpoint import load_checkpoint, save_checkpoint
+from tinytorch.training.scaling import PATIENCE, after_step
+
+TEXT = "the quick brown fox jumps over the lazy dog. " * 30
+ROUGH = ("bfloat16", "float16")
+
+
+def able(backend: Backend, precision: str) -> None:
+    lacks = backend.lacks_precision(precision)
+    if lacks is not None:
+        pytest.skip(f"{backend.spec} cannot compute in {precision}: {lacks}")
+
+
+def trainer(precision: str, rate: float = 3e-3) -> LanguageModelTrainer:
+    random.seed(0)
+    tokenizer = CharTokenizer().fit(TEXT)
+    model = TinyGPT(tokenizer.get_vocab_size(), d_model=16, num_heads=2, num_layers=1, max_length=16, dropout=0.1, positional="learned")
+    return LanguageModelTrainer(model, tokenizer, AdamW(model.parameters(), lr=rate, max_norm=1.0), precision=precision)
+
+
+def losses(precision: str, steps: int = 20) -> list[float]:
+    one = trainer(precision)
+    tokens = one.tokenizer.encode_array(TEXT)
+    return [record.train_loss for record in one.train(one.batches(tokens, 16, 8), steps)]
+
+
+@pytest.mark.parametrize("precision", ROUGH)
+def test_the_loss_follows_that_of_float32(backend: Backend, precision: str) -> None:
+    able(backend, precision)
+    exact, rough = losses("float32"), losses(precision)
+    assert rough != exact
+    assert numpy.abs(numpy.subtract(exact, rough)).max() < 0.02
+    assert rough[-1] < rough[0] - 0.3
+
+
+@pytest.mark.parametrize("precision", ROUGH)
+def test_weights_and_moments_stay_float32_and_layers_compute_in_16_bits(
+    backend: Backend, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able(backend, precision)
+    seen = []
+    forward = nn.LayerNorm.forward
+
+    def watched(self: nn.LayerNorm, x: Tensor) -> Tensor:
+        seen.append(x.dtype.name)
+        return forward(self, x)
+
+    monkeypatch.setattr(nn.LayerNorm, "forward", watched)
+    one = trainer(precision)
+    one.train(one.batches(one.tokenizer.encode_array(TEXT), 16, 8), 2)
+    one.evaluate(one.windows(one.tokenizer.encode_array(TEXT), 16, 1))
+    one.generate_text("the ", max_length=3, seed=0)
+    assert set(seen) == {precision}
+    assert {parameter.dtype.name for parameter in one.model.parameters()} == {"float32"}
+    assert {backend.dtype_of(array).name for array in one.optimizer.state or []} == {"float32"}
+
+
+@pytest.mark.parametrize("precision", ROUGH)
+def test_a_model_of_numbers_takes_its_inputs_in_16_bits(backend: Backend, precision: str) -> None:
+    able(backend, precision)
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
+    one = Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss(), precision=precision)
+    x = numpy.random.default_rng(0).normal(size=(16, 2)).astype("float32")
+    records = one.train(lambda: (x, x[:, :1] - x[:, 1:]), 30)
+    assert records[-1].train_loss < 0.5 * records[0].train_loss
+    assert one.evaluate([(x, x[:, :1] - x[:, 1:])])["loss"] < records[0].train_loss
+
+
+def test_accumulation_does_not_change_a_step(backend: Backend) -> None:
+    able(backend, "float16")
+
+    def weights(parts: int) -> Any:
+        random.seed(0)
+        model = nn.Linear(3, 1)
+        one = Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss(), accumulate=parts, precision="float16")
+        one.scaling = [256.0, 0.0, 0.0]
+        x = numpy.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+        one.train(lambda: (x, x[:, :1]), 3)
+        return host(model.weight)
+
+    numpy.testing.assert_allclose(weights(1), weights(4), rtol=2e-3)
+
+
+# ---- the loss scale ----
+
+
+class Exploding(nn.Module):
+    """A factor that a test can make the gradient overflow with: the loss is finite, its derivative is as large as ``slope``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter([[0.0]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+def exploding() -> tuple[Trainer, Callable[[float], Callable[[], Any]]]:
+    model = Exploding()
+    one = Trainer(model, AdamW(model.parameters(), lr=0.1), nn.MSELoss(), precision="float16")
+    return one, lambda slope: lambda: (numpy.array([[slope]], "float32"), numpy.array([[0.25]], "float32"))
+
+
+def test_an_overflow_skips_the_step_and_halves_the_scale(backend: Backend) -> None:
+    able(backend, "float16")
+    one, with_slope = exploding()
+    (first,) = one.train(with_slope(1000.0), 1)  # 0.5 * 1000 * 65536 overflows float16
+    assert first.gradient_norm is None
+    assert first.train_loss == 0.0625
+    assert float(one.model.factor.detach()[0, 0]) == 0.0
+    assert all(float(tt.sum(tt.abs(tt.asarray(backend.to_host(m))))) == 0.0 for m in one.optimizer.state or [])
+    assert one.scaling == [32768.0, 0.0, 1.0]
+    (second,) = one.train(with_slope(0.5), 2)
+    assert second.gradient_norm == pytest.approx(0.25)
+    assert one.scaling == [32768.0, 1.0, 1.0]
+    # the first step that was taken is Adam's first: a whole learning rate
+    assert float(one.model.factor.detach()[0, 0]) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_what_overflows_without_a_scale_has_diverged(backend: Backend) -> None:
+    able(backend, "float16")
+    one, _ = exploding()
+    one.scaling = [1.0, 0.0, 0.0]
+    with pytest.raises(DivergedError, match="the gradient of step 1"):
+        one.train(lambda: (numpy.array([[60000.0]], "float32"), numpy.array([[4.0]], "float32")), 1)
+
+
+def test_a_scale_that_holds_is_doubled(backend: Backend) -> None:
+    xp = backend.xp
+
+    def moved(scale: float, stood: float, finite: bool) -> list[float]:
+        scaling = backend.from_host(numpy.array([scale, stood, 2.0]), "float32")
+        new, skip = after_step(xp, scaling, xp.asarray(finite))
+        assert bool(backend.to_host(skip)) is (not finite and scale > 1)
+        return [float(value) for value in backend.to_host(new)]
+
+    assert moved(1024, PATIENCE - 2, True) == [1024, PATIENCE - 1, 2]
+    assert moved(1024, PATIENCE - 1, True) == [2048, 0, 2]
+    assert moved(1024, 5, False) == [512, 0, 3]
+    assert moved(1, 5, False) == [1, 0, 2]
+
+
+def test_a_checkpoint_keeps_the_scale_and_a_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+    def run(stop: int | None) -> dict[str, Any]:
+        one = trainer("float16", rate=1e-2)
+        one.scaling = [2.0**30, 0.0, 0.0]  # overflows at first
+        next_batch = one.batches(one.tokenizer.encode_array(TEXT), 16, 8)
+        if stop:
+            one.train(next_batch, stop)
+            save_checkpoint(tmp_path, one)
+            one = trainer("float16", rate=1e-2)
+            next_batch = one.batches(one.tokenizer.encode_array(TEXT), 16, 8)
+            load_checkpoint(tmp_path, one)
+        one.train(next_batch, 16)
+        assert 0 < one.scaling[2] < 16
+        return {name: host(tensor) for name, tensor in one.model.state_dict().items()}
+
+    with tt.use_backend("numpy"):
+        whole, halves = run(None), run(7)
+        for name, value in whole.items():
+            numpy.testing.assert_array_equal(value, halves[name], err_msg=name)
+        with pytest.raises(InputError, match="another precision"):
+            load_checkpoint(tmp_path, trainer("float32"))
+
+
+# ---- refusals ----
+
+
+def test_a_backend_that_cannot_says_so_and_what_it_can(backend: Backend) -> None:
+    refused = [name for name in PRECISIONS if backend.lacks_precision(name) is not None]
+    for name in refused:
+        with pytest.raises(InputError, match=rf"cannot compute in {name}: it has no .*; choose --precision float32"):
+            trainer(name)
+    assert "float32" not in refused
+
+
+def test_an_unknown_precision_is_named() -> None:
+    with pytest.raises(InputError, match="float32, tf32, bfloat16 or float16, got 'float8'"):
+        trainer("float8")
+
+
+def test_a_model_writes_what_it_learned_since(backend: Backend) -> None:
+    """Parameters that were cast once are cast again where they changed."""
+    name = next((name for name in ROUGH if backend.lacks_precision(name) is None), "float32")
+    random.seed(0)
+    model = TinyGPT(5, d_model=8, num_heads=2, num_layers=1, max_length=8)
+    before = generate(model, [1, 2], 4, temperature=0.0, precision=name)
+    model.load_state_dict({key: -3 * host(value) for key, value in model.state_dict().items()})
+    fresh = TinyGPT(5, d_model=8, num_heads=2, num_layers=1, max_length=8)
+    fresh.load_state_dict(model.state_dict())
+    after = generate(model, [1, 2], 4, temperature=0.0, precision=name)
+    assert after == generate(fresh, [1, 2], 4, temperature=0.0, precision=name)
+    assert before != after
