@@ -17,9 +17,8 @@ from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.namespace import OWN
 
-#: Terms that a piece of a large sum must have to be worth adding up, and numbers of which a sum is not large: they stay in a core's cache.
+#: Terms that a piece of a sum must have: with fewer, adding up what the pieces make, or their many short calls, cost more than is won.
 _ENOUGH_TERMS = 256
-_FEW_NUMBERS = 1 << 18
 
 #: Terms times numbers below which a sum is done sooner than it is handed to another thread.
 _TOO_LITTLE = 1 << 21
@@ -60,10 +59,9 @@ class NumpyBackend(Backend):
         return tuning.tune()
 
     def lanes(self, terms: int, numbers: int) -> int:
-        """A piece for each thread, where the sum is not small and adding up what the pieces make costs little beside them."""
+        """A piece for each thread, where each has enough terms and the whole is not small."""
         count = threads.count()
-        worth = terms // count >= _ENOUGH_TERMS or numbers <= _FEW_NUMBERS
-        return count if worth and terms * numbers >= _TOO_LITTLE else 1
+        return count if terms // count >= _ENOUGH_TERMS and terms * numbers >= _TOO_LITTLE else 1
 
     def parallel(self, thunks: Sequence[Callable[[], Any]]) -> list[Any]:
         return threads.run(thunks)

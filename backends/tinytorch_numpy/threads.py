@@ -7,6 +7,7 @@ spinning, which costs much where another process wants the cores too.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ _helpers: ThreadPoolExecutor | None = None
 def use(count: int, set_blas_threads: Callable[[int], Any] = _no_blas) -> None:
     """Work in so many threads from now on. ``set_blas_threads`` tells BLAS how many to take; it has ``count`` while none of ours work."""
     global _count, _set_blas_threads, _helpers
+    if count > 1:  # a thread that wants Python's lock asks for it after 50 microseconds, not 5,000: they need it often, and not for long
+        sys.setswitchinterval(5e-5)
     with _lock:
         _count, _set_blas_threads, _helpers = count, set_blas_threads, None
 

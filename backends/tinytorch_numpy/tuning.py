@@ -36,17 +36,19 @@ def tune() -> list[str]:
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
 _M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
 
 
 def keep_freed_memory() -> str | None:
     """Have glibc keep what large temporaries free, instead of giving the pages back and faulting them in again at each operation.
 
     By default it asks the system for each block above 128 KiB (a threshold that adapts, to 32 MiB at most, which is also the most that can
-    be set) and returns the memory at the heap's end.
+    be set) and returns the memory at the heap's end. All threads take from one heap, so that each finds what the others have freed.
     """
     if platform.libc_ver()[0] != "glibc":
         return None
     mallopt = ctypes.CDLL(None).mallopt
+    mallopt(_M_ARENA_MAX, 1)
     kept = mallopt(_M_MMAP_THRESHOLD, 32 * _MIB) and mallopt(_M_TRIM_THRESHOLD, 1 << 30) and mallopt(_M_TOP_PAD, 64 * _MIB)
     return "malloc keeps blocks of up to 32 MiB that are freed" if kept else None
 

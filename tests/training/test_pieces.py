@@ -22,6 +22,7 @@ from tinytorch_numpy import threads
 @pytest.fixture(autouse=True)
 def pieces_of_any_size(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(numpy_backend, "_TOO_LITTLE", 0)
+    monkeypatch.setattr(numpy_backend, "_ENOUGH_TERMS", 0)
     yield
     threads.use(1)
 

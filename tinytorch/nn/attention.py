@@ -11,7 +11,7 @@ from tinytorch.nn import init
 from tinytorch.nn.basic import Linear, checked_share, checked_sizes
 from tinytorch.nn.cache import LayerCache, StepLayer
 from tinytorch.nn.module import Module, Parameter
-from tinytorch.tensor import Tensor
+from tinytorch.tensor import Tensor, wrap
 
 #: The score of a pair that may not attend in `SelfAttention`: float16 holds it too, and its exponential is 0 beside any other score's.
 _BLOCKED = -6e4
@@ -136,7 +136,12 @@ class MultiHeadAttention(Module):
         width = self.in_proj_weight.shape[1]
         if query is key and key is value:  # one product instead of three
             qkv = kernels.linear(query, self.in_proj_weight, self.in_proj_bias)
-            return qkv[:, :, :width], qkv[:, :, width : 2 * width], qkv[:, :, 2 * width :]
+            parts = [(slice(None), slice(None), slice(i * width, (i + 1) * width)) for i in range(3)]
+            if qkv.node is None:  # decoding, a token at a time: the array's own index takes a tenth of the time
+                q, k, v = [wrap(qkv.raw[part], qkv.backend) for part in parts]
+            else:
+                q, k, v = [qkv[part] for part in parts]
+            return q, k, v
         rows = [slice(i * width, (i + 1) * width) for i in range(3)]
         weight, bias = self.in_proj_weight, self.in_proj_bias
         q, k, v = [kernels.linear(x, weight[r, :], bias[r]) for x, r in zip((query, key, value), rows, strict=True)]

@@ -121,9 +121,9 @@ def _evaluating(modules: Sequence[Module]) -> Iterator[None]:
     """Run modules without dropout inside a ``with`` block, and leave each in the mode it was in."""
     switched = [module for module in modules if module.training]
     for module in switched:
-        module.training = False
+        vars(module)["training"] = False  # not by Module's own way to set an attribute: there are many, at each token
     try:
         yield
     finally:
         for module in switched:
-            module.training = True
+            vars(module)["training"] = True

@@ -19,7 +19,7 @@ from tinytorch_numpy.kernels.random_bits import apply_bits, keep_bits, stream
 from tinytorch_numpy.kernels.support import CHUNK, takes
 
 #: Queries in a block: enough for a matrix product to run well, few enough that a causal block skips most of what it may not see.
-_ROWS = 128
+_ROWS = 64
 
 #: Up to this many keys the exponentials are kept for the backward pass; for more they are worked out again.
 _KEPT_KEYS = 256
@@ -224,13 +224,28 @@ def _forward(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None
     """
     if not takes(q, k, v) or not (q.size and k.size and v.size) or (mask is not None and mask.dtype != bool):
         return NotImplemented
+    if q.shape[1] == 1 and mask is None and not static["p"]:
+        return _attend_once(q, k, v, static["num_heads"]), None
     return _attend(_Call(q, k, v, mask, key, **static), q.dtype)
 
 
-def _backward(g: Array, residuals: _Residuals, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+def _attend_once(q: Array, k: Array, v: Array, num_heads: int) -> Array:
+    """One query that sees all keys, as in decoding: ``q (B, 1, C)``, and no residuals."""
+    queries, keys, values = (_heads(x, num_heads) for x in (q, k, v))
+    weights = numpy.matmul(queries * (1.0 / math.sqrt(queries.shape[-1])), keys.swapaxes(-1, -2))  # (B, H, 1, S)
+    weights -= weights.max(axis=-1, keepdims=True)
+    numpy.exp(weights, out=weights)
+    out = numpy.empty((len(q), 1, v.shape[-1]), q.dtype)
+    part = numpy.matmul(weights, values, out=_heads(out, num_heads))
+    part /= weights.sum(axis=-1, keepdims=True)
+    return out
+
+
+def _backward(g: Array, residuals: _Residuals | None, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Array | None]:
     q, k, v, mask, key = inputs
     grads = [numpy.empty(x.shape, x.dtype) for x in (q, k, v)]
-    _differentiate(_Call(q, k, v, mask, key, **static), g, residuals, grads)
+    call = _Call(q, k, v, mask, key, **static)
+    _differentiate(call, g, residuals or _attend(call, q.dtype)[1], grads)
     return [*[grad if needed else None for grad, needed in zip(grads, needs, strict=False)], None, None]
 
 
@@ -246,11 +261,14 @@ def _packed_forward(qkv: Array, mask: Array | None, key: Array | None, **static:
     return _forward(q, k, v, mask, key, **static)
 
 
-def _packed_backward(g: Array, residuals: _Residuals, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+def _packed_backward(
+    g: Array, residuals: _Residuals | None, inputs: Sequence[Any], needs: Sequence[bool], **static: Any
+) -> list[Array | None]:
     qkv, mask, key = inputs
     q, k, v = _parts(qkv)
     grad = numpy.empty(qkv.shape, qkv.dtype)
-    _differentiate(_Call(q, k, v, mask, key, **static), g, residuals, _parts(grad))
+    call = _Call(q, k, v, mask, key, **static)
+    _differentiate(call, g, residuals or _attend(call, q.dtype)[1], _parts(grad))
     return [grad, None, None]
 
 

@@ -19,11 +19,14 @@ from tinytorch_numpy.kernels.support import CHUNK, chunks, takes
 
 Arrays = Sequence[Array]
 
+#: Numbers that are worth a second thread.
+_ENOUGH = 1 << 21
+
 
 def _norm_and_scale(grads: Arrays, max_norm: float | None) -> tuple[Array, float]:
     """The length of all gradients taken as one vector, and the factor that clips it to ``max_norm``."""
-    lanes = threads.run([partial(_squares, grads[lane :: threads.count()]) for lane in range(threads.count())])
-    norm = numpy.sqrt(sum(lanes))
+    n = _lanes(grads)
+    norm = numpy.sqrt(sum(threads.run([partial(_squares, grads[lane::n]) for lane in range(n)])))
     if max_norm is None:
         return norm, 1.0
     scale = max_norm / (float(norm) + 1e-6)
@@ -42,8 +45,13 @@ def _in_lanes(params: Arrays, update: Callable[[Sequence[_Piece], Array], None])
     """Call ``update`` with pieces that fit the cache and an array of a piece's size to work in: threads share the pieces."""
     pieces = [(i, some) for i, param in enumerate(params) for some in chunks(param.size)]
     size, dtype = min(CHUNK, max(param.size for param in params)), params[0].dtype
-    lanes = [pieces[lane :: threads.count()] for lane in range(threads.count())]
-    threads.run([partial(update, lane, numpy.empty(size, dtype)) for lane in lanes])
+    n = _lanes(params)
+    threads.run([partial(update, pieces[lane::n], numpy.empty(size, dtype)) for lane in range(n)])
+
+
+def _lanes(arrays: Arrays) -> int:
+    """One for each thread, or one for little work."""
+    return threads.count() if sum(array.size for array in arrays) >= _ENOUGH else 1
 
 
 def _own(array: Array) -> Array:

@@ -82,5 +82,5 @@ def test_large_sums_of_many_terms_are_cut_for_the_threads(blas_threads: list[int
     backend = NumpyBackend()
     assert backend.lanes(terms=768, numbers=800_000) == 2
     assert backend.lanes(terms=128, numbers=3_700_000) == 1  # adding up would cost more than a thread gains
-    assert backend.lanes(terms=64, numbers=60_000) == 2
+    assert backend.lanes(terms=512, numbers=60_000) == 2
     assert backend.lanes(terms=4, numbers=33) == 1  # done before the other thread has heard of it
