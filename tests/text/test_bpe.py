@@ -107,7 +107,7 @@ def test_streaming_never_gives_half_a_character(tokenizer: BPETokenizer) -> None
         model = TinyGPT(300, d_model=16, num_heads=2, num_layers=1, max_length=64)
         pieces = list(stream(model, "żółw", 60, temperature=2.0, seed=1, tokenizer=tokenizer))
         ids = model.generate(tokenizer.encode("żółw"), 60, temperature=2.0, seed=1)
-    assert "".join(pieces) == tokenizer.decode(ids)
+    assert "".join(pieces) == tokenizer.decode(ids).removesuffix("\ufffd")
 
 
 # ---- the command ----

@@ -139,11 +139,11 @@ class TinyGPT(Module):
         return generation.generate(self, prompt, max_new_tokens, **settings)
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str]) -> TinyGPT:
+    def from_pretrained(cls, path: str | os.PathLike[str], **changes: Any) -> TinyGPT:
         """The model in a Hugging Face GPT-2 directory, on the chosen backend: `tinytorch.models.gpt2_files.load_gpt2`."""
         from tinytorch.models.gpt2_files import load_gpt2
 
-        return load_gpt2(path)
+        return load_gpt2(path, **changes)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write a directory that `transformers` loads as ``GPT2LMHeadModel``: `tinytorch.models.gpt2_files.save_gpt2`."""
