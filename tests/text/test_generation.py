@@ -125,6 +125,21 @@ def test_rows_of_a_batch_are_what_their_prompts_give_alone(model: TinyGPT) -> No
     assert generate(model, tt.asarray(even), 20, temperature=0) == generate(model, even.tolist(), 20, temperature=0)
 
 
+def test_a_penalty_counts_the_prompt_and_what_was_written_in_each_row(backend: Backend) -> None:
+    model = small_model()
+    prompts = [[4, 9, 2], [7], [3, 3, 5, 6]]
+    rows = generate(model, prompts, 8, temperature=0, repetition_penalty=1e6)
+    for prompt, row in zip(prompts, rows, strict=True):
+        assert len({*prompt, *row}) == len(set(prompt)) + 8  # nothing is said twice
+    assert rows[0] == generate(model, prompts[0], 8, temperature=0, repetition_penalty=1e6)
+    assert rows != generate(model, prompts, 8, temperature=0)
+
+
+def test_min_p_of_1_is_greedy(backend: Backend) -> None:
+    model = small_model()
+    assert generate(model, [4, 9], 9, min_p=1.0, seed=1) == generate(model, [4, 9], 9, temperature=0)
+
+
 def test_a_seed_repeats_itself_and_another_differs(backend: Backend) -> None:
     model = small_model()
     first = generate(model, [4, 9], 20, seed=1)

@@ -58,10 +58,10 @@ def _names(model: TinyGPT) -> Iterator[tuple[str, str, bool]]:
 # ---- reading ----
 
 
-def is_gpt2(path: str | os.PathLike[str]) -> bool:
-    """Whether a directory's settings say that they are a GPT-2's."""
+def is_pretrained(path: str | os.PathLike[str]) -> bool:
+    """Whether a directory is one of `transformers`, by its settings; of a GPT-2, if `load_gpt2` is to read it."""
     try:
-        return bool(_read_json(Path(path) / CONFIG).get("model_type") == "gpt2")
+        return "model_type" in _read_json(Path(path) / CONFIG)
     except InputError:
         return False
 
@@ -161,6 +161,9 @@ def _weight_files(directory: Path) -> list[Path]:
 
 def _settings(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """TinyGPT's settings from GPT-2's. Raises `InputError` naming what is missing or not supported."""
+    kind = config.get("model_type", "gpt2")
+    if kind != "gpt2":
+        raise InputError(f"{path} asks for what TinyGPT has not: model_type={kind!r}")
     missing = [name for name in ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions") if not isinstance(config.get(name), int)]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; is it a GPT-2's?")
@@ -169,7 +172,6 @@ def _settings(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     dropouts = [config.get(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
     epsilon = config.get("layer_norm_epsilon", 1e-5)
     unsupported = [
-        *([f"model_type={config['model_type']!r}"] if config.get("model_type", "gpt2") != "gpt2" else []),
         *([f"activation_function={activation!r}"] if not ours else []),
         *(["different resid_pdrop, embd_pdrop and attn_pdrop"] if dropouts != dropouts[:1] * 3 else []),
         *([f"layer_norm_epsilon={epsilon!r}"] if not isinstance(epsilon, int | float) else []),

@@ -1,7 +1,7 @@
 """Text: tokenizers, corpora, windows of tokens, and generation."""
 
-from tinytorch.text.bpe import BPETokenizer
 from tinytorch.text.bigram import bigram_bits
+from tinytorch.text.bpe import BPETokenizer
 from tinytorch.text.corpora import python_reference, read_chunks, read_text, text_digest
 from tinytorch.text.decoder import Decoder, crop_prompt
 from tinytorch.text.generation import generate, stream

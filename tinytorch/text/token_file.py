@@ -80,19 +80,18 @@ def write_token_file(path: str | os.PathLike[str], chunks: Iterable[str], tokeni
     """
     dtype = numpy.dtype("<u2" if tokenizer.get_vocab_size() <= 2**16 else "<u4")
     digest, tokens, characters = hashlib.sha256(), 0, 0
-    with atomic_path(path) as temporary:
-        with temporary.open("wb") as file:
-            room = len(_header(tokenizer, dtype, 10**18, 10**18, digest.hexdigest()))
-            file.write(b" " * room)
-            for part in whole_words(chunks):
-                ids = tokenizer.encode_array(part).astype(dtype)
-                file.write(ids.tobytes())
-                digest.update(part.encode("utf-8", "surrogatepass"))
-                tokens, characters = tokens + len(ids), characters + len(part)
-            if not tokens:
-                raise InputError("there is no text to encode: give at least one character")
-            file.seek(0)
-            file.write(_header(tokenizer, dtype, tokens, characters, digest.hexdigest(), room))
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        room = len(_header(tokenizer, dtype, 10**18, 10**18, digest.hexdigest()))
+        file.write(b" " * room)
+        for part in whole_words(chunks):
+            ids = tokenizer.encode_array(part).astype(dtype)
+            file.write(ids.tobytes())
+            digest.update(part.encode("utf-8", "surrogatepass"))
+            tokens, characters = tokens + len(ids), characters + len(part)
+        if not tokens:
+            raise InputError("there is no text to encode: give at least one character")
+        file.seek(0)
+        file.write(_header(tokenizer, dtype, tokens, characters, digest.hexdigest(), room))
     return TokenFile.open(path)
 
 

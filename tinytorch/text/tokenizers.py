@@ -162,9 +162,7 @@ class CharTokenizer:
         """The tokenizer as JSON. Raises ValueError if unfitted."""
         code_points, _ = self._fitted("save")
         characters = [chr(code_point) for code_point in code_points.tolist()]
-        return dump_tokenizer(
-            self.kind, {"vocab_size": self.vocab_size, "special_tokens": self.special_tokens, "characters": characters}
-        )
+        return dump_tokenizer(self.kind, {"vocab_size": self.vocab_size, "special_tokens": self.special_tokens, "characters": characters})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer to a JSON file, whole or not at all. Raises ValueError if unfitted, OSError if it cannot be written."""
