@@ -47,28 +47,30 @@ def tests(session: nox.Session, backend: str) -> None:
     extra = _cuda_extra() if backend == "cupy" else backend if backend in ("torch", "jax") else None
     session.install("-e", f".[test,{extra}]" if extra else ".[test]")
     _require_backend(session, backend)
-    _pytest(session, *session.posargs, TINYTORCH_BACKEND=backend)
+    _pytest(session, TINYTORCH_BACKEND=backend)
 
 
 @nox.session
 def oracle(session: nox.Session) -> None:
     """Hold models, layers and GPT-2 directories to PyTorch and transformers, on numpy."""
     session.install("-e", ".[test,oracle]")
-    _pytest(session, *(session.posargs or ["tests/models", "tests/nn", "tests/optim", "tests/kernels"]), TINYTORCH_BACKEND="numpy")
+    session.run(
+        "pytest", *(session.posargs or ["tests/models", "tests/nn", "tests/optim", "tests/kernels"]), env={"TINYTORCH_BACKEND": "numpy"}
+    )
 
 
 @nox.session
 def portable(session: nox.Session) -> None:
     """Run the tests on numpy with every kernel override off."""
     session.install("-e", ".[test]")
-    _pytest(session, *session.posargs, TINYTORCH_BACKEND="numpy", TINYTORCH_KERNELS="portable")
+    _pytest(session, TINYTORCH_BACKEND="numpy", TINYTORCH_KERNELS="portable")
 
 
 @nox.session(python=PYTHONS)
 def tests_python(session: nox.Session) -> None:
     """Run the tests on numpy under each Python that this machine has."""
     session.install("-e", ".[test]")
-    _pytest(session, *session.posargs, TINYTORCH_BACKEND="numpy")
+    _pytest(session, TINYTORCH_BACKEND="numpy")
 
 
 @nox.session
@@ -103,9 +105,9 @@ def wheel(session: nox.Session) -> None:
         session.chdir(HERE)  # before the directory goes
 
 
-def _pytest(session: nox.Session, *arguments: str, **env: str) -> None:
-    """Run pytest with these arguments and settings."""
-    session.run("pytest", *arguments, env=env)
+def _pytest(session: nox.Session, **env: str) -> None:
+    """Run pytest with what follows `--`, here and with these settings."""
+    session.run("pytest", *session.posargs, env=env)
 
 
 def _requirement(extra: str, name: str) -> str:
