@@ -15,13 +15,12 @@ Say = Callable[..., Result]
 
 
 @pytest.fixture
-def say(train: Command, tinytorch: Command, monkeypatch: pytest.MonkeyPatch) -> Say:
+def say(run: str, tinytorch: Command, monkeypatch: pytest.MonkeyPatch) -> Say:
     """Lines to say to a tiny model, and options."""
-    assert train("--steps 2 --out run").code == 0
 
     def talk(lines: str, *options: str) -> Result:
         monkeypatch.setattr("sys.stdin", io.StringIO(lines))
-        return tinytorch("chat", "run", "--length", "20", "--seed", "1", *options)
+        return tinytorch("chat", run, "--length", "20", "--seed", "1", *options)
 
     return talk
 

@@ -13,12 +13,6 @@ from tinytorch.training import load_pretrained
 from tinytorch.training.evaluation import evaluate
 
 
-@pytest.fixture
-def run(train: Command) -> str:
-    assert train("--steps 2 --out run").code == 0
-    return "run"
-
-
 def test_it_prints_what_the_function_measures(tinytorch: Command, run: str) -> None:
     result = tinytorch("evaluate run play.txt --stride 3")
     assert (result.code, result.err) == (0, "")

@@ -84,9 +84,8 @@ def test_activations_may_be_computed_twice(train: Command, tinytorch: Command, p
         ("play.txt --preset finetune", "--preset finetune is for a model that has learned before; name one with --init-from"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(train: Command, tinytorch: Command, place: Path, words: str, named: str) -> None:
+def test_what_cannot_be_is_refused_by_name(tinytorch: Command, place: Path, run: str, words: str, named: str) -> None:
     (place / "odd.txt").write_text("Tö be, " * 50, encoding="utf-8")
-    train("--steps 1 --out run")
     assert tinytorch("prepare odd.txt --out odd.tokens").code == 0
     before = sorted(place.rglob("*"))
     result = tinytorch(f"train {words}")

@@ -57,9 +57,8 @@ def test_byte_pairs_are_learned_and_a_models_own_are_used(tinytorch: Command, pl
         ("train cut.tokens", "cut.tokens is truncated"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(train: Command, tinytorch: Command, place: Path, words: str, named: str) -> None:
+def test_what_cannot_be_is_refused_by_name(tinytorch: Command, place: Path, run: str, words: str, named: str) -> None:
     (place / "odd.txt").write_text("Tö be, " * 50, encoding="utf-8")
-    train("--steps 1 --out run")
     assert tinytorch("prepare odd.txt --out play.tokens").code == 0
     (place / "cut.tokens").write_bytes((place / "play.tokens").read_bytes()[:-2])
     before = sorted(place.rglob("*"))

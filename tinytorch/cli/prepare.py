@@ -28,7 +28,7 @@ def prepare(
     ] = None,
     vocab_size: Annotated[int | None, typer.Option(help="How many tokens bpe learns (default 512).", show_default=False)] = None,
 ) -> None:
-    """Turn a text into a file of tokens, which `train` reads from the disk."""
+    """Turn a text into a file of tokens to train on."""
     from tinytorch.cli.tokenizers import make_tokenizer
     from tinytorch.cli.waiting import progress
     from tinytorch.text import write_token_file
