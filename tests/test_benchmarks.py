@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,11 @@ def test_every_folder_of_tests_is_a_part() -> None:
     tests = Path(__file__).parent
     folders = {path.name for path in tests.iterdir() if path.is_dir() and list(path.rglob("test_*.py"))}
     assert {f"tests-{name}" for name in (*folders, "top")} <= set(PARTS)
+
+
+def test_wheels_are_unpacked_and_imported_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    with zipfile.ZipFile(tmp_path / "brought-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("brought.py", "print('brought along', file=__import__('sys').stderr)")
+        wheel.writestr("sitecustomize.py", "import brought")
+    assert command.main(["--rehearse", "--only", "shakespeare", "--wheels", str(tmp_path)]) == 1
+    assert "brought along" in capfd.readouterr().err

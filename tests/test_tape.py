@@ -250,3 +250,14 @@ def test_every_thread_has_a_tape_of_its_own() -> None:
     for thread in threads:
         thread.join()
     assert results == dict.fromkeys(range(4), 50 * 21.0)
+
+
+def test_no_grad_refuses_what_would_record_after_it_has_ended() -> None:
+    def batches() -> Any:
+        yield 1
+
+    async def later() -> None: ...
+
+    for function in (batches, later):
+        with pytest.raises(TypeError, match="does its work after it has returned; use a with block inside"):
+            tt.no_grad()(function)

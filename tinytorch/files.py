@@ -106,6 +106,25 @@ def load_array(path: str | os.PathLike[str], name: str) -> HostArray:
         return array
 
 
+class StoredArrays(Mapping[str, HostArray]):
+    """The arrays in a safetensors file by name, each read when it is asked for and not kept. Raises `InputError` as `load_arrays` does."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+        self._names = array_names(path)
+
+    def __getitem__(self, name: str) -> HostArray:
+        if name not in self._names:
+            raise KeyError(name)
+        return load_array(self._path, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     """A safetensors file to read from, with its errors as `InputError`."""

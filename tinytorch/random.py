@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -19,15 +20,32 @@ from tinytorch.backend import Backend
 from tinytorch.tensor import Tensor, wrap
 
 
+@dataclass(frozen=True)
+class Share:
+    """The entries of a batch that one piece of a step holds, which draws for them what the whole batch would have drawn.
+
+    Attributes:
+        before: how many stand before them.
+        count: how many they are.
+        whole: how many there are in all.
+    """
+
+    before: int
+    count: int
+    whole: int
+
+
 class Draws:
     """Where uses of randomness take their key and their number from.
 
     Attributes:
         key: int32 of shape (2), the run's key and the step's number.
+        share: the part of the batch at hand, ``None`` where that is all of it.
     """
 
-    def __init__(self, key: Tensor, used: int = 0) -> None:
+    def __init__(self, key: Tensor, used: int = 0, share: Share | None = None) -> None:
         self.key = key
+        self.share = share
         self._used = used
         self._lock = threading.Lock()
 
@@ -37,9 +55,17 @@ class Draws:
             self._used += 1
             return self._used - 1
 
+    def place(self, size: int) -> dict[str, int]:
+        """Settings of a kernel that draws ``size`` numbers, entry after entry of the batch: ``site``, and ``first`` for all but the first
+        entries, the place of these numbers among those of the whole batch.
+        """
+        share = self.share
+        first = share.before * size // share.count if share else 0
+        return {"site": self.next_site(), "first": first} if first else {"site": self.next_site()}
+
     def copy(self) -> Draws:
         """The same uses from here on once more."""
-        return Draws(self.key, self._used)
+        return Draws(self.key, self._used, self.share)
 
 
 class _Sources(dict[Backend, Draws]):
@@ -96,9 +122,9 @@ def set_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def step_draws(key: Tensor) -> Iterator[None]:
-    """Take random bits from ``key`` inside a ``with`` block, the first use being site 0."""
-    token = _scope.set(_Sources({key.backend: Draws(key)}))
+def step_draws(key: Tensor, share: Share | None = None) -> Iterator[None]:
+    """Take random bits from ``key`` inside a ``with`` block, the first use being site 0; for a ``share`` of the batch, or all of it."""
+    token = _scope.set(_Sources({key.backend: Draws(key, share=share)}))
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ can reach is freed.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -100,6 +101,9 @@ class _Recording:
         _recording.reset(self._tokens.pop())
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            raise TypeError(f"{function.__name__} does its work after it has returned; use a with block inside, between its pauses")
+
         @wraps(function)
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
             with _Recording(self._on):

@@ -169,7 +169,7 @@ def matmul(a: Array, b: Array, out_type: str | None = None, exact: bool = False)
 
 def column_sums(x: Array) -> Array:
     """The sum of each column of ``x (N, M)``: (M), in float32 at least. A product with ones, which cuBLAS is quicker at than a sum."""
-    ones = _cupy().ones((1, x.shape[0]), dtype=x.dtype)
+    ones = _cupy().ones((1, x.shape[0]), dtype="float32").astype(x.dtype, copy=False)  # cupy is not known to fill with bfloat16
     return matmul(ones, x, "float64" if x.dtype.name == "float64" else "float32", exact=True)[0]
 
 

@@ -52,7 +52,7 @@ def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
         like = next((x for x in (x1, x2) if _is_bfloat16(getattr(x, "dtype", None))), None)
         if like is None:
             return xp.where(condition, x1, x2)
-        sides = [x if hasattr(x, "dtype") else xp.full((), x, dtype=like.dtype) for x in (x1, x2)]
+        sides = [x if hasattr(x, "dtype") else xp.astype(xp.full((), x, dtype=xp.float32), like.dtype) for x in (x1, x2)]
         if any(x.dtype != like.dtype for x in sides):  # of mixed types: what they are promoted to
             return xp.where(condition, *sides)
         return xp.where(condition, *[x.view("int16") for x in sides]).view(like.dtype)

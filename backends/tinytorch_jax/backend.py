@@ -28,7 +28,11 @@ class JaxBackend(Backend):
             device=f"{device.platform}:{device.id}" if device.id else device.platform,
             xp=DeviceNamespace(jnp, None if device == jax.devices()[0] else device, OWN),
             capabilities=Capabilities(
-                dtypes=frozenset(DTYPES) if wide else frozenset(DTYPES) - _WIDE, host=device.platform == "cpu", inplace=False, graph=True
+                dtypes=frozenset(DTYPES) if wide else frozenset(DTYPES) - _WIDE,
+                host=device.platform == "cpu",
+                inplace=False,
+                deterministic_scatter=device.platform == "cpu",  # on a GPU repeated indices are summed in any order
+                graph=True,
             ),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,8 +13,15 @@ import numpy
 from tinytorch.backend.binding import DeviceNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
 from tinytorch.backend.dtypes import DTYPES
+from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.namespace import OWN
+
+#: Terms that a piece of a sum must have: with fewer, adding up what the pieces make, or their many short calls, cost more than is won.
+_ENOUGH_TERMS = 256
+
+#: Terms times numbers below which a sum is done sooner than it is handed to another thread.
+_TOO_LITTLE = 1 << 21
 
 
 class NumpyBackend(Backend):
@@ -49,6 +57,14 @@ class NumpyBackend(Backend):
         from tinytorch_numpy import tuning  # reads the machine: only where it is asked for
 
         return tuning.tune()
+
+    def lanes(self, terms: int, numbers: int) -> int:
+        """A piece for each thread, where each has enough terms and the whole is not small."""
+        count = threads.count()
+        return count if terms // count >= _ENOUGH_TERMS and terms * numbers >= _TOO_LITTLE else 1
+
+    def parallel(self, thunks: Sequence[Callable[[], Any]]) -> list[Any]:
+        return threads.run(thunks)
 
     def versions(self) -> dict[str, str]:
         return {"numpy": numpy.__version__}

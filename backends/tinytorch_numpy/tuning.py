@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy
 
 from tinytorch.errors import InputError
+from tinytorch_numpy import threads
 
 THREADS_VARIABLE: Final = "TINYTORCH_NUM_THREADS"
 
@@ -25,7 +26,7 @@ _MIB: Final = 1 << 20
 def tune() -> list[str]:
     """Everything of this file; a sentence for each thing that was changed."""
     blas = _find_openblas()
-    done = [keep_freed_memory(), *([use_widest_kernels(blas), set_threads(blas)] if blas is not None else [])]
+    done = [keep_freed_memory(), None if blas is None else use_widest_kernels(blas), set_threads(blas)]
     return [sentence for sentence in done if sentence]
 
 
@@ -35,17 +36,19 @@ def tune() -> list[str]:
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
 _M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
 
 
 def keep_freed_memory() -> str | None:
     """Have glibc keep what large temporaries free, instead of giving the pages back and faulting them in again at each operation.
 
     By default it asks the system for each block above 128 KiB (a threshold that adapts, to 32 MiB at most, which is also the most that can
-    be set) and returns the memory at the heap's end.
+    be set) and returns the memory at the heap's end. All threads take from one heap, so that each finds what the others have freed.
     """
     if platform.libc_ver()[0] != "glibc":
         return None
     mallopt = ctypes.CDLL(None).mallopt
+    mallopt(_M_ARENA_MAX, 1)
     kept = mallopt(_M_MMAP_THRESHOLD, 32 * _MIB) and mallopt(_M_TRIM_THRESHOLD, 1 << 30) and mallopt(_M_TOP_PAD, 64 * _MIB)
     return "malloc keeps blocks of up to 32 MiB that are freed" if kept else None
 
@@ -117,12 +120,23 @@ def _has_avx512() -> bool:
     return {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(flags)
 
 
-def set_threads(blas: OpenBLAS) -> str | None:
-    """Take as many threads as ``TINYTORCH_NUM_THREADS`` says. Raises `InputError` where that is no whole number of 1 or more."""
+def set_threads(blas: OpenBLAS | None) -> str | None:
+    """Work in one thread for each core that this process may use, or in as many as ``TINYTORCH_NUM_THREADS`` says.
+
+    Raises `InputError` where that is no whole number of 1 or more.
+    """
     wanted = os.environ.get(THREADS_VARIABLE, "").strip()
-    if not wanted:
-        return None
-    if not wanted.isdecimal() or int(wanted) < 1:
+    if wanted and (not wanted.isdecimal() or int(wanted) < 1):
         raise InputError(f"{THREADS_VARIABLE} must be a whole number of 1 or more, got {wanted!r}")
-    blas.set_num_threads(int(wanted))
-    return f"OpenBLAS works in {blas.get_num_threads()} threads"
+    if blas is None:  # another BLAS's threads cannot be held back while ours work
+        return None
+    count = int(wanted) if wanted else min(_cores(), blas.get_num_threads())
+    blas.set_num_threads(count)
+    threads.use(count, blas.set_num_threads)
+    why = f", as {THREADS_VARIABLE} says" if wanted else ""
+    return f"work is shared by {count} threads{why}" if count > 1 or wanted else None
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -38,6 +38,8 @@ class TorchBackend(Backend):
 
     def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
         raw = self.dtype(dtype or array.dtype.name)
+        if array.dtype.name == "bfloat16":  # numpy's by an extension that torch does not know
+            array = array.astype(numpy.float32)
         # the copy is torch's to keep: from_numpy shares memory, and refuses a read-only array, bytes in another order, other names of types
         copied = numpy.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True).view(array.dtype.name)
         tensor = torch.from_numpy(copied)

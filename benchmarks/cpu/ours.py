@@ -11,8 +11,9 @@ from typing import Any
 import tinytorch as tt
 from benchmarks.cpu.workloads import BETAS, DECAY, EPS, NORM, RATE, WORKLOADS, Workload, batches, prompt
 from tinytorch import nn
-from tinytorch.files import load_arrays, save_arrays
+from tinytorch.files import StoredArrays, save_arrays
 from tinytorch.models import MLP, LeNet5, TinyGPT
+from tinytorch.nn.init import blank
 from tinytorch.optim import AdamW
 from tinytorch.text import CharTokenizer, generate
 from tinytorch.training import LanguageModelTrainer, Trainer
@@ -39,10 +40,9 @@ def write_weights(workload: Workload, path: Path) -> None:
 def contestant(workload: Workload, weights: Path) -> Callable[[int], list[float]]:
     """Takes so many steps, or writes so many tokens, and returns the losses, or the tokens."""
     tt.tune()
-    model = new_model(workload)
-    arrays = load_arrays(weights)[0]
-    arrays.pop("positions", None)
-    model.load_state_dict(arrays)
+    with blank():
+        model = new_model(workload)
+    model.load_state_dict(StoredArrays(weights), strict=False)  # the table of positions is no parameter
     if workload.kind == "decode":
         start = prompt(workload)
         return lambda count: [float(i) for i in generate(model, start, count, temperature=0.0)]

@@ -12,8 +12,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", action="append", metavar="PART", help=f"may be repeated; one of {', '.join(PARTS)}")
     parser.add_argument("--json", type=Path, help="where results are written; parts that are there already and are not run again stay")
     parser.add_argument("--text", type=Path, help="Tiny Shakespeare, for the parts that train on it")
-    parser.add_argument("--wheels", type=Path, help="a folder of wheels to import from")
+    parser.add_argument("--wheels", type=Path, help="a folder of wheels that are unpacked and imported from")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU, to see that every part runs; measures nothing")
     options = parser.parse_args(arguments)
     wanted = options.only or list(PARTS)
@@ -39,9 +41,16 @@ def main(arguments: list[str]) -> int:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     if options.text is not None and not options.text.is_file():
         parser.error(f"{options.text} is no file")
+    with tempfile.TemporaryDirectory() as unpacked:
+        for wheel in [] if options.wheels is None else sorted(options.wheels.glob("*.whl")):
+            zipfile.ZipFile(wheel).extractall(unpacked)
+        return _run(wanted, options, unpacked)
+
+
+def _run(wanted: list[str], options: argparse.Namespace, unpacked: str) -> int:
     results = Results(options.json, options.rehearse)
     print(json.dumps(results.machine, indent=1), flush=True)
-    ended = [run_part(name, options, results) for name in wanted]
+    ended = [run_part(name, options, results, unpacked) for name in wanted]
     return 0 if all(ended) else 1
 
 
@@ -77,7 +86,7 @@ class Results:
         waiting.replace(self._path)
 
 
-def run_part(name: str, options: argparse.Namespace, results: Results) -> bool:
+def run_part(name: str, options: argparse.Namespace, results: Results, packages: str) -> bool:
     """Run a part in a process of its own, and end it with all that it started when its time is up."""
     print(f"\n== {name}", flush=True)
     results.begin(name)
@@ -85,9 +94,7 @@ def run_part(name: str, options: argparse.Namespace, results: Results) -> bool:
     command += ["--rehearse"] if options.rehearse else []
     command += [] if options.text is None else ["--text", str(options.text.absolute())]
     start = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=HERE, env=_environment(options.wheels), stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = subprocess.Popen(command, cwd=HERE, env=_environment(packages), stdout=subprocess.PIPE, text=True, start_new_session=True)
     late = threading.Event()
 
     def stop() -> None:
@@ -101,7 +108,7 @@ def run_part(name: str, options: argparse.Namespace, results: Results) -> bool:
     try:
         for line in process.stdout:
             row = json.loads(line)
-            good = good and "refused" not in row and not row.get("failed") and not row.get("code")
+            good = good and "refused" not in row and "failed" not in row
             results.add(name, row)
             print(shown(row), flush=True)
         code = process.wait()
@@ -115,9 +122,10 @@ def run_part(name: str, options: argparse.Namespace, results: Results) -> bool:
     return good and how == "well"
 
 
-def _environment(wheels: Path | None) -> dict[str, str]:
-    paths = [str(HERE), str(HERE / "backends"), *([] if wheels is None else map(str, sorted(wheels.absolute().glob("*.whl"))))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])}
+def _environment(packages: str) -> dict[str, str]:
+    """Where a part imports from: this checkout, what was unpacked, and then what there is."""
+    before = filter(None, [os.environ.get("PYTHONPATH")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "backends"), packages, *before])}
 
 
 def shown(row: Row) -> str:

@@ -44,15 +44,15 @@ def tests(folder: str, options: argparse.Namespace) -> Iterator[Row]:
     except ModuleNotFoundError:
         yield {"tests": folder, "refused": "pytest is not installed: bring its wheels, and name their folder with --wheels"}
         return
-    where = [str(path) for path in sorted((HERE / "tests").glob("test_*.py"))] if folder == "top" else [str(HERE / "tests" / folder)]
+    files = sorted((HERE / "tests").glob("test_*.py") if folder == "top" else (HERE / "tests" / folder).rglob("test_*.py"))
     environment = {**os.environ, "TINYTORCH_BACKEND": "numpy" if options.rehearse else "cupy"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rfE", "--tb=line", *where]
-    done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.strip()]
-    yield {"tests": folder, "code": done.returncode, "summary": lines[-1] if lines else done.stderr[-300:]}
-    for line in lines:
-        if line.startswith(("FAILED", "ERROR")):
-            yield {"tests": folder, "failed": line}
+    for file in files:  # each on its own, so that those before one that takes too long are written down
+        with tempfile.TemporaryDirectory() as scratch:
+            command = [sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={scratch}", "-rfE", "--tb=line", str(file)]
+            done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, check=False)
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        row: Row = {"tests": str(file.relative_to(HERE)), "summary": lines[-1] if lines else done.stderr[-300:]}
+        yield row | ({"failed": [line for line in lines if line.startswith(("FAILED", "ERROR"))]} if done.returncode not in (0, 5) else {})
 
 
 def curves(options: argparse.Namespace) -> Iterator[Row]:

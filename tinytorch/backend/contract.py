@@ -173,6 +173,15 @@ class Backend(ABC):
         """Set the process up for speed and say what was changed, a sentence each; called once, by `tinytorch.tune`."""
         return []
 
+    def lanes(self, terms: int, numbers: int) -> int:
+        """How many pieces to cut a sum into for `parallel`.
+
+        Args:
+            terms: how many terms it has.
+            numbers: how many numbers the sum consists of; each piece makes as many, and they are added up.
+        """
+        return 1
+
     def parallel(self, thunks: Sequence[Callable[[], Any]]) -> list[Any]:
         """Run independent pieces of work and return their results in order; one after another by default."""
         return [thunk() for thunk in thunks]

@@ -44,19 +44,21 @@ def _weights(xp: Any, q: Any, k: Any, allowed: Any) -> Any:
     return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
 
 
-def _dropped(xp: Any, x: Any, key: Any, site: int, p: float) -> Any:
-    return x if p == 0.0 else xp.where(keep_mask(xp, key, site, x.shape, p), x * (1.0 / (1.0 - p)), xp.zeros_like(x))
+def _dropped(xp: Any, x: Any, key: Any, site: int, p: float, first: int) -> Any:
+    return x if p == 0.0 else xp.where(keep_mask(xp, key, site, x.shape, p, first), x * (1.0 / (1.0 - p)), xp.zeros_like(x))
 
 
-def _forward(xp: Any, q: Any, k: Any, v: Any, mask: Any, key: Any, *, num_heads: int, causal: bool, p: float, site: int) -> tuple[Any, Any]:
+def _forward(
+    xp: Any, q: Any, k: Any, v: Any, mask: Any, key: Any, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
+) -> tuple[Any, Any]:
     """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of C / H columns: (B, T, C).
 
     ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
-    ``p`` of the attention weights is dropped, drawn with ``key`` and ``site`` as in `random_bits`.
+    ``p`` of the attention weights is dropped, drawn with ``key``, ``site`` and ``first`` as in `random_bits`.
     """
     heads = [_split(xp, widen(xp, x), num_heads) for x in (q, k, v)]
     weights = _weights(xp, heads[0], heads[1], _allowed(xp, q.shape[1], k.shape[1], mask, causal))
-    out = _merge(xp, xp.matmul(_dropped(xp, weights, key, site, p), heads[2]))
+    out = _merge(xp, xp.matmul(_dropped(xp, weights, key, site, p, first), heads[2]))
     return narrow(xp, out, q), weights
 
 
@@ -71,11 +73,12 @@ def _backward(
     causal: bool,
     p: float,
     site: int,
+    first: int = 0,
 ) -> list[Any]:
     q, k, v, mask, key = inputs
     g_out, q_heads, k_heads, v_heads = [_split(xp, widen(xp, x), num_heads) for x in (g, q, k, v)]
-    g_v = xp.matmul(xp.matrix_transpose(_dropped(xp, weights, key, site, p)), g_out)
-    g_weights = _dropped(xp, xp.matmul(g_out, xp.matrix_transpose(v_heads)), key, site, p)
+    g_v = xp.matmul(xp.matrix_transpose(_dropped(xp, weights, key, site, p, first)), g_out)
+    g_weights = _dropped(xp, xp.matmul(g_out, xp.matrix_transpose(v_heads)), key, site, p, first)
     g_scores = weights * (g_weights - xp.sum(g_weights * weights, axis=-1, keepdims=True))
     allowed = _allowed(xp, q.shape[1], k.shape[1], mask, causal)
     if allowed is not None:  # matters in a row with nothing to attend to: it has weights, but its scores are constants

@@ -17,19 +17,20 @@ def _mix(xp: Any, x: Any) -> Any:
     return x ^ ((x >> 16) & 0xFFFF)
 
 
-def random_bits(xp: Any, key: Any, site: int, shape: tuple[int, ...]) -> Any:
+def random_bits(xp: Any, key: Any, site: int, shape: tuple[int, ...], first: int = 0) -> Any:
     """31 random bits for each element of ``shape``, int32 from 0 to 2^31 - 1.
 
     Args:
         key: int32 of shape (2), the run's key and the step's number.
         site: which use of randomness within the step this is.
+        first: how many of its numbers come before these: a part of the batch draws its part of them.
     """
     run, step = key[0:1], key[1:2]  # arrays of one element: numpy would warn of overflow in single numbers
     stream = _mix(xp, run ^ _mix(xp, step ^ _mix(xp, xp.full((1,), site, dtype=xp.int32))))
-    index = xp.arange(prod(shape), dtype=xp.int32)
+    index = xp.arange(first, first + prod(shape), dtype=xp.int32)
     return xp.reshape(_mix(xp, index ^ stream) & 0x7FFFFFFF, shape)
 
 
-def keep_mask(xp: Any, key: Any, site: int, shape: tuple[int, ...], p: float) -> Any:
+def keep_mask(xp: Any, key: Any, site: int, shape: tuple[int, ...], p: float, first: int = 0) -> Any:
     """Whether each element is kept when a share ``p`` of them is dropped at random."""
-    return random_bits(xp, key, site, shape) >= int(p * 2**31)
+    return random_bits(xp, key, site, shape, first) >= int(p * 2**31)

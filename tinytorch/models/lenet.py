@@ -23,6 +23,8 @@ class _LeNet(Module):
     both: the coefficients by which their pooling is scaled, and the tables of which map is connected to which (here all are).
     """
 
+    entrywise = True
+
     def __init__(self, image: Image, made_for: int, maps: tuple[int, int], dense: Sequence[int], classes: int, classic: bool) -> None:
         super().__init__()
         name = type(self).__name__

@@ -24,6 +24,8 @@ class Perceptron(Module):
         (N, in_features), or images (N, C, H, W) of as many pixels -> logits (N, classes).
     """
 
+    entrywise = True
+
     def __init__(self, in_features: int = 3072, classes: int = 10) -> None:
         super().__init__()
         checked_sizes("Perceptron", in_features=in_features, classes=classes)
@@ -48,6 +50,8 @@ class MLP(Module):
     Shape:
         (N, in_features), or images (N, C, H, W) of as many pixels -> logits (N, classes).
     """
+
+    entrywise = True
 
     def __init__(
         self,

@@ -43,6 +43,8 @@ class TinyGPT(Module):
         ValueError: a size is not positive, ``num_heads`` does not divide ``d_model``, or ``positional`` is neither word.
     """
 
+    entrywise = True
+
     def __init__(
         self,
         vocab_size: int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from tinytorch import kernels, random
 from tinytorch.array_api import arange, expand_dims, matmul, matrix_transpose, where
@@ -10,7 +11,7 @@ from tinytorch.nn import init
 from tinytorch.nn.basic import Linear, checked_share, checked_sizes
 from tinytorch.nn.cache import LayerCache, StepLayer
 from tinytorch.nn.module import Module, Parameter
-from tinytorch.tensor import Tensor
+from tinytorch.tensor import Tensor, wrap
 
 #: The score of a pair that may not attend in `SelfAttention`: float16 holds it too, and its exponential is 0 beside any other score's.
 _BLOCKED = -6e4
@@ -36,6 +37,8 @@ class SelfAttention(Module):
     Shape:
         x (B, T, d_model) -> output (B, T, d_model) and weights (B, T, T), where ``weights[b, i, j]`` is how much i takes from j.
     """
+
+    entrywise = True
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -65,6 +68,8 @@ class MultiHeadAttention(Module):
     Parameters are laid out as in ``torch.nn.MultiheadAttention``: ``in_proj_weight (3 d_model, d_model)`` stacks the projections of query,
     key and value, ``in_proj_bias (3 d_model)``, and ``out_proj`` is a `Linear`.
     """
+
+    entrywise = True
 
     in_proj_weight: Parameter
     in_proj_bias: Parameter
@@ -108,11 +113,15 @@ class MultiHeadAttention(Module):
                 mask = expand_dims(mask, axis=1)  # (B, 1, T, S)
         p = self.dropout if self.training else 0.0
         draws = random.draws(query.backend) if p else None
-        settings = {"num_heads": self.num_heads, "causal": is_causal, "p": p, "site": draws.next_site() if draws else 0}
         random_key = draws.key if draws else None
+
+        def settings(keys: int) -> dict[str, Any]:
+            pairs = query.shape[0] * self.num_heads * query.shape[1] * keys
+            return {"num_heads": self.num_heads, "causal": is_causal, "p": p, **(draws.place(pairs) if draws else {"site": 0})}
+
         if key is None and value is None and cache is None:
             qkv = kernels.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
-            return self.out_proj(kernels.packed_attention(qkv, mask, random_key, **settings))  # type: ignore[no-any-return]
+            return self.out_proj(kernels.packed_attention(qkv, mask, random_key, **settings(query.shape[1])))  # type: ignore[no-any-return]
         if cache is not None:
             if key is not None or value is not None:
                 raise ValueError("a cache holds a layer's own keys and values: leave key and value out")
@@ -121,13 +130,18 @@ class MultiHeadAttention(Module):
         else:
             key = query if key is None else key
             q, k, v = self._project(query, key, key if value is None else value)
-        return self.out_proj(kernels.attention(q, k, v, mask, random_key, **settings))  # type: ignore[no-any-return]
+        return self.out_proj(kernels.attention(q, k, v, mask, random_key, **settings(k.shape[1])))  # type: ignore[no-any-return]
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         width = self.in_proj_weight.shape[1]
         if query is key and key is value:  # one product instead of three
             qkv = kernels.linear(query, self.in_proj_weight, self.in_proj_bias)
-            return qkv[:, :, :width], qkv[:, :, width : 2 * width], qkv[:, :, 2 * width :]
+            parts = [(slice(None), slice(None), slice(i * width, (i + 1) * width)) for i in range(3)]
+            if qkv.node is None:  # decoding, a token at a time: the array's own index takes a tenth of the time
+                q, k, v = [wrap(qkv.raw[part], qkv.backend) for part in parts]
+            else:
+                q, k, v = [qkv[part] for part in parts]
+            return q, k, v
         rows = [slice(i * width, (i + 1) * width) for i in range(3)]
         weight, bias = self.in_proj_weight, self.in_proj_bias
         q, k, v = [kernels.linear(x, weight[r, :], bias[r]) for x, r in zip((query, key, value), rows, strict=True)]

@@ -26,6 +26,8 @@ class Linear(Module):
     Values start uniform in plus or minus 1 / sqrt(in_features), as in PyTorch.
     """
 
+    entrywise = True
+
     weight: Parameter
     bias: Parameter | None
 
@@ -60,6 +62,8 @@ class Embedding(Module):
     Ids that come as a numpy array are checked, and ``ValueError`` names the first that is out of range. A Tensor is not read for that: its
     ids out of range give rows of NaN.
     """
+
+    entrywise = True
 
     weight: Parameter
 
@@ -108,6 +112,8 @@ class LayerNorm(Module):
         (..., d_model) -> the same; ``weight`` and ``bias`` are (d_model).
     """
 
+    entrywise = True
+
     weight: Parameter
     bias: Parameter
 
@@ -131,6 +137,8 @@ class LayerNorm(Module):
 class Dropout(Module):
     """In training, sets a share ``p`` of the elements to 0 and divides the others by ``1 - p`` (Srivastava et al. 2014)."""
 
+    entrywise = True
+
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
         self.p = checked_share(p)
@@ -139,7 +147,7 @@ class Dropout(Module):
         if not self.training or self.p == 0.0:
             return x
         draws = random.draws(x.backend)
-        return kernels.dropout(x, draws.key, p=self.p, site=draws.next_site())
+        return kernels.dropout(x, draws.key, p=self.p, **draws.place(x.size))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -155,12 +163,16 @@ def checked_share(p: float) -> float:
 class ReLU(Module):
     """``max(x, 0)``, element by element; the derivative at 0 is taken to be 0."""
 
+    entrywise = True
+
     def forward(self, x: Tensor) -> Tensor:
         return kernels.relu(x)
 
 
 class Tanh(Module):
     """Hyperbolic tangent, element by element."""
+
+    entrywise = True
 
     def forward(self, x: Tensor) -> Tensor:
         return tanh(x)
@@ -169,12 +181,16 @@ class Tanh(Module):
 class Sigmoid(Module):
     """``1 / (1 + exp(-x))``, element by element, computed from tanh so that it cannot overflow."""
 
+    entrywise = True
+
     def forward(self, x: Tensor) -> Tensor:
         return 0.5 * tanh(0.5 * x) + 0.5
 
 
 class GELU(Module):
     """Gaussian error linear unit (Hendrycks and Gimpel 2016); ``approximate="tanh"`` is the form that GPT-2 uses."""
+
+    entrywise = True
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()

@@ -46,7 +46,7 @@ class LayerCache:
         for buffer, rows in zip(self._buffers, (k, v), strict=True):
             buffer.raw = append_rows.run(k.backend, buffer.raw, rows.raw, at=self.length)[0]
         self.length += count
-        keys, values = [buffer[:, : self.length, :] for buffer in self._buffers]
+        keys, values = [wrap(buffer.raw[:, : self.length, :], buffer.backend) for buffer in self._buffers]
         return keys, values
 
 

@@ -13,6 +13,8 @@ from tinytorch.tensor import Tensor
 class ModuleList(Module):
     """Modules in order, to loop over."""
 
+    entrywise = True
+
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
         for i, module in enumerate(modules):

@@ -31,6 +31,8 @@ class Conv2d(Module):
     Values start uniform in plus or minus 1 / sqrt(in_channels kh kw), as in PyTorch.
     """
 
+    entrywise = True
+
     weight: Parameter
     bias: Parameter | None
 
@@ -66,6 +68,8 @@ class Conv2d(Module):
 
 class _Pool2d(Module):
     """What the pooling layers share."""
+
+    entrywise = True
 
     def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         super().__init__()
@@ -115,6 +119,7 @@ class Flatten(Module):
     def __init__(self, start_dim: int = 1) -> None:
         super().__init__()
         self.start_dim = start_dim
+        self.entrywise = start_dim > 0
 
     def forward(self, x: Tensor) -> Tensor:
         if not -x.ndim <= self.start_dim < x.ndim:

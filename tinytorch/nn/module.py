@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self, TypeAlias
 
-from tinytorch.array_api import asarray
+from tinytorch.array_api import asarray, reshape
 from tinytorch.autograd.recompute import restored_on_replay
 from tinytorch.backend.host import as_host_array, is_host_array
 from tinytorch.device import Device
@@ -38,9 +38,12 @@ class Module:
 
     Attributes:
         training: whether layers such as `Dropout` behave as in training; see `train` and `eval`.
+        entrywise: whether what comes of one entry of a batch (its first dimension) does not depend on the others, and no buffer is set.
+            Where all modules of a model say so, threads may share the batches it is trained on.
     """
 
     training: bool
+    entrywise: bool = False
 
     def __init__(self) -> None:
         self.__dict__.update(_parameters={}, _buffers={}, _transient=set(), _modules={}, training=True)
@@ -189,7 +192,8 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take over values by name: Tensors, numpy arrays, or anything numpy can read (a PyTorch CPU state dict, say).
 
-        They are copied, and converted to the module's own data types. When this raises, nothing has been changed.
+        They are copied, and converted to the module's own data types. When this raises, nothing has been changed. Each is looked up twice,
+        to be checked and to be copied, so a mapping that reads a file when it is asked (`tinytorch.files.StoredArrays`) saves memory.
 
         Raises:
             KeyError: with ``strict``, a name is missing or unknown; all of them are listed.
@@ -200,20 +204,19 @@ class Module:
         missing, unknown = [n for n in slots if n not in state], [n for n in state if n not in slots]
         if strict and (missing or unknown):
             raise KeyError(f"the state does not fit {type(self).__name__}: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
-        given = {n: _readable(state[n]) for n in slots if n in state}
-        unequal = [
-            f"{n} has shape {tuple(own_value(slots[n]).shape)}, the state holds {tuple(value.shape)}"
-            for n, value in given.items()
-            if value.shape != own_value(slots[n]).shape
-        ]
+        given = [n for n in slots if n in state]
+        unequal = []
+        for name in given:
+            own, value = own_value(slots[name]), _readable(state[name])
+            if tuple(value.shape) != tuple(own.shape):
+                unequal.append(f"{name} has shape {tuple(own.shape)}, the state holds {tuple(value.shape)}")
+            asarray(value.reshape(-1)[:0] if is_host_array(value) else reshape(value, (-1,))[:0], dtype=own.dtype, device=own.device)
         if unequal:
             raise ValueError(f"the state does not fit {type(self).__name__}: {'; '.join(unequal)}")
-        new = {}
-        for name, value in given.items():
+        # one after another, the largest first: little more than the module itself is in memory at any time
+        for name in sorted(given, key=lambda name: -own_value(slots[name]).size):
             own = own_value(slots[name])
-            new[name] = asarray(value, dtype=own.dtype, device=own.device, copy=True)
-        for name, tensor in new.items():
-            own_value(slots[name]).raw = tensor.raw
+            own.raw = asarray(_readable(state[name]), dtype=own.dtype, device=own.device, copy=True).raw
 
     def train(self, mode: bool = True) -> Self:
         """Switch the module and all inside it to training behaviour; returns the module."""

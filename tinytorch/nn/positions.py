@@ -57,6 +57,8 @@ class PositionalEncoding(Module):
         (B, T, d_model) -> the same.
     """
 
+    entrywise = True
+
     def __init__(self, d_model: int, max_length: int = 5000, scale: float = 1.0) -> None:
         super().__init__()
         checked_sizes("PositionalEncoding", d_model=d_model, max_length=max_length)
@@ -77,6 +79,8 @@ class LearnedPositionalEncoding(Module):
     Shape:
         (B, T, d_model) -> the same; ``weight`` is (max_length, d_model).
     """
+
+    entrywise = True
 
     weight: Parameter
 

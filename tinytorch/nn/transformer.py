@@ -30,6 +30,8 @@ class TransformerBlock(Module):
         (B, T, d_model) -> the same.
     """
 
+    entrywise = True
+
     def __init__(
         self,
         d_model: int,

@@ -117,13 +117,14 @@ def _sample(
     noise = chosen = None
     while True:
         logits = decoder.logits(chosen)  # (B, V)
+        known = decoder.likeliest if temperature == 0 and choosable is None else None
         if choosable is not None:
             logits = choosable(logits)
         if temperature > 0:
             assert seed is not None
             generator = generator or logits.backend.rng(seed)
             noise = wrap(generator.uniform(logits.shape), logits.backend)
-        chosen = next_tokens(logits, noise, temperature, top_k, top_p)
+        chosen = next_tokens(logits, noise, temperature, top_k, top_p) if known is None else known
         tokens: list[int] = chosen.tolist()
         if NO_TOKEN in tokens:
             raise FloatingPointError(

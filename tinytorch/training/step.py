@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -14,6 +15,7 @@ from tinytorch.nn.module import Module, Slot, bind
 from tinytorch.nn.precision import Precision
 from tinytorch.optim import Optimizer
 from tinytorch.tensor import Tensor, wrap
+from tinytorch.training.pieces import cut, piece_count, summed
 from tinytorch.training.scaling import after_step, unless
 from tinytorch.training.state import RING, TrainState
 
@@ -27,7 +29,8 @@ def make_step(
     """The step for this model, loss and optimizer, computed in ``precision`` on its backend.
 
     The batch is cut into ``accumulate`` equal parts. Their losses and gradients are summed, each already divided by the number of terms in
-    the whole batch, so the result is that of the whole batch with the memory of a part.
+    the whole batch, so the result is that of the whole batch with the memory of a part. A part may be cut into pieces in the same way, for
+    the backend's threads, which draw the random bits that the part would have drawn.
 
     In float16 the loss is scaled up before it is differentiated, and a step whose gradient overflows changes nothing but the scale.
     """
@@ -35,13 +38,16 @@ def make_step(
     slots: list[Slot] = list(model.slots().values())
     buffer_slots = slots[len(layout.parameters) :]
 
-    def part_loss(params: list[Tensor], buffers: list[Tensor], part: Sequence[Tensor], key: Tensor, count: Any) -> Any:
+    def part_loss(
+        params: list[Tensor], buffers: list[Tensor], part: Sequence[Tensor], key: Tensor, share: random.Share | None, count: Any
+    ) -> Any:
         part = [*precision.cast(part[:-1]), part[-1]]
-        with random.step_draws(key), bind(slots, [*precision.cast(params), *buffers]) as bound:
+        with random.step_draws(key, share), bind(slots, [*precision.cast(params), *buffers]) as bound:
             loss = loss_fn.total(predict(model, part), part[-1]) / count
             return loss, [bound[slot] for slot in buffer_slots]
 
     differentiated = value_and_grad(part_loss, has_aux=True)
+    numbers = sum(math.prod(array.shape) for array in layout.parameters)
 
     def step(flat: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         xp = backend.xp
@@ -57,11 +63,14 @@ def make_step(
         grads: list[Array] = []
         for i, part in enumerate(_parts(tensors, accumulate)):
             key = wrap(xp.concat([state.key + i, xp.reshape(number, (1,))]), backend)
+            pieces = cut(part, piece_count(backend, model, part, numbers))
             with precision.products():
-                (((value, buffers), gradient),) = backend.parallel([partial(differentiated, params, buffers, part, key, count)])
-            loss = value.raw + loss
-            raws = [g.raw for g in gradient]
-            grads = [a + b for a, b in zip(grads, raws, strict=True)] if grads else raws
+                results = backend.parallel([partial(differentiated, params, buffers, piece, key, share, count) for piece, share in pieces])
+            buffers = results[0][0][1]  # all pieces' are the same where there are several
+            for (value, _), _ in results:
+                loss = value.raw + loss
+            terms = [[g.raw for g in gradient] for _, gradient in results]
+            grads = summed(backend, [grads, *terms] if grads else terms)
         moved = _update(optimizer, backend, state, loss, grads, number, precision.scaled)
         here = xp.arange(RING, dtype=xp.int32) == number % RING
         ring = xp.where(here[:, None], moved.row[None, :], state.ring)

@@ -252,11 +252,12 @@ class Trainer:
     def _publish(self, state: TrainState) -> None:
         """Show the step's arrays in the model and the optimizer: copies, since the next step may overwrite its own."""
         backend = self._backend
-        arrays = _copies(backend, [*state.parameters, *state.buffers])
-        for slot, raw in zip(self.model.slots().values(), arrays, strict=True):
+        for slot, raw in zip(self.model.slots().values(), [*state.parameters, *state.buffers], strict=True):
             own = own_value(slot)
-            own.raw = raw
-        self.optimizer.state = _copies(backend, state.optimizer)
+            (own.raw,) = _copies(backend, [raw])  # one by one: what it takes the place of is freed before the next is made
+        shown = self.optimizer.state = list(self.optimizer.state or state.optimizer)
+        for i, raw in enumerate(state.optimizer):
+            (shown[i],) = _copies(backend, [raw])
         self.optimizer.steps = int(backend.to_host(state.step))
         if self.precision.scaled:
             self.scaling = [float(value) for value in backend.to_host(state.scaling)]

@@ -32,6 +32,8 @@ class Normalise(Module):
     Raises ``TypeError`` for images that are not uint8, and ``ValueError`` for another number of channels or a ``std`` of 0.
     """
 
+    entrywise = True
+
     mean: Tensor
     std: Tensor
 
@@ -94,7 +96,10 @@ class Augment(Normalise):
         if not self.training or not (self.flip or self.shift):
             return images
         draws = random.draws(images.backend)
-        return shift_and_flip(images, draws.key, site=draws.next_site(), shift=self.shift, flip=self.flip, padding=self.padding)
+        among = None if draws.share is None else (draws.share.before, draws.share.whole)
+        return shift_and_flip(
+            images, draws.key, site=draws.next_site(), shift=self.shift, flip=self.flip, padding=self.padding, among=among
+        )
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, flip={self.flip}, shift={self.shift}, padding={self.padding!r}"
@@ -102,7 +107,16 @@ class Augment(Normalise):
 
 @operation
 def shift_and_flip(
-    xp: Any, images: Tensor, key: Tensor, /, *, site: int, shift: int = 0, flip: bool = False, padding: str = "zeros"
+    xp: Any,
+    images: Tensor,
+    key: Tensor,
+    /,
+    *,
+    site: int,
+    shift: int = 0,
+    flip: bool = False,
+    padding: str = "zeros",
+    among: tuple[int, int] | None = None,
 ) -> Tensor:
     """Each image moved by up to ``shift`` pixels along each side, then mirrored left to right or not, all at random.
 
@@ -111,6 +125,7 @@ def shift_and_flip(
     Args:
         images: (B, C, H, W), of any type.
         key, site: see `tinytorch.kernels.random_bits.random_bits`; draws 3 B numbers: rows, columns, mirrors.
+        among: how many images come before these in the batch that they are a part of, and how many there are in all.
 
     Raises:
         ValueError: ``"reflect"`` with a shift as large as the image.
@@ -118,7 +133,8 @@ def shift_and_flip(
     b, c, height, width = images.shape
     if padding == "reflect" and shift >= min(height, width):
         raise ValueError(f"an image of {height}x{width} cannot be reflected over {shift} pixels: use a smaller shift")
-    bits = random_bits(xp, key, site, (3, b))
+    before, whole = (0, b) if among is None else among
+    bits = random_bits(xp, key, site, (3, whole))[:, before : before + b]
     rows = xp.arange(height)[None, :] + (bits[0, :] % (2 * shift + 1) - shift)[:, None]  # (B, H)
     columns = xp.arange(width)[None, :]
     if flip:

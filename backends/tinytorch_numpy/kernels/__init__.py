@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tinytorch.backend.contract import Kernel
+from tinytorch_numpy.kernels.append_rows import append_rows
 from tinytorch_numpy.kernels.attention import attention, packed_attention
 from tinytorch_numpy.kernels.conv2d import conv2d
 from tinytorch_numpy.kernels.cross_entropy import cross_entropy
@@ -17,6 +18,7 @@ from tinytorch_numpy.kernels.updates import adam, sgd
 
 KERNELS: dict[str, Kernel] = {
     "adam": adam,
+    "append_rows": append_rows,
     "attention": attention,
     "avg_pool2d": avg_pool2d,
     "conv2d": conv2d,

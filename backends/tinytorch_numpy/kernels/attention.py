@@ -19,7 +19,7 @@ from tinytorch_numpy.kernels.random_bits import apply_bits, keep_bits, stream
 from tinytorch_numpy.kernels.support import CHUNK, takes
 
 #: Queries in a block: enough for a matrix product to run well, few enough that a causal block skips most of what it may not see.
-_ROWS = 128
+_ROWS = 64
 
 #: Up to this many keys the exponentials are kept for the backward pass; for more they are worked out again.
 _KEPT_KEYS = 256
@@ -52,11 +52,23 @@ class _Call:
     """The operands of one call, cut into blocks, with memory for one block that all blocks use in turn."""
 
     def __init__(
-        self, q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, site: int
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        mask: Array | None,
+        key: Array | None,
+        *,
+        num_heads: int,
+        causal: bool,
+        p: float,
+        site: int,
+        first: int = 0,
     ) -> None:
         self.q, self.k, self.v = (_heads(x, num_heads) for x in (q, k, v))  # (B, H, T, d), (B, H, S, d), (B, H, S, e)
         self.causal = causal
         self.p = p
+        self.first = first
         self.stream = stream(key, site) if p else 0
         self.scale = 1.0 / math.sqrt(self.q.shape[-1])
         queries, keys = self.q.shape[2], self.k.shape[2]
@@ -127,7 +139,7 @@ class _Call:
         """Which weights of a block dropout keeps; see `random_bits`."""
         _, heads, queries, _ = self.q.shape
         b, h, rows = (numpy.arange(some.start, some.stop) for some in block.queries)
-        first = ((b[:, None, None] * heads + h[:, None]) * queries + rows) * self.k.shape[2]  # each row's place among all weights
+        first = ((b[:, None, None] * heads + h[:, None]) * queries + rows) * self.k.shape[2] + self.first  # each row's place among all
         index, spare = (self.memory(name, block, numpy.uint32) for name in ("index", "spare"))
         numpy.add(first.astype(numpy.uint32)[..., None], numpy.arange(block.shape[3], dtype=numpy.uint32), out=index)
         return keep_bits(index, spare, self.stream, self.p)
@@ -208,17 +220,32 @@ def _forward(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None
     """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of columns: (B, T, C).
 
     ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
-    ``p`` of the weights is dropped, drawn with ``key`` and ``site``.
+    ``p`` of the weights is dropped, drawn with ``key``, ``site`` and ``first``.
     """
     if not takes(q, k, v) or not (q.size and k.size and v.size) or (mask is not None and mask.dtype != bool):
         return NotImplemented
+    if q.shape[1] == 1 and mask is None and not static["p"]:
+        return _attend_once(q, k, v, static["num_heads"]), None
     return _attend(_Call(q, k, v, mask, key, **static), q.dtype)
 
 
-def _backward(g: Array, residuals: _Residuals, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+def _attend_once(q: Array, k: Array, v: Array, num_heads: int) -> Array:
+    """One query that sees all keys, as in decoding: ``q (B, 1, C)``, and no residuals."""
+    queries, keys, values = (_heads(x, num_heads) for x in (q, k, v))
+    weights = numpy.matmul(queries * (1.0 / math.sqrt(queries.shape[-1])), keys.swapaxes(-1, -2))  # (B, H, 1, S)
+    weights -= weights.max(axis=-1, keepdims=True)
+    numpy.exp(weights, out=weights)
+    out = numpy.empty((len(q), 1, v.shape[-1]), q.dtype)
+    part = numpy.matmul(weights, values, out=_heads(out, num_heads))
+    part /= weights.sum(axis=-1, keepdims=True)
+    return out
+
+
+def _backward(g: Array, residuals: _Residuals | None, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Array | None]:
     q, k, v, mask, key = inputs
     grads = [numpy.empty(x.shape, x.dtype) for x in (q, k, v)]
-    _differentiate(_Call(q, k, v, mask, key, **static), g, residuals, grads)
+    call = _Call(q, k, v, mask, key, **static)
+    _differentiate(call, g, residuals or _attend(call, q.dtype)[1], grads)
     return [*[grad if needed else None for grad, needed in zip(grads, needs, strict=False)], None, None]
 
 
@@ -234,11 +261,14 @@ def _packed_forward(qkv: Array, mask: Array | None, key: Array | None, **static:
     return _forward(q, k, v, mask, key, **static)
 
 
-def _packed_backward(g: Array, residuals: _Residuals, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+def _packed_backward(
+    g: Array, residuals: _Residuals | None, inputs: Sequence[Any], needs: Sequence[bool], **static: Any
+) -> list[Array | None]:
     qkv, mask, key = inputs
     q, k, v = _parts(qkv)
     grad = numpy.empty(qkv.shape, qkv.dtype)
-    _differentiate(_Call(q, k, v, mask, key, **static), g, residuals, _parts(grad))
+    call = _Call(q, k, v, mask, key, **static)
+    _differentiate(call, g, residuals or _attend(call, q.dtype)[1], _parts(grad))
     return [grad, None, None]
 
 

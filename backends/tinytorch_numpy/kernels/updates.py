@@ -7,24 +7,51 @@ The moments are overwritten. Gradients are not: one array may be the gradient of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy
 
 from tinytorch.backend.contract import Array, Kernel
+from tinytorch_numpy import threads
 from tinytorch_numpy.kernels.support import CHUNK, chunks, takes
 
 Arrays = Sequence[Array]
 
+#: Numbers that are worth a second thread.
+_ENOUGH = 1 << 21
+
 
 def _norm_and_scale(grads: Arrays, max_norm: float | None) -> tuple[Array, float]:
     """The length of all gradients taken as one vector, and the factor that clips it to ``max_norm``."""
-    norm = numpy.sqrt(sum(numpy.vdot(grad, grad) for grad in grads))
+    n = _lanes(grads)
+    norm = numpy.sqrt(sum(threads.run([partial(_squares, grads[lane::n]) for lane in range(n)])))
     if max_norm is None:
         return norm, 1.0
     scale = max_norm / (float(norm) + 1e-6)
     return norm, 1.0 if scale > 1.0 else scale  # not min(), which would hide a NaN
+
+
+def _squares(grads: Arrays) -> Array:
+    return sum(numpy.vdot(grad, grad) for grad in grads)
+
+
+#: A parameter's number, and some of its elements.
+_Piece = tuple[int, slice]
+
+
+def _in_lanes(params: Arrays, update: Callable[[Sequence[_Piece], Array], None]) -> None:
+    """Call ``update`` with pieces that fit the cache and an array of a piece's size to work in: threads share the pieces."""
+    pieces = [(i, some) for i, param in enumerate(params) for some in chunks(param.size)]
+    size, dtype = min(CHUNK, max(param.size for param in params)), params[0].dtype
+    n = _lanes(params)
+    threads.run([partial(update, pieces[lane::n], numpy.empty(size, dtype)) for lane in range(n)])
+
+
+def _lanes(arrays: Arrays) -> int:
+    """One for each thread, or one for little work."""
+    return threads.count() if sum(array.size for array in arrays) >= _ENOUGH else 1
 
 
 def _own(array: Array) -> Array:
@@ -57,34 +84,34 @@ def _adam(
     # lr / c1 * m / (sqrt(v / c2) + eps) = (lr / c1 * sqrt(c2)) * m / (sqrt(v) + eps * sqrt(c2)): a pass less
     pace, floor = -rate / correction1 * root2, eps * root2
     firsts, seconds = [_own(m) for m in first], [_own(v) for v in second]
-    new_params = []
-    spare = numpy.empty(min(CHUNK, max(param.size for param in params)), params[0].dtype)
-    for param, grad, m, v, decay in zip(params, grads, firsts, seconds, weight_decays, strict=True):
-        new_param = numpy.empty(param.shape, param.dtype)
-        old, g, new, m, v = (array.reshape(-1) for array in (param, grad, new_param, m, v))
-        for some in chunks(old.size):
-            old_, g_, new_, m_, v_ = old[some], g[some], new[some], m[some], v[some]
-            work = spare[: g_.size]
-            if scale != 1.0:
-                g_ = numpy.multiply(g_, scale, out=work)
+    new_params = [numpy.empty(param.shape, param.dtype) for param in params]
+    flat = [tuple(array.reshape(-1) for array in row) for row in zip(params, grads, new_params, firsts, seconds, strict=True)]
+
+    def update(pieces: Sequence[_Piece], spare: Array) -> None:
+        for i, some in pieces:
+            old, g, new, m, v = (array[some] for array in flat[i])
+            decay, work, share = weight_decays[i], spare[: g.size], scale
             if decay and not decoupled:
-                g_ = numpy.add(g_, numpy.multiply(old_, decay, out=new_), out=work)
-            m_ *= beta1
-            m_ += numpy.multiply(g_, 1.0 - beta1, out=new_)
-            v_ *= beta2
-            numpy.multiply(g_, g_, out=work)
-            work *= 1.0 - beta2
-            v_ += work
-            numpy.sqrt(v_, out=work)
+                g = numpy.multiply(g, scale, out=work)
+                g += numpy.multiply(old, decay, out=new)
+                share = 1.0
+            m *= beta1
+            m += numpy.multiply(g, (1.0 - beta1) * share, out=new)
+            v *= beta2
+            numpy.multiply(g, math.sqrt(1.0 - beta2) * share, out=work)
+            work *= work
+            v += work
+            numpy.sqrt(v, out=work)
             work += floor
-            numpy.divide(m_, work, out=work)
+            numpy.divide(m, work, out=work)
             work *= pace
             if decay and decoupled:
-                numpy.multiply(old_, 1.0 - decay * rate, out=new_)
-                new_ += work
+                numpy.multiply(old, 1.0 - decay * rate, out=new)
+                new += work
             else:
-                numpy.add(old_, work, out=new_)
-        new_params.append(new_param)
+                numpy.add(old, work, out=new)
+
+    _in_lanes(params, update)
     return (new_params, firsts, seconds, norm), None
 
 
@@ -105,27 +132,27 @@ def _sgd(
     norm, scale = _norm_and_scale(grads, max_norm)
     rate = float(learning_rate)
     velocities = [_own(velocity) for velocity in velocities]
-    new_params = []
-    spare = numpy.empty(min(CHUNK, max(param.size for param in params)), params[0].dtype)
-    for i, (param, grad, decay) in enumerate(zip(params, grads, weight_decays, strict=True)):
-        new_param = numpy.empty(param.shape, param.dtype)
-        old, g, new = (array.reshape(-1) for array in (param, grad, new_param))
-        for some in chunks(old.size):
-            old_, new_ = old[some], new[some]
-            work = numpy.multiply(g[some], scale, out=spare[: new_.size])
-            if decay:
-                work += numpy.multiply(old_, decay, out=new_)
+    new_params = [numpy.empty(param.shape, param.dtype) for param in params]
+    flat = [tuple(array.reshape(-1) for array in row) for row in zip(params, grads, new_params, strict=True)]
+
+    def update(pieces: Sequence[_Piece], spare: Array) -> None:
+        for i, some in pieces:
+            old, g, new = (array[some] for array in flat[i])
+            work = numpy.multiply(g, scale, out=spare[: g.size])
+            if weight_decays[i]:
+                work += numpy.multiply(old, weight_decays[i], out=new)
             direction = work
             if momentum:
                 direction = velocities[i].reshape(-1)[some]
                 direction *= momentum
                 direction += work
                 if nesterov:
-                    work += numpy.multiply(direction, momentum, out=new_)
+                    work += numpy.multiply(direction, momentum, out=new)
                     direction = work
-            numpy.multiply(direction, -rate, out=new_)
-            new_ += old_
-        new_params.append(new_param)
+            numpy.multiply(direction, -rate, out=new)
+            new += old
+
+    _in_lanes(params, update)
     return (new_params, velocities, norm), None
 
 

@@ -322,6 +322,7 @@ def new_cupy(capability: str = "90") -> ModuleType:
         setattr(cupy, name, created(getattr(numpy, name)))
     cupy.empty = lambda shape, dtype="float64", **options: _array(numpy.empty(shape, dtype), gpu)
     cupy.ndarray = FakeArray
+    cupy.get_default_memory_pool = lambda: pools[0]
     cupy.__version__ = "fake"
     cupy.copyto = numpy.copyto
     cupy.asnumpy = lambda array: array.get()

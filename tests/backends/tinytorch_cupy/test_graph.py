@@ -13,7 +13,7 @@ import tinytorch as tt
 from tinytorch import random
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine
-from tinytorch.text import CharTokenizer, generate
+from tinytorch.text import CharTokenizer, generate, stream
 from tinytorch.training import LanguageModelTrainer
 from tinytorch_cupy.graph import CapturedStep
 
@@ -76,6 +76,28 @@ def test_another_state_can_be_put_in_its_place(fake_gpu: Any) -> None:
     state, _ = captured((fake_gpu.cupy.full(3, 10.0), fake_gpu.cupy.asarray(numpy.array(7, "int32"))), one)
     assert state[0].get().tolist() == [11.0] * 3
     assert int(state[1]) == 8
+
+
+def test_states_that_are_used_by_turns_do_not_meet(fake_gpu: Any) -> None:
+    runs = []
+
+    def step(state: Any, batch: Any) -> Any:
+        runs.append(1)
+        return moved(state, batch)
+
+    captured = CapturedStep(fake_gpu.cupy, step, donate=True)
+    one = (fake_gpu.cupy.ones(3),)
+    left, _ = captured(start(fake_gpu), one)
+    right, _ = captured((fake_gpu.cupy.full(3, 100.0), fake_gpu.cupy.zeros((), dtype="int32")), one)
+    for _ in range(3):
+        left, _ = captured(left, one)
+        right, _ = captured(right, one)
+    assert left[0].get().tolist() == [4.0] * 3
+    assert right[0].get().tolist() == [104.0] * 3
+    assert len(runs) == 4  # two graphs
+    del left
+    captured(start(fake_gpu), one)
+    assert len(runs) == 4  # in the place of the one that nobody has any more
 
 
 def test_new_shapes_are_captured_on_their_own(fake_gpu: Any) -> None:
@@ -186,6 +208,14 @@ def test_captured_decoding_writes_what_numpy_writes(fake_gpu: Any, caplog: pytes
     with tt.use_backend("numpy"):
         assert written() == captured
     assert caplog.messages == []
+
+
+def test_texts_that_are_written_by_turns_do_not_meet(fake_gpu: Any) -> None:
+    random.seed(0)
+    model = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
+    alone = [generate(model, prompt, 6, temperature=0.0) for prompt in ([1, 2], [7, 3])]
+    by_turns = list(zip(*[stream(model, prompt, 6, temperature=0.0) for prompt in ([1, 2], [7, 3])], strict=True))
+    assert [[token for piece in pieces for token in piece] for pieces in zip(*by_turns, strict=True)] == alone
 
 
 def test_captured_decoding_uses_what_the_model_learned_since(fake_gpu: Any) -> None:

@@ -1,0 +1,80 @@
+"""Threads for pieces of work that do not depend on each other. numpy lets go of Python's lock in its loops, and BLAS does in its products.
+
+While they are at work, BLAS takes one thread in each, instead of several for one product after another: those wait for each other by
+spinning, which costs much where another process wants the cores too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+
+def _no_blas(count: int) -> None:
+    """Where nobody has said how BLAS is told."""
+
+
+_lock = threading.Lock()
+_count = 1
+_set_blas_threads: Callable[[int], Any] = _no_blas
+_helpers: ThreadPoolExecutor | None = None
+
+
+def use(count: int, set_blas_threads: Callable[[int], Any] = _no_blas) -> None:
+    """Work in so many threads from now on. ``set_blas_threads`` tells BLAS how many to take; it has ``count`` while none of ours work."""
+    global _count, _set_blas_threads, _helpers
+    if count > 1:  # a thread that wants Python's lock asks for it after 50 microseconds, not 5,000: they need it often, and not for long
+        sys.setswitchinterval(5e-5)
+    with _lock:
+        _count, _set_blas_threads, _helpers = count, set_blas_threads, None
+
+
+def count() -> int:
+    """How many pieces `run` works on at once; 1 until somebody calls `use`."""
+    return _count
+
+
+def run(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Results of independent pieces of work, in order; the first error of one is raised when all have ended.
+
+    Each runs in a copy of the caller's context. One after another, where there is one thread, or they are all at work already.
+    """
+    if len(thunks) < 2 or _count < 2 or not _lock.acquire(blocking=False):
+        return [thunk() for thunk in thunks]
+    try:
+        _set_blas_threads(1)
+        own, *others = thunks
+        pool = _pool()
+        futures = [pool.submit(copy_context().run, thunk) for thunk in others]
+        try:
+            first = copy_context().run(own)
+        finally:
+            for future in futures:
+                future.exception()  # waits: none may go on while the caller has gone
+        return [first, *[future.result() for future in futures]]
+    finally:
+        _set_blas_threads(_count)
+        _lock.release()
+
+
+def _pool() -> ThreadPoolExecutor:
+    """Threads beside the caller's, made when they are first needed."""
+    global _helpers
+    if _helpers is None:
+        _helpers = ThreadPoolExecutor(_count - 1, thread_name_prefix="tinytorch")
+    return _helpers
+
+
+def _after_fork() -> None:
+    """A forked process has none of its parent's threads."""
+    global _lock, _helpers
+    _lock, _helpers = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

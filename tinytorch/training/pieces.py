@@ -1,0 +1,53 @@
+"""A batch cut into pieces that a backend works on at once, and the sum of what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+from tinytorch.backend import Array, Backend
+from tinytorch.nn.module import Module
+from tinytorch.random import Share
+from tinytorch.tensor import Tensor
+
+#: Some entries of a batch, and which they are; ``None`` for all of them.
+Piece = tuple[tuple[Tensor, ...], Share | None]
+
+
+def piece_count(backend: Backend, model: Module, batch: Sequence[Tensor], numbers: int) -> int:
+    """How many pieces to cut a batch into for a model that learns so many ``numbers``: one where entries depend on each other."""
+    if not all(module.entrywise for module in model.modules()):
+        return 1
+    entries = batch[0].shape[0]
+    return max(1, min(entries, backend.lanes(batch[-1].size, numbers)))
+
+
+def cut(batch: Sequence[Tensor], n: int) -> list[Piece]:
+    """The batch in ``n`` pieces of nearly equal size."""
+    if n == 1:
+        return [(tuple(batch), None)]
+    whole = batch[0].shape[0]
+    places = [i * whole // n for i in range(n + 1)]
+    return [(tuple(tensor[start:stop, ...] for tensor in batch), Share(start, stop - start, whole)) for start, stop in pairwise(places)]
+
+
+def summed(backend: Backend, terms: Sequence[Sequence[Array]]) -> list[Array]:
+    """The sum of lists of arrays, place by place, in the order of the lists."""
+    if len(terms) == 1:
+        return list(terms[0])
+    columns = list(zip(*terms, strict=True))
+    # every lane takes every n-th: layers repeat, so these are about as much work
+    n = len(terms)
+    lanes = backend.parallel([partial(_sums, columns[lane::n]) for lane in range(n)])
+    return [lanes[i % n][i // n] for i in range(len(columns))]
+
+
+def _sums(columns: Sequence[Sequence[Array]]) -> list[Array]:
+    totals = []
+    for first, *others in columns:
+        total = first
+        for other in others:
+            total = total + other
+        totals.append(total)
+    return totals
