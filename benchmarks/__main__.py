@@ -1,17 +1,20 @@
-"""``python -m benchmarks cpu``, and ``gpu``: tinytorch beside its peers on this machine."""
+"""``python -m benchmarks cpu``, and ``gpu``: tinytorch beside its peers on this machine; ``scaling``: by itself, at growing sizes."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import sys
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.cpu.contest import Row, as_json, compare
 from benchmarks.cpu.worker import CONTESTANTS
 from benchmarks.cpu.workloads import WORKLOADS
+from benchmarks.scaling import measure_all
 
 
 def machine() -> str:
@@ -49,12 +52,18 @@ def main() -> None:
 
         sys.exit(gpu_main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", choices=["cpu", "gpu"])
+    parser.add_argument("part", choices=["cpu", "gpu", "scaling"])
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="with commas between")
     parser.add_argument("--peers", default="torch", help=f"of {', '.join(CONTESTANTS[1:])}")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.part == "scaling":
+        print(machine() + "\n")
+        points = measure_all()
+        if options.json:
+            options.json.write_text(json.dumps({"machine": machine(), "points": [asdict(point) for point in points]}, indent=1) + "\n")
+        return
     names, peers = options.workloads.split(","), options.peers.split(",")
     unknown = [word for word in names if word not in WORKLOADS] + [word for word in peers if word not in CONTESTANTS[1:]]
     if unknown:

@@ -74,11 +74,16 @@ def new_state(weights: Weights) -> Any:
 
 
 def train_step(settings: Settings, table: Any, state: Any, tokens: Any) -> Any:
-    """One step of AdamW with clipping: the new state and the loss."""
+    """One step of the GPT: the new state and the loss."""
+    return adamw_step(settings, lambda weights, key: loss_of(settings, weights, table, tokens, key), state)
+
+
+def adamw_step(settings: Settings, loss_with: Callable[[Weights, Any], Any], state: Any) -> Any:
+    """One step of AdamW with clipping, for a loss of weights and a random key: the new state and the loss."""
     weights, first, second, number, key = state
     number = number + 1
     key_now = jax.random.fold_in(key, number)
-    loss, grads = jax.value_and_grad(lambda w: loss_of(settings, w, table, tokens, key_now))(weights)
+    loss, grads = jax.value_and_grad(lambda w: loss_with(w, key_now))(weights)
     count = number.astype(jnp.float32)
     norm = jnp.sqrt(sum(jnp.sum(g * g) for g in grads.values()))
     scale = jnp.minimum(1.0, settings.norm / (norm + 1e-6))

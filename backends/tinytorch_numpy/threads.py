@@ -1,7 +1,8 @@
 """Threads for pieces of work that do not depend on each other. numpy lets go of Python's lock in its loops, and BLAS does in its products.
 
 While they are at work, BLAS takes one thread in each, instead of several for one product after another: those wait for each other by
-spinning, which costs much where another process wants the cores too.
+spinning, which costs much where another process wants the cores too. Only for a large product of a piece that has no others beside it
+does BLAS get all threads.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
@@ -23,6 +25,7 @@ _lock = threading.Lock()
 _count = 1
 _set_blas_threads: Callable[[int], Any] = _no_blas
 _helpers: ThreadPoolExecutor | None = None
+_alone: int | None = None  # the thread in which a piece runs with no others beside it
 
 
 def use(count: int, set_blas_threads: Callable[[int], Any] = _no_blas) -> None:
@@ -44,11 +47,15 @@ def run(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
 
     Each runs in a copy of the caller's context. One after another, where there is one thread, or they are all at work already.
     """
-    if len(thunks) < 2 or _count < 2 or not _lock.acquire(blocking=False):
+    global _alone
+    if not thunks or _count < 2 or not _lock.acquire(blocking=False):
         return [thunk() for thunk in thunks]
     try:
         _set_blas_threads(1)
         own, *others = thunks
+        if not others:
+            _alone = threading.get_ident()
+            return [own()]
         pool = _pool()
         futures = [pool.submit(copy_context().run, thunk) for thunk in others]
         try:
@@ -58,8 +65,22 @@ def run(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
                 future.exception()  # waits: none may go on while the caller has gone
         return [first, *[future.result() for future in futures]]
     finally:
+        _alone = None
         _set_blas_threads(_count)
         _lock.release()
+
+
+@contextmanager
+def all_for_blas() -> Iterator[None]:
+    """Let BLAS take all threads inside a ``with`` block, if the piece at work has no others beside it."""
+    if _alone != threading.get_ident():
+        yield
+        return
+    _set_blas_threads(_count)
+    try:
+        yield
+    finally:
+        _set_blas_threads(1)
 
 
 def _pool() -> ThreadPoolExecutor:

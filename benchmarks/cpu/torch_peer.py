@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.cpu.workloads import BETAS, DECAY, EPS, GPT, NORM, RATE, Workload, batches, prompt
+from benchmarks.cpu.workloads import BETAS, DECAY, EPS, GPT, NORM, RATE, Workload, batches, image_order, prompt
 
 
 class Block(nn.Module):
@@ -89,17 +89,11 @@ def image_model(workload: Workload, weights: Path) -> nn.Module:
         layers += [nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
     model = nn.Sequential(*layers)
     state = load_file(weights)
-    order = sorted(state, key=_place)
+    order = sorted(state, key=image_order)
     with torch.no_grad():
         for parameter, name in zip(model.parameters(), order, strict=True):
             parameter.copy_(state[name])
     return model
-
-
-def _place(name: str) -> tuple[Any, ...]:
-    """Sorts tinytorch's names into the order of the layers, weights before biases."""
-    part, *number, kind = name.split(".")
-    return (["features", "layers", "classifier", "head"].index(part), [int(n) for n in number], kind == "bias")
 
 
 def contestant(workload: Workload, weights: Path, compiled: bool = False) -> Callable[[int], list[float]]:

@@ -74,6 +74,12 @@ def batches(workload: Workload) -> list[tuple[numpy.ndarray, ...]]:
     return [(random.normal(size=shape).astype(numpy.float32), random.integers(0, 10, workload.batch)) for _ in range(BATCHES)]
 
 
+def image_order(name: str) -> tuple[object, ...]:
+    """Sorts the names of LeNet-5's and the MLP's weights into the order of the layers, weights before biases."""
+    part, *number, kind = name.split(".")
+    return (["features", "layers", "classifier", "head"].index(part), [int(n) for n in number], kind == "bias")
+
+
 def prompt(workload: Workload) -> list[int]:
     """Where decoding starts."""
     assert workload.gpt is not None

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy
-
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.support import as_rows, takes
+from tinytorch_numpy.kernels.support import as_rows, product, takes
 
 
 def _forward(x: Array, weight: Array, bias: Array | None) -> Any:
     """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out)."""
     if not takes(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape[1:]:
         return NotImplemented
-    out = numpy.matmul(as_rows(x, weight.shape[1]), weight.T)
+    out = product(as_rows(x, weight.shape[1]), weight.T)
     if bias is not None:
         out += bias
     return out.reshape(*x.shape[:-1], weight.shape[0]), None
@@ -25,8 +23,8 @@ def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequenc
     x, weight, _ = inputs
     g_rows = as_rows(g, weight.shape[0])
     return [
-        numpy.matmul(g_rows, weight).reshape(x.shape) if needs[0] else None,
-        numpy.matmul(g_rows.T, as_rows(x, weight.shape[1])) if needs[1] else None,
+        product(g_rows, weight).reshape(x.shape) if needs[0] else None,
+        product(g_rows.T, as_rows(x, weight.shape[1])) if needs[1] else None,
         g_rows.sum(axis=0) if needs[2] else None,
     ]
 

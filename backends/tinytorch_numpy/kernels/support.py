@@ -11,10 +11,14 @@ from collections.abc import Iterator
 import numpy
 
 from tinytorch.backend.contract import Array
+from tinytorch_numpy import threads
 
 #: Elements that are worked on at once. A few buffers of this size stay in a core's cache from one pass to the next, and a pass is long
 #: enough that starting it costs little.
 CHUNK = 1 << 17
+
+#: Multiplications of a product that is worth a second thread: a third of a millisecond of work.
+_LARGE_PRODUCT = 1 << 24
 
 _TYPES = (numpy.dtype(numpy.float32), numpy.dtype(numpy.float64))
 
@@ -35,6 +39,14 @@ def chunks(length: int, width: int = 1) -> Iterator[slice]:
     step = max(1, CHUNK // max(1, width))
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))
+
+
+def product(a: Array, b: Array) -> Array:
+    """``a (M, K) @ b (K, N)``, by all threads where it is large and they have nothing else to do."""
+    if len(a) * b.size < _LARGE_PRODUCT:
+        return numpy.matmul(a, b)
+    with threads.all_for_blas():
+        return numpy.matmul(a, b)
 
 
 def as_rows(x: Array, width: int) -> Array:

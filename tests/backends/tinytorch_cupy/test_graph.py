@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 from typing import Any
 
 import numpy
 import pytest
 
 import tinytorch as tt
+from tests.backends.tinytorch_cupy.emulator import fake_cupy as emulator
+from tests.backends.tinytorch_cupy.fake_cupy import with_cuda
 from tinytorch import random
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine
 from tinytorch.text import CharTokenizer, generate, stream
 from tinytorch.training import LanguageModelTrainer
 from tinytorch_cupy.graph import CapturedStep
+from tinytorch_cupy.kernels import KERNELS
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 
@@ -242,3 +246,40 @@ def test_a_long_run_holds_no_more_than_a_short_one(fake_gpu: Any) -> None:
 
     held(17)
     assert held(18) == held(60)
+
+
+# ---- with the CUDA kernels in it ----
+
+
+@pytest.fixture
+def whole_gpu(fake_gpu: Any, cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`fake_gpu` with all kernels, whose CUDA is emulated; ``cuda`` looks after what is compiled."""
+    monkeypatch.setitem(sys.modules, "cupy", with_cuda(fake_gpu.cupy))
+    fake_gpu.backend.kernels = KERNELS
+    return fake_gpu
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-5), ("bfloat16", 2e-2), ("float16", 2e-2)])
+def test_a_step_of_all_kernels_is_captured_and_learns_as_numpy_does(
+    whole_gpu: Any, caplog: pytest.LogCaptureFixture, precision: str, tolerance: float
+) -> None:
+    emulator.state.launches.clear()
+    captured = losses(precision, steps=5)
+    assert caplog.messages == []
+    with tt.use_backend("numpy"):
+        expected = losses(steps=5)
+    numpy.testing.assert_allclose(captured, expected, atol=tolerance)
+    wanted = {"adam", "layer_norm_backward", "attention_backward_keys", "dropout", "cross_entropy_backward"}
+    assert wanted <= set(emulator.state.launches)
+
+
+def test_decoding_with_all_kernels_is_captured_and_writes_what_numpy_writes(whole_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def written() -> Any:
+        random.seed(0)
+        model = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
+        return generate(model, [[1, 2, 3], [4]], 8, temperature=0.0)
+
+    captured = written()
+    assert caplog.messages == []
+    with tt.use_backend("numpy"):
+        assert written() == captured

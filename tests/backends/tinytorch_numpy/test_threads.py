@@ -84,3 +84,13 @@ def test_large_sums_of_many_terms_are_cut_for_the_threads(blas_threads: list[int
     assert backend.lanes(terms=128, numbers=3_700_000) == 1  # adding up would cost more than a thread gains
     assert backend.lanes(terms=512, numbers=60_000) == 2
     assert backend.lanes(terms=4, numbers=33) == 1  # done before the other thread has heard of it
+
+
+def test_blas_gets_all_threads_only_in_a_piece_that_is_alone(blas_threads: list[int]) -> None:
+    def piece() -> int:
+        with threads.all_for_blas():
+            return blas_threads[-1]
+
+    assert threads.run([piece]) == [2]
+    assert blas_threads == [1, 2, 1, 2]
+    assert threads.run([piece, piece]) == [1, 1]
