@@ -52,6 +52,15 @@ def tests(session: nox.Session, backend: str) -> None:
 
 
 @nox.session
+def oracle(session: nox.Session) -> None:
+    """Hold models, layers and GPT-2 directories to PyTorch and transformers, on numpy."""
+    session.install("-e", ".[test,oracle]")
+    session.run(
+        "pytest", *(session.posargs or ["tests/models", "tests/nn", "tests/optim", "tests/kernels"]), env={"TINYTORCH_BACKEND": "numpy"}
+    )
+
+
+@nox.session
 def portable(session: nox.Session) -> None:
     """Run the tests on numpy with every kernel override off."""
     session.install("-e", ".[test]")

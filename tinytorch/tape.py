@@ -11,7 +11,7 @@ import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -23,6 +23,7 @@ Gradient: TypeAlias = Any
 
 _count = itertools.count()
 _recording: ContextVar[bool] = ContextVar("tinytorch_recording", default=True)
+_outside: ContextVar[tuple[bool, ...]] = ContextVar("tinytorch_recording_outside", default=())  # of each open `with` block
 
 #: Whether operations are being recorded in this thread (and context).
 is_recording: Callable[[], bool] = _recording.get
@@ -92,13 +93,15 @@ class _Recording:
 
     def __init__(self, on: bool) -> None:
         self._on = on
-        self._tokens: list[Token[bool]] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(_recording.set(self._on))
+        _outside.set((*_outside.get(), _recording.get()))  # not kept in this object, which threads may share
+        _recording.set(self._on)
 
     def __exit__(self, *exc_info: object) -> None:
-        _recording.reset(self._tokens.pop())
+        *rest, before = _outside.get()
+        _outside.set(tuple(rest))
+        _recording.set(before)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):

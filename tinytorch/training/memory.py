@@ -21,18 +21,25 @@ def parameter_count(model: dict[str, Any]) -> int:
     return int(vocabulary * width + positions + model["num_layers"] * block + 2 * width + head)
 
 
-def training_bytes(model: dict[str, Any], batch_size: int, accumulate: int) -> int:
+def training_bytes(model: dict[str, Any], training: dict[str, Any]) -> int:
     """A low estimate of a step's memory: parameters, gradient and two moments, what the backward pass keeps of a part, and the batch."""
-    width, length = model["d_model"], model["max_length"]
+    width, length, layers = model["d_model"], training["block_size"], model["num_layers"]
     inner = model["d_ff"] or 4 * width
-    kept = model["num_layers"] * (8 * width + 2 * inner) + 2 * model["vocab_size"]
-    tokens = batch_size * (length + 1)
-    return int(4 * (4 * parameter_count(model) + batch_size // accumulate * length * kept) + 8 * tokens)
+    block = 8 * width + 2 * inner
+    kept = (layers * width + block if training["checkpoint_activations"] else layers * block) + 2 * model["vocab_size"]
+    part, tokens = training["batch_size"] // training["accumulate"] * length, training["batch_size"] * (length + 1)
+    return int(4 * (4 * parameter_count(model) + part * kept) + 8 * tokens)
 
 
-def check_memory(model: dict[str, Any], batch_size: int, accumulate: int, backend: Backend) -> None:
-    """Raise `InputError` where a step cannot fit the machine or the device; where it is not known how large that is, do nothing."""
-    needed, total = training_bytes(model, batch_size, accumulate), _total_memory(backend)
+def check_memory(model: dict[str, Any], training: dict[str, Any], backend: Backend) -> None:
+    """Raise `InputError` where a step cannot fit the machine or the device; where it is not known how large that is, do nothing.
+
+    Args:
+        model: the settings of `TinyGPT`.
+        training: a run's settings.
+        backend: where it is to run.
+    """
+    needed, total = training_bytes(model, training), _total_memory(backend)
     if total is not None and needed > total:
         raise InputError(
             f"this needs at least {needed / 2**30:,.1f} GiB of memory, and {backend.spec} has {total / 2**30:,.1f}; "

@@ -34,13 +34,16 @@ __device__ inline Size numbered(const Call& call, int query) {
     return ((Size)blockIdx.z * call.heads + blockIdx.y) * call.queries + query;
 }
 
+__device__ inline bool may_attend(const Call& call, const bool* mask, int query, int key) {
+    if (call.causal && key > query + call.keys - call.queries) return false;
+    if (mask == nullptr) return true;
+    return mask[blockIdx.z * call.mask[0] + blockIdx.y * call.mask[1] + query * call.mask[2] + key * call.mask[3]];
+}
+
 // The score, in powers of two, of a query and a key whose product is `product`.
 __device__ inline float score(const Call& call, const bool* mask, float product, int query, int key) {
     if (key >= call.keys || query >= call.queries) return -INF;
-    bool allowed = !call.causal || key <= query + call.keys - call.queries;
-    if (mask != nullptr)
-        allowed = allowed && mask[blockIdx.z * call.mask[0] + blockIdx.y * call.mask[1] + query * call.mask[2] + key * call.mask[3]];
-    return allowed ? product * call.scale : FORBIDDEN;
+    return may_attend(call, mask, query, key) ? product * call.scale : FORBIDDEN;
 }
 
 // What dropout multiplies the weight of a pair with.

@@ -28,9 +28,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_decode(
     for (int query = 0; query < call.queries; ++query) {
         if (me < width) of_query[me] = wide(q[query * call.q.row + me]);
         __syncthreads();
-        float product = 0.0f;
-        if (me < count) each(k, width, 0, 1, [&](Size i, float a) { product += a * of_query[i]; });
-        float s = me < count ? score(call, mask, product, query, first + me) : -INF;
+        float s = -INF;
+        if (me < count && may_attend(call, mask, query, first + me)) {
+            float product = 0.0f;
+            each(k, width, 0, 1, [&](Size i, float a) { product += a * of_query[i]; });
+            s = product * call.scale;
+        } else if (me < count) {
+            s = FORBIDDEN;  // its key need not be read
+        }
         float top = block_max(s, maxima);
         weights[me] = exp2f(s - top);
         float sum = block_sum(weights[me]), total = 0.0f;  // its barriers make the weights known, too

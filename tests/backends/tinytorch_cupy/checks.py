@@ -116,12 +116,14 @@ def portable(name: str) -> Fused:
 
 
 def in_every_order(run: Callable[[], Any], orders: Sequence[int] = fake_cupy.ORDERS) -> Any:
-    """What ``run`` gives, which must be the same, bit for bit, in whichever order the threads run."""
+    """What ``run`` gives, which must be the same, bit for bit, in whichever order the threads run; it may read nothing on the way."""
     results = []
     for order in orders:
-        fake_cupy.state.order = order
-        results.append(run())
-    fake_cupy.state.order = 0
+        fake_cupy.state.order, fake_cupy.state.launching = order, True
+        try:
+            results.append(run())
+        finally:
+            fake_cupy.state.order, fake_cupy.state.launching = 0, False
     for other in results[1:]:
         _assert_same(results[0], other)
     return results[0]

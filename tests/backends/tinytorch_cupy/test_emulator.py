@@ -60,3 +60,11 @@ def test_an_argument_of_another_type_is_told(cuda: ModuleType) -> None:
         run(cuda, "", args=(3,))
     with pytest.raises(AssertionError, match="takes 1 arguments, got 2"):
         run(cuda, "", args=(cuda.zeros(3), cuda.zeros(3)))
+
+
+def test_reading_a_value_while_kernels_are_launched_is_told(cuda: ModuleType) -> None:
+    x = cuda.zeros(1)
+    for read in (float, int, bool, lambda x: x.item(), lambda x: x.tolist(), lambda x: x.max() > 1 and None):
+        with pytest.raises(AssertionError, match="reads a value from the GPU"):
+            in_every_order(lambda read=read: read(x))
+    assert float(x[0]) == 0.0
