@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tinytorch.backend import current_backend, use_backend
-from tinytorch.cli.writing import BackendName, read_model
+from tinytorch.cli.writing import BackendName, PrecisionName, possible_precision, read_model
 from tinytorch.tuning import tune
 
 
@@ -19,6 +19,7 @@ def evaluate(
     stride: Annotated[
         int | None, typer.Option(help="Tokens that the window moves; left out, half of the model's window.", show_default=False)
     ] = None,
+    precision: PrecisionName = None,
     backend: BackendName = None,
 ) -> None:
     """Measure how well a model predicts a text, all of it."""
@@ -29,14 +30,15 @@ def evaluate(
         from tinytorch.training.evaluation import evaluate as measure
 
         content = read_text(text)
-        model, tokenizer, _ = read_model(run)
+        model, tokenizer, trained_in = read_model(run)
+        chosen = precision or possible_precision(trained_in)
         unknown = set(tokenizer.unknown_characters(content))
         if unknown:
             lost = sum(character in unknown for character in content)
             print(f"{lost:,} characters of the text were never seen by the model, and count as wrong guesses.", file=sys.stderr)
         with progress() as bar:
             task = bar.add_task("windows", total=None)
-            found = measure(model, tokenizer, content, stride, lambda done, total: bar.update(task, completed=done, total=total))
+            found = measure(model, tokenizer, content, stride, lambda done, total: bar.update(task, completed=done, total=total), chosen)
         window = min(model.max_length, found.tokens)
         print(f"loss                {found.loss:.4f} nats a token")
         print(f"perplexity          {found.perplexity:,.2f}")

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from tinytorch.array_api import asarray
 from tinytorch.errors import InputError
 from tinytorch.models import TinyGPT
-from tinytorch.nn import LanguageModelLoss
-from tinytorch.tape import no_grad
+from tinytorch.nn import LanguageModelLoss, Precision
 from tinytorch.text import Tokenizer, bigram_bits, sliding_windows
 from tinytorch.training.metrics import LanguageModelAccuracy
 
@@ -53,6 +52,7 @@ def evaluate(
     text: str,
     stride: int | None = None,
     on_windows: Callable[[int, int], None] = lambda done, total: None,
+    precision: str = "float32",
 ) -> Evaluation:
     """Predict the whole text, each token but the first once, through a window that slides over it.
 
@@ -63,9 +63,10 @@ def evaluate(
         stride: how far the window moves: a token is predicted from at least ``max_length - stride`` before it. Half of ``max_length`` where
             left out; less is slower and gives a lower loss, down to 1.
         on_windows: told how many windows are done, and of how many.
+        precision: what to compute in, one of `tinytorch.nn.PRECISIONS`.
 
     Raises:
-        InputError: the text has fewer than two tokens, or the stride is out of range.
+        InputError: the text has fewer than two tokens, the stride is out of range, or the backend cannot compute in ``precision``.
     """
     if not text:
         raise InputError("there is no text to evaluate on: give some")
@@ -81,7 +82,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        with no_grad():
+        with Precision(precision, next(model.parameters()).backend).applied(model):
             for start in range(0, len(windows), at_once):
                 logits = model(windows[start : start + at_once, :-1])
                 wanted = asarray(targets[start : start + at_once], device=logits.device)
