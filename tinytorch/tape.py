@@ -21,7 +21,9 @@ R = TypeVar("R")
 #: A gradient: a backend's raw array, a Tensor where the backward pass is itself recorded, a dictionary for a node with several outputs.
 Gradient: TypeAlias = Any
 
-_count = itertools.count()
+#: The next node's ``id``.
+next_id: Callable[[], int] = itertools.count().__next__
+
 _recording: ContextVar[bool] = ContextVar("tinytorch_recording", default=True)
 _outside: ContextVar[tuple[bool, ...]] = ContextVar("tinytorch_recording_outside", default=())  # of each open `with` block
 
@@ -39,7 +41,7 @@ class Node:
     __slots__ = ("__weakref__", "id", "parents")
 
     def __init__(self, parents: tuple[Node | None, ...]) -> None:
-        self.id = next(_count)
+        self.id = next_id()
         self.parents = parents
 
     def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
