@@ -58,7 +58,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.", show_default=False)] = None,
     accumulate: Annotated[int | None, typer.Option(help="Parts that a batch is cut into to save memory.", show_default=False)] = None,
     checkpoint_activations: Annotated[
-        bool, typer.Option("--checkpoint-activations", help="Keep less for the backward pass and compute it again: a third slower.")
+        bool, typer.Option("--checkpoint-activations", help="Save memory: compute again what the backward pass needs.")
     ] = False,
     init_from: Annotated[
         Path | None, typer.Option(help="Go on from this model: a run's directory, or a GPT-2's.", show_default=False)
