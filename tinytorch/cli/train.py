@@ -61,7 +61,7 @@ def train(
         str | None, typer.Option(help="float32 (default), tf32, bfloat16 or float16; weights are kept in float32.", show_default=False)
     ] = None,
     checkpoint_activations: Annotated[
-        bool, typer.Option("--checkpoint-activations", help="Keep less for the backward pass and compute it again: a third slower.")
+        bool, typer.Option("--checkpoint-activations", help="Save memory: compute again what the backward pass needs.")
     ] = False,
     init_from: Annotated[
         Path | None, typer.Option(help="Go on from this model: a run's directory, or a GPT-2's.", show_default=False)

@@ -40,8 +40,8 @@ class TinyGPT(Module):
 
     Attributes:
         settings: the arguments by name.
-        checkpoint_activations: in training, forget what each block saved and compute it again in the backward pass: a third more time,
-            and the memory of one block in place of all; see `tinytorch.checkpoint`.
+        checkpoint_activations: in training, forget what each block saved and compute it again in the backward pass: one more forward
+            pass in time, and the memory of one block in place of all; see `tinytorch.checkpoint`.
 
     Shape:
         whole numbers (B, T) with T <= max_length -> logits (B, T, V).
