@@ -278,7 +278,7 @@ def test_a_run_in_a_precision_that_this_backend_lacks_writes_in_float32_and_says
     (place / "run" / "config.json").write_text(json.dumps(config))
     result = tinytorch("generate run --length 5 --seed 0")
     assert result.code == 0
-    assert "trained in bfloat16, and numpy:cpu cannot: it has no data type bfloat16. Writing in float32" in result.err
+    assert "trained in bfloat16, and numpy:cpu cannot: it has no data type bfloat16. Computing in float32" in result.err
 
 
 def test_too_little_memory_ends_with_what_fits(train: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
