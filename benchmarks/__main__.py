@@ -1,4 +1,4 @@
-"""``python -m benchmarks cpu``: tinytorch beside its peers on this machine; ``scaling`` instead: by itself, at growing sizes."""
+"""``python -m benchmarks cpu``: tinytorch beside its peers. ``profile`` says where its time goes, ``scaling`` how it grows with size."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def line(row: Row) -> str:
 def main() -> None:
     """Read what is wanted, run it, and print rows as they come."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", choices=["cpu", "scaling"])
+    parser.add_argument("part", choices=["cpu", "profile", "scaling"])
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="with commas between")
     parser.add_argument("--peers", default="torch", help=f"of {', '.join(CONTESTANTS[1:])}")
     parser.add_argument("--rounds", type=int, default=7)
@@ -65,6 +65,12 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(WORKLOADS)} and {', '.join(CONTESTANTS[1:])}")
     print(machine())
+    if options.part == "profile":
+        from benchmarks.cpu.profile import profile  # the only part that runs in this process
+
+        for name in names:
+            print(profile(name), flush=True)
+        return
     for name in names:
         print(f"{name:<5} {WORKLOADS[name].what}")
     heads = f"{'ratio (range)':<21} {'ours ms':>10} {'peer ms':>10} {'sgemm':>6} {'ours MB':>8} {'peer MB':>8} {'ratio':>6}"
