@@ -52,6 +52,15 @@ def tests(session: nox.Session, backend: str) -> None:
 
 
 @nox.session
+def oracle(session: nox.Session) -> None:
+    """Hold models, layers and GPT-2 directories to PyTorch and transformers, on numpy."""
+    session.install("-e", ".[test,oracle]")
+    session.run(
+        "pytest", *(session.posargs or ["tests/models", "tests/nn", "tests/optim", "tests/kernels"]), env={"TINYTORCH_BACKEND": "numpy"}
+    )
+
+
+@nox.session
 def portable(session: nox.Session) -> None:
     """Run the tests on numpy with every kernel override off."""
     session.install("-e", ".[test]")
@@ -77,9 +86,9 @@ def cuda_compile(session: nox.Session) -> None:
 def array_api(session: nox.Session) -> None:
     """Compare tinytorch and the array library below it by the official suite: `nox -s array_api -- PATH_TO_SUITE [BACKEND ...]`."""
     if not session.posargs:
-        session.error("name a clone of data-apis/array-api-tests: nox -s array_api -- PATH [numpy strict torch jax]")
+        session.error("name a clone of data-apis/array-api-tests: nox -s array_api -- PATH [numpy strict torch torch_signed jax]")
     suite, *backends = session.posargs
-    extras = ",".join(["test", *[name for name in backends if name in ("torch", "jax")]])
+    extras = ",".join(["test", *[name for name in ("torch", "jax") if any(chosen.startswith(name) for chosen in backends)]])
     session.install("-e", f".[{extras}]", "-r", str(Path(suite) / "requirements.txt"))
     session.run("python", "tests/conformance/compare.py", suite, *backends)
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks cpu``: tinytorch beside its peers. ``profile`` says where its time goes, ``scaling`` how it grows with size."""
+"""``python -m benchmarks cpu``, and ``gpu``: tinytorch beside its peers; ``profile``: where its time goes; ``scaling``: how it grows."""
 
 from __future__ import annotations
 
@@ -47,8 +47,12 @@ def line(row: Row) -> str:
 
 def main() -> None:
     """Read what is wanted, run it, and print rows as they come."""
+    if sys.argv[1:2] == ["gpu"]:
+        from benchmarks.gpu.command import main as gpu_main  # it has options of its own
+
+        sys.exit(gpu_main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", choices=["cpu", "profile", "scaling"])
+    parser.add_argument("part", choices=["cpu", "gpu", "profile", "scaling"])
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="with commas between")
     parser.add_argument("--peers", default="torch", help=f"of {', '.join(CONTESTANTS[1:])}")
     parser.add_argument("--rounds", type=int, default=7)

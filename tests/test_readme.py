@@ -21,7 +21,9 @@ def blocks(text: str) -> list[str]:
 
 
 BLOCKS = blocks(README)
-COMMANDS = [shlex.split(line) for line in re.findall(r"tinytorch (?:train|generate|backends)[^`\n&|]*", README)]
+MODELS = (ROOT / "docs" / "language_models.md").read_text(encoding="utf-8")
+WORDS = r"tinytorch (?:train|generate|backends|chat|evaluate|prepare) [^`\n&|]*"
+COMMANDS = [shlex.split(line, comments=True) for line in re.findall(WORDS, README + MODELS)]
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))

@@ -250,3 +250,35 @@ def test_every_thread_has_a_tape_of_its_own() -> None:
     for thread in threads:
         thread.join()
     assert results == dict.fromkeys(range(4), 50 * 21.0)
+
+
+def test_no_grad_refuses_what_would_record_after_it_has_ended() -> None:
+    def batches() -> Any:
+        yield 1
+
+    async def later() -> None: ...
+
+    for function in (batches, later):
+        with pytest.raises(TypeError, match="does its work after it has returned; use a with block inside"):
+            tt.no_grad()(function)
+
+
+def test_one_no_grad_object_serves_several_threads_at_once() -> None:
+    shared, inside, leave = tt.no_grad(), threading.Event(), threading.Event()
+    found: list[bool] = []
+
+    def work() -> None:
+        with shared:
+            found.append(is_recording())
+            inside.set()
+            leave.wait(5)
+        found.append(is_recording())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait(5)
+    with shared, shared:
+        leave.set()
+        thread.join()
+        found.append(is_recording())
+    assert [*found, is_recording()] == [False, True, False, True]

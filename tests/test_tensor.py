@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import operator
+import pickle
 from typing import Any
 
 import numpy
@@ -118,6 +120,11 @@ def test_device_says_where_and_puts_others_there(backend: Backend) -> None:
     assert len({x.device, tt.ones(3).device}) == 1
     assert str(x.device) == backend.spec
     assert repr(x.device) == f"Device({backend.spec!r})"
+
+
+def test_a_device_can_be_copied_and_pickled(backend: Backend) -> None:
+    device = tt.zeros(1).device
+    assert copy.deepcopy(device) == pickle.loads(pickle.dumps(device)) == device
 
 
 def test_transposes(backend: Backend) -> None:

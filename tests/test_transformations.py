@@ -138,6 +138,16 @@ def test_one_tensor_may_be_returned_twice_and_an_argument_unchanged(backend: Bac
     assert [float(m[0]) for m in tt.jvp(function, (x,), (x,))[1]] == [3.0, 3.0, 1.0]
 
 
+def test_whole_numbers_among_the_results_take_no_part(backend: Backend) -> None:
+    x = double([1.0, 3.0])
+    _, pullback = tt.vjp(lambda x: (x * 2, tt.argmax(x)), x)
+    for nothing in (None, frozen(0)):
+        assert_close(pullback((x, nothing))[0], numpy.float64([2, 6]))
+    block, nothing = tt.jacobian(lambda x: (x * 2, tt.argmax(x)))(x)
+    assert_close(block, numpy.float64([[2, 0], [0, 2]]))
+    assert nothing is None
+
+
 def test_aux_is_passed_on(backend: Backend) -> None:
     x = double([1.0, 2.0])
     out, pullback, aux = tt.vjp(lambda x: (x * x, "note"), x, has_aux=True)
@@ -221,6 +231,27 @@ def test_the_gradient_with_respect_to_a_complex_number_is_unconjugated(backend: 
     assert_close(gradient, numpy.complex128(4 + 2j))
 
 
+def test_the_jacobian_between_real_and_complex_numbers_is_complex_either_way(backend: Backend) -> None:
+    """By rows one of them would lose its imaginary part, by columns the other, whichever are fewer."""
+    z, w = tt.asarray([1 + 2j], dtype=tt.complex128), numpy.complex128(1 - 2j) / numpy.sqrt(5)
+    for times in (1, 3):
+        to_real = tt.jacobian(lambda z, n=times: tt.concat([tt.abs(z)] * n))(z)
+        assert_close(to_real, numpy.full((times, 1), w))
+        to_complex = tt.jacobian(lambda x, n=times: tt.sum(x) * (1 + 2j) * tt.ones((1,), dtype=tt.complex128))(double([1.0] * times))
+        assert_close(to_complex, numpy.full((1, times), 1 + 2j))
+    mixed = tt.jacobian(lambda z, x: {"real": tt.abs(z) * x, "complex": z * x}, (0, 1))(z, double([3.0]))
+    assert_close(mixed["real"][0], numpy.asarray([[3 * w]]))
+    assert_close(mixed["real"][1], numpy.sqrt(numpy.float64([[5]])))
+    assert_close(mixed["complex"][0], numpy.complex128([[3]]))
+    assert_close(mixed["complex"][1], numpy.complex128([[1 + 2j]]))
+
+
+def test_the_product_forwards_at_a_complex_number_is_that_of_differences(backend: Backend) -> None:
+    z, along = numpy.complex128([1 + 2j]), numpy.complex128([0.3 + 1j])
+    _, moved = tt.jvp(lambda z: z * tt.conj(z) * z, (frozen(z),), (frozen(along),))  # depends on the conjugate too
+    assert_close(moved, 2 * z * z.conj() * along + z * z * along.conj())
+
+
 # ---- what is refused ----
 
 
@@ -232,6 +263,9 @@ def test_the_gradient_with_respect_to_a_complex_number_is_unconjugated(backend: 
         (lambda x: tt.jvp(tt.sin, (x,), ()), TypeError, "jvp takes a tangent for each of 1 Tensors"),
         (lambda x: tt.vjp(tt.sin, x)[1](frozen(1.0)), ValueError, "a cotangent has shape (), expected (2,)"),
         (lambda x: tt.vjp(lambda x: 3.0, x), TypeError, "vjp: the function must return floating-point Tensors, it returned float"),
+        (lambda x: tt.grad(tt.argmax)(x), TypeError, "must return a real number, it returned int"),
+        (lambda x: tt.grad(lambda x: tt.sum(x * 1j))(x), TypeError, "it returned complex64; take tinytorch.real of it, or vjp or jacobian"),
+        (lambda x: tt.sum(+tt.Tensor(x, requires_grad=True) * 1j).backward(), RuntimeError, "take tinytorch.real of this one, or pass"),
         (lambda x: tt.jacobian(tt.argmax)(x), TypeError, "jacobian: the function must return floating-point Tensors"),
         (lambda x: tt.vjp(tt.sin, frozen([1, 2])), TypeError, "nothing to differentiate with respect to"),
         (lambda x: tt.jacobian(tt.sin, argnums=1)(x), TypeError, "argnums asks for positional argument 1, but only 1 were passed"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tinytorch.backend import Backend
+from typing import Any
+
+from tinytorch.backend import Backend, get_backend
 
 
 class Device:
@@ -22,8 +24,16 @@ class Device:
     def __hash__(self) -> int:
         return hash(self.backend)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _device_of, (self.backend.spec,)  # copies are equal, and pickles find the backend where they are loaded
+
     def __repr__(self) -> str:
         return f"Device({self.backend.spec!r})"
 
     def __str__(self) -> str:
         return self.backend.spec
+
+
+def _device_of(spec: str) -> Device:
+    """The other half of `Device.__reduce__`."""
+    return Device(get_backend(spec))

@@ -6,6 +6,7 @@ disk, and is then renamed onto the target, so that a crash at any moment leaves 
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -97,13 +98,46 @@ def array_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def load_array(path: str | os.PathLike[str], name: str) -> HostArray:
-    """One of the arrays in a safetensors file; no other is read into memory. Raises `InputError` as `load_arrays` does.
+    """One of the arrays in a safetensors file; no other is read into memory. bfloat16, which numpy lacks, comes as float32.
 
     The file is opened for this one, since what stays open keeps every page that was read mapped, and counted as memory.
+
+    Raises:
+        InputError: as `load_arrays`, or the array is of a type that numpy lacks.
     """
     with _opened(path) as file:
-        array: HostArray = file.get_tensor(name)
-        return array
+        kind = file.get_slice(name).get_dtype()
+        if kind != "BF16":
+            try:
+                array: HostArray = file.get_tensor(name)
+            except TypeError as error:
+                raise InputError(f"{path} holds {name} as {kind}, which cannot be read: save it as float32, float16 or bfloat16") from error
+            return array
+    # a bfloat16 is the upper half of a float32
+    return (map_array(path, name).astype(numpy.uint32) << 16).view(numpy.float32)
+
+
+#: How `map_array` sees arrays of these types; bfloat16 as its bits.
+_MAPPED = {"U16": "<u2", "BF16": "<u2", "U32": "<u4"}
+
+
+def map_array(path: str | os.PathLike[str], name: str) -> HostArray:
+    """One of the arrays in a safetensors file, of 16 or 32 bit numbers without sign, read from the disk where and when it is looked at.
+
+    Raises `InputError` as `load_arrays` does.
+    """
+    with _opened(path):  # whole and well formed
+        pass
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    return numpy.memmap(path, _MAPPED[entry["dtype"]], "r", offset=8 + length + entry["data_offsets"][0], shape=tuple(entry["shape"]))
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The text by name in a safetensors file's header. Raises `InputError` as `load_arrays` does."""
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
 
 
 class StoredArrays(Mapping[str, HostArray]):

@@ -7,10 +7,11 @@ can reach is freed.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -22,6 +23,7 @@ Gradient: TypeAlias = Any
 
 _count = itertools.count()
 _recording: ContextVar[bool] = ContextVar("tinytorch_recording", default=True)
+_outside: ContextVar[tuple[bool, ...]] = ContextVar("tinytorch_recording_outside", default=())  # of each open `with` block
 
 #: Whether operations are being recorded in this thread (and context).
 is_recording: Callable[[], bool] = _recording.get
@@ -91,15 +93,20 @@ class _Recording:
 
     def __init__(self, on: bool) -> None:
         self._on = on
-        self._tokens: list[Token[bool]] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(_recording.set(self._on))
+        _outside.set((*_outside.get(), _recording.get()))  # not kept in this object, which threads may share
+        _recording.set(self._on)
 
     def __exit__(self, *exc_info: object) -> None:
-        _recording.reset(self._tokens.pop())
+        *rest, before = _outside.get()
+        _outside.set(tuple(rest))
+        _recording.set(before)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            raise TypeError(f"{function.__name__} does its work after it has returned; use a with block inside, between its pauses")
+
         @wraps(function)
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
             with _Recording(self._on):

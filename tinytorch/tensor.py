@@ -223,7 +223,7 @@ class Tensor(Operators):
             retain_graph: keep what was saved, for a second `backward`; otherwise it is freed on the way.
 
         Raises:
-            RuntimeError: nothing here requires a gradient, or this is not a single number and no ``gradient`` was given.
+            RuntimeError: nothing here requires a gradient, or this is not a single real number and no ``gradient`` was given.
         """
         if self.node is None:
             raise RuntimeError("nothing that this Tensor was computed from requires a gradient; create its inputs with requires_grad=True")
@@ -232,6 +232,8 @@ class Tensor(Operators):
                 raise RuntimeError(
                     f"backward() starts from one number, and this Tensor has shape {self.shape}; reduce it, or pass gradient="
                 )
+            if self.dtype.kind == "complex floating":
+                raise RuntimeError("backward() starts from a real number; take tinytorch.real of this one, or pass gradient=")
             gradient = self.backend.namespace.ones_like(self.detach())
         check_same_backend("backward", self.backend, gradient)
         if gradient.shape != self.shape:

@@ -100,11 +100,19 @@ def _missing_precisions(cupy: ModuleType, capability: int) -> dict[str, str]:
     if capability < 80:
         chip = f"the GPU's compute capability is {capability // 10}.{capability % 10}"
         lacks = {name: f"{chip}, and {name} needs 8.0" for name in ("tf32", "bfloat16")}
-    elif cupy.cuda.runtime.runtimeGetVersion() < 12020:
+    elif _toolkit(cupy) < 12020:
         lacks["bfloat16"] = "it needs CUDA 12.2 or newer"
+    elif numpy.lib.NumpyVersion(numpy.__version__) < "2.1.2":  # cupy leaves the type out then
+        lacks["bfloat16"] = "it needs numpy 2.1.2 or newer"
     else:
         try:
             bfloat16()
         except ModuleNotFoundError:
             lacks["bfloat16"] = "ml_dtypes is not installed (type `pip install ml_dtypes`)"
     return lacks
+
+
+def _toolkit(cupy: ModuleType) -> int:
+    """The version of the CUDA toolkit whose headers and libraries cupy uses, 12020 for 12.2."""
+    local = getattr(cupy.cuda, "get_local_runtime_version", None)
+    return int(cupy.cuda.runtime.runtimeGetVersion() if local is None else local())

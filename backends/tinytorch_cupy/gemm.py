@@ -30,6 +30,10 @@ _LARGEST: Final = 2**31 - 1  # sizes are C ints
 #: More products than this in a row, and copying an operand so that one call does them all is cheaper.
 _MOST_CALLS: Final = 32
 
+#: Rows of ones that are kept, by GPU, length and type, and how many at most.
+_rows_of_ones: dict[tuple[int, int, Any], Array] = {}
+_MOST_ROWS: Final = 32
+
 _tf32: ContextVar[bool] = ContextVar("tinytorch_cupy_tf32", default=False)
 _chosen: ContextVar[Blas | None] = ContextVar("tinytorch_cupy_blas", default=None)
 _own = threading.local()
@@ -133,12 +137,11 @@ def layout(shape: Sequence[int], strides: Sequence[int]) -> tuple[bool, int] | N
     return None
 
 
-def matmul(a: Array, b: Array, out_type: str | None = None, exact: bool = False) -> Array:
+def matmul(a: Array, b: Array, exact: bool = False) -> Array:
     """The standard's ``matmul`` for cupy arrays.
 
     Args:
         a, b: float16, bfloat16, float32 or float64, both of one type; other types, and mixtures, are left to cupy.
-        out_type: float32 for 16-bit operands, to keep the sums as they were taken.
         exact: whether float32 is multiplied as such even where TF32 was chosen.
     """
     cupy = _cupy()
@@ -146,16 +149,16 @@ def matmul(a: Array, b: Array, out_type: str | None = None, exact: bool = False)
         return cupy.matmul(a, b)
     row, column = a.ndim == 1, b.ndim == 1
     if row or column:
-        found = matmul(a[None, :] if row else a, b[:, None] if column else b, out_type, exact)
+        found = matmul(a[None, :] if row else a, b[:, None] if column else b, exact)
         found = found[..., 0, :] if row else found
         return found[..., 0] if column else found
     if a.shape[-1] != b.shape[-2]:
         raise ValueError(f"matmul needs (..., n, k) and (..., k, m), got shapes {tuple(a.shape)} and {tuple(b.shape)}")
     if b.ndim == 2 and a.ndim > 2 and _is_packed(a):  # one product of many rows, and not many products
         rows = math.prod(a.shape[:-1])
-        return matmul(a.reshape(rows, a.shape[-1]), b, out_type, exact).reshape(*a.shape[:-1], b.shape[1])
+        return matmul(a.reshape(rows, a.shape[-1]), b, exact).reshape(*a.shape[:-1], b.shape[1])
     batch = _broadcast(a.shape[:-2], b.shape[:-2])
-    out = cupy.empty((*batch, a.shape[-2], b.shape[-1]), dtype=out_type or a.dtype)
+    out = cupy.empty((*batch, a.shape[-2], b.shape[-1]), dtype=a.dtype)
     if out.size == 0:
         return out
     if a.shape[-1] == 0:
@@ -168,9 +171,23 @@ def matmul(a: Array, b: Array, out_type: str | None = None, exact: bool = False)
 
 
 def column_sums(x: Array) -> Array:
-    """The sum of each column of ``x (N, M)``: (M), in float32 at least. A product with ones, which cuBLAS is quicker at than a sum."""
-    ones = _cupy().ones((1, x.shape[0]), dtype=x.dtype)
-    return matmul(ones, x, "float64" if x.dtype.name == "float64" else "float32", exact=True)[0]
+    """The sum of each column of ``x (N, M)``: (M), taken in float32 at least, as a product with a row of ones."""
+    return matmul(_ones(x.shape[0], x.dtype), x, exact=True)[0]
+
+
+def _ones(count: int, dtype: Any) -> Array:
+    """A row of ones, kept for the next time; but not what is made while a graph is captured, which is filled when that is launched."""
+    cupy = _cupy()
+    key = (int(cupy.cuda.runtime.getDevice()), count, dtype)
+    kept = _rows_of_ones.get(key)
+    if kept is None:
+        # by way of float32: cupy is not known to fill with bfloat16
+        kept = cupy.ones((1, count), dtype="float32").astype(dtype, copy=False)
+        if not cupy.cuda.get_current_stream().is_capturing():
+            if len(_rows_of_ones) >= _MOST_ROWS:
+                _rows_of_ones.clear()
+            _rows_of_ones[key] = kept
+    return kept
 
 
 def _product(cupy: Any, a: Array, b: Array, out: Array, batch: tuple[int, ...], exact: bool) -> None:

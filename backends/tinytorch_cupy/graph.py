@@ -8,7 +8,8 @@ workspace live as long as the graph.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, Final
 
@@ -28,31 +29,34 @@ class CapturedStep:
     Args:
         cupy: the module.
         step: the step; it must read nothing on the host.
-        donate: whether the state is given for good. The next call's state is then expected to be the arrays that the last one returned,
-            which it overwrites; otherwise what is returned is the caller's.
+        donate: whether the state is given for good: a call that is given the state that another call returned overwrites it, which is
+            the same memory. Otherwise what is returned is the caller's.
+
+    A state that is still held by someone is not touched by calls with other states: they get a graph of their own.
     """
 
     def __init__(self, cupy: Any, step: Step, donate: bool) -> None:
         self._cupy = cupy
         self._step = step
         self._donate = donate
-        self._captured: dict[Any, _Capture | None] = {}
+        self._captured: dict[Any, list[_Capture]] = {}
+        self._refused: set[Any] = set()
 
     def __call__(self, state: Arrays, batch: Arrays) -> tuple[Arrays, Arrays]:
         shapes = tuple((array.shape, array.dtype) for array in (*state, *batch)), len(state)
-        if shapes not in self._captured:
-            self._captured[shapes] = self._capture(state, batch)
-        captured = self._captured[shapes]
-        if captured is None:
+        if shapes in self._refused:
             return self._step(state, batch)
+        known = self._captured.setdefault(shapes, [])
+        captured = next((one for one in known if one.holds(state)), None) or next((one for one in known if one.is_free()), None)
+        if captured is None:
+            try:
+                captured = _Capture(self._cupy, self._step, state, batch)
+            except _RefusedError as refused:
+                _log.warning("the step is run launch by launch, since CUDA did not capture it as a graph (%s)", refused)
+                self._refused.add(shapes)
+                return self._step(state, batch)
+            known.append(captured)
         return captured(state, batch, self._donate)
-
-    def _capture(self, state: Arrays, batch: Arrays) -> _Capture | None:
-        try:
-            return _Capture(self._cupy, self._step, state, batch)
-        except _RefusedError as refused:
-            _log.warning("the step is run launch by launch, since CUDA did not capture it as a graph (%s)", refused)
-            return None
 
 
 class _RefusedError(Exception):
@@ -68,11 +72,13 @@ class _Capture:
 
     def __init__(self, cupy: Any, step: Step, state: Arrays, batch: Arrays) -> None:
         self._cupy = cupy
+        cupy.get_default_memory_pool().free_all_blocks()  # what lies idle there is out of reach of the graph's own pool
         self._pool = cupy.cuda.MemoryPool()
         self._stream = cupy.cuda.Stream(non_blocking=True)
         caller = cupy.cuda.get_current_stream()
         self._blas = gemm.new_blas(cupy)
         self._seen: list[Array | None] = [None] * len(batch)
+        self._given: Callable[[], Array | None] = lambda: None  # the last array of the state that was given out, while someone has it
         with ExitStack() as inside:
             self._stream.wait_event(caller.record())  # the arrays may still be being computed
             for manager in (self._stream, cupy.cuda.using_allocator(self._pool.malloc), gemm.using(self._blas)):
@@ -99,16 +105,28 @@ class _Capture:
         except Exception as error:
             raise _RefusedError(_one_line(error)) from error
 
+    def holds(self, state: Arrays) -> bool:
+        """Whether this is the state that the last call left here."""
+        return bool(state) and state[-1] is self._given()
+
+    def is_free(self) -> bool:
+        """Whether nobody has the state that the last call left here."""
+        return self._given() is None
+
     def __call__(self, state: Arrays, batch: Arrays, donate: bool) -> tuple[Arrays, Arrays]:
-        for own, given in zip(self._state, state, strict=True):
-            if own is not given:
+        if not self.holds(state):
+            for own, given in zip(self._state, state, strict=True):
                 self._cupy.copyto(own, given)
         for i, (own, given) in enumerate(zip(self._batch, batch, strict=True)):
             if self._seen[i] is not given:  # values do not change under an array: the same one, such as a weight, is there already
                 self._cupy.copyto(own, given)
                 self._seen[i] = given
         self._graph.launch()
-        return (self._state if donate else _copies(self._state)), _copies(self._aux)
+        if not donate or not state:
+            return _copies(self._state), _copies(self._aux)
+        last = self._state[-1].view()  # a new object, by which this state is known from those before
+        self._given = weakref.ref(last)
+        return (*self._state[:-1], last), _copies(self._aux)
 
 
 def _copies(arrays: Sequence[Array]) -> Arrays:

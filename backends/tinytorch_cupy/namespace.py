@@ -31,9 +31,9 @@ def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
         out = out if max is None else xp.minimum(out, max)
         return xp.astype(out, x.dtype, copy=out is x)
 
-    def finfo(type: Any, /) -> Any:
+    def finfo(of: Any, /) -> Any:
         """`finfo` of bfloat16 too, which numpy's does not know."""
-        dtype = getattr(type, "dtype", type)
+        dtype = of if isinstance(of, type) else getattr(of, "dtype", of)
         if not _is_bfloat16(dtype):
             return xp.finfo(dtype)
         import ml_dtypes  # where the type is from
@@ -47,7 +47,17 @@ def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
             return bool(xp.isdtype(dtype, kind))
         return any(k in ("real floating", "numeric") or k is dtype or k == dtype for k in (kind if isinstance(kind, tuple) else (kind,)))
 
-    return {"clip": clip, "finfo": finfo, "isdtype": isdtype, "matmul": matmul}
+    def where(condition: Any, x1: Any, x2: Any, /) -> Any:
+        """`where` of bfloat16 too, which cupy would return as float32: bits are chosen, which need not be understood."""
+        like = next((x for x in (x1, x2) if _is_bfloat16(getattr(x, "dtype", None))), None)
+        if like is None:
+            return xp.where(condition, x1, x2)
+        sides = [x if hasattr(x, "dtype") else xp.astype(xp.full((), x, dtype=xp.float32), like.dtype) for x in (x1, x2)]
+        if any(x.dtype != like.dtype for x in sides):  # of mixed types: what they are promoted to
+            return xp.where(condition, *sides)
+        return xp.where(condition, *[x.view("int16") for x in sides]).view(like.dtype)
+
+    return {"clip": clip, "finfo": finfo, "isdtype": isdtype, "matmul": matmul, "where": where}
 
 
 def _is_bfloat16(dtype: Any) -> bool:

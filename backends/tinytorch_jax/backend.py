@@ -28,7 +28,11 @@ class JaxBackend(Backend):
             device=f"{device.platform}:{device.id}" if device.id else device.platform,
             xp=DeviceNamespace(jnp, None if device == jax.devices()[0] else device, OWN),
             capabilities=Capabilities(
-                dtypes=frozenset(DTYPES) if wide else frozenset(DTYPES) - _WIDE, host=device.platform == "cpu", inplace=False, graph=True
+                dtypes=frozenset(DTYPES) if wide else frozenset(DTYPES) - _WIDE,
+                host=device.platform == "cpu",
+                inplace=False,
+                deterministic_scatter=device.platform == "cpu",  # on a GPU repeated indices are summed in any order
+                graph=True,
             ),
         )
 
@@ -47,7 +51,17 @@ class JaxBackend(Backend):
         return cast("numpy.ndarray[Any, Any]", view)
 
     def compile(self, step: Step, donate: bool = False) -> Step:
-        return cast(Step, jax.jit(step, donate_argnums=(0,) if donate else ()))
+        compiled: Step = cast(Step, jax.jit(step, donate_argnums=(0,) if donate else ()))
+
+        def checked(state: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            try:
+                return compiled(state, batch)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                raise MemoryError(str(error)) from None
+
+        return checked
 
     def lacks_precision(self, name: str) -> str | None:
         if name == "tf32" and self._device.platform == "gpu":

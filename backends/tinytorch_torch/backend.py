@@ -11,7 +11,7 @@ import numpy
 import torch
 
 from tinytorch.backend.binding import DeviceNamespace
-from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
+from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch_torch.namespace import OWN
 
@@ -38,6 +38,8 @@ class TorchBackend(Backend):
 
     def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
         raw = self.dtype(dtype or array.dtype.name)
+        if array.dtype.name == "bfloat16":  # numpy's by an extension that torch does not know
+            array = array.astype(numpy.float32)
         # the copy is torch's to keep: from_numpy shares memory, and refuses a read-only array, bytes in another order, other names of types
         copied = numpy.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True).view(array.dtype.name)
         tensor = torch.from_numpy(copied)
@@ -50,6 +52,17 @@ class TorchBackend(Backend):
         host = tensor.numpy().view()
         host.setflags(write=False)
         return cast("numpy.ndarray[Any, Any]", host)
+
+    def compile(self, step: Step, donate: bool = False) -> Step:
+        """The step as it is, with PyTorch's own error for too little memory turned into Python's."""
+
+        def checked(state: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            try:
+                return step(state, batch)
+            except torch.OutOfMemoryError as error:
+                raise MemoryError(str(error)) from None
+
+        return checked
 
     def lacks_precision(self, name: str) -> str | None:
         capability = torch.cuda.get_device_capability(self._device) if self._device.type == "cuda" else None

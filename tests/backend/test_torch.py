@@ -61,6 +61,17 @@ def test_a_type_that_pytorch_lacks_is_named() -> None:
         tt.asarray(numpy.array(["2020"], dtype="M8[D]"))
 
 
+def test_bfloat16_stays_itself_on_the_way_to_another_library_and_back() -> None:
+    pytest.importorskip("jax", reason="JAX is not installed")
+    x = tt.asarray([1.5, 2.5], dtype=tt.bfloat16)
+    there = x.to("jax")
+    assert there.dtype is there.to("torch:cpu").dtype is tt.bfloat16
+    assert there.to("torch:cpu").tolist() == [1.5, 2.5]
+    assert x.to("numpy").dtype is tt.float32  # which has no bfloat16
+    gradient = tt.grad(lambda x: tt.sum(x.to("jax") * 2).to("torch:cpu"))(x)
+    assert (gradient.dtype, gradient.tolist()) == (tt.bfloat16, [2.0, 2.0])
+
+
 def test_bfloat16_comes_to_the_host_as_float32() -> None:
     x = tt.asarray([1.5, 2.5], dtype=tt.bfloat16)
     assert x.dtype is tt.bfloat16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,23 @@ def tinytorch(place: Path, capsys: pytest.CaptureFixture[str]) -> Command:
         return Result(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps on the text, for tests to copy: training one for each takes longer than they do."""
+    place = tmp_path_factory.mktemp("trained")
+    (place / "play.txt").write_text(TEXT, encoding="utf-8")
+    options = ["--steps", "2", "--backend", "numpy", "--out", str(place / "run")]
+    assert main(["train", str(place / "play.txt"), *TINY, *options]) == 0
+    return place / "run"
+
+
+@pytest.fixture
+def run(trained: Path, place: Path) -> str:
+    """The name of such a run's directory."""
+    shutil.copytree(trained, place / "run")
+    return "run"
 
 
 @pytest.fixture

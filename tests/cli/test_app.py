@@ -112,7 +112,7 @@ def test_a_subcommand_may_choose_its_exit_code(command: Command, capsys: Capture
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["trin"], ["no command 'trin'", "train, generate, evolution, backends", "`tinytorch --help`"]),
+        (["trin"], ["no command 'trin'", "train, generate, chat, evaluate, prepare, evolution, backends", "`tinytorch --help`"]),
         (["--colour"], ["--colour", "`tinytorch --help`"]),
         (["backends", "--xml"], ["--xml", "`tinytorch backends --help`"]),
         (["backends", "numpy"], ["numpy", "`tinytorch backends --help`"]),
@@ -131,7 +131,7 @@ def test_help_lists_every_subcommand_with_a_whole_line(capsys: Capture, argument
     assert main(arguments) == 0
     out = capsys.readouterr().out
     lines = dict(line.split(maxsplit=1) for line in out.partition("Commands:\n")[2].splitlines())
-    assert list(lines) == ["train", "generate", "evolution", "backends"]
+    assert list(lines) == ["train", "generate", "chat", "evaluate", "prepare", "evolution", "backends"]
     assert all(line.endswith(".") and not line.endswith("...") for line in lines.values())
 
 

@@ -244,3 +244,53 @@ def test_a_full_disk_ends_in_one_sentence_and_spares_the_checkpoint(train: Comma
     assert "File too large" in finished.stderr
     for name in ("model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"):
         assert (place / "run" / name).read_bytes() == before[name]
+
+
+def test_a_run_keeps_its_precision(train: Command, tinytorch: Command, place: Path) -> None:
+    result = train("--steps 4 --precision float16 --out rough")
+    assert (result.code, result.err) == (0, "")
+    assert json.loads((place / "rough" / "config.json").read_text())["training"]["precision"] == "float16"
+    assert load_arrays(place / "rough" / "optimizer.safetensors")[0]["scaling"].shape == (3,)
+    refused = train("--resume --out rough --steps 6 --precision float32")
+    assert refused.code == 2
+    assert "--precision float32 (the run has float16)" in refused.err
+    assert train("--resume --out rough --steps 6").code == 0
+    assert tinytorch("generate rough --length 5 --seed 0").code == 0
+    whole = train("--steps 6 --precision float16 --out whole")
+    assert whole.code == 0
+    same_weights(place / "rough", place / "whole")
+
+
+def test_a_precision_that_the_backend_lacks_is_refused_before_anything_is_written(train: Command, place: Path) -> None:
+    result = train("--steps 4 --precision bfloat16 --out rough")
+    assert result.code == 2
+    assert "numpy:cpu cannot compute in bfloat16: it has no data type bfloat16; choose --precision float32 or float16" in result.err
+    assert not (place / "rough").exists()
+    assert "got 'float8'" in train("--precision float8 --out rough").err
+
+
+def test_a_run_in_a_precision_that_this_backend_lacks_writes_in_float32_and_says_so(
+    train: Command, tinytorch: Command, place: Path
+) -> None:
+    train("--steps 2 --out run")
+    config = json.loads((place / "run" / "config.json").read_text())
+    config["training"]["precision"] = "bfloat16"
+    (place / "run" / "config.json").write_text(json.dumps(config))
+    result = tinytorch("generate run --length 5 --seed 0")
+    assert result.code == 0
+    assert "trained in bfloat16, and numpy:cpu cannot: it has no data type bfloat16. Writing in float32" in result.err
+
+
+def test_too_little_memory_ends_with_what_fits(train: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = tt.nn.LayerNorm.forward
+
+    def limited(layer: Any, x: Any) -> Any:
+        if x.shape[0] > 2:
+            raise MemoryError
+        return forward(layer, x)
+
+    monkeypatch.setattr(tt.nn.LayerNorm, "forward", limited)
+    result = train("--steps 2 --batch-size 8 --out run")
+    assert result.code == 2
+    assert "--batch-size 8 with --block-size" in result.err
+    assert "--accumulate 4 does, with 2 windows at a time" in result.err

@@ -364,3 +364,15 @@ def test_a_state_dict_carries_a_model_to_another_backend(backend: Backend) -> No
     target = small(tie_weights=True)
     target.load_state_dict(state)
     assert_close(target(ids).detach(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_blocks_that_are_computed_twice_give_the_same_gradients(backend: Backend) -> None:
+    gradients = []
+    for again in (False, True):
+        random.seed(0)
+        model = TinyGPT(11, d_model=8, num_heads=2, num_layers=2, max_length=8, dropout=0.5)
+        model.checkpoint_activations = again
+        tt.sum(model(numpy.asarray([[1, 2, 3, 4]])) ** 2).backward()
+        gradients.append([host(parameter.grad) for parameter in model.parameters()])
+    for ours, theirs in zip(*gradients, strict=True):
+        numpy.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -89,6 +89,40 @@ def test_a_text_that_spells_a_special_token_is_a_text(gpt2: Path) -> None:
     assert tokenizer.decode([300], skip_special_tokens=False) == "<|endoftext|>"
 
 
+def test_the_end_of_a_document_is_special_in_the_older_files_too(tmp_path: Path, tokenizer: BPETokenizer) -> None:
+    content = json.loads(tokenizer._engine.to_str())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps({**content["vocab"], "<|endoftext|>": 300}))
+    merges = [" ".join(pair) for pair in content["merges"]]
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    older = BPETokenizer.from_gpt2(tmp_path)
+    assert (older.get_vocab_size(), list(older.special_ids)) == (301, [300])
+    assert older.encode(TEXT) == tokenizer.encode(TEXT)
+
+
+def test_a_tokenizer_that_changes_texts_is_refused(tmp_path: Path, tokenizer: BPETokenizer) -> None:
+    engine = tokenizers.Tokenizer.from_str(tokenizer._engine.to_str())
+    engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    engine.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(InputError, match="changes texts, and GPT-2's does not"):
+        BPETokenizer.from_gpt2(tmp_path)
+
+
+def test_a_long_text_has_the_same_tokens(tokenizer: BPETokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tokenizer.encode(TEXT)
+    monkeypatch.setattr("tinytorch.text.bpe._PART", 50)
+    assert tokenizer.encode_array(TEXT).tolist() == whole
+
+
+def test_it_learns_the_same_from_a_text_in_parts(tokenizer: BPETokenizer) -> None:
+    lines = TEXT.splitlines(keepends=True)
+    assert BPETokenizer.train(iter(lines), 300).to_json() == tokenizer.to_json()
+
+
+def test_half_a_surrogate_pair_is_no_text(tokenizer: BPETokenizer) -> None:
+    with pytest.raises(InputError, match="half of a surrogate pair"):
+        tokenizer.encode("a\ud800")
+
+
 def test_what_makes_no_sense_is_refused(tokenizer: BPETokenizer) -> None:
     with pytest.raises(InputError, match="has 256 bytes to begin with: give more than that, got 256"):
         BPETokenizer.train(TEXT, 256)
@@ -107,7 +141,7 @@ def test_streaming_never_gives_half_a_character(tokenizer: BPETokenizer) -> None
         model = TinyGPT(300, d_model=16, num_heads=2, num_layers=1, max_length=64)
         pieces = list(stream(model, "żółw", 60, temperature=2.0, seed=1, tokenizer=tokenizer))
         ids = model.generate(tokenizer.encode("żółw"), 60, temperature=2.0, seed=1)
-    assert "".join(pieces) == tokenizer.decode(ids)
+    assert "".join(pieces) == tokenizer.decode(ids).removesuffix("\ufffd")
 
 
 # ---- the command ----
@@ -134,7 +168,7 @@ def test_the_command_writes_with_a_gpt2_directory(gpt2: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--tokenizer", "word"], "--tokenizer is char or bpe, got 'word'"),
+        (["--tokenizer", "word"], "--tokenizer is char, bpe or the directory of a model, got 'word'"),
         (["--vocab-size", "300"], "--vocab-size is for --tokenizer bpe"),
         (["--tokenizer", "bpe", "--vocab-size", "9"], "has 256 bytes to begin with"),
         (["--resume", "--tokenizer", "bpe"], "a resumed run keeps its tokenizer"),

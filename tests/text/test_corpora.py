@@ -74,10 +74,10 @@ def test_a_file_that_may_not_be_read_says_how_to_allow_it(tmp_path: Path, monkey
     path = tmp_path / "secret.txt"
     path.write_text("secret")
 
-    def refuse(self: Path) -> bytes:  # chmod does not stop the superuser, who may run these tests
+    def refuse(self: Path, mode: str) -> None:  # chmod does not stop the superuser, who may run these tests
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"secret\.txt may not be read: allow it with `chmod"):
         read_text(path)
 

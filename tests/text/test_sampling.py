@@ -12,7 +12,7 @@ import tinytorch as tt
 from tinytorch.backend import Backend
 from tinytorch.errors import InputError
 from tinytorch.tensor import Tensor, wrap
-from tinytorch.text import next_tokens
+from tinytorch.text import next_tokens, penalized
 from tinytorch.text.sampling import NO_TOKEN
 
 PROBABILITIES = [0.05, 0.4, 0.02, 0.3, 0.1, 0.13]
@@ -65,6 +65,28 @@ def test_top_k_samples_among_the_k_likeliest(backend: Backend) -> None:
 def test_top_p_samples_from_the_smallest_set_that_reaches_it(backend: Backend, top_p: float, nucleus: list[int]) -> None:
     kept = [p if i in nucleus else 0 for i, p in enumerate(PROBABILITIES)]
     assert_distributed(counts(backend, top_p=top_p), kept)
+
+
+@pytest.mark.parametrize(
+    ("min_p", "kept"), [(0.0, [0, 1, 2, 3, 4, 5]), (0.06, [0, 1, 3, 4, 5]), (0.3, [1, 3, 5]), (0.74, [1, 3]), (0.76, [1]), (1.0, [1])]
+)
+def test_min_p_samples_among_those_with_a_share_of_the_likeliest(backend: Backend, min_p: float, kept: list[int]) -> None:
+    assert_distributed(counts(backend, min_p=min_p), [p if i in kept else 0 for i, p in enumerate(PROBABILITIES)])
+
+
+def test_min_p_comes_after_temperature_and_goes_with_the_others(backend: Backend) -> None:
+    # at temperature 2 the shares of the likeliest are roots: 0.35, 1, 0.22, 0.87, 0.5, 0.57
+    roots = numpy.sqrt(PROBABILITIES)
+    assert_distributed(counts(backend, min_p=0.4, temperature=2.0), [0, roots[1], 0, roots[3], roots[4], roots[5]])
+    assert_distributed(counts(backend, min_p=0.3, top_k=2), [0, 0.4, 0, 0.3, 0, 0])
+    assert_distributed(counts(backend, min_p=0.3, top_p=0.5), [0, 0.4, 0, 0.3, 0, 0])
+
+
+def test_a_penalty_moves_what_was_seen_towards_the_unlikely(backend: Backend) -> None:
+    logits = tt.asarray([[2.0, -2.0, 1.0, 0.0]])
+    seen = tt.asarray([[True, True, False, True]])
+    assert penalized(logits, seen, 2.0).tolist() == [[1.0, -4.0, 1.0, 0.0]]
+    assert penalized(logits, seen, 0.5).tolist() == [[4.0, -1.0, 1.0, 0.0]]
 
 
 def test_the_nucleus_is_taken_after_temperature_and_top_k(backend: Backend) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinytorch.errors import InputError
-from tinytorch.text import random_windows, remaining_window, sequential_windows, split_text
+from tinytorch.text import random_windows, remaining_window, sequential_windows, sliding_windows, split_text
 
 
 def test_the_first_nine_tenths_train_and_the_rest_validates() -> None:
@@ -105,3 +105,24 @@ def test_just_enough_text_gives_one_window() -> None:
 def test_a_length_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="at least 1, and it is 0"):
         sequential_windows(numpy.arange(9), 0)
+
+
+@given(st.integers(2, 60), st.integers(1, 20), st.data())
+def test_sliding_windows_predict_each_token_but_the_first_once(count: int, length: int, data: st.DataObject) -> None:
+    stride = data.draw(st.integers(1, length))
+    tokens = numpy.arange(count)
+    windows, firsts = sliding_windows(tokens, length, stride)
+    assert windows.shape[1] == min(length, count - 1) + 1
+    predicted = [window[first:].tolist() for window, first in zip(windows, firsts, strict=True)]
+    assert [token for part in predicted for token in part] == list(range(1, count))
+    for window, first in zip(windows, firsts, strict=True):
+        numpy.testing.assert_array_equal(window - window[0], numpy.arange(len(window)))
+        assert first >= min(length - stride + 1, window[first])  # so many tokens are there to look back on
+
+
+def test_a_window_that_cannot_slide_so_is_refused() -> None:
+    with pytest.raises(InputError, match="there are 1 tokens, and nothing to predict"):
+        sliding_windows(numpy.arange(1), 4, 2)
+    for stride in (0, 5):
+        with pytest.raises(InputError, match="the stride must be at least 1 and at most the model's 4 tokens"):
+            sliding_windows(numpy.arange(9), 4, stride)

@@ -21,6 +21,7 @@ from tinytorch.tensor import Tensor
 from tinytorch.text import CharTokenizer, generate
 from tinytorch.training import DivergedError, LanguageModelTrainer, Trainer
 from tinytorch.training.checkpoint import load_checkpoint, save_checkpoint
+from tinytorch.training.evaluation import evaluate
 from tinytorch.training.scaling import PATIENCE, after_step
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
@@ -101,6 +102,15 @@ def test_accumulation_does_not_change_a_step(backend: Backend) -> None:
         return host(model.weight)
 
     numpy.testing.assert_allclose(weights(1), weights(4), rtol=2e-3)
+
+
+@pytest.mark.parametrize("precision", ROUGH)
+def test_a_whole_text_is_measured_in_16_bits(backend: Backend, precision: str) -> None:
+    able(backend, precision)
+    one = trainer(precision)
+    exact, rough = (evaluate(one.model, one.tokenizer, TEXT[:200], precision=name) for name in ("float32", precision))
+    assert rough.loss != exact.loss
+    assert abs(rough.loss - exact.loss) < 0.02
 
 
 # ---- the loss scale ----

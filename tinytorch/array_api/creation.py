@@ -208,7 +208,7 @@ class _Transfer(Node):
         self.target = target
 
     def pullback(self, g: Any, needs: Any, recorded: bool) -> Any:
-        return (to_device(g, self.source),) if recorded else (self.source.from_host(self.target.to_host(g)),)
+        return (to_device(g, self.source),) if recorded else (_carried(g, self.target, self.source),)
 
 
 def to_device(x: Tensor, device: Any) -> Tensor:
@@ -217,7 +217,13 @@ def to_device(x: Tensor, device: Any) -> Tensor:
     if target is x.backend:
         return x
     node = _Transfer(x.node, x.backend, target) if x.node is not None and is_recording() else None
-    return wrap(target.from_host(x.backend.to_host(x.raw)), target, node)
+    return wrap(_carried(x.raw, x.backend, target), target, node)
+
+
+def _carried(raw: Any, source: Backend, target: Backend) -> Any:
+    """An array of one backend on another, of the same type also where the host lacks it (bfloat16)."""
+    name = source.dtype_of(raw).name
+    return target.from_host(source.to_host(raw), name if name in target.capabilities.dtypes else None)
 
 
 #: The functions that take ``device`` and that a bound namespace gives its own, as it does with `asarray` in a way of its own.

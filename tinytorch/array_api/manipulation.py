@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from tinytorch.array_api.arithmetic import positive
 from tinytorch.array_api.data_types import as_index
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor, check_same_backend
@@ -160,8 +161,10 @@ def diff(x: Tensor, /, *, axis: int = -1, n: int = 1, prepend: Tensor | None = N
     """Differences of neighbours along ``axis``, ``n`` times over, after ``prepend`` and ``append`` were joined to the ends."""
     if n < 0:
         raise ValueError(f"diff takes differences n times, 0 or more, got {n}")
+    if n == 0:
+        return positive(x)  # never x itself, which a caller may rebind
     parts = [part for part in (prepend, x, append) if part is not None]
-    if n and len(parts) > 1:
+    if len(parts) > 1:
         x = concat(parts, axis=axis)
     before = tuple(slice(None, -1) if i == axis % x.ndim else slice(None) for i in range(x.ndim))
     after = tuple(slice(1, None) if i == axis % x.ndim else slice(None) for i in range(x.ndim))

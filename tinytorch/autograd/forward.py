@@ -60,7 +60,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
         ValueError: the shape of a tangent differs.
     """
     traced = Traced(function, primals, range(len(primals)), {})
-    given = matching("jvp", "tangent", _floating(tangents), traced.inputs)
+    given = matching("jvp", "tangent", list(tangents), traced.inputs)
     result, aux = traced.result if has_aux else (traced.result, None)
     moved = Pushforward(traced, results_of("jvp", result))(given)
 
@@ -83,8 +83,3 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     """
     gradient = grad(function, argnums=tuple(range(len(primals))))
     return jvp(gradient, primals, tangents)[1]  # type: ignore[no-any-return]
-
-
-def _floating(tangents: Sequence[Any]) -> Any:
-    """``tangents`` without those of whole numbers and truth values."""
-    return map_tensors(lambda tangent: tangent if tangent.dtype.is_floating else None, list(tangents))

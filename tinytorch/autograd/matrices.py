@@ -17,15 +17,17 @@ from tinytorch.tree import map_tensors
 def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """A function that returns every derivative of each result with respect to each argument.
 
-    The function runs once. Then each element of the results is carried back, or each element of the arguments forward, whichever are fewer.
+    The function runs once. Then each element of the results is carried back, or each element of the arguments forward, whichever are fewer;
+    back for real results of complex arguments, and forward for complex results of real ones, as the other way would see real parts alone.
 
     Args:
-        function: returns Tensors in any structure.
+        function: returns Tensors in any structure; complex results of complex arguments must be holomorphic functions of them.
         argnums: which positional arguments to differentiate with respect to: Tensors, or structures of them.
 
     Returns:
         ``wrapped(*args, **kwargs)``, which returns the structure of the results, with the structure of the argument in place of each Tensor
-        (a tuple of these where ``argnums`` is a sequence), and there Tensors of shape ``(*result.shape, *argument.shape)``.
+        (a tuple of these where ``argnums`` is a sequence), and there Tensors of shape ``(*result.shape, *argument.shape)``; ``None`` in
+        place of whole numbers and truth values.
 
     Raises:
         TypeError: there is no floating-point Tensor among the arguments or the results.
@@ -37,10 +39,11 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         traced = Traced(function, args, positions, kwargs)
         outputs = results_of("jacobian", traced.result)
-        by_rows = sum(o.size for o in outputs) <= sum(i.size for i in traced.inputs)
-        blocks = iter((_rows if by_rows else _columns)(traced, outputs))
+        blocks = iter(_blocks(traced, outputs))
 
         def block(output: Tensor) -> Any:
+            if not output.dtype.is_floating:
+                return None
             trees = traced.like_inputs([args[p] for p in positions], next(blocks))
             return trees[0] if single else tuple(trees)
 
@@ -55,6 +58,23 @@ def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
     The result has the structure of `jacobian` of `grad`: for Tensors x and y among the arguments a block of shape ``(*x.shape, *y.shape)``.
     """
     return jacobian(grad(function, argnums), argnums)
+
+
+def _blocks(traced: Traced, outputs: Sequence[Tensor]) -> list[list[Tensor | None]]:
+    """For each output and each input the block of derivatives, by the way that is shorter or the one that is right."""
+    fewer_rows = sum(o.size for o in outputs) <= sum(i.size for i in traced.inputs)
+
+    def by_rows(output: Tensor, tensor: Tensor) -> bool:
+        kinds = output.dtype.kind, tensor.dtype.kind
+        return fewer_rows if kinds[0] == kinds[1] else kinds[1] == "complex floating"
+
+    ways = [[by_rows(output, tensor) for tensor in traced.inputs] for output in outputs]
+    rows = _rows(traced, outputs) if any(map(any, ways)) else None
+    columns = _columns(traced, outputs) if not all(map(all, ways)) else None
+    return [
+        [(rows if way else columns)[o][i] for i, way in enumerate(row)]  # type: ignore[index]  # what a way needs was computed
+        for o, row in enumerate(ways)
+    ]
 
 
 def _rows(traced: Traced, outputs: Sequence[Tensor]) -> list[list[Tensor | None]]:

@@ -15,7 +15,7 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
     """A function that returns both what ``function`` returns and its gradient.
 
     Args:
-        function: returns a Tensor of one element; with ``has_aux`` a pair of that and anything else.
+        function: returns a Tensor of one real number; with ``has_aux`` a pair of that and anything else.
         argnums: which positional arguments to differentiate with respect to: Tensors, or nested lists, tuples and dictionaries of them.
         has_aux: whether ``function`` returns a pair.
 
@@ -25,7 +25,7 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
         of whole numbers or truth values.
 
     Raises:
-        TypeError: an argument to differentiate holds no floating-point Tensor, or the value is not a Tensor of one element.
+        TypeError: an argument to differentiate holds no floating-point Tensor, or the value is not a Tensor of one real number.
     """
     single = isinstance(argnums, int)
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
@@ -37,6 +37,9 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
         if not isinstance(value, Tensor) or value.size != 1:
             what = f"a Tensor of shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
             raise TypeError(f"the function to differentiate must return a Tensor of one element, it returned {what}")
+        if value.dtype.kind != "real floating":
+            what = "; take tinytorch.real of it, or vjp or jacobian" if value.dtype.is_floating else ""
+            raise TypeError(f"the function to differentiate must return a real number, it returned {value.dtype.name}{what}")
         found: Sequence[Tensor | None] = [None] * len(traced.inputs)
         if value.node is not None:
             one = value.backend.namespace.ones_like(value.detach())
@@ -68,8 +71,9 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
         primals: Tensors, or structures of them.
 
     Returns:
-        ``(results, pullback)``, and aux behind them with ``has_aux``. ``pullback(cotangents)`` takes Tensors in the results' structure and
-        returns a tuple with a gradient for each argument: the transposed Jacobian times the cotangents. It may be called many times.
+        ``(results, pullback)``, and aux behind them with ``has_aux``. ``pullback(cotangents)`` takes Tensors in the results' structure
+        (what stands in the place of whole numbers and truth values is not looked at) and returns a tuple with a gradient for each argument:
+        the transposed Jacobian times the cotangents. It may be called many times.
 
     Raises:
         TypeError: there is no floating-point Tensor among the arguments, or among the results.

@@ -102,22 +102,22 @@ def zeros_like(tensor: Tensor) -> Tensor:
 
 
 def results_of(name: str, tree: Any) -> list[Tensor]:
-    """The Tensors in what a function returned. Raises ``TypeError`` where there is none of a floating-point type."""
-    tensors = list_tensors(tree)
-    if not any(tensor.dtype.is_floating for tensor in tensors):
+    """The floating-point Tensors in what a function returned. Raises ``TypeError`` where there is none."""
+    tensors = [tensor for tensor in list_tensors(tree) if tensor.dtype.is_floating]
+    if not tensors:
         raise TypeError(f"{name}: the function must return floating-point Tensors, it returned {type(tree).__name__}")
     return tensors
 
 
 def matching(name: str, what: str, given: Any, wanted: Sequence[Tensor]) -> list[Tensor]:
-    """The Tensors in ``given``, each of the shape, type and backend of the one at its place in ``wanted``.
+    """The floating-point Tensors in ``given``, each of the shape, type and backend of the one at its place in ``wanted``.
 
     Raises:
         TypeError: there are more or fewer of them, or the type of one differs.
         ValueError: the shape of one differs.
         BackendMismatchError: one lives elsewhere.
     """
-    tensors = list_tensors(given)
+    tensors = [tensor for tensor in list_tensors(given) if tensor.dtype.is_floating]
     if len(tensors) != len(wanted):
         raise TypeError(f"{name} takes a {what} for each of {len(wanted)} Tensors, in their structure, and got {len(tensors)}")
     for tensor, like in zip(tensors, wanted, strict=True):

@@ -163,7 +163,10 @@ class Backend(ABC):
         return {}
 
     def compile(self, step: Step, donate: bool = False) -> Step:
-        """Make ``step(state, batch) -> (state, aux)`` fast; arrays keep their shapes, and with ``donate`` the state may be overwritten."""
+        """Make ``step(state, batch) -> (state, aux)`` fast; arrays keep their shapes, and with ``donate`` the state may be overwritten.
+
+        The result raises ``MemoryError`` where the device's memory does not suffice.
+        """
         return step
 
     def tune(self) -> list[str]:

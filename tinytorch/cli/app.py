@@ -22,7 +22,7 @@ WRONG_INPUT: Final = 2
 INTERRUPTED: Final = 130  # as shells have it: 128 and the number of the signal
 
 #: Each is a function of that name in a module of that name beside this one.
-SUBCOMMANDS: Final = ("train", "generate", "evolution", "backends")
+SUBCOMMANDS: Final = ("train", "generate", "chat", "evaluate", "prepare", "evolution", "backends")
 
 #: The base of what typer raises for wrong usage. Newer versions carry a click of their own, so it is reached through a public name.
 UsageError: Final[Any] = typer.BadParameter.__base__

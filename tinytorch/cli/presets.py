@@ -80,4 +80,20 @@ PRESETS = {
         beta2=0.95,
         eval_every=500,
     ),
+    # for a model that has learned before, whose size this is not
+    "finetune": Preset(
+        d_model=768,
+        num_heads=12,
+        num_layers=12,
+        block_size=256,
+        dropout=0.1,
+        batch_size=8,
+        accumulate=1,
+        steps=500,
+        decay_steps=500,
+        warmup_steps=20,
+        learning_rate=1e-4,
+        beta2=0.95,
+        eval_every=100,
+    ),
 }

@@ -13,6 +13,8 @@ from tinytorch.nn.precision import check_precision
 
 #: What ``--resume`` may be given: where to stop is not a setting of the run.
 _MAY_CHANGE = ("steps",)
+#: What a model that has learned before has already.
+_OWN = ("d_model", "num_heads", "num_layers")
 #: Steps are counted in int32.
 _LARGEST = 2**31 - 1
 _WHOLE = ("d_model", "num_heads", "num_layers", "block_size", "batch_size", "accumulate", "steps", "decay_steps", "eval_every")
@@ -26,12 +28,35 @@ def new_settings(preset: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     if preset not in PRESETS:
         raise InputError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    settings: dict[str, Any] = {"preset": preset, "seed": 0, "precision": "float32", **asdict(PRESETS[preset])}
+    settings: dict[str, Any] = {"preset": preset, "seed": 0, "precision": "float32", "checkpoint_activations": False}
+    settings.update(asdict(PRESETS[preset]))
     settings.update({name: value for name, value in options.items() if value is not None})
     # a shorter horizon than the warm-up is a short run, not a mistake
     settings["warmup_steps"] = min(settings["warmup_steps"], settings["decay_steps"])
     check_settings(settings)
     return settings
+
+
+def check_pretrained(preset: str, options: Mapping[str, Any]) -> None:
+    """Raise `InputError` for options that can be seen to be wrong before the model, which may be large, is read."""
+    given = [flag(name) for name in _OWN if options.get(name) is not None]
+    if given:
+        raise InputError(f"--init-from brings the model's size; leave out {', '.join(given)}")
+    new_settings(preset, options)
+
+
+def pretrained_settings(preset: str, options: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that goes on from a model which has learned before: its size, and its share of dropout unless told.
+
+    Raises:
+        InputError: as `new_settings`; or an option asks for longer windows than the model has.
+    """
+    if options.get("block_size") is not None and options["block_size"] > model["max_length"]:
+        raise InputError(f"--block-size must be at most the {model['max_length']} tokens that the model can look at")
+    usual = PRESETS[preset].block_size if preset in PRESETS else 1
+    defaults = {"dropout": model["dropout"], "block_size": min(usual, model["max_length"])}
+    given_or_not = {name: options[name] if options.get(name) is not None else value for name, value in defaults.items()}
+    return new_settings(preset, {**options, **{name: model[name] for name in _OWN}, **given_or_not})
 
 
 def resumed_settings(saved: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shlex
 import signal
 from collections.abc import Iterator
@@ -17,30 +16,35 @@ from rich.console import Console
 from tinytorch import __version__, random
 from tinytorch.backend import current_backend, use_backend
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
-from tinytorch.cli.settings import model_settings, new_settings, resumed_settings
+from tinytorch.cli.settings import check_pretrained, model_settings, new_settings, pretrained_settings, resumed_settings
 from tinytorch.errors import InputError
 from tinytorch.tuning import tune
 
 if TYPE_CHECKING:
+    from tinytorch.models import TinyGPT
     from tinytorch.text import Tokenizer
+    from tinytorch.training.corpus import Corpus
     from tinytorch.training.run import Run
     from tinytorch.training.run_directory import RunDirectory
-
-_PYTHON = "the Python language reference"
 
 
 def train(
     text: Annotated[
-        Path | None, typer.Argument(help="UTF-8 text to learn from; left out, the language reference in Python.", show_default=False)
+        Path | None,
+        typer.Argument(help="UTF-8 text, or a file that prepare wrote; left out, the language reference in Python.", show_default=False),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="Size of model and run: nano (default), baby or gpt2.", show_default=False)] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Size of model and run: nano (default), baby or gpt2; finetune with --init-from.", show_default=False),
+    ] = None,
     backend: Annotated[
         str | None, typer.Option(help="numpy, cupy, cupy:1, auto, ...; left out, TINYTORCH_BACKEND or numpy.", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's directory; left out, runs/NAME-001, counting up.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or the newest, where it stopped.")] = False,
     tokenizer: Annotated[
-        str | None, typer.Option(help="char (default), or bpe: pieces of words, learned from the text.", show_default=False)
+        str | None,
+        typer.Option(help="char (default); bpe, learned from the text; or a model's directory, for its own.", show_default=False),
     ] = None,
     vocab_size: Annotated[int | None, typer.Option(help="How many tokens bpe learns (default 512).", show_default=False)] = None,
     steps: Annotated[int | None, typer.Option(help="Where to stop.", show_default=False)] = None,
@@ -55,6 +59,12 @@ def train(
     accumulate: Annotated[int | None, typer.Option(help="Parts that a batch is cut into to save memory.", show_default=False)] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32 (default), tf32, bfloat16 or float16; weights are kept in float32.", show_default=False)
+    ] = None,
+    checkpoint_activations: Annotated[
+        bool, typer.Option("--checkpoint-activations", help="Keep less for the backward pass and compute it again: a third slower.")
+    ] = False,
+    init_from: Annotated[
+        Path | None, typer.Option(help="Go on from this model: a run's directory, or a GPT-2's.", show_default=False)
     ] = None,
     eval_every: Annotated[
         int | None, typer.Option(help="Steps between looks at held-out text, each with a checkpoint.", show_default=False)
@@ -75,6 +85,7 @@ def train(
         "learning_rate": learning_rate,
         "accumulate": accumulate,
         "precision": precision,
+        "checkpoint_activations": checkpoint_activations or None,
         "eval_every": eval_every,
         "seed": seed,
     }
@@ -86,62 +97,94 @@ def train(
             raise InputError(
                 "a resumed run keeps its tokenizer; leave out --tokenizer and --vocab-size, or start a new run without --resume"
             )
+        if init_from is not None:
+            raise InputError("a resumed run goes on from its own model; leave out --init-from, or start a new run without --resume")
         run = RunDirectory.open(out or newest_directory())
         with use_backend(backend or os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or run.config["backend"]):
             tune()
             _resume(run, text, options)
     else:
+        if preset == "finetune" and init_from is None:
+            raise InputError("--preset finetune is for a model that has learned before; name one with --init-from")
         with use_backend(backend or current_backend()):
             tune()
-            _start(text, out, {**options, "preset": preset or "nano"}, tokenizer or "char", vocab_size)
+            chosen = {**options, "preset": preset or ("nano" if init_from is None else "finetune")}
+            _start(text, out, chosen, tokenizer, vocab_size, init_from)
 
 
-def _fitted(kind: str, vocab_size: int | None, content: str) -> Tokenizer:
-    """A new tokenizer for a text. Raises `InputError` where there is no such kind, or no room in the vocabulary."""
-    from tinytorch.text import BPETokenizer, CharTokenizer
-
-    if kind == "bpe":
-        return BPETokenizer.train(content, 512 if vocab_size is None else vocab_size)
-    if kind != "char":
-        raise InputError(f"--tokenizer is char or bpe, got {kind!r}")
-    if vocab_size is not None:
-        raise InputError("--vocab-size is for --tokenizer bpe: characters are as many as the text has")
-    return CharTokenizer().fit(content)
-
-
-def _start(text: Path | None, out: Path | None, options: dict[str, Any], kind: str, vocab_size: int | None) -> None:
+def _start(
+    text: Path | None, out: Path | None, options: dict[str, Any], kind: str | None, vocab_size: int | None, init_from: Path | None
+) -> None:
     """Begin a new run. Nothing is written before everything that was given is known to be good."""
-    from tinytorch.text import text_digest
+    from tinytorch.cli.tokenizers import make_tokenizer, refuse_tokenizer
+    from tinytorch.models import TinyGPT
+    from tinytorch.text import is_token_file
+    from tinytorch.training.corpus import PYTHON, read_corpus
     from tinytorch.training.memory import check_memory
     from tinytorch.training.run import Run
     from tinytorch.training.run_directory import RunDirectory, check_free, claim_directory
 
-    settings = new_settings(options.pop("preset"), options)
+    preset = options.pop("preset")
+    if init_from is not None:
+        check_pretrained(preset, options)
+    settings = new_settings(preset, options)
     if out is not None:
         check_free(out)
-    content, source = _read(text)
-    tokenizer = _fitted(kind, vocab_size, content)
-    model = model_settings(settings, tokenizer.get_vocab_size())
-    check_memory(model, settings["batch_size"], settings["accumulate"], current_backend())
+    if text is not None and is_token_file(text):
+        refuse_tokenizer(kind, vocab_size, str(text))
+    begun = None
+    if init_from is None:
+        corpus = read_corpus(text, lambda content: make_tokenizer(kind, vocab_size, [content]))
+        shape = model_settings(settings, corpus.tokenizer.get_vocab_size())
+    else:
+        refuse_tokenizer(kind, vocab_size, "--init-from")
+        begun, settings, corpus = _begun(init_from, text, preset, options)
+        shape = begun.settings
+    check_memory(shape, settings, current_backend())
     config = {
         "tinytorch": __version__,
         "backend": current_backend().spec,
-        "model": model,
+        "model": shape,
         "training": settings,
-        "text": {**source, "sha256": text_digest(content), "characters": len(content)},
+        "text": corpus.record,
+        **({} if init_from is None else {"init_from": str(init_from.absolute())}),
     }
     random.seed(settings["seed"])
-    run = Run(config, tokenizer, content)
-    run.directory = RunDirectory.create(out or claim_directory("python" if text is None else text.stem), config, tokenizer)
+    run = Run(config, corpus, begun or TinyGPT(**shape))
+    run.directory = RunDirectory.create(out or claim_directory("python" if text is None else text.stem), config, corpus.tokenizer)
     run.save()
     run.directory.write_config()  # last, so that what a crash leaves is never a run without weights
-    _go(run, settings["steps"], f"on {text or _PYTHON}, {len(content):,} characters")
+    source = "" if init_from is None else f"from {init_from} "
+    _go(run, settings["steps"], f"{source}on {text or PYTHON}, {corpus.record['characters']:,} characters")
+
+
+def _begun(path: Path, text: Path | None, preset: str, options: dict[str, Any]) -> tuple[TinyGPT, dict[str, Any], Corpus]:
+    """A model that has learned before, the settings to train it with, and a text in its tokens."""
+    from tinytorch.training.corpus import read_corpus, require_known
+    from tinytorch.training.pretrained import load_pretrained
+
+    model, tokenizer = load_pretrained(path, **({} if options["dropout"] is None else {"dropout": options["dropout"]}))
+    settings = {**pretrained_settings(preset, options, model.settings), "vocabulary": tokenizer.get_vocab_size()}
+
+    def its_own(content: str) -> Tokenizer:
+        require_known(tokenizer, content, "the text")
+        return tokenizer
+
+    corpus = read_corpus(text, its_own)
+    _same_tokens(corpus, tokenizer, text, path)
+    return model, settings, corpus
+
+
+def _same_tokens(corpus: Corpus, tokenizer: Tokenizer, text: Path | None, model: Path) -> None:
+    """Raise `InputError` for a file of tokens that are another model's."""
+    if corpus.tokenizer is not tokenizer and corpus.tokenizer.to_json() != tokenizer.to_json():
+        raise InputError(f"{text} has other tokens than {model}; prepare the text again with --tokenizer {model}")
 
 
 def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any]) -> None:
     """Go on with a run."""
-    from tinytorch.text import text_digest
     from tinytorch.training.checkpoint import load_checkpoint
+    from tinytorch.training.corpus import read_corpus
     from tinytorch.training.run import Run
 
     settings = resumed_settings(directory.config["training"], options)
@@ -150,13 +193,15 @@ def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any])
         text = Path(str(wanted.get("source")))
         if not text.exists():
             raise InputError(f"{text}, the text of {directory.path}, is gone; name it where it is now: tinytorch train TEXT --resume")
-    content, found = _read(text)
-    if text_digest(content) != wanted.get("sha256"):
+    tokenizer = directory.tokenizer()
+    corpus = read_corpus(text, lambda content: tokenizer)
+    if corpus.record["sha256"] != wanted.get("sha256"):
+        found = corpus.record
         mend = f"use Python {wanted['python']}" if "python" in wanted and "python" in found else "give the text that the run began with"
         raise InputError(f"{found['source']} is not the text of {directory.path}; {mend}, or start a new run without --resume")
+    _same_tokens(corpus, tokenizer, text, directory.path)
     random.seed(settings["seed"])
-    directory.new_model()  # says so where the settings are no model's
-    run = Run({**directory.config, "training": settings}, directory.tokenizer(), content)
+    run = Run({**directory.config, "training": settings}, corpus, directory.new_model())
     run.directory = directory
     load_checkpoint(directory.path, run.trainer)
     done = run.trainer.optimizer.steps
@@ -164,15 +209,6 @@ def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any])
         raise InputError(f"{directory.path} has taken {done} steps already; say where to stop with --steps, more than {done}")
     run.log.truncate(done)
     _go(run, settings["steps"], f"from step {done:,}, up to step {settings['steps']:,}")
-
-
-def _read(text: Path | None) -> tuple[str, dict[str, Any]]:
-    """The text, and where it is from as `config.json` keeps it."""
-    from tinytorch.text import python_reference, read_text
-
-    if text is None:
-        return python_reference(), {"source": _PYTHON, "python": platform.python_version()}
-    return read_text(text), {"source": str(text.absolute())}
 
 
 def _go(run: Run, steps: int, what: str) -> None:

@@ -58,28 +58,41 @@ def _names(model: TinyGPT) -> Iterator[tuple[str, str, bool]]:
 # ---- reading ----
 
 
-def is_gpt2(path: str | os.PathLike[str]) -> bool:
-    """Whether a directory's settings say that they are a GPT-2's."""
+def is_pretrained(path: str | os.PathLike[str]) -> bool:
+    """Whether a directory is one of `transformers`, by its settings; of a GPT-2, if `load_gpt2` is to read it."""
     try:
-        return bool(_read_json(Path(path) / CONFIG).get("model_type") == "gpt2")
+        return "model_type" in _read_json(Path(path) / CONFIG)
     except InputError:
         return False
 
 
-def load_gpt2(path: str | os.PathLike[str]) -> TinyGPT:
+def load_gpt2(path: str | os.PathLike[str], **changes: Any) -> TinyGPT:
     """The model in a GPT-2 directory, on the chosen backend, in evaluation mode.
 
-    Weights are read one after another, the largest first, so that little more than the model is in memory at any time.
+    Weights are read one after another, the largest first, so that little more than the model is in memory at any time, and converted to
+    float32 once. Pickles are never read.
+
+    Args:
+        path: the directory.
+        changes: settings of `TinyGPT` that change no weight, such as ``dropout=0.0``.
 
     Raises:
         InputError: a file is missing or broken, a setting is not supported, or weights are missing, unknown or of another shape.
     """
     directory = Path(path)
     config = _read_json(directory / CONFIG)
-    settings = _settings(directory / CONFIG, config)
-    with init.blank():
-        model = TinyGPT(**settings)
-    found = {_plain(name): (file, name) for file in _weight_files(directory) for name in array_names(file)}
+    settings = {**_settings(directory / CONFIG, config), **changes}
+    try:
+        with init.blank():
+            model = TinyGPT(**settings)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{directory / CONFIG} does not describe a GPT-2 ({error}); restore it from a copy") from error
+    found: dict[str, tuple[Path, str]] = {}
+    for file in _weight_files(directory):
+        for name in array_names(file):
+            other = found.setdefault(_plain(name), (file, name))
+            if other != (file, name):
+                raise InputError(f"{directory} holds {_plain(name)} twice, in {other[0].name} and {file.name}; remove one of them")
     wanted = {theirs: (ours, transposed) for ours, theirs, transposed in _names(model)}
     ignored = {name for name in found if name.endswith((".attn.bias", ".attn.masked_bias"))}  # masks that older versions kept
     if model.head is None:
@@ -99,8 +112,9 @@ def load_gpt2(path: str | os.PathLike[str]) -> TinyGPT:
         if shape != tuple(parameter.shape):
             wanted_shape = tuple(reversed(parameter.shape)) if transposed else tuple(parameter.shape)
             raise InputError(f"{directory}: {name} has shape {array.shape}, and {CONFIG} asks for {wanted_shape}")
+        array = array.astype(parameter.dtype.name, copy=False)
         _rescale_queries(array, theirs, config)
-        parameter.raw = parameter.backend.from_host(array.T if transposed else array, parameter.dtype.name)
+        parameter.raw = parameter.backend.from_host(array.T if transposed else array)
     return model.eval()
 
 
@@ -128,27 +142,40 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _weight_files(directory: Path) -> list[Path]:
     """The one file of weights, or the several that an index names."""
-    if (directory / WEIGHTS).exists() or not (directory / INDEX).exists():
+    if (directory / WEIGHTS).exists():
+        return [directory / WEIGHTS]
+    if not (directory / INDEX).exists():
+        pickles = sorted(path.name for path in directory.glob("*.bin"))
+        if pickles:
+            raise InputError(
+                f"{directory} keeps its weights as a pickle, {pickles[0]}, which may run any code and is not read; "
+                f"have transformers write {WEIGHTS}: GPT2LMHeadModel.from_pretrained(PATH).save_pretrained(NEW)"
+            )
         return [directory / WEIGHTS]
     weight_map = _read_json(directory / INDEX).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise InputError(f"{directory / INDEX} names no files; restore it from a copy")
-    return [directory / name for name in sorted(set(weight_map.values()))]
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise InputError(f"{directory / INDEX} names no files beside it; restore it from a copy")
+    return [directory / name for name in sorted(set(names))]
 
 
 def _settings(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """TinyGPT's settings from GPT-2's. Raises `InputError` naming what is missing or not supported."""
+    kind = config.get("model_type", "gpt2")
+    if kind != "gpt2":
+        raise InputError(f"{path} asks for what TinyGPT has not: model_type={kind!r}")
     missing = [name for name in ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions") if not isinstance(config.get(name), int)]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; is it a GPT-2's?")
     activation = config.get("activation_function", "gelu_new")
     ours = [name for name, theirs in _ACTIVATIONS.items() if activation in theirs]
-    dropouts = {config.get(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
+    dropouts = [config.get(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
+    epsilon = config.get("layer_norm_epsilon", 1e-5)
     unsupported = [
-        *([f"model_type={config['model_type']!r}"] if config.get("model_type", "gpt2") != "gpt2" else []),
         *([f"activation_function={activation!r}"] if not ours else []),
-        *(["different resid_pdrop, embd_pdrop and attn_pdrop"] if len(dropouts) > 1 else []),
-        *(["add_cross_attention"] if config.get("add_cross_attention") else []),
+        *(["different resid_pdrop, embd_pdrop and attn_pdrop"] if dropouts != dropouts[:1] * 3 else []),
+        *([f"layer_norm_epsilon={epsilon!r}"] if not isinstance(epsilon, int | float) else []),
+        *(name for name in ("add_cross_attention", "pruned_heads", "quantization_config") if config.get(name)),
     ]
     if unsupported:
         raise InputError(f"{path} asks for what TinyGPT has not: {', '.join(unsupported)}")
@@ -159,11 +186,11 @@ def _settings(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "num_layers": config["n_layer"],
         "d_ff": config.get("n_inner"),
         "max_length": config["n_positions"],
-        "dropout": dropouts.pop(),
+        "dropout": dropouts[0],
         "positional": "learned",
         "tie_weights": config.get("tie_word_embeddings", True),
         "activation": ours[0],
-        "norm_eps": config.get("layer_norm_epsilon", 1e-5),
+        "norm_eps": epsilon,
     }
 
 

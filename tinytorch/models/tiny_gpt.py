@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+from functools import partial
 from typing import Any
 
 from tinytorch import kernels
+from tinytorch.autograd import checkpoint
 from tinytorch.device import Device
 from tinytorch.nn import init
 from tinytorch.nn.basic import Dropout, Embedding, LayerNorm, Linear, checked_ids, checked_sizes
@@ -35,6 +37,11 @@ class TinyGPT(Module):
         positional: ``"sinusoidal"`` or ``"learned"``.
         tie_weights: whether the output layer uses the embedding's table (Press and Wolf 2017, arXiv:1608.05859).
         activation, norm_eps: see `TransformerBlock`.
+
+    Attributes:
+        settings: the arguments by name.
+        checkpoint_activations: in training, forget what each block saved and compute it again in the backward pass: a third more time,
+            and the memory of one block in place of all; see `tinytorch.checkpoint`.
 
     Shape:
         whole numbers (B, T) with T <= max_length -> logits (B, T, V).
@@ -78,6 +85,7 @@ class TinyGPT(Module):
         if positional not in ("sinusoidal", "learned"):
             raise ValueError(f"positional must be 'sinusoidal' or 'learned', got {positional!r}")
         self.max_length = max_length
+        self.checkpoint_activations = False
         self.embedding = Embedding(vocab_size, d_model)
         if positional == "learned":
             self.positions: Module = LearnedPositionalEncoding(d_model, max_length, _STD)
@@ -126,7 +134,10 @@ class TinyGPT(Module):
         x = self.embedding(ids)  # (B, T, C)
         x = self.dropout(self.positions(x, 0 if cache is None else cache.offset()))
         for i, block in enumerate(self.blocks):
-            x = block(x, mask=mask, is_causal=length > 1, cache=None if cache is None else cache.layers[i])
+            if self.checkpoint_activations and self.training and cache is None:
+                x = checkpoint(partial(block, is_causal=True))(x)
+            else:
+                x = block(x, mask=mask, is_causal=length > 1, cache=None if cache is None else cache.layers[i])
         x = self.norm(x)
         if self.head is not None:
             return self.head(x)  # type: ignore[no-any-return]  # (B, T, V)
@@ -141,11 +152,11 @@ class TinyGPT(Module):
         return generation.generate(self, prompt, max_new_tokens, **settings)
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str]) -> TinyGPT:
+    def from_pretrained(cls, path: str | os.PathLike[str], **changes: Any) -> TinyGPT:
         """The model in a Hugging Face GPT-2 directory, on the chosen backend: `tinytorch.models.gpt2_files.load_gpt2`."""
         from tinytorch.models.gpt2_files import load_gpt2
 
-        return load_gpt2(path)
+        return load_gpt2(path, **changes)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write a directory that `transformers` loads as ``GPT2LMHeadModel``: `tinytorch.models.gpt2_files.save_gpt2`."""

@@ -40,8 +40,9 @@ class LayerCache:
         if self.length + count > self.capacity:
             raise ValueError(f"the cache holds {self.length} of {self.capacity} positions, and {count} more do not fit")
         if not self._buffers:
-            empty = k.backend.xp.zeros((batch, self.capacity, width), dtype=k.raw.dtype)
-            self._buffers = [wrap(empty, k.backend), wrap(k.backend.xp.zeros_like(empty), k.backend)]
+            shape, xp = (batch, self.capacity, width), k.backend.xp
+            # not `zeros_like`, which writes where `zeros` has the system promise memory that is taken as it fills
+            self._buffers = [wrap(xp.zeros(shape, dtype=k.raw.dtype), k.backend) for _ in range(2)]
         # the buffers were made here and nobody else holds the rows after `length`: written in place where the library can
         for buffer, rows in zip(self._buffers, (k, v), strict=True):
             buffer.raw = append_rows.run(k.backend, buffer.raw, rows.raw, at=self.length)[0]

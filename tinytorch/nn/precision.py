@@ -24,6 +24,7 @@ class Precision:
         backend: where the model is.
 
     Attributes:
+        casts: whether parameters are cast to a type of 16 bits.
         scaled: whether gradients need a loss scale: float16 loses the small ones.
 
     Raises:
@@ -39,7 +40,7 @@ class Precision:
         self.name = name
         self.backend = backend
         self.scaled = name == "float16"
-        self._dtype = None if name in ("float32", "tf32") else name
+        self.casts = name in ("bfloat16", "float16")
 
     def products(self) -> AbstractContextManager[None]:
         """A ``with`` block in which products of float32 are computed as the precision says."""
@@ -47,16 +48,16 @@ class Precision:
 
     def cast(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The float32 ones in the type to compute in; gradients find their way back as float32."""
-        if self._dtype is None:
+        if not self.casts:
             return list(tensors)
-        return [astype(tensor, self._dtype) if tensor.dtype.name == "float32" else tensor for tensor in tensors]
+        return [astype(tensor, self.name) if tensor.dtype.name == "float32" else tensor for tensor in tensors]
 
     @contextmanager
     def applied(self, model: Module) -> Iterator[None]:
         """Run ``model`` in this precision inside a ``with`` block, for use rather than training: nothing is recorded."""
         parameters = list(model.parameters())
         with no_grad(), self.products():
-            if self._dtype is None:
+            if not self.casts:
                 yield
             else:
                 with bind(parameters, self.cast(parameters)):

@@ -1,29 +1,38 @@
 """Text: tokenizers, corpora, windows of tokens, and generation."""
 
+from tinytorch.text.bigram import bigram_bits
 from tinytorch.text.bpe import BPETokenizer
-from tinytorch.text.corpora import python_reference, read_text, text_digest
+from tinytorch.text.corpora import python_reference, read_chunks, read_text, text_digest
 from tinytorch.text.decoder import Decoder, crop_prompt
 from tinytorch.text.generation import generate, stream
 from tinytorch.text.protocol import Tokenizer, load_tokenizer
-from tinytorch.text.sampling import next_tokens
+from tinytorch.text.sampling import next_tokens, penalized
+from tinytorch.text.token_file import TokenFile, is_token_file, write_token_file
 from tinytorch.text.tokenizers import CharTokenizer
-from tinytorch.text.windows import random_windows, remaining_window, sequential_windows, split_text
+from tinytorch.text.windows import random_windows, remaining_window, sequential_windows, sliding_windows, split_text
 
 __all__ = [
     "BPETokenizer",
     "CharTokenizer",
     "Decoder",
+    "TokenFile",
     "Tokenizer",
+    "bigram_bits",
     "crop_prompt",
     "generate",
+    "is_token_file",
     "load_tokenizer",
     "next_tokens",
+    "penalized",
     "python_reference",
     "random_windows",
+    "read_chunks",
     "read_text",
     "remaining_window",
     "sequential_windows",
+    "sliding_windows",
     "split_text",
     "stream",
     "text_digest",
+    "write_token_file",
 ]

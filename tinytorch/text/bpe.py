@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,13 +15,21 @@ import numpy
 from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
-from tinytorch.text.tokenizer_files import broken_tokenizer_file, read_tokenizer_file, write_tokenizer_file
+from tinytorch.files import atomic_write_text
+from tinytorch.text.tokenizer_files import broken_tokenizer_file, dump_tokenizer, parse_tokenizer, read_tokenizer_file
+from tinytorch.text.words import whole_words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
 
 #: Every text can be written with these alone.
 _BYTES = 256
+#: What ends a document in GPT-2's vocabulary.
+_END = "<|endoftext|>"
+#: A long text is encoded in parts of so many characters, so many of them at a time.
+_PART, _PARTS = 2**15, 16
+#: A text that a tokenizer which is not ours might not give back.
+_TRIAL = "a  b\n\n c\tÀé 🐢 don't  \r\n"
 
 
 class BPETokenizer:
@@ -44,8 +52,8 @@ class BPETokenizer:
         return f"BPETokenizer({self.get_vocab_size()} tokens)"
 
     @classmethod
-    def train(cls, text: str, vocab_size: int) -> BPETokenizer:
-        """Learn the ``vocab_size`` tokens, 256 bytes among them, that write a text shortest.
+    def train(cls, text: str | Iterable[str], vocab_size: int) -> BPETokenizer:
+        """Learn the ``vocab_size`` tokens, 256 bytes among them, that write a text shortest; it may come in parts.
 
         Raises:
             InputError: there is no text, or ``vocab_size`` leaves no room beside the bytes.
@@ -58,7 +66,8 @@ class BPETokenizer:
         engine = _byte_level(tokenizers, tokenizers.models.BPE())
         alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
         trainer = tokenizers.trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
-        engine.train_from_iterator(text.splitlines(keepends=True), trainer)
+        parts = [text] if isinstance(text, str) else text
+        engine.train_from_iterator((line for part in parts for line in part.splitlines(keepends=True)), trainer)
         return cls(engine)
 
     @classmethod
@@ -66,16 +75,21 @@ class BPETokenizer:
         """The tokenizer in a GPT-2 directory: ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``.
 
         Raises:
-            InputError: there is neither, or they are broken.
+            InputError: there is neither, they are broken, or texts would not come back as they were.
         """
         tokenizers = _library()
         directory = Path(path)
         whole, vocab, merges = directory / "tokenizer.json", directory / "vocab.json", directory / "merges.txt"
         try:
             if whole.exists():
-                return cls(tokenizers.Tokenizer.from_file(str(whole)))
+                return _exact(cls(tokenizers.Tokenizer.from_file(str(whole))), whole)
             if vocab.exists() and merges.exists():
-                return cls(_byte_level(tokenizers, tokenizers.models.BPE.from_file(str(vocab), str(merges))))
+                engine = _byte_level(tokenizers, tokenizers.models.BPE.from_file(str(vocab), str(merges)))
+                # these files do not say so of the one special token that GPT-2 has
+                engine.add_special_tokens([name for name in [_END] if engine.token_to_id(name) is not None])
+                return _exact(cls(engine), vocab)
+        except InputError:
+            raise
         except Exception as error:  # the library raises plain Exceptions
             raise InputError(f"the tokenizer in {directory} cannot be used ({error}): restore its files from a copy") from error
         raise InputError(f"there is no tokenizer in {directory}: it needs tokenizer.json, or vocab.json and merges.txt")
@@ -86,12 +100,25 @@ class BPETokenizer:
             raise TypeError(f"encode takes a str and was given {type(text).__name__}")
         if not text:
             raise InputError("there is no text to encode: give at least one character")
-        ids: list[int] = self._engine.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._encoded([text]).tolist()
         return ids
 
     def encode_array(self, text: str) -> NDArray[numpy.int64]:
         """The ids of a text, such as a whole corpus, as a host array of shape (N,). Raises ValueError as `encode` does."""
-        return numpy.asarray(self.encode(text), dtype=numpy.int64)
+        if not isinstance(text, str) or not text:
+            return numpy.asarray(self.encode(text), dtype=numpy.int64)  # which says what is wrong
+        parts = list(whole_words(text[i : i + _PART] for i in range(0, len(text), _PART)))
+        # some at a time: what the library makes of a part is a hundred times larger than its ids
+        batches = [self._encoded(parts[i : i + _PARTS]) for i in range(0, len(parts), _PARTS)]
+        return numpy.concatenate(batches)
+
+    def _encoded(self, parts: list[str]) -> NDArray[numpy.int64]:
+        """The ids of several parts, one after another; the library works on them in threads."""
+        try:
+            encoded = self._engine.encode_batch_fast(parts, add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError) as error:
+            raise InputError("the text holds half of a surrogate pair, which is no character: leave it out") from error
+        return numpy.concatenate([numpy.asarray(one.ids, dtype=numpy.int64) for one in encoded])
 
     def decode(self, ids: Sequence[int] | NDArray[Any], skip_special_tokens: bool = True) -> str:
         """The text of a row of ids; bytes that are no character come out as U+FFFD. Raises ValueError for an id outside the vocabulary."""
@@ -114,20 +141,43 @@ class BPETokenizer:
         """None: every character has bytes."""
         return []
 
+    def to_json(self) -> str:
+        """The tokenizer as JSON."""
+        return dump_tokenizer(self.kind, {"tokenizer": json.loads(self._engine.to_str())})
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer to a JSON file, whole or not at all. Raises OSError if it cannot be written."""
-        write_tokenizer_file(path, self.kind, {"tokenizer": json.loads(self._engine.to_str())})
+        atomic_write_text(path, self.to_json())
+
+    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """Write ``tokenizer.json`` into a directory, for `transformers` and `from_gpt2`. Raises OSError if it cannot be written."""
+        directory = Path(path)
+        directory.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(directory / "tokenizer.json", self._engine.to_str(pretty=True))
+        atomic_write_text(directory / "tokenizer_config.json", json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BPETokenizer:
         """Read what `save` wrote. Raises InputError, a ValueError, for a file that is missing, broken or not a BPETokenizer's."""
-        content = read_tokenizer_file(path, kind=cls.kind)
+        return cls.from_json(read_tokenizer_file(path), path)
+
+    @classmethod
+    def from_json(cls, text: str, path: str | os.PathLike[str]) -> BPETokenizer:
+        """Make a tokenizer of what `to_json` gave; ``path`` is where that came from. Raises InputError for anything else."""
+        content = parse_tokenizer(text, path, kind=cls.kind)
         try:
             return cls(_library().Tokenizer.from_str(json.dumps(content["tokenizer"])))
         except InputError:
             raise
         except Exception as error:  # the library raises plain Exceptions
             raise broken_tokenizer_file(path, "its fields are damaged") from error
+
+
+def _exact(tokenizer: BPETokenizer, path: Path) -> BPETokenizer:
+    """The tokenizer itself. Raises `InputError` where texts do not come back as they were: a normalizer, a space in front."""
+    if tokenizer.decode(tokenizer.encode(_TRIAL)) != _TRIAL:
+        raise InputError(f"the tokenizer in {path} changes texts, and GPT-2's does not: is it another model's?")
+    return tokenizer
 
 
 def _library() -> Any:

@@ -11,6 +11,7 @@ from tinytorch.nn.cache import KVCache, StepCache
 from tinytorch.nn.module import Module, bind
 from tinytorch.tape import no_grad
 from tinytorch.tensor import Tensor, wrap
+from tinytorch.text.sampling import next_tokens
 
 #: A step serves all decoders of a model, so that a backend compiles it once.
 _steps: weakref.WeakKeyDictionary[Module, dict[Backend, Step]] = weakref.WeakKeyDictionary()
@@ -25,6 +26,7 @@ class CompiledDecoding:
 
     Attributes:
         length: how many columns have been read.
+        likeliest: (B), the likeliest token after the last, as `next_tokens` at temperature 0 gives it; ``None`` before the first step.
     """
 
     def __init__(self, model: Module, cache: KVCache) -> None:
@@ -35,6 +37,7 @@ class CompiledDecoding:
         self._step = steps[backend]
         self._backend = backend
         self.length = cache.length
+        self.likeliest: Tensor | None = None
         buffers = [raw for layer in cache.layers for raw in layer.buffers]
         batch = buffers[0].shape[0]
         starts = asarray([0] * batch, device=backend) if cache.starts is None else cache.starts
@@ -44,8 +47,9 @@ class CompiledDecoding:
     def logits(self, new: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         """Read whole numbers (B) with the model's ``parameters`` as they are to be used; the logits (B, V) of what comes next."""
         batch = (new.raw, self._starts, *[parameter.raw for parameter in parameters])
-        self._state, (logits,) = self._step(self._state, batch)
+        self._state, (logits, likeliest) = self._step(self._state, batch)
         self.length += 1
+        self.likeliest = wrap(likeliest, self._backend)
         return wrap(logits, self._backend)
 
 
@@ -57,8 +61,9 @@ def _decoding_step(reference: weakref.ref[Module], slots: Sequence[Tensor]) -> S
         cache = StepCache(buffers, length, starts)
         parameters = [wrap(raw, backend) for raw in batch[2:]]
         with no_grad(), bind(slots, parameters):  # type: ignore[arg-type]
-            logits: Tensor = model(expand_dims(token, axis=1), cache=cache)  # (B, 1, V)
+            logits = astype(model(expand_dims(token, axis=1), cache=cache)[:, -1, :], "float32")  # (B, V)
+            likeliest = next_tokens(logits, temperature=0.0)
         written = [buffer.raw for layer in cache.layers for buffer in layer.buffers]
-        return (*written, (length + 1).raw), (astype(logits[:, -1, :], "float32").raw,)
+        return (*written, (length + 1).raw), (logits.raw, likeliest.raw)
 
     return step

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import io
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from tinytorch.errors import InputError
 
@@ -19,22 +24,37 @@ def read_text(path: str | os.PathLike[str]) -> str:
         InputError: the file is missing, a directory or a device, cannot be read, is binary, is not UTF-8, or holds no text. The message
             says which and names the mend.
     """
+    return "".join(read_chunks(path))
+
+
+def read_chunks(path: str | os.PathLike[str], size: int = 2**20) -> Iterator[str]:
+    """The text that `read_text` gives, in chunks of about ``size`` bytes, so that a file may be larger than memory. Errors are the same."""
     path = Path(path)
-    data = _read_bytes(path)
-    if data.startswith(_UTF16_MARKS):
-        raise InputError(f"{path} is UTF-16, not UTF-8: convert it with `iconv -f UTF-16 -t UTF-8 {path} > utf8.txt` and use that")
-    if b"\0" in data:
-        raise InputError(f"{path} is a binary file, not text: give a plain text file")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 text (byte 0x{data[error.start]:02x} at offset {error.start}): "
-            "convert it with `iconv -t UTF-8 -f` and its own encoding, or give another file"
-        ) from error
-    if not text.strip():
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
+    read, blank = 0, True
+    with _readable(path) as file:
+        while True:
+            data = file.read(size)
+            if not read and data.startswith(_UTF16_MARKS):
+                raise InputError(f"{path} is UTF-16, not UTF-8: convert it with `iconv -f UTF-16 -t UTF-8 {path} > utf8.txt` and use that")
+            if b"\0" in data:
+                raise InputError(f"{path} is a binary file, not text: give a plain text file")
+            read += len(data)
+            try:
+                text = decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                place = read - len(error.object) + error.start  # the decoder had kept the bytes before `data` that began a character
+                raise InputError(
+                    f"{path} is not UTF-8 text (byte 0x{error.object[error.start]:02x} at offset {place}): "
+                    "convert it with `iconv -t UTF-8 -f` and its own encoding, or give another file"
+                ) from error
+            blank = blank and not text.strip()
+            if text:
+                yield text
+            if not data:
+                break
+    if blank:
         raise InputError(f"{path} holds no text: give a file with something to learn from")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def python_reference() -> str:
@@ -63,15 +83,17 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _read_bytes(path: Path) -> bytes:
-    """The file's content, each way of not getting it told apart."""
+@contextmanager
+def _readable(path: Path) -> Iterator[BinaryIO]:
+    """The file, open for reading, each way of not getting it told apart."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise InputError(f"{path} is a directory, not a text file: name a file in it")
         if not stat.S_ISREG(mode):
             raise InputError(f"{path} is not a regular file: save the text to a file and give that")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}: check the path") from error
     except PermissionError as error:

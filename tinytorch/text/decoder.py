@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from tinytorch.array_api import asarray, astype, concat, expand_dims
 from tinytorch.backend import Array
@@ -76,10 +76,9 @@ class Decoder:
         if read is None or read.length == self._model.max_length:
             self._start_window()
         with no_grad(), _evaluating(self._modules), self._precision.products():
-            parameters = self._current_parameters()
             if self._compiled is not None:
-                return self._compiled.logits(self._columns[-1][:, 0], parameters)
-            with bind(self._slots, parameters):
+                return self._compiled.logits(self._columns[-1][:, 0], self._current_parameters())
+            with bind(self._slots, self._current_parameters()) if self._precision.casts else nullcontext():
                 logits: Tensor = self._model(self._columns[-1], cache=self._cache)  # (B, T, V)
         assert self._cache is not None
         if self._precision.backend.capabilities.graph:
@@ -92,6 +91,11 @@ class Decoder:
         if len(self._used) != len(raws) or any(old is not new for old, new in zip(self._used, raws, strict=True)):
             self._used, self._parameters = raws, self._precision.cast(self._slots)
         return self._parameters
+
+    @property
+    def likeliest(self) -> Tensor | None:
+        """(B), what `next_tokens` at temperature 0 makes of the last logits, where a compiled step has worked it out already."""
+        return None if self._compiled is None else self._compiled.likeliest
 
     def window(self) -> list[list[int]]:
         """The tokens that the model looks at, row by row, without padding."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from tinytorch import random
-from tinytorch.array_api import asarray, where
+from tinytorch.array_api import arange, asarray, expand_dims, where
 from tinytorch.errors import InputError
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.text.decoder import Decoder
 from tinytorch.text.pieces import IdPieces, TextPieces
 from tinytorch.text.protocol import Tokenizer
-from tinytorch.text.sampling import NO_TOKEN, check_sampling, next_tokens
+from tinytorch.text.sampling import NO_TOKEN, check_sampling, next_tokens, penalized
 
 #: A text, ids, or several of either; a two-dimensional array is several rows of ids.
 Prompt: TypeAlias = Any
@@ -33,6 +33,8 @@ def generate(
     stop: Stop = None,
     tokenizer: Tokenizer | None = None,
     num_samples: int | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
     precision: str = "float32",
 ) -> Any:
     """What a model writes after a prompt. The result does not repeat the prompt.
@@ -42,7 +44,8 @@ def generate(
         prompt: ids, or several rows of ids, of different lengths if you like; with a tokenizer also a text, or several. Of a prompt longer
             than ``model.max_length`` the end is used (`crop_prompt` tells how much that leaves out).
         max_new_tokens: how many tokens to write, or fewer where ``stop`` ends a row.
-        temperature, top_k, top_p: see `next_tokens`; temperature 0 takes the likeliest token each time.
+        temperature, top_k, top_p, min_p: see `next_tokens`; temperature 0 takes the likeliest token each time.
+        repetition_penalty: above 1, tokens of the prompt and of what was written become less likely; see `penalized`.
         seed: the same seed gives the same result on every backend. Without one, `tinytorch.seed` decides.
         stop: end a row at a text or several, cut off before it, or at ids, which are left out. What the prompt holds does not count.
         tokenizer: makes ids of prompts and texts of results. Its special tokens are never chosen, unless ``stop`` names them.
@@ -57,7 +60,8 @@ def generate(
         TypeError, ValueError: ids are not whole numbers, or lie outside the model's vocabulary.
         FloatingPointError: the model's logits are not finite.
     """
-    steps = list(stream(model, prompt, max_new_tokens, temperature, top_k, top_p, seed, stop, tokenizer, num_samples, precision))
+    settings = (temperature, top_k, top_p, seed, stop, tokenizer, num_samples, min_p, repetition_penalty, precision)
+    steps = list(stream(model, prompt, max_new_tokens, *settings))
     if _is_single(prompt) and num_samples is None:
         return _joined(steps)
     return [_joined(pieces) for pieces in zip(*steps, strict=True)]
@@ -74,6 +78,8 @@ def stream(
     stop: Stop = None,
     tokenizer: Tokenizer | None = None,
     num_samples: int | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
     precision: str = "float32",
 ) -> Iterator[Any]:
     """What `generate` returns, piece by piece: one for each step, given as soon as its token is chosen.
@@ -84,7 +90,7 @@ def stream(
     Between two steps the model is in its own mode, so it may be trained on meanwhile, and the next step uses what it learned.
     Arguments and errors are those of `generate`; all but ``FloatingPointError`` are raised here, before the first piece is asked for.
     """
-    check_sampling(temperature, top_k, top_p)
+    check_sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens must be 1 or more, got {max_new_tokens}")
     if seed is not None and seed < 0:
@@ -102,28 +108,42 @@ def stream(
         rows = [IdPieces(stop_ids) for _ in prompts]
     else:
         rows = [TextPieces(tokenizer, stop_ids, stop_texts) for _ in prompts]
-    tokens = _sample(decoder, temperature, top_k, top_p, seed, None if tokenizer is None else _Choosable(tokenizer, stop_ids))
-    pieces = _pieces(tokens, rows, max_new_tokens)
+    changes: list[Callable[[Tensor, Tensor | None], Tensor]] = []
+    if repetition_penalty != 1:
+        changes.append(_Penalty(decoder.window(), repetition_penalty))
+    if tokenizer is not None:
+        changes.append(_Choosable(tokenizer, stop_ids))
+    pieces = _pieces(_sample(decoder, changes, seed, temperature, top_k, top_p, min_p), rows, max_new_tokens)
     return (step[0] for step in pieces) if single and num_samples is None else pieces
 
 
 def _sample(
-    decoder: Decoder, temperature: float, top_k: int | None, top_p: float | None, seed: int | None, choosable: _Choosable | None
+    decoder: Decoder,
+    changes: Sequence[Callable[[Tensor, Tensor | None], Tensor]],
+    seed: int | None,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
 ) -> Iterator[list[int]]:
-    """Tokens for each row of the decoder, without end. They are fed back on the device; only their ids come to the host."""
+    """Tokens for each row of the decoder, without end. They are fed back on the device; only their ids come to the host.
+
+    ``changes`` are told the logits (B, V) and the tokens (B) that were chosen last, and give other logits.
+    """
     if seed is None and temperature > 0:
         seed = int(random.generator().integers(2**63))
     generator = None
     noise = chosen = None
     while True:
         logits = decoder.logits(chosen)  # (B, V)
-        if choosable is not None:
-            logits = choosable(logits)
+        known = None if temperature > 0 or changes else decoder.likeliest
+        for change in changes:
+            logits = change(logits, chosen)
         if temperature > 0:
             assert seed is not None
             generator = generator or logits.backend.rng(seed)
             noise = wrap(generator.uniform(logits.shape), logits.backend)
-        chosen = next_tokens(logits, noise, temperature, top_k, top_p)
+        chosen = next_tokens(logits, noise, temperature, top_k, top_p, min_p) if known is None else known
         tokens: list[int] = chosen.tolist()
         if NO_TOKEN in tokens:
             raise FloatingPointError(
@@ -148,11 +168,29 @@ class _Choosable:
         self._banned = set(tokenizer.special_ids) - set(stop_ids)
         self._mask: Tensor | None = None
 
-    def __call__(self, logits: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, chosen: Tensor | None) -> Tensor:
         if self._mask is None:
             mask = [i < self._vocab_size and i not in self._banned for i in range(logits.shape[-1])]
             self._mask = asarray(mask, device=logits.device)
         return where(self._mask, logits, -math.inf)
+
+
+class _Penalty:
+    """Speaks against what each row holds already, its prompt included."""
+
+    def __init__(self, rows: Sequence[Sequence[int]], penalty: float) -> None:
+        self._rows = rows
+        self._penalty = penalty
+        self._seen: Tensor | None = None
+
+    def __call__(self, logits: Tensor, chosen: Tensor | None) -> Tensor:
+        size = logits.shape[-1]
+        if self._seen is None:
+            self._seen = asarray([[i in row for i in range(size)] for row in map(set, self._rows)], device=logits.device)
+        if chosen is not None:
+            ids = arange(size, dtype=chosen.dtype, device=chosen.device)
+            self._seen = self._seen | (ids == expand_dims(chosen, axis=1))  # (B, V)
+        return penalized(logits, self._seen, self._penalty)
 
 
 def _is_single(prompt: Prompt) -> bool:

@@ -43,7 +43,7 @@ class TextPieces:
         self._held = ""  # decoded, not given out yet
 
     def add(self, token: int, last: bool) -> str:
-        """The piece that a token completes, perhaps nothing; with the last token everything that waits."""
+        """The piece that a token completes, perhaps nothing; with the last token everything that waits, but for half a character."""
         if self.done:
             return ""
         if token in self._stop_ids:
@@ -51,8 +51,10 @@ class TextPieces:
         else:
             self._ids.append(token)
         text = self._tokenizer.decode(self._ids)
-        if text.endswith(_NO_CHARACTER) and not last:
-            return ""
+        if text.endswith(_NO_CHARACTER):
+            if not last:
+                return ""
+            text = text[: -len(_NO_CHARACTER)]
         self._ids.clear()
         self._held += text
         ends = [end for end in map(self._held.find, self._stop_texts) if end >= 0]

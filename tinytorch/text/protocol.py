@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
 from tinytorch.text.bpe import BPETokenizer
-from tinytorch.text.tokenizer_files import read_tokenizer_file
+from tinytorch.text.tokenizer_files import parse_tokenizer, read_tokenizer_file
 from tinytorch.text.tokenizers import CharTokenizer
 
 
@@ -50,6 +50,10 @@ class Tokenizer(Protocol):
         """The distinct characters of a text that this tokenizer cannot express, in order of appearance."""
         ...
 
+    def to_json(self) -> str:
+        """The tokenizer as JSON; two that are alike give the same."""
+        ...
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer to a JSON file that `load_tokenizer` reads."""
         ...
@@ -64,8 +68,13 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     Raises:
         InputError: the file is missing, broken, not a tokenizer's, or of a kind that this version does not know.
     """
-    kind = read_tokenizer_file(path)["kind"]
+    return tokenizer_from_json(read_tokenizer_file(path), path)
+
+
+def tokenizer_from_json(text: str, path: str | os.PathLike[str]) -> Tokenizer:
+    """A tokenizer of any kind from its JSON, which came from ``path``. Raises `InputError` as `load_tokenizer` does."""
+    kind = parse_tokenizer(text, path)["kind"]
     if kind not in _KINDS:
         known = ", ".join(sorted(_KINDS))
         raise InputError(f"{path} holds a tokenizer of kind {kind!r}, and this version knows {known}: upgrade tinytorch")
-    return _KINDS[kind].load(path)
+    return _KINDS[kind].from_json(text, path)

@@ -20,14 +20,20 @@ _LARGEST_INVERSE_TEMPERATURE = 1e30
 _SMALLEST_NUCLEUS = 1e-30
 
 
-def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raise `InputError`, a ValueError that says what to give, for settings that `next_tokens` cannot follow."""
+def check_sampling(
+    temperature: float, top_k: int | None, top_p: float | None, min_p: float | None = None, repetition_penalty: float = 1.0
+) -> None:
+    """Raise `InputError`, a ValueError that says what to give, for settings that `next_tokens` or `penalized` cannot follow."""
     if not 0 <= temperature < math.inf:
         raise InputError(f"temperature must be 0 (always the likeliest token) or more, got {temperature}: 1 samples as the model learned")
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k must be 1 or more, got {top_k}: leave it out to choose among all tokens")
     if top_p is not None and not 0 < top_p <= 1:
         raise InputError(f"top_p must be above 0 and at most 1, got {top_p}: leave it out to choose among all tokens")
+    if min_p is not None and not 0 <= min_p <= 1:
+        raise InputError(f"min_p must be at least 0 and at most 1, got {min_p}: leave it out to choose among all tokens")
+    if not 0 < repetition_penalty < math.inf:
+        raise InputError(f"repetition_penalty must be above 0, got {repetition_penalty}: 1 is none, and 1.2 discourages repetition")
 
 
 def next_tokens(
@@ -36,6 +42,7 @@ def next_tokens(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
 ) -> Tensor:
     """One token for each row of logits.
 
@@ -46,6 +53,8 @@ def next_tokens(
         top_k: choose among this many of the likeliest tokens.
         top_p: choose within the nucleus, the smallest set of likeliest tokens whose probability reaches ``top_p`` (Holtzman et al. 2020,
             arXiv:1904.09751, section 3.1). It is taken after temperature and ``top_k``, and holds at least one token.
+        min_p: choose among tokens that are at least this share as probable as the likeliest, after temperature (Nguyen et al. 2024,
+            arXiv:2407.01082, section 3).
 
     Returns:
         Whole numbers (B), in [0, V); `NO_TOKEN` for a row whose largest logit is not a finite number.
@@ -53,7 +62,7 @@ def next_tokens(
     Raises:
         InputError: a setting is out of its range, or ``noise`` is missing.
     """
-    check_sampling(temperature, top_k, top_p)
+    check_sampling(temperature, top_k, top_p, min_p)
     largest = xp.max(logits, axis=-1, keepdims=True)  # (B, 1)
     if temperature == 0:
         chosen = xp.argmax(logits, axis=-1)
@@ -63,8 +72,22 @@ def next_tokens(
         if logits.dtype.itemsize < 4:
             logits = xp.astype(logits, "float32")
         scores = (logits - largest) * min(1.0 / temperature, _LARGEST_INVERSE_TEMPERATURE)  # log-probabilities, but for a constant
+        if min_p:
+            scores = xp.where(scores >= math.log(min_p), scores, -xp.inf)
         chosen = _draw(scores, noise, top_k, top_p)
     return xp.where(xp.isfinite(xp.squeeze(largest, axis=-1)), chosen, NO_TOKEN)
+
+
+def penalized(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Logits that speak against repetition: of tokens that were seen, positive ones divided by ``penalty``, negative ones multiplied
+    (Keskar et al. 2019, arXiv:1909.05858, section 4.1).
+
+    Args:
+        logits: (B, V).
+        seen: boolean (B, V).
+        penalty: 1 changes nothing, less than 1 asks for repetition.
+    """
+    return xp.where(seen, xp.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def _draw(scores: Tensor, noise: Tensor, top_k: int | None, top_p: float | None) -> Tensor:

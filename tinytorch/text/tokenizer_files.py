@@ -1,4 +1,4 @@
-"""The JSON file that every kind of tokenizer is kept in. A host module."""
+"""The JSON that every kind of tokenizer is kept in. A host module."""
 
 from __future__ import annotations
 
@@ -9,31 +9,37 @@ from pathlib import Path
 from typing import Any
 
 from tinytorch.errors import InputError
-from tinytorch.files import atomic_write_text
 
 FORMAT = "tinytorch-tokenizer"
 FORMAT_VERSION = 1
 
 
-def write_tokenizer_file(path: str | os.PathLike[str], kind: str, fields: Mapping[str, Any]) -> None:
-    """Write a tokenizer's fields with the tag of its kind, whole or not at all. Raises OSError where it cannot."""
-    content = {"format": FORMAT, "version": FORMAT_VERSION, "kind": kind, **fields}
-    atomic_write_text(path, json.dumps(content, indent=1) + "\n")
+def dump_tokenizer(kind: str, fields: Mapping[str, Any]) -> str:
+    """A tokenizer's fields with the tag of its kind, as JSON."""
+    return json.dumps({"format": FORMAT, "version": FORMAT_VERSION, "kind": kind, **fields}, indent=1) + "\n"
 
 
-def read_tokenizer_file(path: str | os.PathLike[str], kind: str | None = None) -> dict[str, Any]:
-    """Read a tokenizer's fields, `kind` among them, and check that they are a tokenizer's (of that kind, where one is given).
-
-    Raises:
-        InputError: the file is missing, cannot be read, is broken, or is something else.
-    """
+def read_tokenizer_file(path: str | os.PathLike[str]) -> str:
+    """What `dump_tokenizer` made and a file holds. Raises `InputError` where the file is missing or cannot be read."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InputError(f"there is no tokenizer file {path}: check the directory, or train again to write one") from error
+    except UnicodeDecodeError as error:
+        raise broken_tokenizer_file(path, "it is not whole JSON") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): check the path and its permissions") from error
-    except (ValueError, RecursionError) as error:  # a broken JSON file, or one that is not UTF-8
+
+
+def parse_tokenizer(text: str, path: str | os.PathLike[str], kind: str | None = None) -> dict[str, Any]:
+    """A tokenizer's fields, `kind` among them, from what `dump_tokenizer` made; ``path`` is where that came from.
+
+    Raises:
+        InputError: it is broken, or is something else, such as a tokenizer of another ``kind`` where one is given.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise broken_tokenizer_file(path, "it is not whole JSON") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("kind"), str):
         raise broken_tokenizer_file(path, "it is JSON of something else")

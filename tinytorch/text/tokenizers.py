@@ -12,7 +12,8 @@ import numpy
 from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
-from tinytorch.text.tokenizer_files import broken_tokenizer_file, read_tokenizer_file, write_tokenizer_file
+from tinytorch.files import atomic_write_text
+from tinytorch.text.tokenizer_files import broken_tokenizer_file, dump_tokenizer, parse_tokenizer, read_tokenizer_file
 
 PAD_TOKEN = "<PAD>"
 UNKNOWN_TOKEN = "<UNK>"
@@ -157,17 +158,25 @@ class CharTokenizer:
         known = set(code_points.tolist())
         return [character for character in dict.fromkeys(text) if ord(character) not in known]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tokenizer to a JSON file, whole or not at all. Raises ValueError if unfitted, OSError if it cannot be written."""
+    def to_json(self) -> str:
+        """The tokenizer as JSON. Raises ValueError if unfitted."""
         code_points, _ = self._fitted("save")
         characters = [chr(code_point) for code_point in code_points.tolist()]
-        fields = {"vocab_size": self.vocab_size, "special_tokens": self.special_tokens, "characters": characters}
-        write_tokenizer_file(path, self.kind, fields)
+        return dump_tokenizer(self.kind, {"vocab_size": self.vocab_size, "special_tokens": self.special_tokens, "characters": characters})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tokenizer to a JSON file, whole or not at all. Raises ValueError if unfitted, OSError if it cannot be written."""
+        atomic_write_text(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CharTokenizer:
         """Read what `save` wrote. Raises InputError, a ValueError, for a file that is missing, broken or not a CharTokenizer's."""
-        content = read_tokenizer_file(path, kind=cls.kind)
+        return cls.from_json(read_tokenizer_file(path), path)
+
+    @classmethod
+    def from_json(cls, text: str, path: str | os.PathLike[str]) -> CharTokenizer:
+        """Make a tokenizer of what `to_json` gave; ``path`` is where that came from. Raises InputError for anything else."""
+        content = parse_tokenizer(text, path, kind=cls.kind)
         try:
             tokenizer = cls(content["vocab_size"], content["special_tokens"])
             code_points = [ord(character) for character in content["characters"]]

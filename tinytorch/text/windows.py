@@ -94,6 +94,33 @@ def remaining_window(tokens: Tokens, seq_length: int) -> Tokens | None:
     return tokens[None, len(tokens) - left - 1 :] if left else None
 
 
+def sliding_windows(tokens: Tokens, seq_length: int, stride: int) -> tuple[Tokens, Tokens]:
+    """Cut tokens into windows that overlap, so that all but the first predictions look back on many tokens.
+
+    Args:
+        tokens: shape (N,).
+        seq_length: T, the number of predictions in a window; N - 1 where that is less.
+        stride: how far each window begins after the one before, at most T. The last one ends with the tokens.
+
+    Returns:
+        Windows (W, T + 1), and for each the first of its tokens that none before it predicts, (W); from there on a window's predictions
+        count. Together they predict every token but the first, once each, from T - stride tokens or more where there are so many.
+
+    Raises:
+        InputError: there are fewer than two tokens, or the stride is not from 1 to T.
+    """
+    if len(tokens) < 2:
+        raise InputError(f"there are {len(tokens)} tokens, and nothing to predict: give more text")
+    if not 1 <= stride <= seq_length:
+        raise InputError(f"the stride must be at least 1 and at most the model's {seq_length} tokens, and it is {stride}")
+    length = min(seq_length, len(tokens) - 1)
+    last = len(tokens) - 1 - length
+    starts = numpy.append(numpy.arange(0, last, stride), last)
+    firsts = numpy.ones_like(starts)
+    firsts[1:] = starts[:-1] + length + 1 - starts[1:]
+    return _cut(tokens, starts, length), firsts
+
+
 def _cut(tokens: Tokens, starts: Tokens, seq_length: int) -> Tokens:
     """The windows that begin at the given starts."""
     windows: Tokens = tokens[starts[:, None] + numpy.arange(seq_length + 1)]  # (B, T + 1)

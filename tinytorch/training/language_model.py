@@ -118,10 +118,11 @@ class LanguageModelTrainer(Trainer):
 
     def batches(self, tokens: HostArray, length: int, batch_size: int) -> Callable[[], tuple[HostArray]]:
         """Gives a batch of random windows (batch_size, length + 1) at each call, drawn from the one seed's host generator."""
-        return lambda: (random_windows(tokens, length, batch_size, random.generator()),)
+        return lambda: (random_windows(tokens, length, batch_size, random.generator()).astype("int64", copy=False),)
 
     def windows(self, tokens: HostArray, length: int, most: int | None = None) -> Iterator[tuple[HostArray]]:
         """The windows that predict each of ``tokens`` but the first once, in batches; with ``most``, that many evenly spaced ones."""
+        tokens = tokens.astype("int64", copy=False)
         windows = sequential_windows(tokens, length)
         whole = most is None or most >= len(windows)
         if most is not None and not whole:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.backend import Backend
 from tinytorch.errors import InputError
+from tinytorch.training.trainer import Trainer
 
 
 def parameter_count(model: dict[str, Any]) -> int:
@@ -19,23 +21,47 @@ def parameter_count(model: dict[str, Any]) -> int:
     return int(vocabulary * width + positions + model["num_layers"] * block + 2 * width + head)
 
 
-def training_bytes(model: dict[str, Any], batch_size: int, accumulate: int) -> int:
+def training_bytes(model: dict[str, Any], training: dict[str, Any]) -> int:
     """A low estimate of a step's memory: parameters, gradient and two moments, what the backward pass keeps of a part, and the batch."""
-    width, length = model["d_model"], model["max_length"]
+    width, length, layers = model["d_model"], training["block_size"], model["num_layers"]
     inner = model["d_ff"] or 4 * width
-    kept = model["num_layers"] * (8 * width + 2 * inner) + 2 * model["vocab_size"]
-    tokens = batch_size * (length + 1)
-    return int(4 * (4 * parameter_count(model) + batch_size // accumulate * length * kept) + 8 * tokens)
+    block = 8 * width + 2 * inner
+    kept = (layers * width + block if training["checkpoint_activations"] else layers * block) + 2 * model["vocab_size"]
+    part, tokens = training["batch_size"] // training["accumulate"] * length, training["batch_size"] * (length + 1)
+    return int(4 * (4 * parameter_count(model) + part * kept) + 8 * tokens)
 
 
-def check_memory(model: dict[str, Any], batch_size: int, accumulate: int, backend: Backend) -> None:
-    """Raise `InputError` where a step cannot fit the machine or the device; where it is not known how large that is, do nothing."""
-    needed, total = training_bytes(model, batch_size, accumulate), _total_memory(backend)
+def check_memory(model: dict[str, Any], training: dict[str, Any], backend: Backend) -> None:
+    """Raise `InputError` where a step cannot fit the machine or the device; where it is not known how large that is, do nothing.
+
+    Args:
+        model: the settings of `TinyGPT`.
+        training: a run's settings.
+        backend: where it is to run.
+    """
+    needed, total = training_bytes(model, training), _total_memory(backend)
     if total is not None and needed > total:
         raise InputError(
             f"this needs at least {needed / 2**30:,.1f} GiB of memory, and {backend.spec} has {total / 2**30:,.1f}; "
             "choose a smaller --batch-size, --block-size, --d-model or --num-layers"
         )
+
+
+def does_not_fit(trainer: Trainer, batch: Sequence[Any], block_size: int) -> InputError:
+    """The error for a step that ran out of memory, after trying what fits: the batch in ever more parts."""
+    backend, size = trainer.optimizer.parameters[0].backend, len(batch[0])
+    total = _total_memory(backend)
+    where = backend.spec if total is None else f"the {total / 2**30:,.1f} GiB of {backend.spec}"
+    head = f"a step on --batch-size {size} with --block-size {block_size} does not fit in {where}"
+    parts = trainer.accumulate
+    for divisor in range(trainer.accumulate + 1, size + 1):
+        if size % divisor or divisor < min(2 * parts, size):  # twice as many at least: a try takes a step's time
+            continue
+        parts = divisor
+        if trainer.fits(batch, parts):
+            at_once = size // parts
+            return InputError(f"{head}; --accumulate {parts} does, with {at_once} windows at a time, and so does --batch-size {at_once}")
+    return InputError(f"{head}, not even one window at a time; choose a smaller --block-size, --d-model or --num-layers")
 
 
 def _total_memory(backend: Backend) -> int | None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tinytorch.errors import InputError
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine
-from tinytorch.text import Tokenizer, split_text
+from tinytorch.text import split_text
 from tinytorch.training.checkpoint import save_checkpoint
+from tinytorch.training.corpus import Corpus
 from tinytorch.training.curves import save_loss_plot, terminal_curve
 from tinytorch.training.language_model import LanguageModelTrainer
+from tinytorch.training.memory import does_not_fit
 from tinytorch.training.metrics_log import MetricsLog
 from tinytorch.training.progress import Progress
 from tinytorch.training.run_directory import CURVE, METRICS, RunDirectory
@@ -22,19 +24,20 @@ from tinytorch.training.trainer import DivergedError, StepRecord
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Share of the text, at its end, that is held out.
+#: Share of the text, at its end, that is held out, and the most tokens of it.
 VAL_SPLIT = 0.1
+VAL_MOST = 1_000_000
 #: Held-out windows that an evaluation on the way looks at.
 _SOME = 200
 
 
 class Run:
-    """Everything needed to train, made from a run's configuration; the weights are new until a checkpoint is loaded.
+    """Everything needed to train, made from a run's configuration.
 
     Args:
         config: as in ``config.json``.
-        tokenizer: fitted on the text.
-        text: the whole text.
+        corpus: what to learn from.
+        model: what learns, of the configuration's shape.
 
     Attributes:
         directory: where the run is kept; to be set before anything is saved.
@@ -42,17 +45,17 @@ class Run:
 
     directory: RunDirectory
 
-    def __init__(self, config: dict[str, Any], tokenizer: Tokenizer, text: str) -> None:
+    def __init__(self, config: dict[str, Any], corpus: Corpus, model: TinyGPT) -> None:
         settings = config["training"]
         self.block_size: int = settings["block_size"]
         self.batch_size: int = settings["batch_size"]
         self.eval_every: int = settings["eval_every"]
-        tokens = tokenizer.encode_array(text)
+        tokens = corpus.tokens
         _check_length(len(tokens), self.block_size)
-        self.training, self.held_out = split_text(tokens, VAL_SPLIT)
-        #: The text's first word, to begin samples with.
-        self.prompt = text.split(maxsplit=1)[0][:20] + (" " if " " in text else "")
-        model = TinyGPT(**config["model"])
+        cut = max(len(split_text(tokens, VAL_SPLIT)[0]), len(tokens) - VAL_MOST)
+        self.training, self.held_out = tokens[:cut], tokens[cut:]
+        self.prompt = corpus.prompt
+        model.checkpoint_activations = settings["checkpoint_activations"]
         optimizer = AdamW(
             model.parameters(),
             lr=settings["learning_rate"],
@@ -61,7 +64,9 @@ class Run:
             schedule=WarmupCosine(settings["warmup_steps"], settings["decay_steps"]),
             max_norm=1.0,
         )
-        self.trainer = LanguageModelTrainer(model, tokenizer, optimizer, accumulate=settings["accumulate"], precision=settings["precision"])
+        self.trainer = LanguageModelTrainer(
+            model, corpus.tokenizer, optimizer, accumulate=settings["accumulate"], precision=settings["precision"]
+        )
         self.next_batch = self.trainer.batches(self.training, self.block_size, self.batch_size)
         self._log: MetricsLog | None = None
 
@@ -84,7 +89,17 @@ class Run:
             ) from error
 
     def train(self, steps: int, console: Console) -> bool:
-        """Train up to ``steps`` and save; returns whether it was stopped before. Raises as `Trainer.train`, and as `save`."""
+        """Train up to ``steps`` and save; returns whether it was stopped before.
+
+        Raises `InputError`, saying what fits, where a step does not fit in memory; otherwise as `Trainer.train`, and as `save`.
+        """
+        try:
+            return self._train(steps, console)
+        except MemoryError:
+            pass  # left before what fits is tried: the error holds on to all that the step had computed
+        raise does_not_fit(self.trainer, self.next_batch(), self.block_size)
+
+    def _train(self, steps: int, console: Console) -> bool:
         trainer = self.trainer
         with Progress(trainer.optimizer.steps, steps, self.batch_size * self.block_size, console=console) as bar:
 

@@ -11,6 +11,7 @@ from typing import Any
 from tinytorch.errors import InputError
 from tinytorch.files import atomic_write_text
 from tinytorch.models import TinyGPT
+from tinytorch.nn import init
 from tinytorch.text import Tokenizer, load_tokenizer
 from tinytorch.training.checkpoint import MODEL, NEXT_MODEL, OPTIMIZER, load_model
 
@@ -87,22 +88,30 @@ class RunDirectory:
         """The run's tokenizer. Raises `InputError` where its file is missing, broken, or another run's."""
         tokenizer = load_tokenizer(self.path / TOKENIZER)
         size, wanted = tokenizer.get_vocab_size(), self.config["model"].get("vocab_size")
-        if size != wanted:
+        # a GPT-2 may have room for more tokens than its tokenizer has
+        if size != self.config["training"].get("vocabulary", wanted):
             raise InputError(
                 f"{self.path / TOKENIZER} has {size} tokens and the model {wanted}, so it is another run's; restore it from a copy"
             )
         return tokenizer
 
-    def new_model(self) -> TinyGPT:
-        """A model of the run's shape, with new weights, on the chosen backend. Raises `InputError` where the settings are not a model's."""
+    def new_model(self, **changes: Any) -> TinyGPT:
+        """A model of the run's shape on the chosen backend, with weights that are to be loaded; ``changes`` go over its settings.
+
+        Raises `InputError` where the settings are not a model's.
+        """
         try:
-            return TinyGPT(**self.config["model"])
+            with init.blank():
+                return TinyGPT(**{**self.config["model"], **changes})
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.path / CONFIG} does not describe a model ({error}); restore it from a copy") from error
 
-    def model(self) -> TinyGPT:
-        """The trained model, on the chosen backend. Raises `InputError` where its file is missing, broken or another model's."""
-        model = self.new_model()
+    def model(self, **changes: Any) -> TinyGPT:
+        """The trained model, on the chosen backend; ``changes`` go over settings that change no weight.
+
+        Raises `InputError` where its file is missing, broken or another model's.
+        """
+        model = self.new_model(**changes)
         load_model(self.path, model)
         return model.eval()
 

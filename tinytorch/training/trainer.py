@@ -114,6 +114,7 @@ class Trainer:
 
         Raises:
             DivergedError: the loss is not finite; model and optimizer hold the values that they had when the device was read before.
+            MemoryError: a step does not fit in the device's memory.
         """
         self._check_parameters()
         records: list[StepRecord] = []
@@ -146,6 +147,18 @@ class Trainer:
             self.stopping = False
             self.model.train(was_training)
         return records
+
+    def fits(self, batch: Sequence[Any], accumulate: int) -> bool:
+        """Whether there is memory for a step on ``batch`` cut into ``accumulate`` parts: it is tried, and what it learned is dropped."""
+        try:
+            state = self._state()
+            step = make_step(self.model, self.predict, self.loss_fn, self.optimizer, self.precision, state, accumulate)
+            with _unwarned():
+                self._backend.compile(step, donate=True)(state.flatten(), self._send(batch))
+            self._backend.synchronize()
+        except MemoryError:
+            return False
+        return True
 
     def evaluate(self, batches: Iterable[Sequence[Any]]) -> dict[str, float]:
         """The mean loss, as ``"loss"``, and every metric by its name, over all ``batches`` together. Dropout is off."""

@@ -19,15 +19,15 @@ def share(p: float) -> tuple[numpy.int32, numpy.float32]:
     return numpy.int32(int(p * 2**31)), numpy.float32(1.0 / (1.0 - p))
 
 
-def _forward(x: Array, key: Array, *, p: float, site: int) -> Any:
-    """x with a share ``p`` of its elements set to 0 and the others divided by ``1 - p``; ``key (2)`` and ``site`` say which."""
+def _forward(x: Array, key: Array, *, p: float, site: int, first: int = 0) -> Any:
+    """x with a share ``p`` of its elements set to 0 and the others divided by ``1 - p``; ``key (2)``, ``site`` and ``first`` say which."""
     if not takes(x) or key.dtype.name != "int32" or not 0.0 <= p < 1.0:
         return NotImplemented
-    return elementwise(_source, "dropout", x, rest=(contiguous(key), numpy.int32(site), *share(p))), None
+    return elementwise(_source, "dropout", x, rest=(contiguous(key), numpy.int32(site), numpy.uint32(first & 0xFFFFFFFF), *share(p))), None
 
 
-def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], *, p: float, site: int) -> list[Array | None]:
-    return [_forward(g, inputs[1], p=p, site=site)[0], None]
+def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+    return [_forward(g, inputs[1], **static)[0], None]
 
 
 dropout = Kernel(_forward, _backward)

@@ -40,13 +40,15 @@ class Source:
     Args:
         name: the file's name without its ending.
         variants: the macros' values in each variant; a data type stands for its name in CUDA.
-        needs: the least compute capability, as in 75 for 7.5, of a variant.
+        serves: whether a variant is what runs on GPUs of a compute capability, as in 75 for 7.5.
     """
 
-    def __init__(self, name: str, variants: Sequence[Macros], needs: Callable[[Macros], int] = lambda macros: 0) -> None:
+    def __init__(
+        self, name: str, variants: Sequence[Macros], serves: Callable[[Macros, int], bool] = lambda macros, capability: True
+    ) -> None:
         self.name = name
         self.variants = variants
-        self.needs = needs
+        self.serves = serves
         self._functions: dict[tuple[Any, ...], Any] = {}
         SOURCES[name] = self
 

@@ -21,12 +21,12 @@ def _forward(x: Array, weight: Array, bias: Array | None) -> Any:
 
 
 def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool]) -> list[Array | None]:
-    x, weight, bias = inputs
+    x, weight, _ = inputs
     g_rows = _rows(g.astype(weight.dtype, copy=False), weight.shape[0])
     return [
         matmul(g_rows, weight).reshape(x.shape) if needs[0] else None,
         matmul(g_rows.T, _rows(x, weight.shape[1])) if needs[1] else None,
-        column_sums(g_rows).astype(bias.dtype, copy=False) if needs[2] else None,
+        column_sums(g_rows) if needs[2] else None,
     ]
 
 

@@ -14,7 +14,7 @@ Pair = tuple[int, int]  #: of the vertical and the horizontal direction
 SOURCE = Source("images", variants(ELEMENT=FLOATS))
 
 _THREADS = 256
-_LIMIT = 2**31  # the kernels count in 32 bits
+_LIMIT = 2**31 - 1024  # the kernels count in 32 bits, threads beyond the end too
 _FIELDS = ("batch", "channels", "height", "width", "rows", "columns", "kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")
 _WINDOWS = numpy.dtype([(name, "i4") for name in _FIELDS])
 
@@ -25,12 +25,12 @@ class Windows:
     Attributes:
         shape: of the images.
         counts: how many windows there are in each direction.
-        places: how many elements a window has.
+        rows: how many elements the windows at one place of all channels have.
     """
 
     def __init__(self, shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> None:
         self.shape = shape
-        self.places = kernel[0] * kernel[1]
+        self.rows = shape[1] * kernel[0] * kernel[1]
         self.counts = tuple([(shape[2 + i] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in range(2)])
         self._packed = numpy.array([(*shape, *self.counts, *kernel, *stride, *padding)], _WINDOWS)
 

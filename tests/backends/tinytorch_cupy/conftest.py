@@ -56,11 +56,12 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(gemm, "_cupy", lambda: cupy)
     monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(blas))
     monkeypatch.setattr(gemm, "_own", gemm.threading.local())
+    monkeypatch.setattr(gemm, "_rows_of_ones", {})
 
     def create(device: str | None) -> CupyBackend:
         backend = CupyBackend(cupy, new_namespace(cupy), 0)
         backend.name = "fakegpu"
-        backend.kernels = {"linear": KERNELS["linear"]}
+        backend.kernels = {name: KERNELS[name] for name in ("linear", "put_row")}  # the others are CUDA
         return backend
 
     tt.register_backend("fakegpu", create)

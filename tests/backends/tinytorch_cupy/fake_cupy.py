@@ -15,6 +15,8 @@ from typing import Any
 import array_api_compat.numpy as compat
 import numpy
 
+from tests.backends.tinytorch_cupy.emulator import fake_cupy as emulator
+
 
 class CaptureError(RuntimeError):
     """What is not allowed while a stream is being captured."""
@@ -23,9 +25,11 @@ class CaptureError(RuntimeError):
 class Device:
     """The one GPU, as far as work on it is concerned."""
 
-    def __init__(self) -> None:
+    def __init__(self, capability: str) -> None:
+        self.capability = capability
         self.streams: list[Stream] = [Stream(self, 0)]
         self.graph: list[Callable[[], None]] | None = None
+        self.memory: list[Any] = []  # what a graph being captured has addresses of, as its pool would keep it
         self.launched = 0
 
     def do(self, work: Callable[[], None]) -> None:
@@ -75,12 +79,12 @@ class Stream:
     def begin_capture(self) -> None:
         if self.ptr == 0:
             raise RuntimeError("cannot capture on the default (legacy) stream")
-        self._device.graph = []
+        self._device.graph, self._device.memory = [], []
 
     def end_capture(self) -> Graph:
         work, self._device.graph = self._device.graph, None
         assert work is not None
-        return Graph(self._device, work)
+        return Graph(self._device, work, self._device.memory)
 
     def is_capturing(self) -> bool:
         return self._device.graph is not None
@@ -99,9 +103,10 @@ class Stream:
 class Graph:
     """What was captured."""
 
-    def __init__(self, device: Device, work: list[Callable[[], None]]) -> None:
+    def __init__(self, device: Device, work: list[Callable[[], None]], memory: list[Any]) -> None:
         self._device = device
         self._work = work
+        self._memory = memory
 
     def launch(self, stream: Stream | None = None) -> None:
         self._device.launched += 1
@@ -120,6 +125,10 @@ class FakeArray(numpy.ndarray):
     @property
     def data(self) -> Any:
         return SimpleNamespace(ptr=self.ctypes.data, device_id=0)
+
+    @property
+    def device(self) -> Any:
+        return SimpleNamespace(id=0, compute_capability=self.gpu.capability)
 
     def __array_finalize__(self, other: Any) -> None:
         self.gpu = getattr(other, "gpu", None)  # type: ignore[assignment]
@@ -217,6 +226,8 @@ class FakeArray(numpy.ndarray):
 def _array(array: numpy.ndarray, gpu: Device) -> FakeArray:
     out = array.view(FakeArray)
     out.gpu = gpu
+    if gpu.graph is not None:
+        gpu.memory.append(array)
     return out
 
 
@@ -284,7 +295,7 @@ class Pool:
 def new_cupy(capability: str = "90") -> ModuleType:
     """The module ``cupy``, with what the backend uses of it."""
     cupy: Any = ModuleType("cupy")
-    gpu = Device()
+    gpu = Device(capability)
     pools = [Pool()]
     pointers = iter(range(256, 1 << 30, 256))
 
@@ -318,6 +329,7 @@ def new_cupy(capability: str = "90") -> ModuleType:
         setattr(cupy, name, created(getattr(numpy, name)))
     cupy.empty = lambda shape, dtype="float64", **options: _array(numpy.empty(shape, dtype), gpu)
     cupy.ndarray = FakeArray
+    cupy.get_default_memory_pool = lambda: pools[0]
     cupy.__version__ = "fake"
     cupy.copyto = numpy.copyto
     cupy.asnumpy = lambda array: array.get()
@@ -341,6 +353,30 @@ def new_cupy(capability: str = "90") -> ModuleType:
         alloc=lambda size: pools[-1].malloc(size),
         memory=SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {})),
     )
+    return cupy
+
+
+def _by_value(arg: Any) -> Any:
+    """An argument of a launch as it is now: what becomes of Python's own objects afterwards must not be seen."""
+    if isinstance(arg, FakeArray):
+        return _plain(arg).view(emulator.ndarray)
+    return arg.copy() if isinstance(arg, numpy.ndarray) else arg
+
+
+def with_cuda(cupy: Any) -> Any:
+    """The same module, with CUDA that is emulated on the CPU; launches are kept for the graph as the others are."""
+
+    class RawModule(emulator.RawModule):
+        def get_function(self, name: str) -> Any:
+            run = super().get_function(name).kernel
+
+            def launch(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+                given = [_by_value(arg) for arg in args]
+                cupy.gpu.do(lambda: run(grid, block, tuple(given)))
+
+            return SimpleNamespace(kernel=launch)
+
+    cupy.RawModule = RawModule
     return cupy
 
 

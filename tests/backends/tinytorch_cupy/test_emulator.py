@@ -62,6 +62,9 @@ def test_an_argument_of_another_type_is_told(cuda: ModuleType) -> None:
         run(cuda, "", args=(cuda.zeros(3), cuda.zeros(3)))
 
 
-def test_too_much_shared_memory_is_told(cuda: ModuleType) -> None:
-    with pytest.raises(AssertionError, match="48 KiB"):
-        run(cuda, "__shared__ float s[12289]; s[threadIdx.x] = x[0]; x[0] = s[1];")
+def test_reading_a_value_while_kernels_are_launched_is_told(cuda: ModuleType) -> None:
+    x = cuda.zeros(1)
+    for read in (float, int, bool, lambda x: x.item(), lambda x: x.tolist(), lambda x: x.max() > 1 and None):
+        with pytest.raises(AssertionError, match="reads a value from the GPU"):
+            in_every_order(lambda read=read: read(x))
+    assert float(x[0]) == 0.0

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
 from typing import Any
 
 import numpy
 import pytest
 
 import tinytorch as tt
+from tests.backends.tinytorch_cupy.emulator import fake_cupy as emulator
+from tests.backends.tinytorch_cupy.fake_cupy import with_cuda
 from tinytorch import random
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine
-from tinytorch.text import CharTokenizer, generate
+from tinytorch.text import CharTokenizer, generate, stream
 from tinytorch.training import LanguageModelTrainer
 from tinytorch_cupy.graph import CapturedStep
+from tinytorch_cupy.kernels import KERNELS
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 
@@ -75,6 +80,28 @@ def test_another_state_can_be_put_in_its_place(fake_gpu: Any) -> None:
     state, _ = captured((fake_gpu.cupy.full(3, 10.0), fake_gpu.cupy.asarray(numpy.array(7, "int32"))), one)
     assert state[0].get().tolist() == [11.0] * 3
     assert int(state[1]) == 8
+
+
+def test_states_that_are_used_by_turns_do_not_meet(fake_gpu: Any) -> None:
+    runs = []
+
+    def step(state: Any, batch: Any) -> Any:
+        runs.append(1)
+        return moved(state, batch)
+
+    captured = CapturedStep(fake_gpu.cupy, step, donate=True)
+    one = (fake_gpu.cupy.ones(3),)
+    left, _ = captured(start(fake_gpu), one)
+    right, _ = captured((fake_gpu.cupy.full(3, 100.0), fake_gpu.cupy.zeros((), dtype="int32")), one)
+    for _ in range(3):
+        left, _ = captured(left, one)
+        right, _ = captured(right, one)
+    assert left[0].get().tolist() == [4.0] * 3
+    assert right[0].get().tolist() == [104.0] * 3
+    assert len(runs) == 4  # two graphs
+    del left
+    captured(start(fake_gpu), one)
+    assert len(runs) == 4  # in the place of the one that nobody has any more
 
 
 def test_new_shapes_are_captured_on_their_own(fake_gpu: Any) -> None:
@@ -187,6 +214,14 @@ def test_captured_decoding_writes_what_numpy_writes(fake_gpu: Any, caplog: pytes
     assert caplog.messages == []
 
 
+def test_texts_that_are_written_by_turns_do_not_meet(fake_gpu: Any) -> None:
+    random.seed(0)
+    model = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
+    alone = [generate(model, prompt, 6, temperature=0.0) for prompt in ([1, 2], [7, 3])]
+    by_turns = list(zip(*[stream(model, prompt, 6, temperature=0.0) for prompt in ([1, 2], [7, 3])], strict=True))
+    assert [[token for piece in pieces for token in piece] for pieces in zip(*by_turns, strict=True)] == alone
+
+
 def test_captured_decoding_uses_what_the_model_learned_since(fake_gpu: Any) -> None:
     random.seed(0)
     model = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
@@ -198,3 +233,53 @@ def test_captured_decoding_uses_what_the_model_learned_since(fake_gpu: Any) -> N
         twin.load_state_dict({name: value.numpy() for name, value in model.state_dict().items()})
         assert after == generate(twin, [1, 2], 6, temperature=0.0)
     assert before != after
+
+
+def test_a_long_run_holds_no_more_than_a_short_one(fake_gpu: Any) -> None:
+    one = trainer()
+    next_batch = one.batches(one.tokenizer.encode_array(TEXT), 16, 4)
+
+    def held(steps: int) -> int:
+        one.train(next_batch, steps)
+        gc.collect()
+        return sum(type(thing) is fake_gpu.cupy.ndarray for thing in gc.get_objects())
+
+    held(17)
+    assert held(18) == held(60)
+
+
+# ---- with the CUDA kernels in it ----
+
+
+@pytest.fixture
+def whole_gpu(fake_gpu: Any, cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`fake_gpu` with all kernels, whose CUDA is emulated; ``cuda`` looks after what is compiled."""
+    monkeypatch.setitem(sys.modules, "cupy", with_cuda(fake_gpu.cupy))
+    fake_gpu.backend.kernels = KERNELS
+    return fake_gpu
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-5), ("bfloat16", 2e-2), ("float16", 2e-2)])
+def test_a_step_of_all_kernels_is_captured_and_learns_as_numpy_does(
+    whole_gpu: Any, caplog: pytest.LogCaptureFixture, precision: str, tolerance: float
+) -> None:
+    emulator.state.launches.clear()
+    captured = losses(precision, steps=5)
+    assert caplog.messages == []
+    with tt.use_backend("numpy"):
+        expected = losses(steps=5)
+    numpy.testing.assert_allclose(captured, expected, atol=tolerance)
+    wanted = {"adam", "layer_norm_backward", "attention_backward_keys", "dropout", "cross_entropy_backward"}
+    assert wanted <= set(emulator.state.launches)
+
+
+def test_decoding_with_all_kernels_is_captured_and_writes_what_numpy_writes(whole_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def written() -> Any:
+        random.seed(0)
+        model = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
+        return generate(model, [[1, 2, 3], [4]], 8, temperature=0.0)
+
+    captured = written()
+    assert caplog.messages == []
+    with tt.use_backend("numpy"):
+        assert written() == captured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -28,6 +29,16 @@ from tinytorch_cupy.kernels import KERNELS
 
 Array = Any
 pytestmark = pytest.mark.usefixtures("cuda")
+
+
+@pytest.fixture(autouse=True)
+def _products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matrix products are cuBLAS's, and tested elsewhere."""
+    monkeypatch.setattr(sys.modules["tinytorch_cupy.kernels.conv2d"], "matmul", product)
+
+
+def product(a: Array, b: Array) -> Array:
+    return fake_cupy.asarray(numpy.asarray(a, numpy.float32) @ numpy.asarray(b, numpy.float32), a.dtype)
 
 
 def layer_norm_cases(draw: Draw) -> list[Case]:
@@ -87,8 +98,18 @@ def pool_cases(draw: Draw) -> list[Case]:
     return cases
 
 
+def conv2d_cases(draw: Draw) -> list[Case]:
+    cases = []
+    for size, kernel, stride, padding in WINDOWS:
+        static = {"stride": stride, "padding": padding}
+        for count, channels, filters in [(2, 3, 4), (1, 1, 1)]:
+            cases.append(Case([draw(count, channels, *size), draw(filters, channels, *kernel) / 3, draw(filters)], static, 3))
+    return [*cases, Case([*cases[0].arrays[:2], None], cases[0].static, 2)]
+
+
 CASES: dict[str, Callable[[Draw], list[Case]]] = {
     "avg_pool2d": pool_cases,
+    "conv2d": conv2d_cases,
     "cross_entropy": cross_entropy_cases,
     "dropout": dropout_cases,
     "embedding": embedding_cases,
@@ -215,6 +236,12 @@ def test_a_nan_is_the_largest_of_a_window_and_of_equal_ones_the_first_counts() -
     out, places = KERNELS["max_pool2d"].forward(fake_cupy.asarray(x), **static)
     numpy.testing.assert_array_equal(out, numpy.float32([[[[1, numpy.nan]]]]))
     assert places.tolist() == [[[[0, 2]]]]
+
+
+def test_a_convolution_too_large_to_count_is_left_to_the_portable_kernel() -> None:
+    x, weight = on_device([numpy.ones((1, 1, 1, 1)), numpy.ones((1, 1, 1, 1))], "float32")
+    huge = numpy.broadcast_to(x, (1, 1, 2**16, 2**16)).view(fake_cupy.ndarray)
+    assert KERNELS["conv2d"].forward(huge, weight, None, stride=(1, 1), padding=(0, 0)) is NotImplemented
 
 
 def test_rows_are_appended_in_the_buffer_itself() -> None:

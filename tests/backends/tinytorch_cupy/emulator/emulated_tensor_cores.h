@@ -13,7 +13,7 @@ template <class S> static inline unsigned pack(float low, float high, const S* t
     return emulated_bits(low, type) | (unsigned)emulated_bits(high, type) << 16;
 }
 
-template <class S> static inline void multiply_add(float* c, const unsigned* a, const unsigned* b, const S* type) {
+template <class S> static inline void multiply_add(float* c, float* c8, const unsigned* a, const unsigned* b, const S* type) {
     unsigned mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
     auto slots = emulator_exchange(mine, sizeof mine);
     unsigned row = emulator_lane() / 4, column = emulator_lane() % 4 * 2;
@@ -23,7 +23,7 @@ template <class S> static inline void multiply_add(float* c, const unsigned* a, 
         for (int j = 0; j < 2; ++j) {
             float right = emulated_wide(((const unsigned*)slots[(column + j) * 4 + k % 8 / 2])[4 + k / 8] >> k % 2 * 16, type);
             c[j] += emulated_wide(of_a[0] >> k % 2 * 16, type) * right;
-            c[2 + j] += emulated_wide(of_a[1] >> k % 2 * 16, type) * right;
+            c8[j] += emulated_wide(of_a[1] >> k % 2 * 16, type) * right;
         }
     }
 }
@@ -52,7 +52,7 @@ template <int LEFT> static inline void wait_for_copies() {
     for (auto& copy : copies) groups += copy.to == nullptr;
     size_t done = 0;
     for (; done < copies.size() && groups > LEFT; ++done) {
-        Copy& copy = copies[done];
+        EmulatedCopy& copy = copies[done];
         if (copy.to == nullptr) --groups;
         else if (copy.fill) memset(copy.to, 0, 16);
         else memcpy(copy.to, copy.from, 16);

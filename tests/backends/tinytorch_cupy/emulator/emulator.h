@@ -92,41 +92,41 @@ static inline __nv_bfloat16 __float2bfloat16_rn(float x) {
 // ---- launching ----
 
 // How the type of a parameter is told to Python: P before what it points to, V and the size of a structure.
-template <class A> struct Kind {
+template <class A> struct EmulatedKind {
     static std::string name() { return "V" + std::to_string(sizeof(A)); }
 };
-template <class A> struct Kind<A*> {
-    static std::string name() { return "P" + Kind<typename std::remove_const<A>::type>::name(); }
+template <class A> struct EmulatedKind<A*> {
+    static std::string name() { return "P" + EmulatedKind<typename std::remove_const<A>::type>::name(); }
 };
-#define KIND(type, code) \
-    template <> struct Kind<type> { \
+#define EMULATED_KIND(type, code) \
+    template <> struct EmulatedKind<type> { \
         static std::string name() { return code; } \
     };
-KIND(float, "float32")
-KIND(__half, "float16")
-KIND(__nv_bfloat16, "bfloat16")
-KIND(int, "int32")
-KIND(unsigned, "uint32")
-KIND(long long, "int64")
-KIND(bool, "bool")
+EMULATED_KIND(float, "float32")
+EMULATED_KIND(__half, "float16")
+EMULATED_KIND(__nv_bfloat16, "bfloat16")
+EMULATED_KIND(int, "int32")
+EMULATED_KIND(unsigned, "uint32")
+EMULATED_KIND(long long, "int64")
+EMULATED_KIND(bool, "bool")
 
-template <class... A> struct Call {
+template <class... A> struct EmulatedCall {
     void (*kernel)(A...);
     void** arguments;
 
     template <size_t... I> void run(std::index_sequence<I...>) { kernel(*(A*)arguments[I]...); }
-    static void start(void* self) { ((Call*)self)->run(std::index_sequence_for<A...>()); }
+    static void start(void* self) { ((EmulatedCall*)self)->run(std::index_sequence_for<A...>()); }
 };
 
 template <class... A> const char* emulate(void (*kernel)(A...), void** arguments, const unsigned* grid, const unsigned* block, int order) {
-    Call<A...> call{kernel, arguments};
-    return emulator_run(Call<A...>::start, &call, grid, block, __start_emulated_shared, __stop_emulated_shared, order);
+    EmulatedCall<A...> call{kernel, arguments};
+    return emulator_run(EmulatedCall<A...>::start, &call, grid, block, __start_emulated_shared, __stop_emulated_shared, order);
 }
 
 template <class... A> const char* emulated_signature(void (*)(A...)) {
     static std::string names;
     names = "";
-    ((names += Kind<typename std::remove_const<A>::type>::name() + " "), ...);
+    ((names += EmulatedKind<typename std::remove_const<A>::type>::name() + " "), ...);
     return names.c_str();
 }
 

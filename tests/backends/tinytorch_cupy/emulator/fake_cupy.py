@@ -59,6 +59,28 @@ class ndarray(numpy.ndarray[Any, Any]):
     def device(self) -> Any:
         return SimpleNamespace(id=0, compute_capability=state.capability)
 
+    def _read(self) -> numpy.ndarray[Any, Any]:
+        assert not state.launching, "the Python that launches kernels reads a value from the GPU"
+        return self.view(numpy.ndarray)
+
+    def __bool__(self) -> bool:
+        return bool(self._read())
+
+    def __int__(self) -> int:
+        return int(self._read())
+
+    def __float__(self) -> float:
+        return float(self._read())
+
+    def __index__(self) -> int:
+        return self._read().__index__()
+
+    def item(self, *args: Any) -> Any:
+        return self._read().item(*args)
+
+    def tolist(self) -> Any:
+        return self._read().tolist()
+
 
 def empty(shape: Any, dtype: Any = "float32", order: str = "C") -> ndarray:
     """An array full of NaN, or of -1, that ends just before memory that may not be touched."""
@@ -194,6 +216,7 @@ def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
 
 class _State:
     order = 0
+    launching = False  # from the moment on where nothing may be read
     capability = "90"
     launches: list[str] = []  # noqa: RUF012 - one for the module
 

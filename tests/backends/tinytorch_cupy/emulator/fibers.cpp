@@ -26,7 +26,7 @@ struct Fiber {
     State state;
     unsigned seen;            // the warp's generation when it began to wait
     unsigned parity;          // which of the warp's two sets of slots it uses next
-    std::vector<Copy> copies; // asynchronous copies that have not landed
+    std::vector<EmulatedCopy> copies; // asynchronous copies that have not landed
 };
 
 struct Warp {
@@ -164,7 +164,7 @@ unsigned long long (*emulator_exchange(const void* value, size_t size))[4] {
     return warp.slots[parity];
 }
 
-std::vector<Copy>& emulator_copies() { return current->copies; }
+std::vector<EmulatedCopy>& emulator_copies() { return current->copies; }
 
 const char* emulator_run(void (*kernel)(void*), void* arguments, const unsigned* grid, const unsigned* block, char* shared, char* shared_end,
                          int order) {
@@ -174,7 +174,6 @@ const char* emulator_run(void (*kernel)(void*), void* arguments, const unsigned*
     blockDim = {block[0], block[1], block[2]};
     count = blockDim.x * blockDim.y * blockDim.z;
     if (count == 0 || count > MOST) return "a block has 1 to 1024 threads";
-    if (shared_end - shared > 48 * 1024) return "a block has at most 48 KiB of static shared memory";
     if (gridDim.y > 65535 || gridDim.z > 65535) return "a grid has at most 65535 blocks in its second and third dimension";
     static char spare[1 << 16];
     stack_t other = {}, old_stack;

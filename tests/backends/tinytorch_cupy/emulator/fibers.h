@@ -7,7 +7,7 @@ struct Three {
     unsigned x, y, z;
 };
 
-struct Copy {  // of 16 bytes, or of a mark that a group of copies ends here
+struct EmulatedCopy {  // of 16 bytes, or of a mark that a group of copies ends here
     void* to;
     const void* from;
     bool fill;  // with zeros instead
@@ -23,4 +23,4 @@ const char* emulator_run(void (*kernel)(void*), void* arguments, const unsigned*
                          int order);
 }
 unsigned long long (*emulator_exchange(const void* value, size_t size))[4];  // what each lane of the warp gave, at most 32 bytes
-std::vector<Copy>& emulator_copies();
+std::vector<EmulatedCopy>& emulator_copies();

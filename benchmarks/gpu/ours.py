@@ -1,0 +1,85 @@
+"""tinytorch's side: the product's own trainer and generator, on cupy."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+
+import tinytorch as tt
+from benchmarks.gpu.workloads import BETAS, DECAY, EPS, NORM, RATE, Workload, batches, prompt, workload
+from tinytorch.files import load_arrays, save_arrays
+from tinytorch.models import TinyGPT
+from tinytorch.optim import AdamW
+from tinytorch.text import CharTokenizer, generate
+from tinytorch.training import LanguageModelTrainer, StepRecord
+
+
+def new_model(size: Workload) -> TinyGPT:
+    """The model with new weights, the same every time."""
+    tt.seed(0)
+    shape = (size.vocab, size.width, size.heads, size.layers)
+    return TinyGPT(*shape, max_length=size.context, dropout=0.0, positional="learned", tie_weights=True)
+
+
+def write_weights(size: Workload, path: Path) -> None:
+    """The weights that both start from."""
+    with tt.use_backend("numpy"):
+        save_arrays(path, {name: value.numpy() for name, value in new_model(size).state_dict().items()})
+
+
+def contestant(size: Workload, weights: Path, backend: str) -> Callable[[int], list[float]]:
+    """Takes so many steps, or writes so many tokens, and returns the losses, or the tokens. The device has finished when it returns."""
+    tt.set_backend(backend)
+    tt.tune()
+    model = new_model(size)
+    model.load_state_dict(load_arrays(weights)[0])
+    if size.kind == "decode":
+        start = prompt(size)
+        return lambda count: [float(i) for i in generate(model, start, count, temperature=0.0, precision=size.precision)]
+    optimizer = AdamW(model.parameters(), RATE, BETAS, EPS, DECAY, max_norm=NORM)
+    trainer = LanguageModelTrainer(model, CharTokenizer(), optimizer, precision=size.precision)
+    return Turns(trainer, size).take
+
+
+class Turns:
+    """One long call of `Trainer.train`, in a thread of its own, that waits between turns: its step is compiled once."""
+
+    def __init__(self, trainer: LanguageModelTrainer, size: Workload) -> None:
+        self._source = itertools.cycle(batches(size))
+        self._permits = threading.Semaphore(0)
+        self._found: queue.Queue[list[StepRecord] | BaseException] = queue.Queue()
+        self._turn = size.turn
+        threading.Thread(target=self._train, args=(trainer,), daemon=True).start()
+
+    def _train(self, trainer: LanguageModelTrainer) -> None:
+        most = 10**9
+        try:
+            trainer.train(self._next_batch, most, self._found.put, look_at=range(self._turn, most, self._turn))
+        except BaseException as error:
+            self._found.put(error)
+
+    def _next_batch(self) -> tuple[numpy.ndarray]:
+        self._permits.acquire()
+        return (next(self._source),)
+
+    def take(self, count: int) -> list[float]:
+        """As many steps as a turn has; their losses, once the device has been read."""
+        assert count == self._turn
+        self._permits.release(count)
+        losses: list[float] = []
+        while len(losses) < count:
+            found = self._found.get()
+            if isinstance(found, BaseException):
+                raise found
+            losses += [record.train_loss for record in found]
+        return losses
+
+
+if __name__ == "__main__":  # WORKLOAD PATH SIZE: a process of its own, so that no contestant remembers what this took
+    write_weights(workload(sys.argv[1], sys.argv[3] == "tiny"), Path(sys.argv[2]))

@@ -1,0 +1,91 @@
+"""The functions that the plugin does in its own way, held to numpy's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy
+import pytest
+
+from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace
+from tinytorch_cupy.backend import CupyBackend
+from tinytorch_cupy.namespace import own_functions
+
+BF16 = numpy.dtype(ml_dtypes.bfloat16)
+
+
+@pytest.fixture
+def own() -> Any:
+    """The functions over numpy's own."""
+    import array_api_compat.numpy as xp
+
+    return own_functions(xp)
+
+
+@pytest.mark.parametrize(
+    "bounds", [(-1.0, 1.0), (None, 0.5), (0.5, None), (None, None), (numpy.nan, 1.0), (numpy.zeros(3), numpy.ones((2, 1)))]
+)
+def test_clip(own: Any, bounds: tuple[Any, Any]) -> None:
+    import array_api_compat.numpy as xp
+
+    x = numpy.array([[-2.0, 0.1, 3.0], [numpy.nan, numpy.inf, 0.7]], dtype="float32")
+    found = own["clip"](x, *bounds)
+    assert found.dtype == x.dtype
+    assert found is not x
+    numpy.testing.assert_array_equal(found, xp.clip(x, *bounds))
+
+
+def test_clip_of_whole_numbers_beyond_their_type(own: Any) -> None:
+    x = numpy.array([-100, 0, 100], dtype="int8")
+    assert own["clip"](x, -1000, 50).tolist() == [-100, 0, 50]
+    assert own["clip"](x, -50, 1000).tolist() == [-50, 0, 100]
+    assert own["clip"](x, -50, 1000).dtype == x.dtype
+
+
+def test_bfloat16_is_a_real_number_of_16_bits(own: Any) -> None:
+    assert own["finfo"](BF16).bits == 16
+    assert own["finfo"](numpy.ones(1, BF16)).bits == 16
+    assert own["finfo"](numpy.float32).bits == 32
+    assert own["isdtype"](BF16, "real floating")
+    assert own["isdtype"](BF16, ("bool", "numeric"))
+    assert own["isdtype"](BF16, BF16)
+    assert not own["isdtype"](BF16, "complex floating")
+    assert own["isdtype"](numpy.dtype("int8"), "integral")
+
+
+def test_choosing_keeps_bfloat16(own: Any) -> None:
+    x, y = numpy.array([1.5, -2.0, numpy.nan], BF16), numpy.array([0.5, 3.0, 4.0], BF16)
+    chosen = numpy.array([True, False, True])
+    found = own["where"](chosen, x, y)
+    assert found.dtype == BF16
+    numpy.testing.assert_array_equal(found.astype("float32"), [1.5, 3.0, numpy.nan])
+    found = own["where"](chosen, x[None, ::-1], 0.25)
+    assert (found.dtype, found.shape) == (BF16, (1, 3))
+    assert found[0, 1] == 0.25
+    assert own["where"](chosen, x, y.astype("float32")).dtype == numpy.float32
+
+
+@pytest.mark.parametrize(("capability", "lacking"), [("75", {"tf32", "bfloat16"}), ("80", set()), ("120", set())])
+def test_what_a_chip_cannot_compute_in(capability: str, lacking: set[str]) -> None:
+    cupy = new_cupy(capability)
+    backend = CupyBackend(cupy, new_namespace(cupy), 0)
+    names = ("float32", "tf32", "bfloat16", "float16")
+    assert {name for name in names if backend.lacks_precision(name)} == lacking
+    assert ("bfloat16" in backend.capabilities.dtypes) is ("bfloat16" not in lacking)
+    if lacking:
+        assert backend.lacks_precision("tf32") == "the GPU's compute capability is 7.5, and tf32 needs 8.0"
+
+
+def test_bfloat16_needs_its_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
+    cupy: Any = new_cupy("90")
+    cupy.cuda.get_local_runtime_version = lambda: 12010
+    backend = CupyBackend(cupy, new_namespace(cupy), 0)
+    assert backend.lacks_precision("bfloat16") == "it needs CUDA 12.2 or newer"
+    assert backend.lacks_precision("tf32") is None
+
+
+def test_memory_is_that_of_the_gpu(fake_gpu: Any) -> None:
+    assert fake_gpu.backend.capabilities.graph
+    info = fake_gpu.backend.memory_info()
+    assert (info.used, info.total) == (20 << 30, 80 << 30)

@@ -1,0 +1,54 @@
+"""`tinytorch evaluate`: what it prints, and the whole text behind it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import tinytorch as tt
+from tests.cli.tiny import TEXT, Command
+from tinytorch.training import load_pretrained
+from tinytorch.training.evaluation import evaluate
+
+
+def test_it_prints_what_the_function_measures(tinytorch: Command, run: str) -> None:
+    result = tinytorch("evaluate run play.txt --stride 3")
+    assert (result.code, result.err) == (0, "")
+    with tt.use_backend("numpy"):
+        found = evaluate(*load_pretrained("run"), TEXT, stride=3)
+    numbers = [float(number) for number in re.findall(r"\d+\.\d+", result.out)]
+    expected = [
+        found.loss,
+        found.perplexity,
+        found.bits_per_character,
+        100 * found.accuracy,
+        found.bigram_bits,
+        100 * found.share_of_bigram,
+    ]
+    assert numbers == pytest.approx(expected, abs=0.06)
+    assert f"over {len(TEXT) - 1:,} tokens for {len(TEXT) - 1:,} characters, in windows of 8" in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_characters_that_the_model_never_saw_are_counted_aloud(tinytorch: Command, place: Path, run: str) -> None:
+    (place / "odd.txt").write_text("To bé or nöt to bé", encoding="utf-8")
+    result = tinytorch("evaluate run odd.txt")
+    assert result.code == 0
+    assert result.err == "3 characters of the text were never seen by the model, and count as wrong guesses.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("evaluate run play.txt --stride 9", "the stride must be at least 1 and at most the model's 8 tokens"),
+        ("evaluate run none.txt", "there is no file none.txt"),
+        ("evaluate none play.txt", "none does not exist"),
+        ("evaluate run", "Missing argument 'text'"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(tinytorch: Command, run: str, words: str, named: str) -> None:
+    result = tinytorch(words)
+    assert (result.code, result.out) == (2, "")
+    assert named in result.err

@@ -1,0 +1,94 @@
+"""`tinytorch train --init-from`: a model that has learned before goes on with another text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.cli.tiny import TEXT, Command
+from tinytorch.files import load_arrays
+from tinytorch.models import TinyGPT
+from tinytorch.text import BPETokenizer
+
+SMALL = ["--block-size", "8", "--batch-size", "4", "--steps", "3"]
+
+
+@pytest.fixture
+def gpt2(place: Path) -> str:
+    """A GPT-2 directory with room for more tokens than its tokenizer has."""
+    pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
+    with tt.use_backend("numpy"):
+        tt.seed(0)
+        model = TinyGPT(280, d_model=16, num_heads=2, num_layers=2, d_ff=24, max_length=32, positional="learned", tie_weights=True)
+        model.save_pretrained(place / "gpt2")
+    BPETokenizer.train(TEXT, 270).save_pretrained(place / "gpt2")
+    return "gpt2"
+
+
+def config(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((path / "config.json").read_text())
+    return content
+
+
+def test_a_gpt2_goes_on_resumes_and_writes(tinytorch: Command, place: Path, gpt2: str) -> None:
+    result = tinytorch("train", "play.txt", "--init-from", gpt2, "--out", "run", *SMALL, "--accumulate", "2", "--dropout", "0")
+    assert (result.code, result.err) == (0, "")
+    assert "from gpt2" in result.out
+    found = config(place / "run")
+    assert (found["model"]["d_ff"], found["model"]["max_length"], found["model"]["vocab_size"]) == (24, 32, 280)
+    assert found["model"]["dropout"] == 0.0
+    assert (found["training"]["preset"], found["training"]["block_size"], found["training"]["d_model"]) == ("finetune", 8, 16)
+    assert tinytorch("train --resume --out run --steps 5").code == 0
+    assert tinytorch("generate run --prompt To --length 5").out.startswith("To")
+    assert tinytorch("evaluate run play.txt").code == 0
+    first = json.loads((place / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["train_loss"] == pytest.approx(numpy.log(280), abs=0.3)  # that model was never trained
+
+
+def test_it_starts_from_the_weights_of_a_run(train: Command, tinytorch: Command, place: Path) -> None:
+    train("--steps 100 --out before")
+    last = json.loads((place / "before" / "metrics.jsonl").read_text().splitlines()[-1])
+    result = tinytorch("train", "play.txt", "--init-from", "before", "--out", "run", "--batch-size", "16", "--steps", "1")
+    assert result.code == 0
+    assert config(place / "run")["training"]["block_size"] == 8  # no longer than what it can look at
+    first = json.loads((place / "run" / "metrics.jsonl").read_text())
+    assert first["train_loss"] == pytest.approx(last["val_loss"], abs=0.3)
+    assert first["train_loss"] < numpy.log(len(set(TEXT))) - 0.4  # which is where a new model begins
+
+
+def test_activations_may_be_computed_twice(train: Command, tinytorch: Command, place: Path) -> None:
+    train("--steps 4 --out kept")
+    train("--steps 2 --checkpoint-activations --out again")
+    assert tinytorch("train --resume --out again --steps 4").code == 0
+    ours, theirs = (load_arrays(place / name / "model.safetensors")[0] for name in ("again", "kept"))
+    for name, array in ours.items():
+        numpy.testing.assert_allclose(array, theirs[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("play.txt --init-from none", "none does not exist"),
+        ("play.txt --init-from run --d-model 32 --num-layers 2", "--init-from brings the model's size; leave out --d-model, --num-layers"),
+        ("play.txt --init-from run --block-size 9", "--block-size must be at most the 8 tokens that the model can look at"),
+        ("play.txt --init-from run --tokenizer char", "--init-from brings its tokenizer; leave out --tokenizer"),
+        ("play.txt --init-from run --dropout 1", "--dropout must be at least 0 and less than 1"),
+        ("odd.txt --init-from run", "the text has characters that the model never saw: 'ö'; leave them out"),
+        ("odd.tokens --init-from run", "odd.tokens has other tokens than run; prepare the text again with --tokenizer run"),
+        ("play.txt --resume --init-from run --out run", "a resumed run goes on from its own model; leave out --init-from"),
+        ("play.txt --preset finetune", "--preset finetune is for a model that has learned before; name one with --init-from"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(tinytorch: Command, place: Path, run: str, words: str, named: str) -> None:
+    (place / "odd.txt").write_text("Tö be, " * 50, encoding="utf-8")
+    assert tinytorch("prepare odd.txt --out odd.tokens").code == 0
+    before = sorted(place.rglob("*"))
+    result = tinytorch(f"train {words}")
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    assert named in result.err
+    assert sorted(place.rglob("*")) == before

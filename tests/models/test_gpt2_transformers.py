@@ -1,0 +1,111 @@
+"""GPT-2 directories, held to `transformers`, which writes and reads them too. Weights are drawn at random, nothing is downloaded."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import host
+from tinytorch.backend import Backend
+from tinytorch.models import TinyGPT
+from tinytorch.text import BPETokenizer
+
+transformers = pytest.importorskip("transformers", reason="transformers, the oracle here, is not installed")
+torch = pytest.importorskip("torch", reason="PyTorch, which the oracle here runs on, is not installed")
+
+TINY = {"vocab_size": 50, "n_embd": 12, "n_head": 2, "n_layer": 2, "n_positions": 16}
+
+#: Settings that differ from GPT-2's own.
+UNUSUAL = {
+    "odd width of a head": {"n_embd": 15, "n_head": 3},
+    "n_inner": {"n_inner": 20},
+    "exact gelu": {"activation_function": "gelu"},
+    "relu": {"activation_function": "relu"},
+    "epsilon": {"layer_norm_epsilon": 1e-2},
+    "scores scaled by layer": {"scale_attn_by_inverse_layer_idx": True},
+    "scores not scaled": {"scale_attn_weights": False},
+    "untied": {"tie_word_embeddings": False},
+    "all at once": {"n_embd": 15, "n_head": 3, "n_inner": 20, "activation_function": "gelu", "scale_attn_by_inverse_layer_idx": True},
+}
+
+IDS = numpy.random.default_rng(0).integers(0, 50, (2, 9))
+
+
+def reference(**settings: Any) -> Any:
+    """A GPT-2 of transformers with weights large enough to tell differences, in evaluation mode."""
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**TINY, **settings}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def logits_of(model: Any) -> Any:
+    with torch.no_grad():
+        return model(torch.from_numpy(IDS)).logits.numpy()
+
+
+@pytest.mark.parametrize("settings", [{}, *UNUSUAL.values()], ids=["as GPT-2", *UNUSUAL])
+def test_the_logits_are_those_of_transformers(tmp_path: Path, backend: Backend, settings: dict[str, Any]) -> None:
+    theirs = reference(**settings)
+    theirs.save_pretrained(tmp_path)
+    ours = TinyGPT.from_pretrained(tmp_path)
+    assert not ours.training
+    numpy.testing.assert_allclose(host(ours(IDS)), logits_of(theirs), atol=2e-4)
+
+
+def test_greedy_tokens_are_those_of_transformers(tmp_path: Path) -> None:
+    theirs = reference(n_positions=96)
+    theirs.save_pretrained(tmp_path)
+    start = torch.from_numpy(IDS[:1])
+    settings = {"max_new_tokens": 64, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    expected = theirs.generate(start, attention_mask=torch.ones_like(start), **settings)[0, start.shape[1] :].tolist()
+    with tt.use_backend("numpy"):
+        assert TinyGPT.from_pretrained(tmp_path).generate(IDS[0], 64, temperature=0.0) == expected
+
+
+def test_a_sharded_index_is_followed(tmp_path: Path) -> None:
+    theirs = reference()
+    theirs.save_pretrained(tmp_path, max_shard_size="5KB")
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    with tt.use_backend("numpy"):
+        numpy.testing.assert_allclose(host(TinyGPT.from_pretrained(tmp_path)(IDS)), logits_of(theirs), atol=2e-4)
+
+
+@pytest.mark.parametrize("settings", [{"positional": "learned", "tie_weights": True}, {}, {"activation": "relu", "d_ff": 20}])
+def test_transformers_loads_what_we_write_without_a_word(tmp_path: Path, settings: dict[str, Any]) -> None:
+    with tt.use_backend("numpy"):
+        tt.seed(0)
+        ours = TinyGPT(50, d_model=12, num_heads=2, num_layers=2, max_length=16, **settings).eval()
+        ours.save_pretrained(tmp_path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            theirs, report = transformers.GPT2LMHeadModel.from_pretrained(tmp_path, output_loading_info=True)
+        assert not any(report.values())
+        numpy.testing.assert_allclose(host(ours(IDS)), logits_of(theirs.eval()), atol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_weights_of_another_width_are_read_as_they_are(tmp_path: Path, dtype: str) -> None:
+    theirs = reference(scale_attn_by_inverse_layer_idx=True).to(getattr(torch, dtype))
+    theirs.save_pretrained(tmp_path)
+    with tt.use_backend("numpy"):
+        numpy.testing.assert_allclose(host(TinyGPT.from_pretrained(tmp_path)(IDS)), logits_of(theirs.float()), atol=2e-4)
+
+
+def test_transformers_reads_our_tokenizer(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
+    text = "the quick brown fox jumps over the lazy dog.\n  And naïvely sleeps 🐢.\n" * 20
+    ours = BPETokenizer.train(text, 300)
+    ours.save_pretrained(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(text)["input_ids"] == ours.encode(text)
+    assert theirs.decode(ours.encode(text)) == text
+    theirs.save_pretrained(tmp_path / "again")
+    assert BPETokenizer.from_gpt2(tmp_path / "again").encode(text) == ours.encode(text)

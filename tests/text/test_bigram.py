@@ -1,0 +1,40 @@
+"""The bigram baseline, against the same in a loop."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+
+from tinytorch.errors import InputError
+from tinytorch.text import bigram_bits
+
+
+def by_hand(text: str) -> float:
+    pairs: Counter[tuple[str, str]] = Counter()
+    followed: Counter[str] = Counter()
+    single: Counter[str] = Counter(text[:1])
+    bits = 0.0
+    for i in range(1, len(text)):
+        before, after = text[i - 1], text[i]
+        alone = (single[after] + 1) / (i + len(set(text)))
+        bits -= math.log2((pairs[before, after] + 5 * alone) / (followed[before] + 5))
+        pairs[before, after] += 1
+        followed[before] += 1
+        single[after] += 1
+    return bits / (len(text) - 1)
+
+
+@pytest.mark.parametrize("text", ["ab", "aa", "to be, or not to be: that is the question 🐢", "abcabcabd" * 20])
+def test_it_is_what_a_loop_over_the_text_gives(text: str) -> None:
+    assert bigram_bits(text) == pytest.approx(by_hand(text), rel=1e-12)
+
+
+def test_a_text_that_pairs_tell_all_about_costs_little() -> None:
+    assert bigram_bits("ab" * 5000) < 0.01
+
+
+def test_one_character_leaves_nothing_to_predict() -> None:
+    with pytest.raises(InputError, match="nothing to predict in a text of fewer than two characters"):
+        bigram_bits("a")

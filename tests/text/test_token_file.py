@@ -1,0 +1,80 @@
+"""Files of tokens: what went in comes out, from the disk, and what is broken is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy
+import pytest
+
+from tinytorch.errors import InputError
+from tinytorch.files import load_arrays
+from tinytorch.text import CharTokenizer, TokenFile, is_token_file, text_digest, write_token_file
+
+TEXT = "To be, or not to be: that is the question 🐢\n" * 50
+TOKENIZER = CharTokenizer().fit(TEXT)
+
+
+def chunks(size: int = 7) -> list[str]:
+    return [TEXT[i : i + size] for i in range(0, len(TEXT), size)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    write_token_file(tmp_path / "a.tokens", chunks(), TOKENIZER)
+    return tmp_path / "a.tokens"
+
+
+def test_what_went_in_comes_out(file: Path) -> None:
+    found = TokenFile.open(file)
+    assert isinstance(found.tokens, numpy.memmap)
+    assert found.tokens.dtype == numpy.uint16
+    assert found.tokens.tolist() == TOKENIZER.encode(TEXT)
+    assert found.tokenizer.to_json() == TOKENIZER.to_json()
+    assert (found.characters, found.sha256) == (len(TEXT), text_digest(TEXT))
+    assert load_arrays(file)[0]["tokens"].tolist() == TOKENIZER.encode(TEXT)  # anything that reads safetensors can
+
+
+def test_a_large_vocabulary_takes_32_bits(tmp_path: Path) -> None:
+    text = "".join(map(chr, range(0x20000, 0x20000 + 2**16)))
+    found = write_token_file(tmp_path / "a.tokens", [text], CharTokenizer().fit(text))
+    assert found.tokens.dtype == numpy.uint32
+    assert int(found.tokens[-1]) == 2**16 + 1
+
+
+def test_it_is_told_from_other_files(file: Path, tmp_path: Path) -> None:
+    assert is_token_file(file)
+    for name, data in {"text": TEXT.encode(), "short": b"ab", "empty": b""}.items():
+        (tmp_path / name).write_bytes(data)
+        assert not is_token_file(tmp_path / name)
+    assert not is_token_file(tmp_path)
+    assert not is_token_file(tmp_path / "none")
+
+
+def test_a_file_that_was_cut_short_is_named(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-10])
+    assert is_token_file(file)
+    with pytest.raises(InputError, match=r"a\.tokens is truncated"):
+        TokenFile.open(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"format": "other"}, "is not a file of tokens"), ({"version": "9"}, "is of version 9"), ({"sha256": None}, "lacks 'sha256'")],
+)
+def test_what_it_says_of_itself_is_checked(file: Path, change: dict[str, str | None], words: str) -> None:
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    said = {**header["__metadata__"], **change}
+    header["__metadata__"] = {name: value for name, value in said.items() if value is not None}
+    file.write_bytes(data[:8] + json.dumps(header, ensure_ascii=False).encode().ljust(length) + data[8 + length :])
+    with pytest.raises(InputError, match=words):
+        TokenFile.open(file)
+
+
+def test_what_goes_wrong_on_the_way_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no text to encode"):
+        write_token_file(tmp_path / "a.tokens", [], TOKENIZER)
+    assert list(tmp_path.iterdir()) == []

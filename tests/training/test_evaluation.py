@@ -1,0 +1,89 @@
+"""How well a model predicts a text, against passes over one window after another."""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import host
+from tinytorch.backend import Backend
+from tinytorch.errors import InputError
+from tinytorch.models import TinyGPT
+from tinytorch.text import CharTokenizer, bigram_bits
+from tinytorch.training import evaluation
+from tinytorch.training.evaluation import evaluate
+
+TEXT = "to be, or not to be, that is the question"
+TOKENIZER = CharTokenizer().fit(TEXT)
+
+
+def small_model() -> TinyGPT:
+    tt.seed(0)
+    return TinyGPT(TOKENIZER.get_vocab_size(), d_model=8, num_heads=2, num_layers=1, max_length=8)
+
+
+def by_hand(model: TinyGPT, ids: list[int], stride: int) -> tuple[float, float]:
+    """Loss and accuracy, a prediction at a time, each from the window that a stride of so much gives it."""
+    model.eval()
+    length, losses, hits = model.max_length, [], 0
+    for i in range(1, len(ids)):
+        start = max(0, -(-(i - length) // stride) * stride)
+        start = min(start, len(ids) - 1 - length)
+        logits = host(model(numpy.asarray([ids[start:i]])))[0, -1].astype("float64")
+        losses.append(math.log(numpy.exp(logits).sum()) - logits[ids[i]])
+        hits += int(logits.argmax()) == ids[i]
+    return sum(losses) / len(losses), hits / len(losses)
+
+
+@pytest.mark.parametrize("stride", [1, 3, 8])
+def test_every_token_is_predicted_once_from_its_window(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_LOGITS", 3 * 9 * TOKENIZER.get_vocab_size())
+    told: list[tuple[int, int]] = []
+    with tt.use_backend("numpy"):
+        model = small_model()
+        found = evaluate(model, TOKENIZER, TEXT, stride, lambda *progress: told.append(progress))
+        assert model.training
+        loss, accuracy = by_hand(model, TOKENIZER.encode(TEXT), stride)
+    assert found.loss == pytest.approx(loss, rel=1e-5)
+    assert found.accuracy == pytest.approx(accuracy)
+    assert (found.tokens, found.characters) == (len(TEXT) - 1, len(TEXT) - 1)
+    assert told[-1][0] == told[-1][1]
+    assert len(told) == -(-told[-1][1] // 3)
+
+
+def test_all_backends_measure_the_same(backend: Backend) -> None:
+    ours = evaluate(small_model(), TOKENIZER, TEXT)
+    with tt.use_backend("numpy"):
+        theirs = evaluate(small_model(), TOKENIZER, TEXT)
+    assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
+    assert ours.accuracy == theirs.accuracy
+
+
+def test_the_measures_belong_together() -> None:
+    with tt.use_backend("numpy"):
+        found = evaluate(small_model(), TOKENIZER, TEXT)
+    assert found.perplexity == pytest.approx(math.exp(found.loss))
+    assert found.bits_per_character == pytest.approx(found.loss / math.log(2))
+    assert found.bigram_bits == bigram_bits(TEXT)
+    assert found.share_of_bigram == found.bits_per_character / found.bigram_bits
+
+
+def test_bits_are_shared_out_among_characters_and_not_among_tokens() -> None:
+    pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
+    from tinytorch.text import BPETokenizer
+
+    tokenizer = BPETokenizer.train(TEXT * 9, 270)
+    with tt.use_backend("numpy"):
+        found = evaluate(TinyGPT(270, d_model=8, num_heads=2, num_layers=1, max_length=8), tokenizer, TEXT)
+    ids = tokenizer.encode(TEXT)
+    assert (found.tokens, found.characters) == (len(ids) - 1, len(TEXT) - len(tokenizer.decode(ids[:1])))
+    assert found.bits_per_character == pytest.approx(found.loss * found.tokens / found.characters / math.log(2))
+
+
+@pytest.mark.parametrize("text", ["", "t"])
+def test_too_little_text_is_refused(text: str) -> None:
+    with tt.use_backend("numpy"), pytest.raises(InputError, match="give"):
+        evaluate(small_model(), TOKENIZER, text)

@@ -1,0 +1,55 @@
+"""``tinytorch prepare``: a text as a file of tokens, to train from without reading the text again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tinytorch.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+#: Of a longer text, byte pairs are learned from so many bytes, evenly spread.
+_ENOUGH = 2**25
+_CHUNK = 2**19
+
+
+def prepare(
+    text: Annotated[Path, typer.Argument(help="UTF-8 text, which may be larger than memory.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="char (default); bpe, learned from the text; or a model's directory, for its own.", show_default=False),
+    ] = None,
+    vocab_size: Annotated[int | None, typer.Option(help="How many tokens bpe learns (default 512).", show_default=False)] = None,
+) -> None:
+    """Turn a text into a file of tokens to train on."""
+    from tinytorch.cli.tokenizers import make_tokenizer
+    from tinytorch.cli.waiting import progress
+    from tinytorch.text import write_token_file
+
+    if out.exists():
+        raise InputError(f"{out} is there already; choose another file with --out, or remove it")
+    size = text.stat().st_size if text.is_file() else 0  # what else is wrong with it, reading it tells
+    with progress() as bar:
+        step = max(1, size // _ENOUGH) if tokenizer == "bpe" else 1
+        learned = make_tokenizer(tokenizer, vocab_size, islice(_chunks(text, bar, "reading", size), 0, None, step))
+        written = write_token_file(out, _chunks(text, bar, "encoding", size), learned)
+    tokens, kind = len(written.tokens), written.tokens.dtype.name
+    print(f"{tokens:,} tokens ({kind}) for {written.characters:,} characters, {written.characters / tokens:.2f} each, in {out}")
+    print(f"Train on them with: tinytorch train {out}")
+
+
+def _chunks(text: Path, bar: Progress, title: str, size: int) -> Iterator[str]:
+    """The text, with progress shown."""
+    from tinytorch.text import read_chunks
+
+    task = bar.add_task(title, total=size)
+    for chunk in read_chunks(text, _CHUNK):
+        yield chunk
+        bar.advance(task, len(chunk.encode("utf-8", "surrogatepass")))
