@@ -1,4 +1,4 @@
-"""``python -m benchmarks cpu``, and ``gpu``: tinytorch beside its peers on this machine; ``scaling``: by itself, at growing sizes."""
+"""``python -m benchmarks cpu``, and ``gpu``: tinytorch beside its peers; ``profile``: where its time goes; ``scaling``: how it grows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def main() -> None:
 
         sys.exit(gpu_main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", choices=["cpu", "gpu", "scaling"])
+    parser.add_argument("part", choices=["cpu", "gpu", "profile", "scaling"])
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="with commas between")
     parser.add_argument("--peers", default="torch", help=f"of {', '.join(CONTESTANTS[1:])}")
     parser.add_argument("--rounds", type=int, default=7)
@@ -69,6 +69,12 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(WORKLOADS)} and {', '.join(CONTESTANTS[1:])}")
     print(machine())
+    if options.part == "profile":
+        from benchmarks.cpu.profile import profile  # the only part that runs in this process
+
+        for name in names:
+            print(profile(name), flush=True)
+        return
     for name in names:
         print(f"{name:<5} {WORKLOADS[name].what}")
     heads = f"{'ratio (range)':<21} {'ours ms':>10} {'peer ms':>10} {'sgemm':>6} {'ours MB':>8} {'peer MB':>8} {'ratio':>6}"

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from benchmarks.cpu.workloads import BETAS, DECAY, EPS, GPT, NORM, RATE, Workload, batches, image_order, prompt
 
+#: Keys and values of a layer, (B, H, T, D) each: tensors of their own, which a compiled step can write in place.
+Cache = tuple[torch.Tensor, torch.Tensor]
+
 
 class Block(nn.Module):
     """Pre-norm attention and feed-forward network."""
@@ -26,8 +29,8 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x: torch.Tensor, cache: torch.Tensor | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
-        """``cache`` (2, B, H, T, D) takes keys and values of positions ``at``, and is attended to up to there."""
+    def forward(self, x: torch.Tensor, cache: Cache | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
+        """``cache`` takes keys and values of positions ``at``, and is attended to up to there."""
         batch, length, width = x.shape
         q, k, v = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in self.qkv(self.norm1(x)).split(width, dim=-1))
         if cache is None:
@@ -36,7 +39,7 @@ class Block(nn.Module):
             assert at is not None
             cache[0].index_copy_(2, at, k)
             cache[1].index_copy_(2, at, v)
-            allowed = torch.arange(cache.shape[3]) <= at[:, None]  # (length, T)
+            allowed = torch.arange(cache[0].shape[2]) <= at[:, None]  # (length, T)
             y = F.scaled_dot_product_attention(q, cache[0], cache[1], attn_mask=allowed)
         x = x + self.out(y.transpose(1, 2).reshape(batch, length, width))
         return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
@@ -54,12 +57,12 @@ class Model(nn.Module):
         self.norm = nn.LayerNorm(gpt.width)
         self.head = nn.Linear(gpt.width, gpt.vocab, bias=False)
 
-    def forward(self, ids: torch.Tensor, cache: torch.Tensor | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits; ``cache`` is (layers, 2, B, H, T, D)."""
+    def forward(self, ids: torch.Tensor, caches: list[Cache] | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits; ``caches`` has one for each layer."""
         places = self.positions[: ids.shape[1]] if at is None else self.positions[at]
         x = self.embedding(ids) + places
         for i, block in enumerate(self.blocks):
-            x = block(x, None if cache is None else cache[i], at)
+            x = block(x, None if caches is None else caches[i], at)
         return self.head(self.norm(x if at is None else x[:, -1:]))  # type: ignore[no-any-return]
 
 
@@ -134,15 +137,16 @@ def _decoder(workload: Workload, weights: Path, compiled: bool) -> Callable[[int
 
     @torch.inference_mode()
     def run(count: int) -> list[float]:
-        cache = torch.zeros(gpt.layers, 2, 1, gpt.heads, gpt.context, gpt.width // gpt.heads)
+        size = (1, gpt.heads, gpt.context, gpt.width // gpt.heads)
+        caches = [(torch.zeros(size), torch.zeros(size)) for _ in range(gpt.layers)]
         at = torch.arange(len(start))
-        logits = model(torch.tensor([start]), cache, at)
+        logits = model(torch.tensor([start]), caches, at)
         tokens = []
         for i in range(count):
             token = logits[:, -1].argmax(dim=-1)
             tokens.append(token)
             if i + 1 < count:
-                logits = forward(token[:, None], cache, torch.tensor([len(start) + i]))
+                logits = forward(token[:, None], caches, torch.tensor([len(start) + i]))
         return torch.cat(tokens).tolist()  # type: ignore[no-any-return]
 
     return run

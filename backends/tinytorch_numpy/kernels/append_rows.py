@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tinytorch.backend.contract import Array, Kernel
+from tinytorch_numpy.kernels.support import takes
 
 
 def _forward(buffer: Array, rows: Array, *, at: int) -> Any:
     """``buffer (B, S, C)`` with ``rows (B, T, C)`` at positions ``at`` to ``at + T - 1``."""
-    if not buffer.flags.writeable:
+    if not takes(buffer, rows):
         return NotImplemented
+    if not buffer.flags.writeable:
+        buffer = buffer.copy()
     buffer[:, at : at + rows.shape[1]] = rows
     return buffer, None
 
