@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
-from tinytorch.files import atomic_path, atomic_write_bytes, atomic_write_text, load_arrays, save_arrays
+from tinytorch.files import StoredArrays, atomic_path, atomic_write_bytes, atomic_write_text, load_arrays, save_arrays
 
 
 def names(directory: Path) -> list[str]:
@@ -163,3 +163,14 @@ def test_a_missing_file_and_a_directory_are_refused_by_name(tmp_path: Path) -> N
         with pytest.raises(InputError, match="there is no file") as caught:
             load_arrays(path)
         assert str(path) in str(caught.value)
+
+
+def test_stored_arrays_are_read_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_arrays(path, {"a": numpy.arange(3.0), "b": numpy.ones((2, 2))})
+    stored = StoredArrays(path)
+    assert sorted(stored) == ["a", "b"]
+    assert len(stored) == 2
+    assert stored["a"].tolist() == [0.0, 1.0, 2.0]
+    with pytest.raises(KeyError):
+        stored["c"]

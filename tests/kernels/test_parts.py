@@ -56,6 +56,12 @@ def test_random_bits_do_not_depend_on_the_shape(backend: Backend) -> None:
     assert backend.to_host(square).ravel().tolist() == bits(backend, (1, 2), 3, 4)
 
 
+def test_a_part_of_the_batch_draws_its_part_of_the_random_bits(backend: Backend) -> None:
+    key = backend.from_host(numpy.int32([1, 2]))
+    part = random_bits(backend.xp, key, 3, (4,), first=6)
+    assert backend.to_host(part).tolist() == bits(backend, (1, 2), 3, 10)[6:]
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_the_share_that_is_dropped_is_p(backend: Backend, p: float) -> None:
     key = backend.from_host(numpy.int32([1, 2]))
