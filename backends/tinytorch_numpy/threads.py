@@ -22,7 +22,7 @@ def _no_blas(count: int) -> None:
 
 
 _lock = threading.Lock()
-_count = 1
+_count = 0  # as many as `use` was told
 _set_blas_threads: Callable[[int], Any] = _no_blas
 _helpers: ThreadPoolExecutor | None = None
 _alone: int | None = None  # the thread in which a piece runs with no others beside it
@@ -39,7 +39,12 @@ def use(count: int, set_blas_threads: Callable[[int], Any] = _no_blas) -> None:
 
 def count() -> int:
     """How many pieces `run` works on at once; 1 until somebody calls `use`."""
-    return _count
+    return _count or 1
+
+
+def at_most_two() -> bool:
+    """Whether `use` was called, for one core or two. One core can then read memory nearly as fast as all of them."""
+    return 0 < _count <= 2
 
 
 def run(thunks: Sequence[Callable[[], Any]]) -> list[Any]:

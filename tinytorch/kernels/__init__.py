@@ -6,7 +6,7 @@ from tinytorch.kernels.conv2d import col2im, conv2d, im2col
 from tinytorch.kernels.cross_entropy import cross_entropy
 from tinytorch.kernels.dropout import dropout
 from tinytorch.kernels.embedding import embedding
-from tinytorch.kernels.fused import Fused, overrides_enabled, portable_kernels
+from tinytorch.kernels.fused import Fused, portable_kernels
 from tinytorch.kernels.gelu import gelu
 from tinytorch.kernels.layer_norm import layer_norm
 from tinytorch.kernels.linear import linear
@@ -32,7 +32,6 @@ __all__ = [
     "layer_norm",
     "linear",
     "max_pool2d",
-    "overrides_enabled",
     "packed_attention",
     "portable_kernels",
     "put_row",

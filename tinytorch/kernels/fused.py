@@ -20,13 +20,8 @@ from tinytorch.operation import NotDifferentiableError
 from tinytorch.tape import Gradient, Leaf, Node, backpropagate, is_recording, reachable
 from tinytorch.tensor import Tensor, check_same_backend, wrap
 
-_overrides: ContextVar[bool | None] = ContextVar("tinytorch_kernel_overrides", default=None)
-
-
-def overrides_enabled() -> bool:
-    """Whether backends' own kernels are used; ``TINYTORCH_KERNELS=portable`` and `portable_kernels` turn them off."""
-    chosen = _overrides.get()
-    return os.environ.get("TINYTORCH_KERNELS") != "portable" if chosen is None else chosen
+# Whether backends' own kernels are used. The variable is read once, as this is asked at every call.
+_overrides = ContextVar("tinytorch_kernel_overrides", default=os.environ.get("TINYTORCH_KERNELS") != "portable")
 
 
 @contextmanager
@@ -53,8 +48,8 @@ class Fused:
 
     def run(self, backend: Backend, *arrays: Any, **static: Any) -> tuple[Array, Any, Kernel]:
         """Run on raw arrays: the result, what the backward pass needs, and the kernel that did it."""
-        if self.name in backend.kernels and overrides_enabled():
-            kernel = backend.kernels[self.name]
+        kernel = backend.kernels.get(self.name)
+        if kernel is not None and _overrides.get():
             result = kernel.forward(*arrays, **static)
             if result is not NotImplemented:
                 return *result, kernel

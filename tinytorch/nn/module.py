@@ -53,12 +53,19 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        values = (*args, *kwargs.values())
-        if any(is_host_array(value) for value in values):
-            beside = next((value.device for value in values if isinstance(value, Tensor)), None)
-            args = tuple([self.receive(arg, beside) if is_host_array(arg) else arg for arg in args])
-            kwargs = {name: self.receive(value, beside) if is_host_array(value) else value for name, value in kwargs.items()}
+        for value in (*args, *kwargs.values()):
+            if type(value) is not Tensor and is_host_array(value):  # the first is quicker, and nearly always false
+                args, kwargs = self._received(args, kwargs)
+                break
         return self.forward(*args, **kwargs)
+
+    def _received(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A call's arguments, with Tensors in place of host arrays."""
+        beside = next((value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+        return (
+            tuple([self.receive(arg, beside) if is_host_array(arg) else arg for arg in args]),
+            {name: self.receive(value, beside) if is_host_array(value) else value for name, value in kwargs.items()},
+        )
 
     def receive(self, array: Any, device: Device | None = None) -> Tensor:
         """A host array that was passed as input, as a Tensor on the module's device; on ``device`` where it has none."""
@@ -95,15 +102,17 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         parts = self.__dict__
-        bound = _bound.get()
-        if name in parts.get("_parameters", ()):
-            parameter = parts["_parameters"][name]
-            return parameter if bound is None else bound.get(parameter, parameter)
-        if name in parts.get("_buffers", ()):
-            buffer = parts["_buffers"][name]
-            return buffer if bound is None else bound.get((self, name), buffer)
-        if name in parts.get("_modules", ()):
-            return parts["_modules"][name]
+        if "_modules" in parts:  # it is not before `Module.__init__`
+            found = parts["_modules"].get(name)
+            if found is not None:
+                return found
+            bound = _bound.get()
+            found = parts["_parameters"].get(name)
+            if found is not None:
+                return found if bound is None else bound.get(found, found)
+            found = parts["_buffers"].get(name)
+            if found is not None:
+                return found if bound is None else bound.get((self, name), found)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def register_buffer(self, name: str, value: Tensor, persistent: bool = True) -> None:

@@ -233,11 +233,11 @@ def _attend_once(q: Array, k: Array, v: Array, num_heads: int) -> Array:
     """One query that sees all keys, as in decoding: ``q (B, 1, C)``, and no residuals."""
     queries, keys, values = (_heads(x, num_heads) for x in (q, k, v))
     weights = numpy.matmul(queries * (1.0 / math.sqrt(queries.shape[-1])), keys.swapaxes(-1, -2))  # (B, H, 1, S)
-    weights -= weights.max(axis=-1, keepdims=True)
+    weights -= numpy.maximum.reduce(weights, axis=-1, keepdims=True)
     numpy.exp(weights, out=weights)
     out = numpy.empty((len(q), 1, v.shape[-1]), q.dtype)
     part = numpy.matmul(weights, values, out=_heads(out, num_heads))
-    part /= weights.sum(axis=-1, keepdims=True)
+    part /= numpy.add.reduce(weights, axis=-1, keepdims=True)
     return out
 
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.support import as_rows, product, takes
+from tinytorch_numpy.kernels.support import as_rows, product, row_product, takes
 
 
 def _forward(x: Array, weight: Array, bias: Array | None) -> Any:
     """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out)."""
     if not takes(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape[1:]:
         return NotImplemented
-    out = product(as_rows(x, weight.shape[1]), weight.T)
+    rows = as_rows(x, weight.shape[1])
+    out = row_product(rows, weight) if len(rows) == 1 else product(rows, weight.T)
     if bias is not None:
         out += bias
     return out.reshape(*x.shape[:-1], weight.shape[0]), None

@@ -14,7 +14,7 @@ from tinytorch import kernels
 from tinytorch.backend import Backend, get_backend
 from tinytorch.kernels.fused import Fused
 from tinytorch_numpy import threads
-from tinytorch_numpy.kernels import KERNELS, updates
+from tinytorch_numpy.kernels import KERNELS, support, updates
 from tinytorch_numpy.kernels.support import CHUNK
 
 Array = Any
@@ -463,3 +463,20 @@ def test_a_gradient_that_is_not_a_number_is_not_hidden_by_clipping(name: str) ->
     (params, *_, norm), _ = KERNELS[name].forward(*case.arrays, **case.static | {"max_norm": 1.0})
     assert numpy.isnan(norm)
     assert all(numpy.isnan(param).all() for param in params)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5, 3), (700, 701), (701, 700)])
+def test_a_row_times_a_matrix_is_right_however_the_matrix_is_read(
+    shape: tuple[int, int], dtype: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(support, "_LARGE_WEIGHT", 700 * 701)  # shared by two threads
+    monkeypatch.setattr(threads, "_count", count)
+    random = numpy.random.default_rng(0)
+    x, weight = (random.normal(size=size).astype(dtype) for size in ((1, shape[1]), shape))
+    expected = numpy.sum(x.astype("float64") * weight.astype("float64"), axis=1)
+    actual = support.row_product(x, weight)
+    assert actual.dtype == dtype
+    assert actual.shape == (1, shape[0])
+    assert_equal(actual[0], expected.astype(dtype), 1e-4 if dtype == "float32" else 1e-12)
