@@ -47,8 +47,8 @@ class Differing:
         return self.margin <= self.bound
 
     def __str__(self) -> str:
-        kind = "tie" if self.tie else "FAULT"
-        return f"{kind}: step {self.step}, {self.layer}, {self.units} choices within {self.margin:.2g}, a tie's bound {self.bound:.2g}"
+        size = f"apart by {self.margin:.2g} at most, a tie by {self.bound:.2g}"
+        return f"{'tie' if self.tie else 'FAULT'}: step {self.step} in {self.layer}, choices: {self.units}, {size}"
 
 
 class Watched:
