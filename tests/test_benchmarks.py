@@ -1,15 +1,23 @@
-"""The command for a GPU machine runs on any other too, at tiny sizes, so that a mistake in it is found before there is a GPU."""
+"""The benchmarks at tiny sizes: the command for a GPU machine runs on any other too, and a comparison finds the faults put before it."""
 
 from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy
 import pytest
 
+import tinytorch as tt
 from benchmarks.gpu import command
 from benchmarks.gpu.parts import PARTS
+from tinytorch.evolution.recipes import Recipe
+from tinytorch.models import MLP, LeNet1
+from tinytorch.nn.module import Module
+from tinytorch.vision import ImageData
 
 
 @pytest.mark.parametrize("part", ["nano", "decode"])
@@ -56,3 +64,121 @@ def test_wheels_are_unpacked_and_imported_from(tmp_path: Path, monkeypatch: pyte
         wheel.writestr("sitecustomize.py", "import brought")
     assert command.main(["--rehearse", "--only", "shakespeare", "--wheels", str(tmp_path)]) == 1
     assert "brought along" in capfd.readouterr().err
+
+
+def noise() -> ImageData:
+    """Images of nothing: (64, 1, 8, 8), of 4 classes."""
+    draw = numpy.random.default_rng(0)
+    return ImageData(draw.integers(0, 256, (64, 1, 8, 8), dtype=numpy.uint8), draw.integers(0, 4, 64), tuple("abcd"), "noise")
+
+
+def barely_open(image: tuple[int, int, int], classes: int) -> Module:
+    """An MLP whose first hidden unit gets 1e-9, whatever the image: 0 but for rounding, beside what the others get."""
+    model = MLP(image[0] * image[1] * image[2], (16,), classes)
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    weight, bias = state["layers.0.weight"].copy(), state["layers.0.bias"].copy()
+    weight[0], bias[0] = 0.0, 1e-9
+    model.load_state_dict({**state, "layers.0.weight": weight, "layers.0.bias": bias})
+    return model
+
+
+def plain_mlp(image: tuple[int, int, int], classes: int) -> Module:
+    return MLP(image[0] * image[1] * image[2], (16,), classes)
+
+
+def shift_bias(layer: int, change: float) -> Callable[[Any], None]:
+    """What adds ``change`` to the first bias of a layer of PyTorch's."""
+
+    def tamper(peer: Any) -> None:
+        peer[layer].bias.data[0] += change
+
+    return tamper
+
+
+def raise_threshold(peer: Any) -> None:
+    """Let PyTorch's rectifier open above 1e-3 only."""
+    torch = pytest.importorskip("torch")
+
+    class Late(torch.nn.ReLU):  # type: ignore[misc, name-defined]
+        def forward(self, x: Any) -> Any:
+            return torch.nn.functional.threshold(x, 1e-3, 0.0)
+
+    peer[2] = Late()
+
+
+@pytest.fixture
+def agreement(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Compares 20 steps of a model in float32 with PyTorch's, which was tampered with."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from benchmarks import parity
+
+    real = parity.twin
+
+    def compared(build: Callable[..., Module], tamper: Callable[[Any], None] = lambda peer: None) -> Any:
+        def tampered(network: Module) -> Any:
+            peer = real(network)
+            tamper(peer)
+            return peer
+
+        monkeypatch.setattr(parity, "twin", tampered)
+        with tt.use_backend("numpy"):
+            return parity.first_steps(Recipe("model", 0, build, 20, 16, 1e-2, "sgd"), noise(), 20, "float32")
+
+    return compared
+
+
+@pytest.mark.parametrize("build", [plain_mlp, lambda image, classes: LeNet1(image, classes)], ids=["MLP", "LeNet-1"])
+def test_a_model_and_its_twin_agree(build: Callable[..., Module], agreement: Callable[..., Any]) -> None:
+    found = agreement(build)
+    assert found.holds
+    assert found.alike < 2e-6
+
+
+def test_a_tie_is_told_from_a_fault_and_decided_alike(agreement: Callable[..., Any]) -> None:
+    found = agreement(barely_open, shift_bias(1, -2e-9))
+    assert found.plain > 1e-4  # on their own, the runs drift apart
+    assert found.holds
+    assert found.alike < 2e-6
+    first = found.differing[0]
+    assert (first.step, first.layer, first.units) == (1, "layers.1", 16)  # the unit gets the same from all images of the batch
+    assert first.margin == pytest.approx(1e-9)
+
+
+@pytest.mark.parametrize(
+    ("build", "tamper"),
+    [(barely_open, shift_bias(1, -1e-3)), (plain_mlp, shift_bias(1, 0.1)), (plain_mlp, raise_threshold)],
+    ids=["shut by a bias", "moved by a bias", "shut by a threshold"],
+)
+def test_a_decision_that_differs_by_more_than_rounding_is_a_fault(
+    build: Callable[..., Module], tamper: Callable[[Any], None], agreement: Callable[..., Any]
+) -> None:
+    found = agreement(build, tamper)
+    assert not found.holds
+    assert any(not differing.tie for differing in found.differing)
+    assert "FAULT: step" in "\n".join(map(str, found.differing))
+
+
+def test_losses_that_differ_are_a_fault_though_all_decisions_agree(agreement: Callable[..., Any]) -> None:
+    found = agreement(lambda image, classes: MLP(image[1] * image[2], (), classes), shift_bias(1, 1e-2))
+    assert found.differing == []
+    assert not found.holds
+
+
+@pytest.mark.parametrize("fault", [0.0, 1e-2])
+def test_the_comparison_fails_where_a_model_does(fault: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agreement: Any) -> None:
+    from benchmarks import parity
+
+    real = parity.twin
+
+    def tampered(network: Module) -> Any:
+        peer = real(network)
+        shift_bias(1, fault)(peer)
+        return peer
+
+    monkeypatch.setattr(parity, "twin", tampered)
+    monkeypatch.setattr(parity, "load_images", lambda name, folder: (noise(), noise()))
+    monkeypatch.setitem(parity.RECIPES, "digits", (Recipe("model", 0, plain_mlp, 20, 16, 1e-2, "sgd"),))
+    file = tmp_path / "parity.json"
+    assert parity.main(["--seeds", "1", "--json", str(file)]) == (1 if fault else 0)
+    (row,) = json.loads(file.read_text())
+    assert set(row["agreements"]) == {"float32, 20 steps", "float64, 100 steps"}
