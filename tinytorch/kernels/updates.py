@@ -1,8 +1,8 @@
 """One step of an optimizer over all parameters at once, on raw arrays.
 
 Parameters come and go as lists of arrays. Learning rate and step number are arrays of no dimensions, so that a compiled step can be
-replayed with others. The moments are given for good: an implementation may overwrite them. Parameters and gradients are not: one array can
-be the gradient of two parameters.
+replayed with others. The moments are given for good: an implementation may overwrite them. So are parameters, where ``donate`` says so.
+Gradients are not: one array can be the gradient of two parameters.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def _adam(
     weight_decays: Sequence[float],
     decoupled: bool,
     max_norm: float | None,
+    donate: bool = False,
 ) -> tuple[tuple[list[Any], list[Any], list[Any], Any], None]:
     """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1), with decoupled weight decay AdamW (Loshchilov and Hutter 2019,
     arXiv:1711.05101, algorithm 2).
@@ -87,6 +88,7 @@ def _sgd(
     nesterov: bool,
     weight_decays: Sequence[float],
     max_norm: float | None,
+    donate: bool = False,
 ) -> tuple[tuple[list[Any], list[Any], Any], None]:
     """Gradient descent, with momentum where it is not 0 (Sutskever et al. 2013, ICML, section 2).
 

@@ -48,7 +48,14 @@ class Adam(Optimizer):
         return (self.weight_decay,) * len(params)
 
     def apply(
-        self, backend: Backend, params: Sequence[Array], grads: Sequence[Array], state: Sequence[Array], rate: Array, step: Array
+        self,
+        backend: Backend,
+        params: Sequence[Array],
+        grads: Sequence[Array],
+        state: Sequence[Array],
+        rate: Array,
+        step: Array,
+        donate: bool,
     ) -> tuple[list[Array], list[Array], Array]:
         n = len(params)
         (new_params, first, second, norm), _, _ = kernels.adam.run(
@@ -64,6 +71,7 @@ class Adam(Optimizer):
             weight_decays=self.decays(params),
             decoupled=self.decoupled,
             max_norm=self.max_norm,
+            donate=donate,
         )
         return new_params, [*first, *second], norm
 

@@ -52,7 +52,14 @@ class Optimizer(ABC):
 
     @abstractmethod
     def apply(
-        self, backend: Backend, params: Sequence[Array], grads: Sequence[Array], state: Sequence[Array], rate: Array, step: Array
+        self,
+        backend: Backend,
+        params: Sequence[Array],
+        grads: Sequence[Array],
+        state: Sequence[Array],
+        rate: Array,
+        step: Array,
+        donate: bool,
     ) -> tuple[list[Array], list[Array], Array]:
         """One step at learning rate ``rate``: new parameters, new state, and the length of the gradient before clipping."""
 
@@ -69,7 +76,14 @@ class Optimizer(ABC):
         return self.state
 
     def update(
-        self, backend: Backend, params: Sequence[Array], grads: Sequence[Array], state: Sequence[Array], lr: Array, step: Array
+        self,
+        backend: Backend,
+        params: Sequence[Array],
+        grads: Sequence[Array],
+        state: Sequence[Array],
+        lr: Array,
+        step: Array,
+        donate: bool = False,
     ) -> tuple[list[Array], list[Array], tuple[Array, Array]]:
         """One step on raw arrays, without reading any of them.
 
@@ -78,13 +92,14 @@ class Optimizer(ABC):
             params, grads, state: in the order of `parameters`, and as `init` made them. State may be overwritten.
             lr: learning rate before the schedule, float32 without dimensions.
             step: the number of this step, counting from 1, int32 without dimensions.
+            donate: whether parameters may be overwritten too.
 
         Returns:
             New parameters, new state, and the pair of the learning rate used and the length of the gradient before clipping.
         """
         xp = backend.xp
         rate = lr if self.schedule is None else lr * self.schedule(xp, xp.astype(step, lr.dtype))
-        params, state, norm = self.apply(backend, params, grads, state, rate, step)
+        params, state, norm = self.apply(backend, params, grads, state, rate, step, donate)
         return params, state, (rate, norm)
 
     def step(self) -> None:

@@ -44,7 +44,14 @@ class SGD(Optimizer):
         return ("velocity",) if self.momentum else ()
 
     def apply(
-        self, backend: Backend, params: Sequence[Array], grads: Sequence[Array], state: Sequence[Array], rate: Array, step: Array
+        self,
+        backend: Backend,
+        params: Sequence[Array],
+        grads: Sequence[Array],
+        state: Sequence[Array],
+        rate: Array,
+        step: Array,
+        donate: bool,
     ) -> tuple[list[Array], list[Array], Array]:
         (new_params, velocities, norm), _, _ = kernels.sgd.run(
             backend,
@@ -56,5 +63,6 @@ class SGD(Optimizer):
             nesterov=self.nesterov,
             weight_decays=(self.weight_decay,) * len(params),
             max_norm=self.max_norm,
+            donate=donate,
         )
         return new_params, velocities, norm

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Self
 
 from tinytorch.backend import Array
 
@@ -40,7 +39,20 @@ class TrainState:
         """One tuple of arrays."""
         return (*self.parameters, *self.buffers, *self.optimizer, self.step, self.learning_rate, self.key, self.scaling, self.ring)
 
-    def unflatten(self, flat: tuple[Array, ...]) -> Self:
-        """A state of the same lengths with the arrays of a flat tuple."""
-        first, second, third = accumulate((len(self.parameters), len(self.buffers), len(self.optimizer)))
-        return type(self)(list(flat[:first]), list(flat[first:second]), list(flat[second:third]), *flat[third:])
+    def layout(self) -> Layout:
+        """What a flat tuple of these arrays, or of those that take their places, is read with."""
+        return Layout(len(self.parameters), len(self.buffers), len(self.optimizer))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many arrays of each kind a state has. It holds none of them: their memory is free once a step has replaced them."""
+
+    parameters: int
+    buffers: int
+    optimizer: int
+
+    def unflatten(self, flat: tuple[Array, ...]) -> TrainState:
+        """The state with the arrays of a flat tuple."""
+        first, second, third = accumulate((self.parameters, self.buffers, self.optimizer))
+        return TrainState(list(flat[:first]), list(flat[first:second]), list(flat[second:third]), *flat[third:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -17,14 +16,14 @@ from tinytorch.optim import Optimizer
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.training.pieces import cut, piece_count, summed
 from tinytorch.training.scaling import after_step, unless
-from tinytorch.training.state import RING, TrainState
+from tinytorch.training.state import RING, Layout, TrainState
 
 #: ``predict(model, batch) -> outputs``: what the model makes of a batch. The batch's last Tensor holds the targets.
 Predict: TypeAlias = Callable[[Module, Sequence[Tensor]], Tensor]
 
 
 def make_step(
-    model: Module, predict: Predict, loss_fn: Loss, optimizer: Optimizer, precision: Precision, layout: TrainState, accumulate: int
+    model: Module, predict: Predict, loss_fn: Loss, optimizer: Optimizer, precision: Precision, layout: Layout, accumulate: int
 ) -> Step:
     """The step for this model, loss and optimizer, computed in ``precision`` on its backend.
 
@@ -36,7 +35,7 @@ def make_step(
     """
     backend = precision.backend
     slots: list[Slot] = list(model.slots().values())
-    buffer_slots = slots[len(layout.parameters) :]
+    buffer_slots = slots[layout.parameters :]
 
     def part_loss(
         params: list[Tensor], buffers: list[Tensor], part: Sequence[Tensor], key: Tensor, share: random.Share | None, count: Any
@@ -47,7 +46,7 @@ def make_step(
             return loss, [bound[slot] for slot in buffer_slots]
 
     differentiated = value_and_grad(part_loss, has_aux=True)
-    numbers = sum(math.prod(array.shape) for array in layout.parameters)
+    numbers = model.count_parameters()
 
     def step(flat: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         xp = backend.xp
@@ -101,7 +100,9 @@ def _update(
         loss, grads = loss * shrink, [grad * shrink for grad in grads]
         before = [xp.asarray(array, copy=True) for array in before]  # the update may overwrite its own
         number = number - xp.astype(scaling[2], xp.int32)  # steps that were taken
-    params, after, (rate, norm) = optimizer.update(backend, state.parameters, grads, state.optimizer, state.learning_rate, number)
+    params, after, (rate, norm) = optimizer.update(
+        backend, state.parameters, grads, state.optimizer, state.learning_rate, number, donate=not scaled
+    )
     if scaled:
         scaling, skip = after_step(xp, scaling, xp.isfinite(norm))
         params, after = unless(xp, skip, params, state.parameters), unless(xp, skip, after, before)

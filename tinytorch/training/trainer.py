@@ -21,7 +21,7 @@ from tinytorch.optim.optimizer import scalar
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.training.metrics import Metric
 from tinytorch.training.scaling import FIRST_SCALING
-from tinytorch.training.state import RING, TrainState
+from tinytorch.training.state import RING, Layout, TrainState
 from tinytorch.training.step import make_step
 
 
@@ -121,9 +121,8 @@ class Trainer:
         was_training = self.model.training
         self.model.train()
         try:
-            state = self._state()
-            compiled = self._compiled(state)
-            flat = state.flatten()
+            layout, flat = self._state()
+            compiled = self._compiled(layout, self.accumulate)
             read, since = self.optimizer.steps, time.perf_counter()
             for number in range(self.optimizer.steps + 1, steps + 1):
                 batch = self._send(next_batch())
@@ -131,7 +130,7 @@ class Trainer:
                     flat, _ = compiled(flat, batch)
                 last = number == steps or self.stopping  # looked at once: a signal may set it at any moment
                 if last or number in look_at or number - read == RING:
-                    now = state.unflatten(flat)
+                    now = layout.unflatten(flat)
                     fresh = self._read(now, read, number, since)
                     records += fresh
                     on_records(fresh)
@@ -151,10 +150,9 @@ class Trainer:
     def fits(self, batch: Sequence[Any], accumulate: int) -> bool:
         """Whether there is memory for a step on ``batch`` cut into ``accumulate`` parts: it is tried, and what it learned is dropped."""
         try:
-            state = self._state()
-            step = make_step(self.model, self.predict, self.loss_fn, self.optimizer, self.precision, state, accumulate)
+            layout, flat = self._state()
             with _unwarned():
-                self._backend.compile(step, donate=True)(state.flatten(), self._send(batch))
+                self._compiled(layout, accumulate)(flat, self._send(batch))
             self._backend.synchronize()
         except MemoryError:
             return False
@@ -203,14 +201,14 @@ class Trainer:
         if len(own) != len(given) or any(a is not b for a, b in zip(own, given, strict=True)):
             raise ValueError("the optimizer must hold the model's parameters, all of them in order: pass it model.parameters()")
 
-    def _state(self) -> TrainState:
-        """The state that steps start from: copies, as each step is given its state for good."""
+    def _state(self) -> tuple[Layout, tuple[Array, ...]]:
+        """The state that steps start from, flat, and how to read it: copies, as each step is given its state for good."""
         optimizer, backend = self.optimizer, self._backend
         slots = self.model.slots().values()
         params = [slot.raw for slot in slots if isinstance(slot, Parameter)]
         buffers = [own_value(slot).raw for slot in slots if not isinstance(slot, Parameter)]
         with _unwarned():  # a learning rate may be too large for float32
-            return TrainState(
+            state = TrainState(
                 _copies(backend, params),
                 _copies(backend, buffers),
                 _copies(backend, optimizer.current_state(backend, params)),
@@ -220,9 +218,10 @@ class Trainer:
                 scalar(backend, self.scaling, "float32"),
                 backend.xp.zeros((RING, 4), dtype=backend.dtype("float32")),
             )
+        return state.layout(), state.flatten()
 
-    def _compiled(self, state: TrainState) -> Step:
-        step = make_step(self.model, self.predict, self.loss_fn, self.optimizer, self.precision, state, self.accumulate)
+    def _compiled(self, layout: Layout, accumulate: int) -> Step:
+        step = make_step(self.model, self.predict, self.loss_fn, self.optimizer, self.precision, layout, accumulate)
         return self._backend.compile(step, donate=True)
 
     def _read(self, state: TrainState, done: int, number: int, since: float) -> list[StepRecord]:

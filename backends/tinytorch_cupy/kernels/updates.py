@@ -37,12 +37,12 @@ def _takes(*arrays: Array) -> bool:
 class _Call:
     """The arrays of one step, as tables for the kernels."""
 
-    def __init__(self, params: Arrays, grads: Arrays, first: Arrays, second: Arrays, decays: Sequence[float]) -> None:
+    def __init__(self, params: Arrays, grads: Arrays, first: Arrays, second: Arrays, decays: Sequence[float], donate: bool) -> None:
         self.params = [contiguous(param) for param in params]
         self.grads = [contiguous(grad) for grad in grads]
         self.first = [contiguous(m) for m in first]  # overwritten, as a copy where they are not in order
         self.second = [contiguous(v) for v in second]
-        self.results = [empty(param.shape, param.dtype) for param in params]
+        self.results = self.params if donate else [empty(param.shape, param.dtype) for param in params]
         self.tables = list(self._tables(decays))
 
     def _tables(self, decays: Sequence[float]) -> Iterator[tuple[numpy.ndarray[Any, Any], int]]:
@@ -96,11 +96,12 @@ def _adam(
     weight_decays: Sequence[float],
     decoupled: bool,
     max_norm: float | None,
+    donate: bool = False,
 ) -> Any:
     """Adam and AdamW: new parameters, first and second moments (these in the memory of the old), and the norm before clipping."""
     if not _takes(*params, *grads, *first, *second, learning_rate) or step.dtype.name != "int32":
         return NotImplemented
-    call = _Call(params, grads, first, second, weight_decays)
+    call = _Call(params, grads, first, second, weight_decays, donate)
     norm = call.norm()
     factors = [x for beta in betas for x in (beta, 1.0 - beta, math.log(beta) if beta else 0.0)]
     call.update("adam", learning_rate, step, norm, *_floats(max_norm or 0.0, *factors, eps), *int32s(decoupled))
@@ -117,11 +118,12 @@ def _sgd(
     nesterov: bool,
     weight_decays: Sequence[float],
     max_norm: float | None,
+    donate: bool = False,
 ) -> Any:
     """Gradient descent: new parameters, velocities (in the memory of the old; none without momentum), and the norm before clipping."""
     if not _takes(*params, *grads, *velocities, learning_rate):
         return NotImplemented
-    call = _Call(params, grads, velocities, (), weight_decays)
+    call = _Call(params, grads, velocities, (), weight_decays, donate)
     norm = call.norm()
     call.update("sgd", learning_rate, norm, *_floats(max_norm or 0.0, momentum), *int32s(nesterov))
     return (call.results, call.first, norm), None

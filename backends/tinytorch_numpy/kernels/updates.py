@@ -1,7 +1,8 @@
 """One step of an optimizer, each array in pieces that stay in the cache for all the passes over them.
 
 Learning rate and step number are read on the host, where they are, so what depends on them is worked out once and not for each array.
-The moments are overwritten. Gradients are not: one array may be the gradient of two parameters.
+The moments are overwritten, and the parameters where they are given for good. Gradients are not: one array may be the gradient of two
+parameters.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ _Piece = tuple[int, slice]
 
 
 def _in_lanes(params: Arrays, update: Callable[[Sequence[_Piece], Array], None]) -> None:
-    """Call ``update`` with pieces that fit the cache and an array of a piece's size to work in: threads share the pieces."""
+    """Call ``update`` with pieces that fit the cache and two arrays of a piece's size to work in: threads share the pieces."""
     pieces = [(i, some) for i, param in enumerate(params) for some in chunks(param.size)]
     size, dtype = min(CHUNK, max(param.size for param in params)), params[0].dtype
     n = _lanes(params)
-    threads.run([partial(update, pieces[lane::n], numpy.empty(size, dtype)) for lane in range(n)])
+    threads.run([partial(update, pieces[lane::n], numpy.empty((2, size), dtype)) for lane in range(n)])
 
 
 def _lanes(arrays: Arrays) -> int:
@@ -72,6 +73,7 @@ def _adam(
     weight_decays: Sequence[float],
     decoupled: bool,
     max_norm: float | None,
+    donate: bool = False,
 ) -> Any:
     """Adam and AdamW: new parameters, first and second moments (these in the memory of the old), and the norm before clipping."""
     if not takes(*params, *grads, *first, *second):
@@ -84,19 +86,19 @@ def _adam(
     # lr / c1 * m / (sqrt(v / c2) + eps) = (lr / c1 * sqrt(c2)) * m / (sqrt(v) + eps * sqrt(c2)): a pass less
     pace, floor = -rate / correction1 * root2, eps * root2
     firsts, seconds = [_own(m) for m in first], [_own(v) for v in second]
-    new_params = [numpy.empty(param.shape, param.dtype) for param in params]
+    new_params = [_own(param) if donate else numpy.empty(param.shape, param.dtype) for param in params]
     flat = [tuple(array.reshape(-1) for array in row) for row in zip(params, grads, new_params, firsts, seconds, strict=True)]
 
     def update(pieces: Sequence[_Piece], spare: Array) -> None:
         for i, some in pieces:
             old, g, new, m, v = (array[some] for array in flat[i])
-            decay, work, share = weight_decays[i], spare[: g.size], scale
+            (work, other), decay, share = spare[:, : g.size], weight_decays[i], scale
             if decay and not decoupled:
                 g = numpy.multiply(g, scale, out=work)
-                g += numpy.multiply(old, decay, out=new)
+                g += numpy.multiply(old, decay, out=other)
                 share = 1.0
             m *= beta1
-            m += numpy.multiply(g, (1.0 - beta1) * share, out=new)
+            m += numpy.multiply(g, (1.0 - beta1) * share, out=other)
             v *= beta2
             numpy.multiply(g, math.sqrt(1.0 - beta2) * share, out=work)
             work *= work
@@ -125,6 +127,7 @@ def _sgd(
     nesterov: bool,
     weight_decays: Sequence[float],
     max_norm: float | None,
+    donate: bool = False,
 ) -> Any:
     """Gradient descent: new parameters, velocities (in the memory of the old; none without momentum), and the norm before clipping."""
     if not takes(*params, *grads, *velocities):
@@ -132,25 +135,25 @@ def _sgd(
     norm, scale = _norm_and_scale(grads, max_norm)
     rate = float(learning_rate)
     velocities = [_own(velocity) for velocity in velocities]
-    new_params = [numpy.empty(param.shape, param.dtype) for param in params]
+    new_params = [_own(param) if donate else numpy.empty(param.shape, param.dtype) for param in params]
     flat = [tuple(array.reshape(-1) for array in row) for row in zip(params, grads, new_params, strict=True)]
 
     def update(pieces: Sequence[_Piece], spare: Array) -> None:
         for i, some in pieces:
             old, g, new = (array[some] for array in flat[i])
-            work = numpy.multiply(g, scale, out=spare[: g.size])
+            work, other = spare[:, : g.size]
+            numpy.multiply(g, scale, out=work)
             if weight_decays[i]:
-                work += numpy.multiply(old, weight_decays[i], out=new)
+                work += numpy.multiply(old, weight_decays[i], out=other)
             direction = work
             if momentum:
                 direction = velocities[i].reshape(-1)[some]
                 direction *= momentum
                 direction += work
                 if nesterov:
-                    work += numpy.multiply(direction, momentum, out=new)
+                    work += numpy.multiply(direction, momentum, out=other)
                     direction = work
-            numpy.multiply(direction, -rate, out=new)
-            new += old
+            numpy.add(old, numpy.multiply(direction, -rate, out=other), out=new)
 
     _in_lanes(params, update)
     return (new_params, velocities, norm), None

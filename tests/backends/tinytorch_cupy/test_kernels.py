@@ -307,6 +307,16 @@ def test_moments_are_updated_in_their_own_memory_and_parameters_are_not() -> Non
     assert all((now == then).all() for now, then in zip((*params, *grads), before, strict=True))
 
 
+@pytest.mark.parametrize(("name", "slots", "scalars"), [("adam", 2, [RATE, STEP]), ("sgd", 1, [RATE])])
+def test_parameters_that_are_given_for_good_are_updated_in_their_own_memory(name: str, slots: int, scalars: list[Any]) -> None:
+    static = ADAM if name == "adam" else {"momentum": 0.9, "nesterov": True, "weight_decays": [0.1, 0.0], "max_norm": 1.0}
+    fresh, given = (on_device([*update_arrays(Draw(), slots, [(3, 5), (7,)]), *scalars], "float32") for _ in range(2))
+    (expected, *_), _ = KERNELS[name].forward(*fresh, **static)
+    (params, *_), _ = KERNELS[name].forward(*given, **static, donate=True)
+    assert all(new is old for new, old in zip(params, given[0], strict=True))
+    assert all((new == right).all() for new, right in zip(params, expected, strict=True))
+
+
 def test_a_gradient_that_two_parameters_share_counts_in_full_for_both() -> None:
     zeros = [[numpy.zeros(2, numpy.float32) for _ in range(2)] for _ in range(3)]
     (params, first, second), g = on_device(zeros, "float32"), on_device(numpy.float32([1, -2]), "float32")

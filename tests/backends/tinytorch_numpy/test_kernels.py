@@ -432,6 +432,16 @@ def test_moments_are_updated_in_their_own_memory() -> None:
     assert all(new is old for new, old in zip([*new_first, *new_second], [*first, *second], strict=True))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_parameters_that_are_given_for_good_are_updated_in_their_own_memory_to_the_same_bits(name: str, dtype: str) -> None:
+    for fresh, given in zip(CASES[name](Draw(dtype)), CASES[name](Draw(dtype)), strict=True):
+        (expected, *_), _ = KERNELS[name].forward(*fresh.arrays, **fresh.static)
+        (params, *_), _ = KERNELS[name].forward(*given.arrays, **given.static, donate=True)
+        assert all(numpy.shares_memory(new, old) for new, old in zip(params, given.arrays[0], strict=True))
+        assert_equal(params, expected, 0.0)
+
+
 def test_a_gradient_that_two_parameters_share_counts_in_full_for_both() -> None:
     case = adam_cases(Draw("float32"))[0]
     _, _, _, _, rate, step = case.arrays
