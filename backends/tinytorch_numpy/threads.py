@@ -50,29 +50,46 @@ def at_most_two() -> bool:
 def run(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
     """Results of independent pieces of work, in order; the first error of one is raised when all have ended.
 
-    Each runs in a copy of the caller's context. One after another, where there is one thread, or they are all at work already.
+    Each runs in a copy of the caller's context. A piece that is alone may share out its own work in turn. One after another, where there
+    is one thread, or they are all at work already.
     """
     global _alone
-    if not thunks or _count < 2 or not _lock.acquire(blocking=False):
+    if _count < 2 or not thunks:
+        return [thunk() for thunk in thunks]
+    caller = threading.get_ident()
+    if _alone == caller:
+        if len(thunks) == 1:
+            return [thunks[0]()]
+        _alone = None
+        try:
+            return _at_once(thunks)
+        finally:
+            _alone = caller
+    if not _lock.acquire(blocking=False):
         return [thunk() for thunk in thunks]
     try:
         _set_blas_threads(1)
-        own, *others = thunks
-        if not others:
-            _alone = threading.get_ident()
-            return [own()]
-        pool = _pool()
-        futures = [pool.submit(copy_context().run, thunk) for thunk in others]
-        try:
-            first = copy_context().run(own)
-        finally:
-            for future in futures:
-                future.exception()  # waits: none may go on while the caller has gone
-        return [first, *[future.result() for future in futures]]
+        if len(thunks) > 1:
+            return _at_once(thunks)
+        _alone = caller
+        return [thunks[0]()]
     finally:
         _alone = None
         _set_blas_threads(_count)
         _lock.release()
+
+
+def _at_once(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """The first in the caller's thread, the others in threads beside it."""
+    own, *others = thunks
+    pool = _pool()
+    futures = [pool.submit(copy_context().run, thunk) for thunk in others]
+    try:
+        first = copy_context().run(own)
+    finally:
+        for future in futures:
+            future.exception()  # waits: none may go on while the caller has gone
+    return [first, *[future.result() for future in futures]]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from tinytorch.models import MLP, LeNet5, TinyGPT
 from tinytorch.optim import SGD, AdamW
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer, Trainer
-from tinytorch.training.pieces import cut, piece_count
+from tinytorch.training.pieces import cut, is_entrywise, piece_count
 from tinytorch.vision import Augment
 from tinytorch_numpy import threads
 
@@ -69,15 +69,9 @@ def test_pieces_hold_every_entry_once_and_know_their_places() -> None:
     assert [(share.before, share.count, share.whole) for _, share in found if share] == [(0, 2, 5), (2, 3, 5)]
 
 
-def pieces_of(model: nn.Module) -> int:
-    threads.use(2)
-    batch = (tt.zeros((6, 3, 8, 8), device="numpy"), tt.zeros((6,), dtype=tt.int64, device="numpy"))
-    return piece_count(batch[0].backend, model, batch, 100)
-
-
 def test_models_whose_entries_depend_on_each_other_stay_whole() -> None:
-    assert pieces_of(MLP(192, (8,), 4)) == 2
-    assert pieces_of(MLP(192, (8,), 4, batch_norm=True)) == 1
+    assert is_entrywise(MLP(192, (8,), 4))
+    assert not is_entrywise(MLP(192, (8,), 4, batch_norm=True))
 
 
 def test_a_module_that_says_nothing_stays_whole() -> None:
@@ -85,11 +79,12 @@ def test_a_module_that_says_nothing_stays_whole() -> None:
         def forward(self, x: tt.Tensor) -> tt.Tensor:
             return x - tt.mean(x, axis=0)
 
-    assert pieces_of(nn.Sequential(nn.Flatten(), Centred(), nn.Linear(192, 4))) == 1
-    assert pieces_of(nn.Sequential(nn.Flatten(0), nn.Linear(192, 4))) == 1
+    assert not is_entrywise(nn.Sequential(nn.Flatten(), Centred(), nn.Linear(192, 4)))
+    assert not is_entrywise(nn.Sequential(nn.Flatten(0), nn.Linear(192, 4)))
 
 
-def test_a_batch_of_one_is_one_piece() -> None:
+def test_a_batch_is_cut_for_the_threads_but_not_finer_than_its_entries() -> None:
     threads.use(2)
-    batch = (tt.zeros((1, 4), device="numpy"), tt.zeros((1, 4), device="numpy"))
-    assert piece_count(batch[0].backend, nn.Linear(4, 4), batch, 16) == 1
+    for entries, pieces in ((6, 2), (1, 1)):
+        batch = (tt.zeros((entries, 4), device="numpy"), tt.zeros((entries, 512), device="numpy"))
+        assert piece_count(batch[0].backend, batch, 1 << 20) == pieces

@@ -15,10 +15,13 @@ from tinytorch.tensor import Tensor
 Piece = tuple[tuple[Tensor, ...], Share | None]
 
 
-def piece_count(backend: Backend, model: Module, batch: Sequence[Tensor], numbers: int) -> int:
-    """How many pieces to cut a batch into for a model that learns so many ``numbers``: one where entries depend on each other."""
-    if not all(module.entrywise for module in model.modules()):
-        return 1
+def is_entrywise(model: Module) -> bool:
+    """Whether entries of a batch depend on each other nowhere in the model, so that it may be cut."""
+    return all(module.entrywise for module in model.modules())
+
+
+def piece_count(backend: Backend, batch: Sequence[Tensor], numbers: int) -> int:
+    """How many pieces to cut a batch into for an entrywise model that learns so many ``numbers``."""
     entries = batch[0].shape[0]
     return max(1, min(entries, backend.lanes(batch[-1].size, numbers)))
 

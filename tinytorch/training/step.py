@@ -14,7 +14,7 @@ from tinytorch.nn.module import Module, Slot, bind
 from tinytorch.nn.precision import Precision
 from tinytorch.optim import Optimizer
 from tinytorch.tensor import Tensor, wrap
-from tinytorch.training.pieces import cut, piece_count, summed
+from tinytorch.training.pieces import cut, is_entrywise, piece_count, summed
 from tinytorch.training.scaling import after_step, unless
 from tinytorch.training.state import RING, Layout, TrainState
 
@@ -46,7 +46,7 @@ def make_step(
             return loss, [bound[slot] for slot in buffer_slots]
 
     differentiated = value_and_grad(part_loss, has_aux=True)
-    numbers = model.count_parameters()
+    numbers, divisible = model.count_parameters(), is_entrywise(model)
 
     def step(flat: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         xp = backend.xp
@@ -62,7 +62,7 @@ def make_step(
         grads: list[Array] = []
         for i, part in enumerate(_parts(tensors, accumulate)):
             key = wrap(xp.concat([state.key + i, xp.reshape(number, (1,))]), backend)
-            pieces = cut(part, piece_count(backend, model, part, numbers))
+            pieces = cut(part, piece_count(backend, part, numbers) if divisible else 1)
             with precision.products():
                 results = backend.parallel([partial(differentiated, params, buffers, piece, key, share, count) for piece, share in pieces])
             buffers = results[0][0][1]  # all pieces' are the same where there are several

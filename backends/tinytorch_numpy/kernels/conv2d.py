@@ -12,12 +12,15 @@ no copies of their operands, so products are cut into pieces that are small enou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy
 from numpy.lib.stride_tricks import as_strided
 
 from tinytorch.backend.contract import Array, Kernel
+from tinytorch_numpy import threads
 from tinytorch_numpy.kernels.images import Pair, batch_first, cropped, padded, rows_first, steps, window_counts
 from tinytorch_numpy.kernels.support import takes
 
@@ -27,6 +30,9 @@ _ENOUGH_ROWS = 16
 #: Multiplications up to which a product counts as small in OpenBLAS, and columns below which a piece is not worth a call.
 _SMALL_PRODUCT = 1_000_000
 _ENOUGH_COLUMNS = 128
+
+#: Multiplications of a convolution that are worth a second thread.
+_ENOUGH = 1 << 22
 
 
 class _Call:
@@ -104,29 +110,60 @@ def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, paddi
         return NotImplemented
     turned = rows_first(x)
     rows = padded(turned, padding, 0.0)
-    call = _Call(rows, weight, stride)
-    out = numpy.empty((call.height, call.filters, call.width, call.count), x.dtype)
-    numpy.matmul(call.band, call.windows(rows), out=call.results(out))
-    if bias is not None:
-        out += bias[:, None, None]
+    height, width = window_counts(rows, weight.shape[2:], stride)
+    out = numpy.empty((height, len(weight), width, len(x)), x.dtype)
+
+    def fill(results: slice, seen: slice) -> None:
+        call = _Call(rows[seen], weight, stride)
+        numpy.matmul(call.band, call.windows(rows[seen]), out=call.results(out[results]))
+        if bias is not None:
+            out[results] += bias[:, None, None]
+
+    threads.run([partial(fill, *part) for part in _parts(out, weight, stride[0])])
     return batch_first(out), turned
 
 
 def _backward(g: Array, turned: Array, inputs: Sequence[Any], needs: Sequence[bool], *, stride: Pair, padding: Pair) -> list[Array | None]:
     _, weight, _ = inputs
     rows = padded(turned, padding, 0.0)
-    call = _Call(rows, weight, stride)
     g_rows = rows_first(g)
-    results = call.results(g_rows)
-    g_x = g_weight = g_bias = None
-    if needs[0]:
-        g_x = batch_first(cropped(call.images_gradient(results, rows.shape[0], rows.shape[2]), padding))
-    if needs[1]:  # this way round, and turned afterwards, BLAS is faster
-        g_weight = call.band_gradient(numpy.matmul(call.windows(rows), results.swapaxes(2, 3)).sum(axis=(0, 1)).T)
-    if needs[2]:
-        ones = numpy.ones(call.width * call.count, g.dtype)  # BLAS adds faster than sum()
-        g_bias = numpy.matmul(g_rows.reshape(call.height, call.filters, -1), ones).sum(axis=0)
-    return [g_x, g_weight, g_bias]
+
+    def gradients(results: slice, seen: slice) -> list[Any]:
+        call = _Call(rows[seen], weight, stride)
+        g_results = call.results(g_rows[results])
+        g_x = g_weight = g_bias = None
+        if needs[0]:
+            g_x = call.images_gradient(g_results, seen.stop - seen.start, rows.shape[2])
+        if needs[1]:  # this way round, and turned afterwards, BLAS is faster
+            g_weight = call.band_gradient(numpy.matmul(call.windows(rows[seen]), g_results.swapaxes(2, 3)).sum(axis=(0, 1)).T)
+        if needs[2]:
+            ones = numpy.ones(call.width * call.count, g.dtype)  # BLAS adds faster than sum()
+            g_bias = numpy.matmul(g_rows[results].reshape(call.height, call.filters, -1), ones).sum(axis=0)
+        return [g_x, g_weight, g_bias]
+
+    parts = _parts(g_rows, weight, stride[0])
+    found = threads.run([partial(gradients, *part) for part in parts])
+    g_x = batch_first(cropped(_joined(rows, parts, [grads[0] for grads in found]), padding)) if needs[0] else None
+    return [g_x, *[sum(grads[i] for grads in found) if needs[i] else None for i in (1, 2)]]
+
+
+def _parts(results: Array, weight: Array, stride: int) -> list[tuple[slice, slice]]:
+    """Rows of ``results (Ho, O, Wo, N)`` for each thread, or all where there are few, and the rows of the images that they look at."""
+    height, kh = len(results), weight.shape[2]
+    large = results.size * weight[0].size >= _ENOUGH
+    n = min(height, threads.count()) if large else 1
+    bounds = [i * height // n for i in range(n + 1)]
+    return [(slice(first, last), slice(first * stride, (last - 1) * stride + kh)) for first, last in pairwise(bounds)]
+
+
+def _joined(rows: Array, parts: Sequence[tuple[slice, slice]], grads: Sequence[Array]) -> Array:
+    """The gradient of ``rows``, given those of the parts of it, which overlap."""
+    if len(parts) == 1 and len(grads[0]) == len(rows):
+        return grads[0]
+    out = numpy.zeros_like(rows)
+    for (_, seen), grad in zip(parts, grads, strict=True):
+        out[seen] += grad
+    return out
 
 
 conv2d = Kernel(_forward, _backward)

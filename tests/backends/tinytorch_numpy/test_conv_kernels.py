@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy
 import pytest
 
 from tinytorch.kernels import conv2d as twin
+from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.kernels.images import batch_first, cropped, padded, rows_first
 
@@ -73,3 +76,23 @@ def test_channels_that_do_not_fit_are_left_to_the_portable_kernel_to_refuse() ->
 def test_large_pooling_windows_are_left_to_the_portable_kernel() -> None:
     static = {"kernel_size": (17, 17), "stride": (1, 1), "padding": (0, 0)}  # a place in them does not fit in a byte
     assert KERNELS["max_pool2d"].forward(images(1, 1, 20, 20), **static) is NotImplemented
+
+
+@pytest.mark.parametrize("size", [(9, 7), (5, 5), (12, 6)])  # 3 rows of results, 1, and 4 beyond which a row of pixels is left over
+@pytest.mark.parametrize("count", [2, 3])
+def test_threads_that_share_a_convolution_make_the_same_of_it(size: tuple[int, int], count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["tinytorch_numpy.kernels.conv2d"], "_ENOUGH", 0)  # the name alone is the kernel's
+    inputs, static = (images(3, 2, *size), images(4, 2, 5, 3), images(4)), {"stride": (2, 1), "padding": (0, 0)}
+    kernel = KERNELS["conv2d"]
+    assert kernel.backward is not None
+    expected, residuals = kernel.forward(*inputs, **static)
+    g = images(*expected.shape)
+    gradients = kernel.backward(g, residuals, inputs, (True, True, True), **static)
+    threads.use(count)
+    try:
+        out, residuals = kernel.forward(*inputs, **static)
+        shared = kernel.backward(g, residuals, inputs, (True, True, True), **static)
+    finally:
+        threads.use(1)
+    for actual, wanted in zip([out, *shared], [expected, *gradients], strict=True):
+        numpy.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-5)

@@ -94,3 +94,20 @@ def test_blas_gets_all_threads_only_in_a_piece_that_is_alone(blas_threads: list[
     assert threads.run([piece]) == [2]
     assert blas_threads == [1, 2, 1, 2]
     assert threads.run([piece, piece]) == [1, 1]
+
+
+def test_a_piece_that_is_alone_may_share_out_its_work(blas_threads: list[int]) -> None:
+    meet = threading.Barrier(2, timeout=30)
+
+    def part() -> int:
+        meet.wait()  # passes only where both are here
+        with threads.all_for_blas():
+            return blas_threads[-1]
+
+    def piece() -> tuple[list[int], int]:
+        shared = threads.run([part, part])
+        with threads.all_for_blas():  # alone again
+            return shared, blas_threads[-1]
+
+    assert threads.run([piece]) == [([1, 1], 2)]
+    assert blas_threads[-1] == 2
