@@ -10,15 +10,18 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import numpy
 
+from tinytorch.backend.contract import Kernel
 from tinytorch.errors import InputError
 from tinytorch_numpy import threads
 
 THREADS_VARIABLE: Final = "TINYTORCH_NUM_THREADS"
+NUMBA_VARIABLE: Final = "TINYTORCH_NUMBA"
 
 _MIB: Final = 1 << 20
 
@@ -28,6 +31,15 @@ def tune() -> list[str]:
     blas = _find_openblas()
     done = [keep_freed_memory(), None if blas is None else use_widest_kernels(blas), set_threads(blas)]
     return [sentence for sentence in done if sentence]
+
+
+def compiled_kernels() -> dict[str, Kernel]:
+    """Kernels that numba compiles, where it is installed; none where ``TINYTORCH_NUMBA=off`` says so."""
+    if os.environ.get(NUMBA_VARIABLE, "").strip().lower() == "off" or find_spec("numba") is None:
+        return {}
+    from tinytorch_numpy.compiled import KERNELS  # they load numba when they have much to do
+
+    return KERNELS
 
 
 # ---- malloc ----

@@ -24,9 +24,9 @@ Arrays = Sequence[Array]
 _ENOUGH = 1 << 21
 
 
-def _norm_and_scale(grads: Arrays, max_norm: float | None) -> tuple[Array, float]:
+def norm_and_scale(grads: Arrays, max_norm: float | None) -> tuple[Array, float]:
     """The length of all gradients taken as one vector, and the factor that clips it to ``max_norm``."""
-    n = _lanes(grads)
+    n = lanes(grads)
     norm = numpy.sqrt(sum(threads.run([partial(_squares, grads[lane::n]) for lane in range(n)])))
     if max_norm is None:
         return norm, 1.0
@@ -46,16 +46,16 @@ def _in_lanes(params: Arrays, update: Callable[[Sequence[_Piece], Array], None])
     """Call ``update`` with pieces that fit the cache and two arrays of a piece's size to work in: threads share the pieces."""
     pieces = [(i, some) for i, param in enumerate(params) for some in chunks(param.size)]
     size, dtype = min(CHUNK, max(param.size for param in params)), params[0].dtype
-    n = _lanes(params)
+    n = lanes(params)
     threads.run([partial(update, pieces[lane::n], numpy.empty((2, size), dtype)) for lane in range(n)])
 
 
-def _lanes(arrays: Arrays) -> int:
+def lanes(arrays: Arrays) -> int:
     """One for each thread, or one for little work."""
     return threads.count() if sum(array.size for array in arrays) >= _ENOUGH else 1
 
 
-def _own(array: Array) -> Array:
+def own(array: Array) -> Array:
     """``array`` if its memory can be written from end to end, otherwise a copy."""
     return array if array.flags.c_contiguous and array.flags.writeable else numpy.array(array, order="C")
 
@@ -78,15 +78,15 @@ def _adam(
     """Adam and AdamW: new parameters, first and second moments (these in the memory of the old), and the norm before clipping."""
     if not takes(*params, *grads, *first, *second):
         return NotImplemented
-    norm, scale = _norm_and_scale(grads, max_norm)
+    norm, scale = norm_and_scale(grads, max_norm)
     beta1, beta2 = betas
     rate, count = float(learning_rate), float(step)
     correction1 = 1.0 - beta1**count
     root2 = math.sqrt(1.0 - beta2**count)
     # lr / c1 * m / (sqrt(v / c2) + eps) = (lr / c1 * sqrt(c2)) * m / (sqrt(v) + eps * sqrt(c2)): a pass less
     pace, floor = -rate / correction1 * root2, eps * root2
-    firsts, seconds = [_own(m) for m in first], [_own(v) for v in second]
-    new_params = [_own(param) if donate else numpy.empty(param.shape, param.dtype) for param in params]
+    firsts, seconds = [own(m) for m in first], [own(v) for v in second]
+    new_params = [own(param) if donate else numpy.empty(param.shape, param.dtype) for param in params]
     flat = [tuple(array.reshape(-1) for array in row) for row in zip(params, grads, new_params, firsts, seconds, strict=True)]
 
     def update(pieces: Sequence[_Piece], spare: Array) -> None:
@@ -132,10 +132,10 @@ def _sgd(
     """Gradient descent: new parameters, velocities (in the memory of the old; none without momentum), and the norm before clipping."""
     if not takes(*params, *grads, *velocities):
         return NotImplemented
-    norm, scale = _norm_and_scale(grads, max_norm)
+    norm, scale = norm_and_scale(grads, max_norm)
     rate = float(learning_rate)
-    velocities = [_own(velocity) for velocity in velocities]
-    new_params = [_own(param) if donate else numpy.empty(param.shape, param.dtype) for param in params]
+    velocities = [own(velocity) for velocity in velocities]
+    new_params = [own(param) if donate else numpy.empty(param.shape, param.dtype) for param in params]
     flat = [tuple(array.reshape(-1) for array in row) for row in zip(params, grads, new_params, strict=True)]
 
     def update(pieces: Sequence[_Piece], spare: Array) -> None:

@@ -1,9 +1,10 @@
-"""Every kernel that is written for numpy does what its portable twin does."""
+"""Every kernel that is written for numpy does what its portable twin does, and so do those that numba compiles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy
@@ -11,9 +12,9 @@ import pytest
 
 import tinytorch as tt
 from tinytorch import kernels
-from tinytorch.backend import Backend, get_backend
+from tinytorch.backend import Backend, Kernel, get_backend
 from tinytorch.kernels.fused import Fused
-from tinytorch_numpy import threads
+from tinytorch_numpy import compiled, threads
 from tinytorch_numpy.kernels import KERNELS, support, updates
 from tinytorch_numpy.kernels.support import CHUNK
 
@@ -21,6 +22,21 @@ Array = Any
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 DIFFERENTIABLE = sorted(name for name, kernel in KERNELS.items() if kernel.backward is not None)
+
+needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed: pip install 'tinytorch-xp[fast]'")
+
+
+def of_both(names: Iterable[str]) -> list[Any]:
+    """Names of operations, each with numpy's kernel and with the compiled one where there is one."""
+    plain = [pytest.param(name, KERNELS[name], id=name) for name in names]
+    return plain + [
+        pytest.param(name, compiled.KERNELS[name], id=f"{name}-compiled", marks=needs_numba) for name in names if name in compiled.KERNELS
+    ]
+
+
+@pytest.fixture(autouse=True)
+def numba_for_small_arrays_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_ENOUGH", 0)
 
 
 @dataclass
@@ -278,11 +294,11 @@ def backend() -> Backend:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(("name", "kernel"), of_both(KERNELS))
 def test_values_and_gradients_are_those_of_the_portable_kernel_whose_inputs_it_leaves_alone(
-    name: str, dtype: str, layout: str, backend: Backend
+    name: str, kernel: Kernel, dtype: str, layout: str, backend: Backend
 ) -> None:
-    twin, kernel = portable(name), KERNELS[name]
+    twin = portable(name)
     draw = Draw(dtype)
     for case in CASES[name](draw):
         arrays = rearranged(case.arrays, LAYOUTS[layout])
@@ -306,9 +322,8 @@ def test_values_and_gradients_are_those_of_the_portable_kernel_whose_inputs_it_l
             numpy.testing.assert_equal(arrays[i], before[i])
 
 
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_only_the_gradients_that_are_needed_are_given(name: str, backend: Backend) -> None:
-    kernel = KERNELS[name]
+@pytest.mark.parametrize(("name", "kernel"), of_both(DIFFERENTIABLE))
+def test_only_the_gradients_that_are_needed_are_given(name: str, kernel: Kernel, backend: Backend) -> None:
     assert kernel.backward is not None
     draw = Draw("float64")
     case = CASES[name](draw)[0]
@@ -357,13 +372,13 @@ def test_second_derivatives_are_those_without_overrides(name: str) -> None:
             assert_equal(curvature(function, inputs), expected, 1e-9)
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_sixteen_bits_are_left_to_the_portable_kernel(name: str) -> None:
+@pytest.mark.parametrize(("name", "kernel"), of_both(KERNELS))
+def test_sixteen_bits_are_left_to_the_portable_kernel(name: str, kernel: Kernel) -> None:
     def halved(x: Array) -> Array:
         return x.astype(numpy.float16) if x.dtype.kind == "f" else x
 
     case = CASES[name](Draw("float32"))[0]
-    assert KERNELS[name].forward(*rearranged(case.arrays, halved), **case.static) is NotImplemented
+    assert kernel.forward(*rearranged(case.arrays, halved), **case.static) is NotImplemented
 
 
 @pytest.mark.parametrize("bad", [-1, 3])
@@ -453,24 +468,24 @@ def test_a_gradient_that_two_parameters_share_counts_in_full_for_both() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_an_update_that_threads_share_gives_the_same_bits(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "kernel"), of_both(["adam", "sgd"]))
+def test_an_update_that_threads_share_gives_the_same_bits(name: str, kernel: Kernel, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(updates, "_ENOUGH", 0)
     for i in range(len(CASES[name](Draw(dtype)))):
         outs = []
         for count in (1, 2):
             threads.use(count)
             case = CASES[name](Draw(dtype))[i]
-            outs.append(KERNELS[name].forward(*case.arrays, **case.static | {"max_norm": None})[0][:-1])
+            outs.append(kernel.forward(*case.arrays, **case.static | {"max_norm": None})[0][:-1])
         threads.use(1)
         assert_equal(outs[1], outs[0], 0.0)
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_a_gradient_that_is_not_a_number_is_not_hidden_by_clipping(name: str) -> None:
+@pytest.mark.parametrize(("name", "kernel"), of_both(["adam", "sgd"]))
+def test_a_gradient_that_is_not_a_number_is_not_hidden_by_clipping(name: str, kernel: Kernel) -> None:
     case = CASES[name](Draw("float32"))[0]
     case.arrays[1][1][2] = numpy.nan
-    (params, *_, norm), _ = KERNELS[name].forward(*case.arrays, **case.static | {"max_norm": 1.0})
+    (params, *_, norm), _ = kernel.forward(*case.arrays, **case.static | {"max_norm": 1.0})
     assert numpy.isnan(norm)
     assert all(numpy.isnan(param).all() for param in params)
 
