@@ -52,4 +52,4 @@ def _load(name: str) -> Kernel | None:
 
 
 #: By the operation's name, each in a file of that name.
-KERNELS: Final = {name: _compiled(name) for name in ("adam", "gelu", "layer_norm")}
+KERNELS: Final = {name: _compiled(name) for name in ("adam", "gelu", "layer_norm", "packed_attention")}
