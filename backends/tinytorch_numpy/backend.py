@@ -56,10 +56,9 @@ class NumpyBackend(Backend):
     def tune(self) -> list[str]:
         from tinytorch_numpy import tuning  # reads the machine: only where it is asked for
 
-        compiled = tuning.compiled_kernels()
+        compiled, sentence = tuning.use_numba()
         self.kernels = {**self.kernels, **compiled}
-        names = ", ".join(sorted(compiled))
-        return tuning.tune() + ([f"kernels compiled by numba take the place of numpy's: {names}"] if compiled else [])
+        return [*tuning.tune(), *([sentence] if sentence else [])]
 
     def lanes(self, terms: int, numbers: int) -> int:
         """A piece for each thread, where each has enough terms and the whole is not small."""

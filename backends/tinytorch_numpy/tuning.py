@@ -1,7 +1,7 @@
-"""What a process can set for numpy's speed: malloc, and the OpenBLAS that numpy's wheels bring.
+"""What a process can set for numpy's speed: malloc, the OpenBLAS that numpy's wheels bring, and kernels that numba compiles.
 
-Both are reached through ctypes and left alone where they are not what is expected: another C library, another BLAS, another name of a
-function.
+The first two are reached through ctypes and left alone where they are not what is expected: another C library, another BLAS, another
+name of a function.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -31,15 +32,6 @@ def tune() -> list[str]:
     blas = _find_openblas()
     done = [keep_freed_memory(), None if blas is None else use_widest_kernels(blas), set_threads(blas)]
     return [sentence for sentence in done if sentence]
-
-
-def compiled_kernels() -> dict[str, Kernel]:
-    """Kernels that numba compiles, where it is installed; none where ``TINYTORCH_NUMBA=off`` says so."""
-    if os.environ.get(NUMBA_VARIABLE, "").strip().lower() == "off" or find_spec("numba") is None:
-        return {}
-    from tinytorch_numpy.compiled import KERNELS  # they load numba when they have much to do
-
-    return KERNELS
 
 
 # ---- malloc ----
@@ -152,3 +144,15 @@ def set_threads(blas: OpenBLAS | None) -> str | None:
 def _cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# ---- numba ----
+
+
+def use_numba() -> tuple[dict[str, Kernel], str | None]:
+    """Kernels that numba compiles, where it is installed, and a sentence; none where ``TINYTORCH_NUMBA=off`` says so."""
+    if os.environ.get(NUMBA_VARIABLE, "").strip().lower() == "off" or find_spec("numba") is None:
+        return {}, None
+    from tinytorch_numpy.compiled import KERNELS  # they load numba when they are given much to do
+
+    return KERNELS, f"kernels compiled by numba {version('numba')} take the place of numpy's: {', '.join(KERNELS)}"

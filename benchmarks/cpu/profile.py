@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy
 
+import tinytorch
 from benchmarks.cpu import ours
 from benchmarks.cpu.workloads import WORKLOADS, Workload
 from tinytorch.backend import get_backend
@@ -24,6 +25,7 @@ def profile(name: str) -> str:
     """One workload's profile as lines of text."""
     workload = WORKLOADS[name]
     backend = get_backend("numpy")
+    tinytorch.tune(backend)  # now, as it may exchange kernels
     seconds: dict[str, float] = defaultdict(float)
     plain = backend.kernels
     backend.kernels = {

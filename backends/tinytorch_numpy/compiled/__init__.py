@@ -23,11 +23,11 @@ def _compiled(name: str) -> Kernel:
     """The compiled kernel for what it takes, and numpy's for the rest; residuals go to the one that made them."""
     plain = kernels.KERNELS[name]
 
-    def forward(first: Array | Sequence[Array], *others: Any, **static: Any) -> Any:
-        size = sum(x.size for x in first) if isinstance(first, Sequence) else first.size
+    def forward(array: Array | Sequence[Array], /, *others: Any, **static: Any) -> Any:
+        size = sum(x.size for x in array) if isinstance(array, Sequence) else array.size
         own = _load(name) if size >= _ENOUGH else None
         for kernel in (own, plain):
-            result = NotImplemented if kernel is None else kernel.forward(first, *others, **static)
+            result = NotImplemented if kernel is None else kernel.forward(array, *others, **static)
             if result is not NotImplemented:
                 return result[0], (kernel, result[1])
         return NotImplemented
@@ -52,4 +52,4 @@ def _load(name: str) -> Kernel | None:
 
 
 #: By the operation's name, each in a file of that name.
-KERNELS: Final = {name: _compiled(name) for name in ("adam", "gelu", "layer_norm", "packed_attention")}
+KERNELS: Final = {name: _compiled(name) for name in ("adam", "dropout", "gelu", "layer_norm", "packed_attention")}

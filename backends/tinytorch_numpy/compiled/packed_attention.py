@@ -15,17 +15,20 @@ from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy.compiled.exponential import exponential
 from tinytorch_numpy.compiled.support import loop
 
-#: The most positions and numbers in a head's vectors.
+#: The most positions, and numbers in a head's vectors.
 _MOST: Final = 64
-_U: Final = numpy.uint64
-_PITCH: Final = numpy.uint64(80)
-_1, _2, _3, _4 = map(numpy.uint64, (1, 2, 3, 4))
+
+#: How far apart rows lie in the arrays that are worked in: not by a power of 2, whose multiples share few places in the cache.
+_PITCH: Final = 80
 
 #: Queries that are worked on together. A causal block skips the keys after its last query.
 _ROWS: Final = 16
 
 #: Scores within these bounds need no maximum subtracted.
 _SAFE: Final = numpy.float32(50)
+
+_U: Final = numpy.uint64
+_1, _2, _3, _4, _ROW = (numpy.uint64(n) for n in (1, 2, 3, 4, _PITCH))
 
 
 def _forward(qkv: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, **where: int) -> Any:
@@ -42,7 +45,7 @@ def _forward(qkv: Array, mask: Array | None, key: Array | None, *, num_heads: in
 
 @loop()
 def _zeros() -> Array:
-    return numpy.zeros((80, 80), numpy.float32)
+    return numpy.zeros((_PITCH, _PITCH), numpy.float32)
 
 
 @loop("contract", "reassoc", "nsz")
@@ -50,11 +53,7 @@ def _attend(qkv: Array, causal: bool, scale: Any, weights: Array, out: Array) ->
     batch, heads, length, _ = weights.shape
     head = out.shape[2] // heads
     rows, columns = length + -length % 4, head + -head % 4
-    q = _zeros()
-    v = _zeros()
-    k_turned = _zeros()
-    scores = _zeros()
-    result = _zeros()
+    q, k_turned, v, scores, result = _zeros(), _zeros(), _zeros(), _zeros(), _zeros()
     zero = numpy.float32(0)
     for b in range(batch):
         for h in range(heads):
@@ -109,7 +108,7 @@ def _add_product(a: Array, turned: bool, b: Array, c: Array, top: int, bottom: i
     Four rows and four terms at once. Rows lie a constant apart and places are counted without a sign, so LLVM sees what may overlap.
     """
     a, b, c = a.reshape(a.size), b.reshape(b.size), c.reshape(c.size)
-    down, along = (_1, _PITCH) if turned else (_PITCH, _1)
+    down, along = (_1, _ROW) if turned else (_ROW, _1)
     for i in range(_U(top), _U(bottom), _4):
         for k in range(_U(left), _U(right), _4):
             at = i * down + k * along
@@ -121,12 +120,12 @@ def _add_product(a: Array, turned: bool, b: Array, c: Array, top: int, bottom: i
             at += down
             a30, a31, a32, a33 = a[at], a[at + along], a[at + _2 * along], a[at + _3 * along]
             for j in range(_U(columns)):
-                term, place = k * _PITCH + j, i * _PITCH + j
-                b0, b1, b2, b3 = b[term], b[term + _PITCH], b[term + _2 * _PITCH], b[term + _3 * _PITCH]
+                term, place = k * _ROW + j, i * _ROW + j
+                b0, b1, b2, b3 = b[term], b[term + _ROW], b[term + _2 * _ROW], b[term + _3 * _ROW]
                 c[place] += a00 * b0 + a01 * b1 + a02 * b2 + a03 * b3
-                c[place + _PITCH] += a10 * b0 + a11 * b1 + a12 * b2 + a13 * b3
-                c[place + _2 * _PITCH] += a20 * b0 + a21 * b1 + a22 * b2 + a23 * b3
-                c[place + _3 * _PITCH] += a30 * b0 + a31 * b1 + a32 * b2 + a33 * b3
+                c[place + _ROW] += a10 * b0 + a11 * b1 + a12 * b2 + a13 * b3
+                c[place + _2 * _ROW] += a20 * b0 + a21 * b1 + a22 * b2 + a23 * b3
+                c[place + _3 * _ROW] += a30 * b0 + a31 * b1 + a32 * b2 + a33 * b3
 
 
 def _backward(
@@ -151,15 +150,8 @@ def _differentiate(g: Array, weights: Array, qkv: Array, causal: bool, scale: An
     batch, heads, length, _ = weights.shape
     head = g.shape[2] // heads
     rows, columns = length + -length % 4, head + -head % 4
-    q = _zeros()
-    k = _zeros()
-    v_turned = _zeros()
-    g_out = _zeros()
-    share = _zeros()
-    g_scores = _zeros()
-    g_q = _zeros()
-    g_k = _zeros()
-    g_v = _zeros()
+    q, k, v_turned, g_out, share = _zeros(), _zeros(), _zeros(), _zeros(), _zeros()
+    g_scores, g_q, g_k, g_v = _zeros(), _zeros(), _zeros(), _zeros()
     for b in range(batch):
         for h in range(heads):
             at_k, at_v = (heads + h) * head, (2 * heads + h) * head
