@@ -404,17 +404,19 @@ def test_mixed_types_are_left_to_the_portable_kernel() -> None:
     assert KERNELS["linear"].forward(x, weight, None) is NotImplemented
 
 
-def test_dropout_keeps_exactly_what_the_portable_kernel_keeps(backend: Backend) -> None:
+@pytest.mark.parametrize(("name", "kernel"), of_both(["dropout"]))
+def test_dropout_keeps_exactly_what_the_portable_kernel_keeps(name: str, kernel: Kernel, backend: Backend) -> None:
     ones = numpy.ones((3, CHUNK), numpy.float32)
     for p in (0.1, 0.5, 0.999):
         for key in (KEY, numpy.asarray([-1, -(2**31)], dtype=numpy.int32)):
-            out, _ = KERNELS["dropout"].forward(ones, key, p=p, site=9)
-            expected, _ = portable("dropout").forward(backend.xp, ones, key, p=p, site=9)
+            out, _ = kernel.forward(ones, key, p=p, site=9)
+            expected, _ = portable(name).forward(backend.xp, ones, key, p=p, site=9)
             numpy.testing.assert_array_equal(out, expected)
 
 
-def test_a_number_that_dropout_drops_is_zero_even_if_it_is_not_finite() -> None:
-    out, _ = KERNELS["dropout"].forward(numpy.full(1000, numpy.inf, numpy.float32), KEY, p=0.5, site=0)
+@pytest.mark.parametrize(("name", "kernel"), of_both(["dropout"]))
+def test_a_number_that_dropout_drops_is_zero_even_if_it_is_not_finite(name: str, kernel: Kernel) -> None:
+    out, _ = kernel.forward(numpy.full(1000, numpy.inf, numpy.float32), KEY, p=0.5, site=0)
     assert set(out.tolist()) == {0.0, numpy.inf}
 
 
@@ -434,36 +436,39 @@ def test_rows_that_may_attend_to_nothing_pass_no_gradient_to_queries_and_keys() 
     assert not g_k.any()
 
 
-def test_large_scores_do_not_overflow() -> None:
+@pytest.mark.parametrize(("name", "kernel"), of_both(["packed_attention"]))
+def test_large_scores_do_not_overflow(name: str, kernel: Kernel) -> None:
     qkv = numpy.full((1, 4, 6), 1e4, numpy.float32)
-    out, _ = KERNELS["packed_attention"].forward(qkv, None, None, num_heads=1, causal=True, p=0.0, site=0)
+    out, _ = kernel.forward(qkv, None, None, num_heads=1, causal=True, p=0.0, site=0)
     numpy.testing.assert_allclose(out, 1e4, rtol=1e-6)
 
 
-def test_moments_are_updated_in_their_own_memory() -> None:
+@pytest.mark.parametrize(("name", "kernel"), of_both(["adam"]))
+def test_moments_are_updated_in_their_own_memory(name: str, kernel: Kernel) -> None:
     case = adam_cases(Draw("float32"))[0]
     _, _, first, second, _, _ = case.arrays
-    (_, new_first, new_second, _), _ = KERNELS["adam"].forward(*case.arrays, **case.static)
+    (_, new_first, new_second, _), _ = kernel.forward(*case.arrays, **case.static)
     assert all(new is old for new, old in zip([*new_first, *new_second], [*first, *second], strict=True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_parameters_that_are_given_for_good_are_updated_in_their_own_memory_to_the_same_bits(name: str, dtype: str) -> None:
+@pytest.mark.parametrize(("name", "kernel"), of_both(["adam", "sgd"]))
+def test_parameters_that_are_given_for_good_are_updated_in_their_own_memory_to_the_same_bits(name: str, kernel: Kernel, dtype: str) -> None:
     for fresh, given in zip(CASES[name](Draw(dtype)), CASES[name](Draw(dtype)), strict=True):
-        (expected, *_), _ = KERNELS[name].forward(*fresh.arrays, **fresh.static)
-        (params, *_), _ = KERNELS[name].forward(*given.arrays, **given.static, donate=True)
+        (expected, *_), _ = kernel.forward(*fresh.arrays, **fresh.static)
+        (params, *_), _ = kernel.forward(*given.arrays, **given.static, donate=True)
         assert all(numpy.shares_memory(new, old) for new, old in zip(params, given.arrays[0], strict=True))
         assert_equal(params, expected, 0.0)
 
 
-def test_a_gradient_that_two_parameters_share_counts_in_full_for_both() -> None:
+@pytest.mark.parametrize(("name", "kernel"), of_both(["adam"]))
+def test_a_gradient_that_two_parameters_share_counts_in_full_for_both(name: str, kernel: Kernel) -> None:
     case = adam_cases(Draw("float32"))[0]
     _, _, _, _, rate, step = case.arrays
     g = numpy.asarray([1.0, -2.0], numpy.float32)
     zeros = [[numpy.zeros(2, numpy.float32) for _ in range(2)] for _ in range(3)]
     static = case.static | {"weight_decays": [0.0, 0.0]}
-    (params, _, _, _), _ = KERNELS["adam"].forward(zeros[0], [g, g], zeros[1], zeros[2], rate, step, **static)
+    (params, _, _, _), _ = kernel.forward(zeros[0], [g, g], zeros[1], zeros[2], rate, step, **static)
     numpy.testing.assert_array_equal(params[0], params[1])
 
 
