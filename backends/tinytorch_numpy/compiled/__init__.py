@@ -52,4 +52,4 @@ def _load(name: str) -> Kernel | None:
 
 
 #: By the operation's name, each in a file of that name.
-KERNELS: Final = {name: _compiled(name) for name in ("adam", "dropout", "gelu", "layer_norm", "packed_attention")}
+KERNELS: Final = {name: _compiled(name) for name in ("adam", "dropout", "gelu", "layer_norm", "max_pool2d", "packed_attention")}

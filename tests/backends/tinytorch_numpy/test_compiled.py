@@ -137,6 +137,7 @@ def test_every_compiled_kernel_takes_float32(name: str) -> None:
         "dropout": ((x, key), {"p": 0.5, "site": 0}),
         "gelu": ((x,), {"approximate": "tanh"}),
         "layer_norm": ((x, x[0, 0], x[0, 0]), {"eps": 1e-5}),
+        "max_pool2d": ((x[None],), {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}),
         "packed_attention": ((x, None, None), {"num_heads": 2, "causal": True, "p": 0.0, "site": 0}),
     }
     arrays, static = calls[name]
@@ -155,6 +156,9 @@ def test_what_is_not_finite_is_not_hidden(bad: float) -> None:
     out, _ = taken("gelu").forward(x, approximate="tanh")
     assert out[0, 20, 7] == bad or numpy.isnan(out[0, 20, 7])
     assert numpy.count_nonzero(out) == 1
+    window = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
+    out, _ = taken("max_pool2d").forward(x[None], **window)
+    numpy.testing.assert_array_equal(out[0, 0, 10, 3], max(bad, 0) if bad == bad else bad)
     out, _ = taken("packed_attention").forward(x, None, None, num_heads=2, causal=True, p=0.0, site=0)
     assert numpy.isfinite(out[0, :20]).all()
     assert numpy.isnan(out[0, 20, 6:]).all()
