@@ -45,7 +45,7 @@ def types(session: nox.Session) -> None:
 @nox.parametrize("backend", [nox.param(name, id=name) for name in BACKENDS])
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests with one backend as the default."""
-    extra = _cuda_extra() if backend == "cupy" else backend if backend in ("torch", "jax") else None
+    extra = _cuda_extra() if backend == "cupy" else {"numpy": "fast", "torch": "torch", "jax": "jax"}.get(backend)
     session.install("-e", f".[test,{extra}]" if extra else ".[test]")
     _require_backend(session, backend)
     _pytest(session, TINYTORCH_BACKEND=backend)
