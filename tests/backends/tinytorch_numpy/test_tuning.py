@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,14 @@ def run(code: str, **environment: str) -> Any:
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env={**settings, **environment}, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def _read(path: str) -> str:
+    """A system's file, or nothing where it has none."""
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
 
 
 needs_openblas = pytest.mark.skipif(_find_openblas() is None, reason="this numpy has not the OpenBLAS of numpy's wheels")
@@ -101,3 +110,16 @@ except ValueError as error:
 said
 """
     assert run(code, TINYTORCH_NUM_THREADS="many") == "TINYTORCH_NUM_THREADS must be a whole number of 1 or more, got 'many'"
+
+
+@pytest.mark.skipif("[madvise]" not in _read("/sys/kernel/mm/transparent_hugepage/enabled"), reason="large pages are not given on request")
+@needs_glibc
+def test_small_arrays_lie_in_large_pages() -> None:
+    code = """
+tt.tune()
+arrays = [numpy.ones(1 << 17) for _ in range(32)]
+pages = next(line for line in open("/proc/self/smaps_rollup") if line.startswith("AnonHugePages"))
+int(pages.split()[1])
+"""
+    assert run(code, TINYTORCH_TUNE="off") == 0
+    assert run(code) >= 16 * 1024  # kB, of 32 MiB
