@@ -168,6 +168,18 @@ def test_input_that_does_not_fit_is_refused(backend: Backend) -> None:
         model(numpy.zeros((1, 2)))
 
 
+def test_a_cache_gives_the_logits_of_the_last_position_of_what_was_read(backend: Backend) -> None:
+    model = TinyGPT(11, d_model=8, num_heads=2, num_layers=2, max_length=6, dropout=0.0).eval()
+    ids = numpy.asarray([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]])
+    everywhere = host(model(ids))
+    with tt.no_grad():
+        cache = model.new_cache()
+        for first, last in ((0, 3), (3, 5)):
+            logits = model(ids[:, first:last], cache=cache)
+            assert logits.shape == (2, 1, 11)
+            assert_close(logits[:, 0, :], everywhere[:, last - 1])
+
+
 @pytest.mark.parametrize("bad", [11, -1])
 def test_ids_out_of_range_raise_on_the_host_and_are_nan_on_the_device(backend: Backend, bad: int) -> None:
     model = small()

@@ -115,11 +115,14 @@ class TinyGPT(Module):
         return checked_ids(array, self.settings["vocab_size"], self.embedding.weight.device)
 
     def forward(self, ids: Tensor, cache: KVCache | StepCache | None = None) -> Tensor:
-        """Logits of the token after each position.
+        """Logits of the token after each position, or after the last one where there is a cache.
 
         Args:
             ids: (B, T).
             cache: what was read before, from `new_cache`; ``ids`` go on from there and are added to it.
+
+        Returns:
+            (B, T, V), or (B, 1, V) with a cache: what is read into it is gone on from at its end.
 
         Raises:
             ValueError: there are no tokens, or more than ``max_length``; or ids that come as a numpy array are out of range. A Tensor's ids
@@ -138,9 +141,11 @@ class TinyGPT(Module):
                 x = checkpoint(partial(block, is_causal=True))(x)
             else:
                 x = block(x, mask=mask, is_causal=length > 1, cache=None if cache is None else cache.layers[i])
+        if cache is not None and length > 1:
+            x = x[:, -1:, :]
         x = self.norm(x)
         if self.head is not None:
-            return self.head(x)  # type: ignore[no-any-return]  # (B, T, V)
+            return self.head(x)  # type: ignore[no-any-return]
         return kernels.linear(x, self.embedding.weight, None)
 
     def new_cache(self, starts: Tensor | None = None) -> KVCache:

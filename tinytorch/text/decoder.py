@@ -31,8 +31,8 @@ class Decoder:
     costs one step, but for one longer step in every ``max_length / 2``. Where the backend compiles steps, those of one token are.
 
     Args:
-        model: a Module with ``max_length``, ``new_cache(starts)`` and ``model(ids, cache=...)``, such as `TinyGPT`. During a call it
-            behaves as in `Module.eval`, and afterwards as before.
+        model: a Module with ``max_length``, ``new_cache(starts)`` and ``model(ids, cache=...)``, whose last logits in each row count,
+            such as `TinyGPT`. During a call it behaves as in `Module.eval`, and afterwards as before.
         prompts: B rows of ids. A row that is longer than ``max_length`` is cropped as by `crop_prompt`. Where lengths differ, shorter rows
             are padded on the left, and their padding is dropped with the older half of the others.
         precision: what to compute in, one of `tinytorch.nn.PRECISIONS`; logits are float32.
@@ -79,7 +79,7 @@ class Decoder:
             if self._compiled is not None:
                 return self._compiled.logits(self._columns[-1][:, 0], self._current_parameters())
             with bind(self._slots, self._current_parameters()) if self._precision.casts else nullcontext():
-                logits: Tensor = self._model(self._columns[-1], cache=self._cache)  # (B, T, V)
+                logits: Tensor = self._model(self._columns[-1], cache=self._cache)  # (B, 1, V), or (B, T, V)
         assert self._cache is not None
         if self._precision.backend.capabilities.graph:
             self._compiled = CompiledDecoding(self._model, self._cache)

@@ -87,7 +87,7 @@ class _Call:
     def _cut(self) -> list[_Block]:
         batch, heads, queries, _ = self.q.shape
         keys = self.k.shape[2]
-        rows = min(queries, _ROWS) if self.whole else min(queries, max(32, min(_ROWS, queries // 2)))
+        rows = min(queries, _ROWS)
         some_heads = min(heads, max(1, CHUNK // (rows * keys)))
         some_entries = min(batch, max(1, CHUNK // (rows * keys * heads)))
         blocks = []

@@ -14,6 +14,7 @@ import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
 from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace
+from tinytorch.kernels import fused
 from tinytorch_cupy import gemm
 from tinytorch_cupy.backend import CupyBackend
 from tinytorch_cupy.kernels import KERNELS
@@ -31,7 +32,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_pa
     fake = fake_cupy.module()
     monkeypatch.setitem(sys.modules, "cupy", fake)
     _forget()
+    token = fused._overrides.set(True)  # these are what is tested, even where all others are turned off
     yield fake
+    fused._overrides.reset(token)
     _forget()
 
 
