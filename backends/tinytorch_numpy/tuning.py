@@ -176,11 +176,22 @@ def _cores() -> int:
 
 # ---- numba ----
 
+#: The oldest that the kernels were tried with, as in the extra ``fast``.
+_OLDEST_NUMBA: Final = "0.61"
+
+
+def _release(version: str) -> tuple[int, int]:
+    """The first two numbers of a version."""
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
 
 def use_numba() -> tuple[dict[str, Kernel], str | None]:
     """Kernels that numba compiles, where it is installed, and a sentence; none where ``TINYTORCH_NUMBA=off`` says so."""
     if os.environ.get(NUMBA_VARIABLE, "").strip().lower() == "off" or find_spec("numba") is None:
         return {}, None
+    if _release(version("numba")) < _release(_OLDEST_NUMBA):  # somebody else's: ours would be a newer one
+        return {}, f"numba {version('numba')} is left alone, as kernels need {_OLDEST_NUMBA} or newer"
     from tinytorch_numpy.compiled import KERNELS  # they load numba when they are given much to do
 
     return KERNELS, f"kernels compiled by numba {version('numba')} take the place of numpy's: {', '.join(KERNELS)}"

@@ -14,7 +14,7 @@ import numpy
 import pytest
 
 from tinytorch.backend import Kernel
-from tinytorch_numpy import compiled
+from tinytorch_numpy import compiled, tuning
 from tinytorch_numpy.kernels import KERNELS
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed: pip install 'tinytorch-xp[fast]'")
@@ -60,6 +60,18 @@ def test_without_numba_numpys_kernels_stay() -> None:
     said, exchanged = run("import sys\nsys.modules['numba'] = None\n" + _TUNED, "[said, exchanged]")
     assert exchanged == []
     assert not any("numba" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize(("release", "used"), [("0.60.0", False), ("0.61.0rc1", True), ("0.68.1", True), ("1.0", True)])
+def test_a_numba_that_is_too_old_is_left_alone_and_said(release: str, used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(tuning.NUMBA_VARIABLE, raising=False)
+    monkeypatch.setattr(tuning, "find_spec", lambda name: object())
+    monkeypatch.setattr(tuning, "version", lambda name: release)
+    kernels, sentence = tuning.use_numba()
+    assert bool(kernels) is used
+    assert sentence is not None
+    assert release in sentence
+    assert ("left alone" in sentence) is not used
 
 
 @needs_numba
