@@ -67,9 +67,9 @@ def row_product(x: Array, weight: Array) -> Array:
     """``x (1, K) @ weight (N, K)^T``, as fast as the weight can be read from memory.
 
     ``vecdot`` reads half as fast again as OpenBLAS in one thread, and does not wait for another thread by spinning. What several cores
-    can read beyond that is left to OpenBLAS, for matrices that it shares among its threads.
+    can read beyond that is left to OpenBLAS, for matrices that it shares among its threads, and so are matrices that do not lie row by row.
     """
-    if weight.size >= _SPREAD and not threads.at_most_two():
+    if not weight.flags.c_contiguous or (weight.size >= _SPREAD and not threads.at_most_two()):
         return numpy.matmul(x, weight.T)
     out = numpy.empty((1, len(weight)), x.dtype)
     if weight.size < _LARGE_WEIGHT or threads.count() == 1:

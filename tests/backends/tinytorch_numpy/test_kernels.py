@@ -506,7 +506,8 @@ def test_a_row_times_a_matrix_is_right_however_the_matrix_is_read(
     random = numpy.random.default_rng(0)
     x, weight = (random.normal(size=size).astype(dtype) for size in ((1, shape[1]), shape))
     expected = numpy.sum(x.astype("float64") * weight.astype("float64"), axis=1)
-    actual = support.row_product(x, weight)
-    assert actual.dtype == dtype
-    assert actual.shape == (1, shape[0])
-    assert_equal(actual[0], expected.astype(dtype), 1e-4 if dtype == "float32" else 1e-12)
+    for laid in (weight, numpy.asfortranarray(weight)):
+        actual = support.row_product(x, laid)
+        assert actual.dtype == dtype
+        assert actual.shape == (1, shape[0])
+        assert_equal(actual[0], expected.astype(dtype), 1e-4 if dtype == "float32" else 1e-12)
