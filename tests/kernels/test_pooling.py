@@ -72,6 +72,33 @@ def test_of_equal_elements_the_first_gets_the_gradient(backend: Backend) -> None
         assert_close(gradient, numpy.float64([[[[3, 0], [0, 0]]]]))
 
 
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "padding"), [((2, 2), (2, 2), (1, 1)), ((3, 2), (1, 1), (1, 1)), ((4, 4), (3, 3), (2, 1))]
+)
+def test_a_window_of_minus_infinity_gives_its_gradient_to_the_first_element_of_the_image(
+    backend: Backend, kernel_size: Pair, stride: Pair, padding: Pair
+) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    x = normal(2, 2, 5, 5)
+    x[0] = -math.inf
+    x[1, :, :3, :3] = -math.inf
+    peer = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.functional.max_pool2d(peer, kernel_size, stride, padding)
+    g = normal(*expected.shape, seed=2)
+    expected.backward(torch.tensor(g))
+
+    def gradient(g: tt.Tensor) -> tt.Tensor:
+        out, pullback = tt.vjp(lambda x: kernels.max_pool2d(x, kernel_size=kernel_size, stride=stride, padding=padding), frozen(x))
+        assert_close(out, expected.detach().numpy())
+        return pullback(g)[0]  # type: ignore[no-any-return]
+
+    with portable_kernels():
+        portable = gradient(frozen(g))
+    recorded, _ = tt.vjp(gradient, frozen(g))  # by the portable forward once more
+    for found in (gradient(frozen(g)), portable, recorded):
+        assert_close(found, peer.grad.numpy(), rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("place", [0, 1, 3])
 def test_a_nan_is_the_largest_element(backend: Backend, place: int) -> None:
     x = numpy.arange(4.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tinytorch.kernels.fused import Fused
 from tinytorch.kernels.precision import narrow, widen
-from tinytorch.kernels.windows import Pair, add_at, cropped, padded, places, window_counts
+from tinytorch.kernels.windows import Pair, add_at, cropped, first_inside, padded, places, window_counts
 
 
 def _counts(x: Any, kernel_size: Pair, stride: Pair, padding: Pair) -> Pair:
@@ -25,14 +25,17 @@ def _max_forward(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: P
 
     Residuals: which element of its window it is, counted row by row.
     """
-    frame = padded(xp, x, padding, -inf)
+    frame, counts = padded(xp, x, padding, -inf), _counts(x, kernel_size, stride, padding)
+    first = first_inside(xp, kernel_size, stride, padding, counts) if any(padding) else None
     out = index = None
-    for k, place in enumerate(places(kernel_size, stride, _counts(x, kernel_size, stride, padding))):
+    for k, place in enumerate(places(kernel_size, stride, counts)):
         part = frame[(slice(None), slice(None), *place)]
         if k == 0:
             out, index = part, xp.zeros(part.shape, dtype=xp.int32)
         else:
             larger = (part > out) | (part != part)  # a NaN counts as largest
+            if first is not None:
+                larger = larger | (first == k)  # -inf of the image comes before that of the padding
             out = xp.where(larger, part, out)
             index = xp.where(larger, k, index)
     return out, index

@@ -31,6 +31,14 @@ def places(kernel: Pair, stride: Pair, counts: Pair) -> Iterator[Place]:
             )
 
 
+def first_inside(xp: Any, kernel: Pair, stride: Pair, padding: Pair, counts: Pair) -> Any:
+    """For each window, which of its elements, counted row by row, is the first that lies in the image: int32 (Ho, Wo)."""
+    down, right = (
+        xp.clip(pad - step * xp.arange(count, dtype=xp.int32), min=0) for pad, step, count in zip(padding, stride, counts, strict=True)
+    )
+    return down[:, None] * kernel[1] + right[None, :]
+
+
 def padded(xp: Any, x: Any, padding: Pair, value: float) -> Any:
     """``x (N, C, H, W)``, raw or a Tensor, with ``value`` on all sides: (N, C, H + 2 ph, W + 2 pw)."""
     if padding == (0, 0):

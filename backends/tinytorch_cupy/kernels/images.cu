@@ -74,16 +74,17 @@ extern "C" __global__ void row_sums(const T* x, T* out, int width) {
     if (threadIdx.x == 0) put(&out[blockIdx.x], sum);
 }
 
-// The largest element of each window and its place there; of equal ones the first, and NaN before all.
+// The largest element of each window and its place there; of equal ones the first, and NaN before all. Padding is never chosen.
 extern "C" __global__ void max_pool2d_forward(const T* x, T* out, int* places, const Windows w) {
     int i = blockIdx.x * blockDim.x + threadIdx.x, count = w.rows * w.columns;
     if (i >= w.batch * w.channels * count) return;
     x += (Size)(i / count) * w.height * w.width;
     float best = -INF;
-    int where = 0;
+    int where = -1;
     pixels_of(w, i % count / w.columns, i % w.columns, [&](int k, int pixel) {
-        float a = pixel < 0 ? -INF : wide(x[pixel]);
-        if (a > best || a != a) {
+        if (pixel < 0) return;
+        float a = wide(x[pixel]);
+        if (where < 0 || a > best || a != a) {
             best = a;
             where = k;
         }

@@ -10,7 +10,7 @@ import numpy
 
 from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy.compiled.support import loop
-from tinytorch_numpy.kernels.images import Pair, batch_first, cropped, padded, rows_first, window_counts
+from tinytorch_numpy.kernels.images import Pair, batch_first, cropped, first_inside, padded, rows_first, window_counts
 from tinytorch_numpy.kernels.support import takes
 
 
@@ -25,6 +25,8 @@ def _forward(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) -> Any
     height, width = window_counts(rows, kernel_size, stride)
     out = numpy.empty((height, x.shape[1], width, x.shape[0]), x.dtype)
     index = numpy.zeros(out.shape, numpy.uint8)
+    if any(padding):
+        first_inside(index, kernel_size, stride, padding)
     _choose(rows, *kernel_size, *stride, out, index)
     return batch_first(out), index
 

@@ -54,6 +54,15 @@ def window_counts(rows: Array, kernel: Pair, stride: Pair) -> Pair:
     return (rows.shape[0] - kernel[0]) // stride[0] + 1, (rows.shape[2] - kernel[1]) // stride[1] + 1
 
 
+def first_inside(index: Array, kernel: Pair, stride: Pair, padding: Pair) -> None:
+    """Fill ``index (Ho, C, Wo, N)`` with which element of its window, counted row by row, is the first that lies in the image."""
+    down, right = (
+        numpy.maximum(pad - step * numpy.arange(count), 0)
+        for pad, step, count in zip(padding, stride, (index.shape[0], index.shape[2]), strict=True)
+    )
+    index[...] = (down[:, None] * kernel[1] + right)[:, None, :, None]
+
+
 def steps(first: int, stride: int, count: int) -> slice:
     """``count`` places from ``first`` on."""
     return slice(first, first + stride * (count - 1) + 1, stride)

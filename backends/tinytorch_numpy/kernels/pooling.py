@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.images import Pair, batch_first, cropped, padded, rows_first, steps, window_counts
+from tinytorch_numpy.kernels.images import Pair, batch_first, cropped, first_inside, padded, rows_first, steps, window_counts
 from tinytorch_numpy.kernels.random_bits import apply_bits
 from tinytorch_numpy.kernels.support import takes
 
@@ -45,6 +45,8 @@ def _max_forward(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) ->
     parts = _parts(padded(rows_first(x), padding, -inf), kernel_size, stride)
     out = next(parts).copy()
     index = numpy.zeros(out.shape, numpy.uint8)
+    if any(padding):
+        first_inside(index, kernel_size, stride, padding)
     for k, part in enumerate(parts, start=1):
         larger = numpy.greater(part, out) | numpy.isnan(part)
         numpy.maximum(index, numpy.multiply(larger.view(numpy.uint8), k), out=index)  # k grows

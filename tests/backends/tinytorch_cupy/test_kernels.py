@@ -238,6 +238,14 @@ def test_a_nan_is_the_largest_of_a_window_and_of_equal_ones_the_first_counts() -
     assert places.tolist() == [[[[0, 2]]]]
 
 
+def test_padding_is_never_the_largest_of_a_window() -> None:
+    x = numpy.full((1, 1, 2, 2), -numpy.inf, numpy.float32)
+    static = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (1, 1)}
+    out, places = KERNELS["max_pool2d"].forward(fake_cupy.asarray(x), **static)
+    numpy.testing.assert_array_equal(out, x)
+    assert places.tolist() == [[[[3, 2], [1, 0]]]]  # the one place of each window that is in the image
+
+
 def test_a_convolution_too_large_to_count_is_left_to_the_portable_kernel() -> None:
     x, weight = on_device([numpy.ones((1, 1, 1, 1)), numpy.ones((1, 1, 1, 1))], "float32")
     huge = numpy.broadcast_to(x, (1, 1, 2**16, 2**16)).view(fake_cupy.ndarray)

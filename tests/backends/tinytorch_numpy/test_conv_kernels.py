@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 import numpy
 import pytest
 
 from tinytorch.kernels import conv2d as twin
+from tinytorch.kernels import max_pool2d as portable_max_pool2d
 from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.kernels.images import batch_first, cropped, padded, rows_first
+
+#: Windows that begin in the padding.
+PADDED = [
+    {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+    for kernel_size, stride, padding in [((2, 2), (2, 2), (1, 1)), ((3, 2), (1, 1), (1, 1)), ((4, 4), (3, 3), (2, 1))]
+]
 
 
 def images(*shape: int) -> numpy.ndarray:
@@ -76,6 +86,19 @@ def test_channels_that_do_not_fit_are_left_to_the_portable_kernel_to_refuse() ->
 def test_large_pooling_windows_are_left_to_the_portable_kernel() -> None:
     static = {"kernel_size": (17, 17), "stride": (1, 1), "padding": (0, 0)}  # a place in them does not fit in a byte
     assert KERNELS["max_pool2d"].forward(images(1, 1, 20, 20), **static) is NotImplemented
+
+
+@pytest.mark.parametrize("kind", ["numpy", "numba"])
+@pytest.mark.parametrize("static", PADDED)
+def test_padding_is_never_the_largest_of_a_window(static: dict[str, Any], kind: str) -> None:
+    if kind == "numba" and find_spec("numba") is None:
+        pytest.skip("numba is not installed: pip install 'tinytorch-xp[fast]'")
+    kernel = KERNELS["max_pool2d"] if kind == "numpy" else import_module("tinytorch_numpy.compiled.max_pool2d").max_pool2d
+    x = numpy.full((2, 3, 5, 5), -numpy.inf, numpy.float32)
+    x[1, :, 3:, 3:] = images(2, 2)
+    _, places = kernel.forward(x, **static)
+    _, expected = portable_max_pool2d.forward(numpy, x, **static)
+    numpy.testing.assert_array_equal(batch_first(places), expected)
 
 
 @pytest.mark.parametrize("size", [(9, 7), (5, 5), (12, 6)])  # 3 rows of results, 1, and 4 beyond which a row of pixels is left over
