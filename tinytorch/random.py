@@ -142,7 +142,7 @@ def _sources() -> _Sources:
 
 
 @restored_on_replay
-def _same_draws() -> Callable[[], object]:
+def _same_draws() -> Iterator[Callable[[], object]]:
     """What is run a second time draws as it did the first time."""
     now = _sources().copy()
-    return lambda: _scope.set(now.copy())
+    yield lambda: _scope.set(now.copy())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
@@ -11,32 +12,34 @@ from tinytorch.tape import Gradient, Leaf, Node, Output, accumulate, backpropaga
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.tree import list_tensors, map_tensors
 
-#: ``save() -> restore``: called before a part runs, and ``restore()`` before it runs again, for state that the part would find changed.
-Save = Callable[[], Callable[[], object]]
+#: A ``with`` block around a function's first run; what it yields is called before the second run, and restores what it would find changed.
+Save = Callable[[], AbstractContextManager[Callable[[], object]]]
 
 _saves: list[Save] = []
 
 
-def restored_on_replay(save: Save) -> Save:
-    """Have `checkpoint` keep this state for a part's second run (a decorator)."""
-    _saves.append(save)
-    return save
+def restored_on_replay(save: Callable[[], Iterator[Callable[[], object]]]) -> Save:
+    """Have `checkpoint` keep this state for a function's second run: a decorator of a generator that yields once, as `contextmanager`."""
+    manager = contextmanager(save)
+    _saves.append(manager)
+    return manager
 
 
 def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that computes the same and saves only its arguments for the backward pass, which runs it again.
 
     Chen et al. 2016 (arXiv:1604.06174). Arguments and results are Tensors in any structure. Gradients also reach Tensors that the function
-    uses without being given them, such as a module's parameters. Random bits (dropout) are the same in both runs; anything else that the
-    function looks at must be, too.
+    uses without being given them, such as a module's parameters. Random bits (dropout) are the same in both runs, and buffers that a module
+    updates (running statistics) are updated by the first run only, while the second finds them as the first did; anything else that the
+    function looks at must be the same, too.
     """
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         if not is_recording():
             return function(*args, **kwargs)
-        restores = [save() for save in _saves]
         context = contextvars.copy_context()
+        restores: list[Callable[[], object]] = []
 
         def replay(inputs: Sequence[Tensor]) -> Any:
             """Run the function on other Tensors, in the surroundings that it ran in."""
@@ -56,7 +59,9 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
         floor = leaves[0].id if leaves else Leaf().id
         marked = iter([wrap(t.raw, t.backend, None if t.node is None else leaf) for t, leaf in zip(arguments, leaves, strict=True)])
         called = map_tensors(lambda _: next(marked), (args, kwargs))
-        result = function(*called[0], **called[1])
+        with ExitStack() as stack:
+            restores += [stack.enter_context(save()) for save in _saves]
+            result = function(*called[0], **called[1])
         outputs = list_tensors(result)
         roots = [output.node for output in outputs if output.node is not None]
         if not roots:

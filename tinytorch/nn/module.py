@@ -19,6 +19,9 @@ Slot: TypeAlias = "Parameter | tuple[Module, str]"
 # Bound values live in the context, not on the module, so that threads can run the same module on values of their own.
 _bound: ContextVar[dict[Slot, Tensor] | None] = ContextVar("tinytorch_bound", default=None)
 
+# Of each function that `checkpoint` runs for the first time now: the buffers that modules have replaced meanwhile, as they were before.
+_replaced: ContextVar[tuple[dict[Slot, Tensor], ...]] = ContextVar("tinytorch_replaced", default=())
+
 
 class Parameter(Tensor):
     """A Tensor that a Module learns: set as an attribute, it joins ``parameters()``."""
@@ -89,6 +92,8 @@ class Module:
                 if bound is not None and (self, name) in bound:
                     bound[self, name] = value
                 else:
+                    for before in _replaced.get():
+                        before.setdefault((self, name), parts["_buffers"][name])
                     parts["_buffers"][name] = value
                 return
         for other in ("_parameters", "_buffers", "_modules"):
@@ -294,11 +299,15 @@ def bind(slots: Sequence[Slot], values: Sequence[Tensor]) -> Iterator[dict[Slot,
 
 
 @restored_on_replay
-def _same_values() -> Callable[[], object]:
-    """What is run a second time finds the values that were bound, and leaves those of the first run's buffers as they are."""
-    now = _bound.get()
-    then = None if now is None else dict(now)
-    return lambda: _bound.set(None if then is None else dict(then))
+def _same_values() -> Iterator[Callable[[], object]]:
+    """A second run finds parameters and buffers as the first run did, and leaves the buffers that the first run set as they are."""
+    bound = dict(_bound.get() or {})
+    before: dict[Slot, Tensor] = {}
+    token = _replaced.set((*_replaced.get(), before))
+    try:
+        yield lambda: _bound.set({**before, **bound})
+    finally:
+        _replaced.reset(token)
 
 
 def functional_call(module: Module, state: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
