@@ -282,3 +282,32 @@ def test_one_no_grad_object_serves_several_threads_at_once() -> None:
         thread.join()
         found.append(is_recording())
     assert [*found, is_recording()] == [False, True, False, True]
+
+
+# ---- assigning .grad ----
+
+
+def test_grad_takes_a_tensor_of_its_own_shape_type_and_backend_only(backend: Backend) -> None:
+    x = frozen([1.0, 2.0], requires_grad=True)
+    for shape in ((3,), (2, 1), (1,), ()):
+        with pytest.raises(ValueError, match=r"grad must have the Tensor's shape \(2,\), got"):
+            x.grad = tt.ones(shape)
+    with pytest.raises(TypeError, match="grad must have the Tensor's type float32, got int32"):
+        x.grad = tt.ones((2,), dtype="int32")
+    with pytest.raises(TypeError, match="grad must be a Tensor or None, got ndarray"):
+        x.grad = numpy.ones(2, "float32")  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="got float"):
+        x.grad = 1.0  # type: ignore[assignment]
+    assert x.grad is None
+    x.grad = tt.ones((2,))
+    tt.sum(x).backward()
+    assert_close(x.grad, numpy.float32([2, 2]))
+    x.grad = None
+    assert x.grad is None
+
+
+def test_grad_from_another_backend_is_refused() -> None:
+    pytest.importorskip("array_api_strict", reason="the other backend here, array-api-strict, is not installed")
+    x = tt.Tensor([1.0], device="numpy", requires_grad=True)
+    with pytest.raises(tt.BackendMismatchError, match="grad"):
+        x.grad = tt.ones((1,), device="strict")

@@ -32,15 +32,14 @@ class Tensor(Operators):
         raw: the backend's own array. Do not write into it: others may hold the same array.
         backend: the backend it lives on.
         node: its place on the tape, ``None`` where nothing is recorded.
-        grad: what `backward` has added up, a Tensor of the same shape, or ``None``.
     """
 
-    __slots__ = ("__weakref__", "backend", "grad", "node", "raw")
+    __slots__ = ("__weakref__", "_grad", "backend", "node", "raw")
 
     raw: Any
     backend: Backend
     node: Node | None
-    grad: Tensor | None
+    _grad: Tensor | None
 
     def __init__(self, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -49,7 +48,7 @@ class Tensor(Operators):
             device = data.device if device is None else device
         backend = current_backend() if device is None else get_backend(device)
         source = backend.namespace.asarray(data, dtype=dtype, device=backend, copy=True)
-        self.raw, self.backend, self.node, self.grad = source.raw, backend, None, None
+        self.raw, self.backend, self.node, self._grad = source.raw, backend, None, None
         if requires_grad:
             self.requires_grad = True
 
@@ -211,6 +210,26 @@ class Tensor(Operators):
             raise TypeError(f"only floating-point Tensors can require a gradient, this one is {self.dtype.name}")
         self.node = (self.node or Owner(self)) if value else None
 
+    @property
+    def grad(self) -> Tensor | None:
+        """What `backward` has added up: a Tensor of the same shape, type and backend, or ``None``. Set it to ``None`` to begin anew.
+
+        Assigning anything else raises ``TypeError``, ``ValueError`` for another shape, ``BackendMismatchError`` for another backend.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"grad must be a Tensor or None, got {type(value).__name__}; make one with tinytorch.asarray")
+            check_same_backend("grad", self.backend, value)
+            if value.shape != self.shape:
+                raise ValueError(f"grad must have the Tensor's shape {self.shape}, got {value.shape}")
+            if value.dtype is not self.dtype:
+                raise TypeError(f"grad must have the Tensor's type {self.dtype.name}, got {value.dtype.name}; use tinytorch.astype")
+        self._grad = value
+
     def detach(self) -> Tensor:
         """The same values with no memory of how they were computed."""
         return wrap(self.raw, self.backend)
@@ -244,15 +263,15 @@ class Tensor(Operators):
         for owner in owners:
             tensor = owner.tensor()
             if tensor is not None and owner in found:
-                total = found[owner] if tensor.grad is None else tensor.grad.raw + found[owner]
-                tensor.grad = wrap(total, tensor.backend)
+                total = found[owner] if tensor._grad is None else tensor._grad.raw + found[owner]
+                tensor._grad = wrap(total, tensor.backend)
 
 
 def _restored(kind: type[Tensor], array: ndarray, spec: str, requires_grad: bool) -> Tensor:
     """The other half of `Tensor.__reduce__`."""
     backend = get_backend(spec)
     tensor = kind.__new__(kind)
-    tensor.raw, tensor.backend, tensor.node, tensor.grad = backend.from_host(array), backend, None, None
+    tensor.raw, tensor.backend, tensor.node, tensor._grad = backend.from_host(array), backend, None, None
     tensor.requires_grad = requires_grad
     return tensor
 
@@ -263,7 +282,7 @@ def wrap(raw: Any, backend: Backend, node: Node | None = None) -> Tensor:
     tensor.raw = raw
     tensor.backend = backend
     tensor.node = node
-    tensor.grad = None
+    tensor._grad = None
     return tensor
 
 
