@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import tinytorch as tt
 from benchmarks.plain_jax import Settings, new_state, train_step
 from tinytorch.models import TinyGPT
-from tinytorch.optim import AdamW, WarmupCosine
+from tinytorch.optim import AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.text import CharTokenizer, python_reference
 from tinytorch.training import LanguageModelTrainer
 
@@ -37,7 +37,8 @@ def new_trainer(share: float) -> tuple[LanguageModelTrainer, Callable[[], Any]]:
     text = python_reference()
     tokenizer = CharTokenizer().fit(text)
     model = TinyGPT(tokenizer.get_vocab_size(), WIDTH, PLAIN.heads, PLAIN.layers, max_length=CONTEXT, dropout=share)
-    optimizer = AdamW(model.parameters(), PLAIN.rate, PLAIN.betas, PLAIN.eps, PLAIN.decay, PLAIN.schedule, PLAIN.norm)
+    groups = weight_decay_groups(model.parameters(), PLAIN.decay)
+    optimizer = AdamW(groups, PLAIN.rate, PLAIN.betas, PLAIN.eps, schedule=PLAIN.schedule, max_norm=PLAIN.norm)
     trainer = LanguageModelTrainer(model, tokenizer, optimizer)
     return trainer, trainer.batches(tokenizer.encode_array(text), CONTEXT, BATCH)
 

@@ -33,7 +33,7 @@ from benchmarks.decisions import Differing, Follower, Watched
 from tinytorch import nn
 from tinytorch.backend import use_backend
 from tinytorch.evolution.recipes import RECIPES, Recipe
-from tinytorch.optim import SGD, AdamW, WarmupCosine
+from tinytorch.optim import SGD, AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.training import Accuracy, Trainer
 from tinytorch.vision import Augment, DataLoader, ImageData, Normalise, load_images
 
@@ -130,7 +130,7 @@ def our_trainer(recipe: Recipe, model: nn.Module, plan: tuple[int, int]) -> Trai
     optimizer = (
         SGD(model.parameters(), recipe.learning_rate, 0.9, recipe.weight_decay, nesterov=True, schedule=shape)
         if recipe.optimizer == "sgd"
-        else AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, schedule=shape)
+        else AdamW(weight_decay_groups(model.parameters(), recipe.weight_decay), recipe.learning_rate, schedule=shape)
     )
     return Trainer(model, optimizer, nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing), [Accuracy()])
 

@@ -9,6 +9,7 @@ import numpy
 
 import tinytorch as tt
 from tinytorch.backend import Backend
+from tinytorch.optim import Optimizer
 from tinytorch.tensor import Tensor
 
 #: Step of the central differences: their error is about STEP^2 times the third derivative, plus rounding over STEP.
@@ -27,6 +28,12 @@ def frozen(values: Any, dtype: Any = None, requires_grad: bool = False) -> Tenso
 def host(tensor: Tensor) -> numpy.ndarray[Any, Any]:
     """The values of any Tensor, wherever it is."""
     return tensor.detach().numpy()
+
+
+def moments(optimizer: Optimizer) -> list[numpy.ndarray[Any, Any]]:
+    """All that an optimizer keeps, as host arrays, parameter by parameter."""
+    kept = [(p, optimizer.state[p]) for p in optimizer.parameters if p in optimizer.state]
+    return [parameter.backend.to_host(array) for parameter, state in kept for array in state.arrays]
 
 
 def assert_close(actual: Tensor, expected: Any, rtol: float = 1e-6, atol: float = 0.0, backend: Backend | None = None) -> None:

@@ -14,7 +14,7 @@ from tinytorch import nn
 from tinytorch.files import StoredArrays, save_arrays
 from tinytorch.models import MLP, LeNet5, TinyGPT
 from tinytorch.nn.init import blank
-from tinytorch.optim import AdamW
+from tinytorch.optim import AdamW, weight_decay_groups
 from tinytorch.text import CharTokenizer, generate
 from tinytorch.training import LanguageModelTrainer, Trainer
 
@@ -46,7 +46,7 @@ def contestant(workload: Workload, weights: Path) -> Callable[[int], list[float]
     if workload.kind == "decode":
         start = prompt(workload)
         return lambda count: [float(i) for i in generate(model, start, count, temperature=0.0)]
-    optimizer = AdamW(model.parameters(), RATE, BETAS, EPS, DECAY, max_norm=NORM)
+    optimizer = AdamW(weight_decay_groups(model.parameters(), DECAY), RATE, BETAS, EPS, max_norm=NORM)
     trainer: Trainer
     if workload.gpt is not None:
         trainer = LanguageModelTrainer(model, CharTokenizer(), optimizer)

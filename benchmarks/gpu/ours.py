@@ -15,7 +15,7 @@ import tinytorch as tt
 from benchmarks.gpu.workloads import BETAS, DECAY, EPS, NORM, RATE, Workload, batches, prompt, workload
 from tinytorch.files import load_arrays, save_arrays
 from tinytorch.models import TinyGPT
-from tinytorch.optim import AdamW
+from tinytorch.optim import AdamW, weight_decay_groups
 from tinytorch.text import CharTokenizer, generate
 from tinytorch.training import LanguageModelTrainer, StepRecord
 
@@ -42,7 +42,7 @@ def contestant(size: Workload, weights: Path, backend: str) -> Callable[[int], l
     if size.kind == "decode":
         start = prompt(size)
         return lambda count: [float(i) for i in generate(model, start, count, temperature=0.0, precision=size.precision)]
-    optimizer = AdamW(model.parameters(), RATE, BETAS, EPS, DECAY, max_norm=NORM)
+    optimizer = AdamW(weight_decay_groups(model.parameters(), DECAY), RATE, BETAS, EPS, max_norm=NORM)
     trainer = LanguageModelTrainer(model, CharTokenizer(), optimizer, precision=size.precision)
     return Turns(trainer, size).take
 

@@ -16,7 +16,7 @@ from tinytorch import nn, random
 from tinytorch.backend import Backend
 from tinytorch.kernels import portable_kernels
 from tinytorch.models import TinyGPT
-from tinytorch.optim import AdamW
+from tinytorch.optim import AdamW, weight_decay_groups
 from tinytorch.tensor import Tensor
 
 SMALL: dict[str, Any] = {"vocab_size": 11, "d_model": 12, "num_heads": 3, "num_layers": 2, "max_length": 8, "dropout": 0.0}
@@ -294,7 +294,7 @@ def test_twenty_steps_of_adamw_are_those_of_the_model_in_pytorch(backend: Backen
     others = [p for p in theirs.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     their_optimizer = torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.99))
-    our_optimizer = AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=0.1)
+    our_optimizer = AdamW(weight_decay_groups(model.parameters(), 0.1), lr=3e-3, betas=(0.9, 0.99))
     ours, expected = [], []
     for step in range(20):
         ids = tokens(4, 9, seed=step % 3)

@@ -12,7 +12,7 @@ import numpy
 import pytest
 
 import tinytorch as tt
-from tests.helpers import host
+from tests.helpers import host, moments
 from tinytorch import random
 from tinytorch.errors import InputError
 from tinytorch.files import load_arrays, save_arrays
@@ -44,8 +44,8 @@ def advance(trainer: LanguageModelTrainer, step: int) -> list[float]:
 
 
 def everything(trainer: LanguageModelTrainer) -> list[Any]:
-    moments = [numpy.asarray(array) for array in trainer.optimizer.state or []]
-    return [host(tensor) for tensor in trainer.model.state_dict().values()] + moments + [numpy.asarray(trainer.optimizer.steps)]
+    weights = [host(tensor) for tensor in trainer.model.state_dict().values()]
+    return weights + moments(trainer.optimizer) + [numpy.asarray(trainer.optimizer.steps)]
 
 
 def assert_equal(left: LanguageModelTrainer, right: LanguageModelTrainer) -> None:

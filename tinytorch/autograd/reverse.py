@@ -11,18 +11,20 @@ from tinytorch.tape import Node, accumulate, is_recording
 from tinytorch.tensor import Tensor
 
 
-def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(
+    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, materialize_grads: bool = True
+) -> Callable[..., Any]:
     """A function that returns both what ``function`` returns and its gradient.
 
     Args:
         function: returns a Tensor of one real number; with ``has_aux`` a pair of that and anything else.
         argnums: which positional arguments to differentiate with respect to: Tensors, or nested lists, tuples and dictionaries of them.
         has_aux: whether ``function`` returns a pair.
+        materialize_grads: whether the gradient of a Tensor that the value does not depend on is zero, or else ``None``.
 
     Returns:
         ``wrapped(*args, **kwargs) -> (value, gradient)``, or ``((value, aux), gradient)``; the gradient has the structure of the argument
-        (a tuple of gradients where ``argnums`` is a sequence). It is zero where the value does not depend on a Tensor, and ``None`` for one
-        of whole numbers or truth values.
+        (a tuple of gradients where ``argnums`` is a sequence). It is ``None`` for a Tensor of integers or booleans.
 
     Raises:
         TypeError: an argument to differentiate holds no floating-point Tensor, or the value is not a Tensor of one real number.
@@ -44,7 +46,7 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
         if value.node is not None:
             one = value.backend.namespace.ones_like(value.detach())
             found = traced.pull({value.node: one}, recorded=value.node in traced.kept, release=not traced.kept)
-        gradients = traced.like_inputs([args[p] for p in positions], found)
+        gradients = traced.like_inputs([args[p] for p in positions], found, materialize_grads)
         value, aux = traced.released((value, aux))
         return ((value, aux) if has_aux else value), (gradients[0] if single else tuple(gradients))
 

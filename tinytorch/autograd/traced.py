@@ -69,15 +69,15 @@ class Traced:
             order = reachable(*seeds, floor=self.leaves[0].id)
         return carry(order, seeds, self.leaves, self.inputs, recorded, release)
 
-    def like_inputs(self, args: Sequence[Any], gradients: Sequence[Tensor | None]) -> list[Any]:
-        """Gradients in the structure of the arguments: zero for a Tensor without one, ``None`` for one that can have none."""
+    def like_inputs(self, args: Sequence[Any], gradients: Sequence[Tensor | None], materialize: bool = True) -> list[Any]:
+        """Gradients in the structure of the arguments: ``None`` for a Tensor that can have none, zero (or ``None``) for one without."""
         remaining = iter(gradients)
 
         def gradient_of(tensor: Tensor) -> Tensor | None:
             if not tensor.dtype.is_floating:
                 return None
             g = next(remaining)
-            return zeros_like(tensor) if g is None else g
+            return zeros_like(tensor) if g is None and materialize else g
 
         return [map_tensors(gradient_of, arg) for arg in args]
 

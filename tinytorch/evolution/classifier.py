@@ -11,7 +11,7 @@ from typing import Any
 from tinytorch import random
 from tinytorch.evolution.recipes import Recipe
 from tinytorch.nn import CrossEntropyLoss, Module, Sequential
-from tinytorch.optim import SGD, AdamW, Optimizer, WarmupCosine
+from tinytorch.optim import SGD, AdamW, Optimizer, WarmupCosine, weight_decay_groups
 from tinytorch.text import Tokenizer
 from tinytorch.training import Accuracy, StepRecord, Trainer
 from tinytorch.vision import Augment, DataLoader, ImageData
@@ -116,4 +116,4 @@ def _optimizer(recipe: Recipe, model: Module, steps: int, epoch: int) -> Optimiz
     schedule = WarmupCosine(min(math.ceil(epoch / 2), steps), steps, final=0.0)
     if recipe.optimizer == "sgd":
         return SGD(model.parameters(), recipe.learning_rate, 0.9, recipe.weight_decay, nesterov=True, schedule=schedule)
-    return AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, schedule=schedule)
+    return AdamW(weight_decay_groups(model.parameters(), recipe.weight_decay), recipe.learning_rate, schedule=schedule)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tinytorch import random
 from tinytorch.evolution.classifier import Outcome
 from tinytorch.models import TinyGPT
-from tinytorch.optim import AdamW, WarmupCosine
+from tinytorch.optim import AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.text import CharTokenizer, python_reference, split_text
 from tinytorch.training import LanguageModelTrainer, StepRecord
 
@@ -36,7 +36,8 @@ class GPTChapter:
         self.tokens_per_step = _BLOCK * _BATCH
         self.seed = seed
         schedule = WarmupCosine(min(100, self.steps), self.steps)
-        optimizer = AdamW(model.parameters(), 3e-3, betas=(0.9, 0.99), weight_decay=0.1, schedule=schedule, max_norm=1.0)
+        groups = weight_decay_groups(model.parameters(), 0.1)
+        optimizer = AdamW(groups, 3e-3, betas=(0.9, 0.99), schedule=schedule, max_norm=1.0)
         self.trainer = LanguageModelTrainer(model, tokenizer, optimizer)
 
     def train(self, on_records: Callable[[list[StepRecord]], None], on_epoch: Callable[[int, float], None]) -> Outcome:

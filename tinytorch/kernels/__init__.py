@@ -14,7 +14,7 @@ from tinytorch.kernels.pooling import avg_pool2d, max_pool2d
 from tinytorch.kernels.put_row import put_row
 from tinytorch.kernels.relu import relu
 from tinytorch.kernels.softmax import softmax
-from tinytorch.kernels.updates import adam, sgd
+from tinytorch.kernels.updates import adam, clip_by_norm, sgd
 
 __all__ = [
     "Fused",
@@ -22,6 +22,7 @@ __all__ = [
     "append_rows",
     "attention",
     "avg_pool2d",
+    "clip_by_norm",
     "col2im",
     "conv2d",
     "cross_entropy",

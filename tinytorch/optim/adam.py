@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tinytorch import kernels
 from tinytorch.backend import Array, Backend
-from tinytorch.nn.module import Parameter
-from tinytorch.optim.optimizer import Optimizer
+from tinytorch.optim.optimizer import Optimizer, Parameters
 from tinytorch.optim.schedules import Schedule
 
 
@@ -15,17 +14,16 @@ class Adam(Optimizer):
     """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1); ``weight_decay`` is added to the gradient, as in PyTorch.
 
     Args:
-        parameters, lr, schedule, max_norm: see `Optimizer`.
+        parameters, lr, weight_decay, schedule, max_norm: see `Optimizer`.
         betas: decay rates of the two moments.
         eps: added to the root of the second moment.
-        weight_decay: factor of the parameters.
     """
 
     decoupled = False
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        parameters: Parameters,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -33,19 +31,14 @@ class Adam(Optimizer):
         schedule: Schedule | None = None,
         max_norm: float | None = None,
     ) -> None:
-        super().__init__(parameters, lr, schedule, max_norm)
-        if not (all(0.0 <= beta < 1.0 for beta in betas) and eps >= 0.0 and weight_decay >= 0.0):
-            raise ValueError(f"betas must lie in [0, 1), eps and weight_decay must not be negative, got {betas}, {eps}, {weight_decay}")
+        super().__init__(parameters, lr, weight_decay, schedule, max_norm)
+        if not (all(0.0 <= beta < 1.0 for beta in betas) and eps >= 0.0):
+            raise ValueError(f"betas must lie in [0, 1) and eps must not be negative, got {betas} and {eps}")
         self.betas = betas
         self.eps = eps
-        self.weight_decay = weight_decay
 
     def slots(self) -> tuple[str, ...]:
         return ("first", "second")
-
-    def decays(self, params: Sequence[Array]) -> tuple[float, ...]:
-        """The weight decay of each parameter."""
-        return (self.weight_decay,) * len(params)
 
     def apply(
         self,
@@ -55,6 +48,8 @@ class Adam(Optimizer):
         state: Sequence[Array],
         rate: Array,
         step: Array,
+        weight_decays: Sequence[float],
+        max_norm: float | None,
         donate: bool,
     ) -> tuple[list[Array], list[Array], Array]:
         n = len(params)
@@ -68,9 +63,9 @@ class Adam(Optimizer):
             step,
             betas=self.betas,
             eps=self.eps,
-            weight_decays=self.decays(params),
+            weight_decays=weight_decays,
             decoupled=self.decoupled,
-            max_norm=self.max_norm,
+            max_norm=max_norm,
             donate=donate,
         )
         return new_params, [*first, *second], norm
@@ -79,14 +74,14 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2).
 
-    Only matrices decay: biases and the scales of normalisation have one dimension and do not.
+    All parameters decay, as in PyTorch. To leave out biases and the scales of normalization, pass `weight_decay_groups`.
     """
 
     decoupled = True
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        parameters: Parameters,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -95,6 +90,3 @@ class AdamW(Adam):
         max_norm: float | None = None,
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay, schedule, max_norm)
-
-    def decays(self, params: Sequence[Array]) -> tuple[float, ...]:
-        return tuple(self.weight_decay if len(param.shape) > 1 else 0.0 for param in params)

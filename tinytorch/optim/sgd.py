@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tinytorch import kernels
 from tinytorch.backend import Array, Backend
-from tinytorch.nn.module import Parameter
-from tinytorch.optim.optimizer import Optimizer
+from tinytorch.optim.optimizer import Optimizer, Parameters
 from tinytorch.optim.schedules import Schedule
 
 
@@ -17,13 +16,13 @@ class SGD(Optimizer):
     Args:
         parameters, lr, schedule, max_norm: see `Optimizer`.
         momentum: share of the last direction that is kept.
-        weight_decay: factor of the parameters that is added to the gradient.
+        weight_decay: factor of the parameters that is added to the gradient; see `Optimizer`.
         nesterov: look ahead along the new direction.
     """
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        parameters: Parameters,
         lr: float = 1e-3,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
@@ -31,13 +30,12 @@ class SGD(Optimizer):
         schedule: Schedule | None = None,
         max_norm: float | None = None,
     ) -> None:
-        super().__init__(parameters, lr, schedule, max_norm)
-        if not (0.0 <= momentum < 1.0 and weight_decay >= 0.0):
-            raise ValueError(f"momentum must lie in [0, 1) and weight_decay must not be negative, got {momentum} and {weight_decay}")
+        super().__init__(parameters, lr, weight_decay, schedule, max_norm)
+        if not 0.0 <= momentum < 1.0:
+            raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
         if nesterov and not momentum:
             raise ValueError("nesterov looks ahead along the momentum, so give it one, such as momentum=0.9")
         self.momentum = momentum
-        self.weight_decay = weight_decay
         self.nesterov = nesterov
 
     def slots(self) -> tuple[str, ...]:
@@ -51,6 +49,8 @@ class SGD(Optimizer):
         state: Sequence[Array],
         rate: Array,
         step: Array,
+        weight_decays: Sequence[float],
+        max_norm: float | None,
         donate: bool,
     ) -> tuple[list[Array], list[Array], Array]:
         (new_params, velocities, norm), _, _ = kernels.sgd.run(
@@ -61,8 +61,8 @@ class SGD(Optimizer):
             rate,
             momentum=self.momentum,
             nesterov=self.nesterov,
-            weight_decays=(self.weight_decay,) * len(params),
-            max_norm=self.max_norm,
+            weight_decays=weight_decays,
+            max_norm=max_norm,
             donate=donate,
         )
         return new_params, velocities, norm

@@ -15,7 +15,8 @@ from tinytorch import random
 from tinytorch.backend.host import as_host_array
 from tinytorch.errors import InputError
 from tinytorch.files import load_arrays, save_arrays
-from tinytorch.nn.module import Module
+from tinytorch.nn.module import Module, Parameter
+from tinytorch.optim import ParameterState
 from tinytorch.training.trainer import Trainer
 
 MODEL = "model.safetensors"
@@ -23,6 +24,8 @@ NEXT_MODEL = "model.next.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 #: The name of float16's loss scale among the optimizer's arrays.
 SCALING = "scaling"
+#: Metadata of the optimizer's file: how many steps each parameter has taken that has taken fewer than the optimizer.
+FEWER_STEPS = "fewer_steps"
 
 
 def save_checkpoint(directory: Path, trainer: Trainer) -> None:
@@ -30,13 +33,19 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
     optimizer = trainer.optimizer
     step = str(optimizer.steps)
     weights = {name: tensor.numpy() for name, tensor in trainer.model.state_dict().items()}
-    backend = optimizer.parameters[0].backend
-    names = [] if optimizer.state is None else _state_names(trainer)
-    arrays = {name: backend.to_host(raw) for name, raw in zip(names, optimizer.state or [], strict=True)}
+    names = _parameter_names(trainer)
+    arrays = {
+        f"{slot}.{names[parameter]}": parameter.backend.to_host(raw)
+        for parameter, kept in optimizer.state.items()
+        for slot, raw in zip(optimizer.slots(), kept.arrays, strict=True)
+    }
+    taken = {names[p]: optimizer.state[p].steps if p in optimizer.state else 0 for p in optimizer.parameters}
+    fewer = {name: count for name, count in taken.items() if count != optimizer.steps}
     if trainer.precision.scaled:
         arrays[SCALING] = as_host_array(trainer.scaling)
     save_arrays(directory / NEXT_MODEL, weights, {"step": step})
-    save_arrays(directory / OPTIMIZER, arrays, {"step": step, "generator": json.dumps(random.get_state())})
+    metadata = {"step": step, "generator": json.dumps(random.get_state()), **({FEWER_STEPS: json.dumps(fewer)} if fewer else {})}
+    save_arrays(directory / OPTIMIZER, arrays, metadata)
     os.replace(directory / NEXT_MODEL, directory / MODEL)
 
 
@@ -83,22 +92,27 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> None:
     scaling = arrays.pop(SCALING, None)
     if trainer.precision.scaled is (scaling is None):
         raise InputError(f"{path} is of a run in another precision; restore it from a copy, or train in a new directory")
-    names = _state_names(trainer)
-    backend = optimizer.parameters[0].backend
-    holders = [parameter for _ in optimizer.slots() for parameter in optimizer.parameters]
-    if step and (set(arrays) != set(names) or any(arrays[n].shape != tuple(p.shape) for n, p in zip(names, holders, strict=True))):
+    names = _parameter_names(trainer)
+    try:
+        fewer = {str(name): int(count) for name, count in json.loads(metadata.get(FEWER_STEPS, "{}")).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {FEWER_STEPS}; restore it from a copy, or train in a new directory") from error
+    taken = {parameter: fewer.get(names[parameter], step) for parameter in optimizer.parameters}
+    holders = {f"{slot}.{names[p]}": p for p, count in taken.items() if count for slot in optimizer.slots()}
+    if arrays.keys() != holders.keys() or any(arrays[name].shape != tuple(p.shape) for name, p in holders.items()):
         raise InputError(f"{path} belongs to another optimizer or model; restore it from a copy, or train in a new directory")
     try:
         random.set_state(json.loads(metadata["generator"]))
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path} says nothing of the random generator; restore it from a copy, or train in a new directory") from error
-    optimizer.state = [backend.from_host(arrays[name], p.dtype.name) for name, p in zip(names, holders, strict=True)] if step else None
+    optimizer.state = {p: ParameterState(count, []) for p, count in taken.items() if count}
+    for name, p in holders.items():  # slot by slot for each parameter
+        optimizer.state[p].arrays.append(p.backend.from_host(arrays[name], p.dtype.name))
     optimizer.steps = step
     if scaling is not None:
         trainer.scaling = [float(value) for value in scaling]
 
 
-def _state_names(trainer: Trainer) -> list[str]:
-    """The optimizer's arrays by name, in its own order."""
-    names = [name for name, _ in trainer.model.named_parameters()]
-    return [f"{slot}.{name}" for slot in trainer.optimizer.slots() for name in names]
+def _parameter_names(trainer: Trainer) -> dict[Parameter, str]:
+    """The name of each of the model's parameters, whichever of them the optimizer holds and in whatever order."""
+    return {parameter: name for name, parameter in trainer.model.named_parameters()}

@@ -11,7 +11,7 @@ from tinytorch.files import HostArray
 from tinytorch.models import TinyGPT
 from tinytorch.nn.losses import LanguageModelLoss, Loss
 from tinytorch.nn.module import Module
-from tinytorch.optim import AdamW, Optimizer
+from tinytorch.optim import AdamW, Optimizer, weight_decay_groups
 from tinytorch.tensor import Tensor
 from tinytorch.text import Tokenizer, generate, random_windows, remaining_window, sequential_windows, split_text
 from tinytorch.training.metrics import LanguageModelAccuracy, Metric
@@ -28,7 +28,7 @@ class LanguageModelTrainer(Trainer):
     Args:
         model: predicts the next token, such as `TinyGPT`.
         tokenizer: turns the text into the model's tokens.
-        optimizer: `AdamW` with a learning rate of 3e-4 and clipping at 1 where left out.
+        optimizer: `AdamW` with a learning rate of 3e-4, a weight decay of 0.01 for matrices, and clipping at 1 where left out.
         loss_fn: `LanguageModelLoss` where left out.
         metrics: `LanguageModelAccuracy` where left out.
         accumulate, precision: see `Trainer`.
@@ -46,7 +46,7 @@ class LanguageModelTrainer(Trainer):
     ) -> None:
         super().__init__(
             model,
-            AdamW(model.parameters(), lr=3e-4, max_norm=1.0) if optimizer is None else optimizer,
+            AdamW(weight_decay_groups(model.parameters(), 0.01), lr=3e-4, max_norm=1.0) if optimizer is None else optimizer,
             LanguageModelLoss() if loss_fn is None else loss_fn,
             [LanguageModelAccuracy()] if metrics is None else metrics,
             accumulate,

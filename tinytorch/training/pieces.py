@@ -35,8 +35,8 @@ def cut(batch: Sequence[Tensor], n: int) -> list[Piece]:
     return [(tuple(tensor[start:stop, ...] for tensor in batch), Share(start, stop - start, whole)) for start, stop in pairwise(places)]
 
 
-def summed(backend: Backend, terms: Sequence[Sequence[Array]]) -> list[Array]:
-    """The sum of lists of arrays, place by place, in the order of the lists."""
+def summed(backend: Backend, terms: Sequence[Sequence[Array | None]]) -> list[Array | None]:
+    """The sum of lists of arrays, place by place, in the order of the lists; ``None`` stands for zero."""
     if len(terms) == 1:
         return list(terms[0])
     columns = list(zip(*terms, strict=True))
@@ -46,11 +46,11 @@ def summed(backend: Backend, terms: Sequence[Sequence[Array]]) -> list[Array]:
     return [lanes[i % n][i // n] for i in range(len(columns))]
 
 
-def _sums(columns: Sequence[Sequence[Array]]) -> list[Array]:
+def _sums(columns: Sequence[Sequence[Array | None]]) -> list[Array | None]:
     totals = []
-    for first, *others in columns:
-        total = first
-        for other in others:
-            total = total + other
+    for column in columns:
+        total = None
+        for term in column:
+            total = term if total is None else total if term is None else total + term
         totals.append(total)
     return totals

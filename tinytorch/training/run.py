@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinytorch.errors import InputError
 from tinytorch.models import TinyGPT
-from tinytorch.optim import AdamW, WarmupCosine
+from tinytorch.optim import AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.text import split_text
 from tinytorch.training.checkpoint import save_checkpoint
 from tinytorch.training.corpus import Corpus
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Share of the text, at its end, that is held out, and the most tokens of it.
 VAL_SPLIT = 0.1
 VAL_MOST = 1_000_000
+#: Weight decay of matrices.
+WEIGHT_DECAY = 0.1
 #: Held-out windows that an evaluation on the way looks at.
 _SOME = 200
 
@@ -57,10 +59,9 @@ class Run:
         self.prompt = corpus.prompt
         model.checkpoint_activations = settings["checkpoint_activations"]
         optimizer = AdamW(
-            model.parameters(),
+            weight_decay_groups(model.parameters(), WEIGHT_DECAY),
             lr=settings["learning_rate"],
             betas=(0.9, settings["beta2"]),
-            weight_decay=0.1,
             schedule=WarmupCosine(settings["warmup_steps"], settings["decay_steps"]),
             max_norm=1.0,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from tinytorch.backend import Array
 
@@ -16,10 +16,12 @@ class TrainState:
     """Everything that changes from step to step.
 
     Attributes:
-        parameters, buffers: the model's, in the order of ``Module.slots()``.
-        optimizer: the optimizer's arrays.
-        step: how many steps have been taken, int32 without dimensions.
-        learning_rate: before the schedule, float32 without dimensions.
+        parameters: those that are trained.
+        constants: the model's other parameters, which keep their values.
+        buffers: the model's.
+        optimizer: the optimizer's arrays for the trained parameters.
+        step: how many steps have been taken, a 0-d array of int32.
+        learning_rate: before the schedule, a 0-d array of float32; of float64 for float64 parameters.
         key: the run's key for random bits, int32 of shape (1).
         scaling: float32 of shape (3): the loss scale, how many steps it has stood, and how many were skipped; see `scaling`.
         ring: float32 of shape (RING, 4): loss, learning rate, gradient norm, and 1 where it was skipped, of recent steps; step n is in row
@@ -27,6 +29,7 @@ class TrainState:
     """
 
     parameters: list[Array]
+    constants: list[Array]
     buffers: list[Array]
     optimizer: list[Array]
     step: Array
@@ -37,11 +40,12 @@ class TrainState:
 
     def flatten(self) -> tuple[Array, ...]:
         """One tuple of arrays."""
-        return (*self.parameters, *self.buffers, *self.optimizer, self.step, self.learning_rate, self.key, self.scaling, self.ring)
+        arrays = (*self.parameters, *self.constants, *self.buffers, *self.optimizer)
+        return (*arrays, self.step, self.learning_rate, self.key, self.scaling, self.ring)
 
     def layout(self) -> Layout:
         """What a flat tuple of these arrays, or of those that take their places, is read with."""
-        return Layout(len(self.parameters), len(self.buffers), len(self.optimizer))
+        return Layout(len(self.parameters), len(self.constants), len(self.buffers), len(self.optimizer))
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,12 @@ class Layout:
     """How many arrays of each kind a state has. It holds none of them: their memory is free once a step has replaced them."""
 
     parameters: int
+    constants: int
     buffers: int
     optimizer: int
 
     def unflatten(self, flat: tuple[Array, ...]) -> TrainState:
         """The state with the arrays of a flat tuple."""
-        first, second, third = accumulate((self.parameters, self.buffers, self.optimizer))
-        return TrainState(list(flat[:first]), list(flat[first:second]), list(flat[second:third]), *flat[third:])
+        ends = list(accumulate((self.parameters, self.constants, self.buffers, self.optimizer)))
+        lists = [list(flat[start:end]) for start, end in pairwise([0, *ends])]
+        return TrainState(*lists, *flat[ends[-1] :])

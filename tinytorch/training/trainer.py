@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +17,12 @@ from tinytorch.nn.losses import Loss
 from tinytorch.nn.module import Module, Parameter, own_value
 from tinytorch.nn.precision import Precision
 from tinytorch.optim import Optimizer
-from tinytorch.optim.optimizer import scalar
+from tinytorch.optim.optimizer import rate_dtype, scalar
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.training.metrics import Metric
 from tinytorch.training.scaling import FIRST_SCALING
 from tinytorch.training.state import RING, Layout, TrainState
-from tinytorch.training.step import make_step
+from tinytorch.training.step import make_step, untrained_slots
 
 
 class DivergedError(RuntimeError):
@@ -53,7 +53,8 @@ class Trainer:
 
     Args:
         model: what to train, already on its backend.
-        optimizer: holds the model's parameters.
+        optimizer: holds the parameters to train, all of the model's or some. Of these, a parameter that is frozen
+            (``requires_grad = False``) when `train` is called keeps its value, as do those the optimizer does not hold.
         loss_fn: compares outputs with targets; see `tinytorch.nn.Loss`.
         metrics: what `evaluate` measures besides the loss.
         accumulate: parts that each batch is cut into to save memory; divides the batch size.
@@ -113,16 +114,18 @@ class Trainer:
             What is known of each step.
 
         Raises:
+            ValueError: the optimizer holds a parameter that is not the model's, or all that it holds are frozen.
+            RuntimeError: the loss does not depend on any parameter that is trained.
             DivergedError: the loss is not finite; model and optimizer hold the values that they had when the device was read before.
             MemoryError: a step does not fit in the device's memory.
         """
-        self._check_parameters()
+        trained, unused = self._trained(), set[Parameter]()
         records: list[StepRecord] = []
         was_training = self.model.training
         self.model.train()
         try:
-            layout, flat = self._state()
-            compiled = self._compiled(layout, self.accumulate)
+            layout, flat = self._state(trained)
+            compiled = self._compiled(trained, layout, self.accumulate, unused)
             read, since = self.optimizer.steps, time.perf_counter()
             for number in range(self.optimizer.steps + 1, steps + 1):
                 batch = self._send(next_batch())
@@ -134,8 +137,8 @@ class Trainer:
                     fresh = self._read(now, read, number, since)
                     records += fresh
                     on_records(fresh)
-                    self._check_finite(now, read + len(fresh), number)
-                    self._publish(now)
+                    self._check_finite(trained, now, read + len(fresh), number)
+                    self._publish(trained, now, unused)
                     if number in look_at:
                         look(number)
                         self.model.train()
@@ -150,9 +153,10 @@ class Trainer:
     def fits(self, batch: Sequence[Any], accumulate: int) -> bool:
         """Whether there is memory for a step on ``batch`` cut into ``accumulate`` parts: it is tried, and what it learned is dropped."""
         try:
-            layout, flat = self._state()
+            trained = self._trained()
+            layout, flat = self._state(trained)
             with _unwarned():
-                self._compiled(layout, accumulate)(flat, self._send(batch))
+                self._compiled(trained, layout, accumulate, set())(flat, self._send(batch))
             self._backend.synchronize()
         except MemoryError:
             return False
@@ -195,33 +199,37 @@ class Trainer:
         sent += [asarray(array, device=self._backend) for array in batch[len(inputs) :]]
         return tuple(tensor.raw for tensor in sent)
 
-    def _check_parameters(self) -> None:
-        own = list(self.model.parameters())
-        given = self.optimizer.parameters
-        if len(own) != len(given) or any(a is not b for a, b in zip(own, given, strict=True)):
-            raise ValueError("the optimizer must hold the model's parameters, all of them in order: pass it model.parameters()")
+    def _trained(self) -> list[Parameter]:
+        """The parameters that steps update."""
+        own = set(self.model.parameters())
+        foreign = sum(parameter not in own for parameter in self.optimizer.parameters)
+        if foreign:
+            raise ValueError(f"the optimizer holds {foreign} parameters that are not the model's; pass it those of model.parameters()")
+        trained = [parameter for parameter in self.optimizer.parameters if parameter.requires_grad]
+        if not trained:
+            raise ValueError("there is nothing to train: every parameter of the optimizer has requires_grad = False")
+        return trained
 
-    def _state(self) -> tuple[Layout, tuple[Array, ...]]:
-        """The state that steps start from, flat, and how to read it: copies, as each step is given its state for good."""
+    def _state(self, trained: Sequence[Parameter]) -> tuple[Layout, tuple[Array, ...]]:
+        """The state that steps start from, flat, and how to read it: copies, as each step's state is donated to it."""
         optimizer, backend = self.optimizer, self._backend
-        slots = self.model.slots().values()
-        params = [slot.raw for slot in slots if isinstance(slot, Parameter)]
-        buffers = [own_value(slot).raw for slot in slots if not isinstance(slot, Parameter)]
+        constants, buffers = untrained_slots(self.model, trained)
         with _unwarned():  # a learning rate may be too large for float32
             state = TrainState(
-                _copies(backend, params),
-                _copies(backend, buffers),
-                _copies(backend, optimizer.current_state(backend, params)),
+                _copies(backend, [parameter.raw for parameter in trained]),
+                _copies(backend, [parameter.raw for parameter in constants]),
+                _copies(backend, [own_value(slot).raw for slot in buffers]),
+                _copies(backend, optimizer.state_arrays(trained)),
                 scalar(backend, optimizer.steps, "int32"),
-                scalar(backend, optimizer.lr, "float32"),
+                scalar(backend, optimizer.lr, rate_dtype(trained)),
                 scalar(backend, [self.key], "int32"),
                 scalar(backend, self.scaling, "float32"),
                 backend.xp.zeros((RING, 4), dtype=backend.dtype("float32")),
             )
         return state.layout(), state.flatten()
 
-    def _compiled(self, layout: Layout, accumulate: int) -> Step:
-        step = make_step(self.model, self.predict, self.loss_fn, self.optimizer, self.precision, layout, accumulate)
+    def _compiled(self, trained: Sequence[Parameter], layout: Layout, accumulate: int, unused: set[Parameter]) -> Step:
+        step = make_step(self.model, trained, self.predict, self.loss_fn, self.optimizer, self.precision, layout, accumulate, unused)
         return self._backend.compile(step, donate=True)
 
     def _read(self, state: TrainState, done: int, number: int, since: float) -> list[StepRecord]:
@@ -236,28 +244,31 @@ class Trainer:
             records.append(StepRecord(step, loss, rate, None if skipped else norm, share))
         return records
 
-    def _check_finite(self, state: TrainState, good: int, number: int) -> None:
+    def _check_finite(self, trained: Sequence[Parameter], state: TrainState, good: int, number: int) -> None:
         """Raise `DivergedError` where only ``good`` of ``number`` steps have a finite loss and gradient, or the model is not finite."""
         advice = f"is not a finite number; use a smaller learning rate than {self.optimizer.lr:g}"
         if good < number:
             row = [float(value) for value in self._backend.to_host(state.ring)[(good + 1) % RING, :3]]
             raise DivergedError(f"the {_first_not_finite(*row)} of step {good + 1} {advice}")
+        names = {slot: name for name, slot in self.model.slots().items()}
+        slots = [*trained, *untrained_slots(self.model, trained)[1]]
         tensors = [wrap(raw, self._backend) for raw in (*state.parameters, *state.buffers)]
-        names = [name for name, tensor in zip(self.model.slots(), tensors, strict=True) if tensor.dtype.is_floating]
-        finite = stack([all(isfinite(tensor)) for tensor in tensors if tensor.dtype.is_floating]).numpy()  # one read for all
+        floating = [(names[slot], tensor) for slot, tensor in zip(slots, tensors, strict=True) if tensor.dtype.is_floating]
+        finite = stack([all(isfinite(tensor)) for _, tensor in floating]).numpy()  # one read for all
         if not finite.all():
-            raise DivergedError(f"after step {number} a number in {names[int(finite.argmin())]} {advice}")
+            raise DivergedError(f"after step {number} a number in {floating[int(finite.argmin())][0]} {advice}")
 
-    def _publish(self, state: TrainState) -> None:
+    def _publish(self, trained: Sequence[Parameter], state: TrainState, unused: Collection[Parameter]) -> None:
         """Show the step's arrays in the model and the optimizer: copies, since the next step may overwrite its own."""
-        backend = self._backend
-        for slot, raw in zip(self.model.slots().values(), [*state.parameters, *state.buffers], strict=True):
+        backend, optimizer = self._backend, self.optimizer
+        slots = [*trained, *untrained_slots(self.model, trained)[1]]
+        for slot, raw in zip(slots, [*state.parameters, *state.buffers], strict=True):
             own = own_value(slot)
-            (own.raw,) = _copies(backend, [raw])  # one by one: what it takes the place of is freed before the next is made
-        shown = self.optimizer.state = list(self.optimizer.state or state.optimizer)
-        for i, raw in enumerate(state.optimizer):
-            (shown[i],) = _copies(backend, [raw])
-        self.optimizer.steps = int(backend.to_host(state.step))
+            own.raw = _copy(backend, raw)  # one by one: what it takes the place of is freed before the next is made
+        used = [parameter for parameter in trained if parameter not in unused]
+        owners = [parameter for _ in optimizer.slots() for parameter in trained]
+        arrays = (_copy(backend, raw) for owner, raw in zip(owners, state.optimizer, strict=True) if owner not in unused)
+        optimizer.keep_state(used, arrays, int(backend.to_host(state.step)) - optimizer.steps)
         if self.precision.scaled:
             self.scaling = [float(value) for value in backend.to_host(state.scaling)]
 
@@ -268,8 +279,12 @@ def _first_not_finite(loss: float, rate: float, norm: float) -> str | None:
     return next((name for name, value in named.items() if not math.isfinite(value)), None)
 
 
+def _copy(backend: Backend, array: Array) -> Array:
+    return backend.xp.asarray(array, copy=True)
+
+
 def _copies(backend: Backend, arrays: Iterable[Array]) -> list[Array]:
-    return [backend.xp.asarray(array, copy=True) for array in arrays]
+    return [_copy(backend, array) for array in arrays]
 
 
 @contextmanager
