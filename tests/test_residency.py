@@ -72,8 +72,9 @@ def test_a_training_step_stays_where_it_is(backend: Backend, precision: str, mon
     trainer = Trainer(model, optimizer, nn.LanguageModelLoss(), precision=precision)
     monkeypatch.setattr(trainer, "predict", lambda model, batch: model(batch[0][:, :-1]))
     ids = tt.asarray([[1, 2, 3, 4, 5], [6, 5, 4, 3, 2]])
-    layout, flat = trainer._state()
-    step = trainer._compiled(layout, 1)
+    trained = list(model.parameters())
+    layout, flat = trainer._state(trained)
+    step = trainer._compiled(trained, layout, 1, set())
     refuse_transfers(backend, monkeypatch)
     for _ in range(2):
         flat, (loss,) = step(flat, (ids.raw,))
