@@ -306,6 +306,15 @@ def test_grad_takes_a_tensor_of_its_own_shape_type_and_backend_only(backend: Bac
     assert x.grad is None
 
 
+def test_a_gradient_to_start_from_must_have_the_tensors_type(backend: Backend) -> None:
+    """Otherwise `.grad` would get that type."""
+    x = frozen([1.0, 2.0], requires_grad=True)
+    for start in (x, x * 2.0):
+        with pytest.raises(TypeError, match=r"gradient is int32, expected float32; convert it with tinytorch\.astype"):
+            start.backward(tt.ones((2,), dtype="int32"))
+    assert x.grad is None
+
+
 def test_grad_from_another_backend_is_refused() -> None:
     pytest.importorskip("array_api_strict", reason="the other backend here, array-api-strict, is not installed")
     x = tt.Tensor([1.0], device="numpy", requires_grad=True)

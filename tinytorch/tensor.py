@@ -238,11 +238,12 @@ class Tensor(Operators):
         """Add the derivative of this Tensor to ``.grad`` of every Tensor that requires one and that it was computed from.
 
         Args:
-            gradient: what to multiply the derivative with, of this Tensor's shape; may be left out where that is one number.
+            gradient: what to multiply the derivative with, of this Tensor's shape and type; may be left out where that is one number.
             retain_graph: keep what was saved, for a second `backward`; otherwise it is freed on the way.
 
         Raises:
             RuntimeError: nothing here requires a gradient, or this is not a single real number and no ``gradient`` was given.
+            ValueError, TypeError: ``gradient`` has another shape, or another type.
         """
         if self.node is None:
             raise RuntimeError("nothing that this Tensor was computed from requires a gradient; create its inputs with requires_grad=True")
@@ -257,6 +258,8 @@ class Tensor(Operators):
         check_same_backend("backward", self.backend, gradient)
         if gradient.shape != self.shape:
             raise ValueError(f"gradient has shape {gradient.shape}, expected {self.shape}")
+        if gradient.dtype is not self.dtype:
+            raise TypeError(f"gradient is {gradient.dtype.name}, expected {self.dtype.name}; convert it with tinytorch.astype")
         order = reachable(self.node)
         owners = [node for node in order if isinstance(node, Owner)]
         found = backpropagate(order, {self.node: gradient.raw}, set(owners), recorded=False, release=not retain_graph)

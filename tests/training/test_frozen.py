@@ -98,6 +98,24 @@ def test_fit_leaves_a_frozen_embedding_as_it_is(backend: Backend, accumulate: in
     assert model.embedding.weight.grad is None
 
 
+def test_a_frozen_embedding_is_left_as_it_is_through_trainer_and_by_hand(backend: Backend) -> None:
+    tokenizer = CharTokenizer().fit(TEXT)
+    ids = tokenizer.encode_array(TEXT[:9])[None]
+    for by_hand in (False, True):
+        model = frozen_gpt(tokenizer)
+        before = values(model)
+        optimizer = AdamW(model.parameters(), lr=1e-2, max_norm=1.0)
+        if by_hand:
+            for _ in range(3):
+                loss = nn.LanguageModelLoss()(model(ids[:, :-1]), ids)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        else:
+            LanguageModelTrainer(model, tokenizer, optimizer).train(lambda: (ids,), 3)
+        assert set(before) - moved(model, before) == {"embedding.weight"}
+
+
 def test_the_others_move_as_in_pytorch_through_trainer_and_by_hand(backend: Backend, torch: Any) -> None:
     trained, by_hand = line_model(), line_model()
     peer = InTorch(torch, trained, lr=0.02, weight_decay=0.1)
