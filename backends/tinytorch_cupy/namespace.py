@@ -47,6 +47,23 @@ def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
             return bool(xp.isdtype(dtype, kind))
         return any(k in ("real floating", "numeric") or k is dtype or k == dtype for k in (kind if isinstance(kind, tuple) else (kind,)))
 
+    def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
+        """`repeat` by an array of repeats too, which cupy refuses. The host reads how long the result is."""
+        if not hasattr(repeats, "dtype"):
+            return xp.repeat(x, repeats, axis=axis)
+        if axis is None:
+            x, axis = xp.reshape(x, (-1,)), 0
+        repeats = xp.astype(xp.reshape(repeats, (-1,)), xp.int64, copy=False)
+        if repeats.shape[0] not in (1, x.shape[axis]):
+            raise ValueError(f"repeat needs 1 or {x.shape[axis]} repeats for an axis of length {x.shape[axis]}, got {repeats.shape[0]}")
+        if x.shape[axis] == 0:
+            return xp.astype(x, x.dtype)
+        ends = xp.cumulative_sum(xp.broadcast_to(repeats, (x.shape[axis],)))
+        least, length = xp.stack([xp.min(repeats), ends[-1]]).tolist()
+        if least < 0:
+            raise ValueError(f"repeats must not be negative, got {least}")
+        return xp.take(x, xp.searchsorted(ends, xp.arange(length, dtype=xp.int64), side="right"), axis=axis)
+
     def where(condition: Any, x1: Any, x2: Any, /) -> Any:
         """`where` of bfloat16 too, which cupy would return as float32: bits are chosen, which need not be understood."""
         like = next((x for x in (x1, x2) if _is_bfloat16(getattr(x, "dtype", None))), None)
@@ -57,7 +74,7 @@ def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
             return xp.where(condition, *sides)
         return xp.where(condition, *[x.view("int16") for x in sides]).view(like.dtype)
 
-    return {"clip": clip, "finfo": finfo, "isdtype": isdtype, "matmul": matmul, "where": where}
+    return {"clip": clip, "finfo": finfo, "isdtype": isdtype, "matmul": matmul, "repeat": repeat, "where": where}
 
 
 def _is_bfloat16(dtype: Any) -> bool:

@@ -387,6 +387,12 @@ def _refuse_matmul(gpu: Device, a: Any, b: Any) -> Any:
     return _array(numpy.array(_plain(a) @ _plain(b)), gpu)
 
 
+def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+    if isinstance(repeats, FakeArray):
+        raise ValueError("cupy.ndaray cannot be specified as `repeats` argument.")
+    return compat.repeat(x, repeats, axis=axis)
+
+
 def new_namespace(cupy: Any) -> Any:
     """The namespace that stands for ``array_api_compat.cupy``."""
     module = ModuleType("array_api_compat.fake")
@@ -398,5 +404,6 @@ def new_namespace(cupy: Any) -> Any:
     module.asarray = lambda x, dtype=None, copy=None, **options: (  # type: ignore[attr-defined]
         (x.astype(dtype) if dtype is not None else x.copy()) if copy and isinstance(x, FakeArray) else cupy.asarray(x, dtype=dtype)
     )
+    module.repeat = _repeat  # type: ignore[attr-defined]
     module.astype = lambda x, dtype, copy=True, **options: x.astype(dtype, copy=copy)  # type: ignore[attr-defined]
     return module
