@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -294,21 +295,14 @@ def tf32() -> Iterator[None]:
 
 
 def load_library(cupy: Any) -> Any:
-    """libcublas, the copy that cupy has loaded or would load. Raises ``OSError`` where there is none."""
-    from cupy_backends.cuda.libs import cublas  # noqa: F401  cupy finds and loads it
+    """libcublas, the very copy that cupy uses. Raises ``ImportError`` or ``OSError`` where there is none.
+
+    It is known by the CUDA version that cupy is built for, and not by cuda-pathfinder, which finds the newest that is installed.
+    """
+    from cupy_backends.cuda.libs import cublas  # noqa: F401  is linked with it, so that from here on its name finds what is loaded
 
     major = int(cupy.cuda.runtime.runtimeGetVersion()) // 1000
-    return declared(ctypes.CDLL(_library_path() or f"libcublas.so.{major}"))
-
-
-def _library_path() -> str | None:
-    """Where cupy's finder has it; ``None`` for a cupy that leaves it to the linker."""
-    try:
-        from cuda.pathfinder import load_nvidia_dynamic_lib
-    except ImportError:
-        return None
-    path: str | None = load_nvidia_dynamic_lib("cublas").abs_path
-    return path
+    return declared(ctypes.CDLL(f"cublas64_{major}.dll" if sys.platform == "win32" else f"libcublas.so.{major}"))
 
 
 def declared(library: Any) -> Any:

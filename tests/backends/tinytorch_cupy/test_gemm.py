@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -197,6 +199,17 @@ def test_a_refused_call_is_an_error(gpu: Bench, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(gemm.DATA_TYPES, "float32", 3)
     with pytest.raises(gemm.BlasError, match="cublasGemmEx ended with status 15"):
         gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))
+
+
+@pytest.mark.parametrize(("platform", "name"), [("linux", "libcublas.so.12"), ("win32", "cublas64_12.dll")])
+def test_libcublas_is_that_of_cupy_even_where_a_newer_one_is_installed(monkeypatch: pytest.MonkeyPatch, platform: str, name: str) -> None:
+    newest = SimpleNamespace(abs_path="/site-packages/nvidia/cu13/lib/libcublas.so.13")
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", SimpleNamespace(load_nvidia_dynamic_lib=lambda name: newest))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", SimpleNamespace(cublas=None))  # type: ignore[arg-type]
+    loaded = {name: FakeBlas()}
+    monkeypatch.setattr(gemm.ctypes, "CDLL", loaded.__getitem__)
+    monkeypatch.setattr(gemm.sys, "platform", platform)
+    assert gemm.load_library(new_cupy()) is loaded[name]  # which is for CUDA 12.8
 
 
 def test_other_types_are_left_to_cupy(gpu: Bench) -> None:
