@@ -65,7 +65,7 @@ class CupyBackend(Backend):
         self._gpu.synchronize()
 
     def compile(self, step: Step, donate: bool = False) -> Step:
-        return CapturedStep(self._cupy, step, donate)
+        return CapturedStep(self._cupy, self._gpu, step, donate)
 
     def lacks_precision(self, name: str) -> str | None:
         return self._lacks.get(name)

@@ -116,5 +116,8 @@ def test_bfloat16_needs_its_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_is_that_of_the_gpu(fake_gpu: Any) -> None:
     assert fake_gpu.backend.capabilities.graph
+    before = fake_gpu.backend.memory_info()
+    held = [fake_gpu.cupy.zeros(128, dtype="float32") for _ in range(3)]
     info = fake_gpu.backend.memory_info()
-    assert (info.used, info.total) == (20 << 30, 80 << 30)
+    assert len(held) == 3
+    assert (info.used - before.used, info.total) == (3 * 512, 80 << 30)
