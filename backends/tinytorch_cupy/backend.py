@@ -35,7 +35,7 @@ class CupyBackend(Backend):
         super().__init__(
             name="cupy",
             device=str(number),
-            xp=DeviceNamespace(xp, self._gpu if several else None, own_functions(xp)),
+            xp=DeviceNamespace(xp, self._gpu if several else None, own_functions(cupy, xp)),
             # scatter-adds are atomic, so repeated indices are summed in any order
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)), deterministic_scatter=False, graph=True

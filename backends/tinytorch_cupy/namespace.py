@@ -13,8 +13,11 @@ from typing import Any
 
 from tinytorch_cupy import gemm
 
+#: What sorts, by thrust. It waits for the stream, which fails while that is captured, and in cupy 14.0 what thrust throws ends the process.
+_SORTING = ("argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values")
 
-def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
+
+def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
     """What this plugin does in another way than array-api-compat's namespace for cupy, ``xp``, by the standard's names."""
 
     def matmul(x1: Any, x2: Any, /) -> Any:
@@ -74,7 +77,26 @@ def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
             return xp.where(condition, *sides)
         return xp.where(condition, *[x.view("int16") for x in sides]).view(like.dtype)
 
-    return {"clip": clip, "finfo": finfo, "isdtype": isdtype, "matmul": matmul, "repeat": repeat, "where": where}
+    def not_captured(name: str) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(xp, name)
+
+        @wraps(function)
+        def refusing(*args: Any, **options: Any) -> Any:
+            if cupy.cuda.get_current_stream().is_capturing():
+                raise NotImplementedError(f"{name} cannot be captured in a CUDA graph")
+            return function(*args, **options)
+
+        return refusing
+
+    return {
+        "clip": clip,
+        "finfo": finfo,
+        "isdtype": isdtype,
+        "matmul": matmul,
+        "repeat": repeat,
+        "where": where,
+        **{name: not_captured(name) for name in _SORTING},
+    }
 
 
 def _is_bfloat16(dtype: Any) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy
 import pytest
 
 from tests.backends.tinytorch_cupy.fake_runtime import CUDARuntimeError, Graph
@@ -248,6 +250,18 @@ def test_a_graph_that_cannot_be_sent_to_the_gpu_is_refused(
     state, _ = fake_gpu.backend.compile(moved, donate=True)(start(fake_gpu), (ones(fake_gpu),))
     assert state[0].get().tolist() == [1.0] * 3
     assert "cudaErrorMemoryAllocation" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values"])
+def test_a_step_that_sorts_is_run_as_it_is(fake_gpu: Any, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    def step(state: Any, batch: Any) -> Any:
+        found = getattr(fake_gpu.backend.xp, name)(batch[0])
+        return (), (found[0] if isinstance(found, tuple) else found,)
+
+    with caplog.at_level(logging.WARNING):
+        _, (out,) = fake_gpu.backend.compile(step)((), (fake_gpu.cupy.asarray(numpy.float32([3, 1, 2])),))
+    assert out.get().tolist() == ([1, 2, 0] if name == "argsort" else [1.0, 2.0, 3.0])
+    assert f"{name} cannot be captured" in caplog.text
 
 
 def test_a_compiled_step_inside_another_is_captured_with_it(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:

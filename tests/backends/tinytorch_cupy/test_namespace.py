@@ -21,7 +21,7 @@ def own() -> Any:
     """The functions over numpy's own."""
     import array_api_compat.numpy as xp
 
-    return own_functions(xp)
+    return own_functions(new_cupy(), xp)
 
 
 @pytest.mark.parametrize(
