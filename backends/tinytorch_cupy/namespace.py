@@ -103,11 +103,25 @@ def _is_bfloat16(dtype: Any) -> bool:
     return getattr(dtype, "name", getattr(dtype, "__name__", None)) == "bfloat16"
 
 
+def on_gpu(device: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` that first makes ``device`` the thread's current GPU, and leaves it so.
+
+    The operators of the arrays that come out (``a + b``) run on the current GPU as well, and cannot be wrapped.
+    """
+    make_current = device.use
+
+    @wraps(function)
+    def bound(*args: Any, **options: Any) -> Any:
+        make_current()
+        return function(*args, **options)
+
+    return bound
+
+
 class DeviceNamespace:
     """A module of cupy's functions, with the plugin's own in place of some.
 
-    Where ``device`` is given each function first makes it the thread's current GPU, and leaves it so: the operators of the arrays that come
-    out (``a + b``) run on the current GPU as well, and cannot be wrapped.
+    Where ``device`` is given, each function runs there; see `on_gpu`.
     """
 
     def __init__(self, module: ModuleType, device: Any, own: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> None:
@@ -121,7 +135,7 @@ class DeviceNamespace:
             if isinstance(value, ModuleType):
                 value = DeviceNamespace(value, self._device)
             elif callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
-                value = self._bind(value)
+                value = on_gpu(self._device, value)
         setattr(self, name, value)  # from now on an ordinary attribute
         return value
 
@@ -130,13 +144,3 @@ class DeviceNamespace:
 
     def __repr__(self) -> str:
         return f"<{self._module.__name__} on {self._device or 'the GPU'}>"
-
-    def _bind(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        make_current = self._device.use
-
-        @wraps(function)
-        def bound(*args: Any, **options: Any) -> Any:
-            make_current()
-            return function(*args, **options)
-
-        return bound
