@@ -21,7 +21,7 @@ def machine() -> str:
     """The CPU, and the versions of what runs on it."""
     facts = {}
     if Path("/proc/cpuinfo").is_file():
-        pairs = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
+        pairs = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if ":" in line]
         facts = {name.strip(): value.strip() for name, value in pairs}
     cpu = facts.get("model name") or platform.processor() or platform.machine()
     if "cpu family" in facts:
@@ -62,7 +62,9 @@ def main() -> None:
         print(machine() + "\n")
         points = measure_all()
         if options.json:
-            options.json.write_text(json.dumps({"machine": machine(), "points": [asdict(point) for point in points]}, indent=1) + "\n")
+            options.json.write_text(
+                json.dumps({"machine": machine(), "points": [asdict(point) for point in points]}, indent=1) + "\n", encoding="utf-8"
+            )
         return
     names, peers = options.workloads.split(","), options.peers.split(",")
     unknown = [word for word in names if word not in WORKLOADS] + [word for word in peers if word not in CONTESTANTS[1:]]

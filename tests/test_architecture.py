@@ -193,3 +193,38 @@ def test_import_loads_no_array_library_beyond_numpy() -> None:
 def test_using_one_backend_loads_no_other() -> None:
     loaded = loaded_by("import tinytorch\ntinytorch.zeros(3, device='numpy') + 1")
     assert loaded & {"cupy", "torch", "jax", "array_api_strict"} == set()
+
+
+# ---- text files are UTF-8 on every machine ----
+
+REPOSITORY = Path(__file__).parent.parent
+FOLDERS = ("tinytorch", "backends", "benchmarks", "examples", "tests")
+SOURCES = [REPOSITORY / "noxfile.py", *sorted(path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py"))]
+
+
+def test_text_is_read_and_written_with_an_explicit_encoding() -> None:
+    found = [
+        f"{path.relative_to(REPOSITORY)}:{node.lineno}: {ast.unparse(node)}"
+        for path in SOURCES
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and _takes_the_encoding_of_the_locale(node)
+    ]
+    assert found == []
+
+
+def _takes_the_encoding_of_the_locale(call: ast.Call) -> bool:
+    """Whether ``call`` opens, reads or writes a text file without ``encoding``."""
+    if any(keyword.arg == "encoding" for keyword in call.keywords):
+        return False
+    if isinstance(call.func, ast.Attribute):
+        return (call.func.attr, len(call.args)) in (("read_text", 0), ("write_text", 1))
+    if not isinstance(call.func, ast.Name) or call.func.id != "open":
+        return False
+    modes = [*call.args[1:2], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    return not any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in modes)
+
+
+@pytest.mark.parametrize("code", ["path.read_text()", "path.write_text(text)", "open(name)", "open(name, 'w')", "open(name, mode='a')"])
+def test_the_search_for_such_calls_finds_them(code: str) -> None:
+    (call,) = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    assert _takes_the_encoding_of_the_locale(call)

@@ -25,7 +25,7 @@ def test_a_comparison_is_rehearsed_and_written_down(part: str, tmp_path: Path, c
     pytest.importorskip("torch", reason="PyTorch is not installed")
     file = tmp_path / "gpu.json"
     assert command.main(["--rehearse", "--only", part, "--json", str(file)]) == 0, capfd.readouterr().err
-    found = json.loads(file.read_text())["parts"][part]
+    found = json.loads(file.read_text(encoding="utf-8"))["parts"][part]
     assert found["ended"] == "well"
     assert found["machine"]["rehearsal"] is True
     (row,) = found["rows"]
@@ -38,9 +38,9 @@ def test_a_comparison_is_rehearsed_and_written_down(part: str, tmp_path: Path, c
 
 def test_parts_that_were_not_run_again_stay(tmp_path: Path) -> None:
     file = tmp_path / "gpu.json"
-    file.write_text(json.dumps({"parts": {"checks": {"ended": "well", "rows": []}}}))
+    file.write_text(json.dumps({"parts": {"checks": {"ended": "well", "rows": []}}}), encoding="utf-8")
     assert command.main(["--rehearse", "--only", "shakespeare", "--json", str(file)]) == 1  # no text was given
-    parts = json.loads(file.read_text())["parts"]
+    parts = json.loads(file.read_text(encoding="utf-8"))["parts"]
     assert parts["checks"] == {"ended": "well", "rows": []}
     assert "--text" in parts["shakespeare"]["rows"][0]["refused"]
 
@@ -49,7 +49,7 @@ def test_a_part_that_takes_too_long_is_ended_and_what_it_found_is_kept(tmp_path:
     monkeypatch.setattr(command, "LIMIT", 0.2)
     file = tmp_path / "gpu.json"
     assert command.main(["--rehearse", "--only", "nano", "--json", str(file)]) == 1
-    assert json.loads(file.read_text())["parts"]["nano"]["ended"] == "its 0.2 seconds were up"
+    assert json.loads(file.read_text(encoding="utf-8"))["parts"]["nano"]["ended"] == "its 0.2 seconds were up"
 
 
 def test_every_folder_of_tests_is_a_part() -> None:
@@ -180,5 +180,5 @@ def test_the_comparison_fails_where_a_model_does(fault: float, tmp_path: Path, m
     monkeypatch.setitem(parity.RECIPES, "digits", (Recipe("model", 0, plain_mlp, 20, 16, 1e-2, "sgd"),))
     file = tmp_path / "parity.json"
     assert parity.main(["--seeds", "1", "--json", str(file)]) == (1 if fault else 0)
-    (row,) = json.loads(file.read_text())
+    (row,) = json.loads(file.read_text(encoding="utf-8"))
     assert set(row["agreements"]) == {"float32, 20 steps", "float64, 100 steps"}

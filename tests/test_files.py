@@ -29,43 +29,43 @@ def test_bytes_and_text_arrive_unchanged(tmp_path: Path) -> None:
 
 def test_the_old_file_stays_in_place_until_the_new_one_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "config.json"
-    target.write_text("old")
+    target.write_text("old", encoding="utf-8")
     with atomic_path(target) as temporary:
-        temporary.write_text("new")
+        temporary.write_text("new", encoding="utf-8")
         assert temporary.parent == target.parent
-        assert target.read_text() == "old"
-    assert target.read_text() == "new"
+        assert target.read_text(encoding="utf-8") == "old"
+    assert target.read_text(encoding="utf-8") == "new"
     assert names(tmp_path) == ["config.json"]
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "model.safetensors"
-    target.write_text("good")
+    target.write_text("good", encoding="utf-8")
 
     def write() -> None:
         with atomic_path(target) as temporary:
-            temporary.write_text("half of the n")
+            temporary.write_text("half of the n", encoding="utf-8")
             raise error
 
     with pytest.raises(type(error)):
         write()
-    assert target.read_text() == "good"
+    assert target.read_text(encoding="utf-8") == "good"
     assert names(tmp_path) == ["model.safetensors"]
 
 
 def test_a_block_that_writes_nothing_is_an_error_and_harms_nothing(tmp_path: Path) -> None:
     target = tmp_path / "loss.svg"
-    target.write_text("good")
+    target.write_text("good", encoding="utf-8")
     with pytest.raises(FileNotFoundError), atomic_path(target):
         pass
-    assert target.read_text() == "good"
+    assert target.read_text(encoding="utf-8") == "good"
 
 
 def test_the_temporary_file_keeps_the_suffix_by_which_writers_choose_a_format(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "loss.svg") as temporary:
         assert temporary.suffix == ".svg"
-        temporary.write_text("<svg/>")
+        temporary.write_text("<svg/>", encoding="utf-8")
 
 
 def test_content_is_flushed_before_the_rename_and_the_rename_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,17 +88,17 @@ def test_content_is_flushed_before_the_rename_and_the_rename_after_it(tmp_path: 
 
 def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     atomic_write_text(tmp_path / "a.txt", "a")
-    (tmp_path / "b.txt").write_text("b")
+    (tmp_path / "b.txt").write_text("b", encoding="utf-8")
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
 
 
 def test_a_link_goes_on_pointing_to_the_file_that_was_replaced(tmp_path: Path) -> None:
     real, link = tmp_path / "real.txt", tmp_path / "link.txt"
-    real.write_text("old")
+    real.write_text("old", encoding="utf-8")
     link.symlink_to(real)
     atomic_write_text(link, "new")
     assert link.is_symlink()
-    assert real.read_text() == "new"
+    assert real.read_text(encoding="utf-8") == "new"
 
 
 ARRAYS: dict[str, NDArray[Any]] = {

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import numpy
 
-from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
+from tinytorch.backend.contract import Array, Backend, Capabilities, Kernel, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch_cupy import gemm
 from tinytorch_cupy.diagnosis import cuda_version
 from tinytorch_cupy.graph import CapturedStep
 from tinytorch_cupy.kernels import KERNELS
-from tinytorch_cupy.namespace import DeviceNamespace, own_functions
+from tinytorch_cupy.namespace import DeviceNamespace, on_gpu, own_functions
 
 
 class CupyBackend(Backend):
@@ -30,18 +30,34 @@ class CupyBackend(Backend):
         self._cupy = cupy
         self._number = number
         self._gpu = cupy.cuda.Device(number)
-        several = cupy.cuda.runtime.getDeviceCount() > 1
+        self._several = cupy.cuda.runtime.getDeviceCount() > 1
         self._lacks = _missing_precisions(cupy, int(self._gpu.compute_capability))
         super().__init__(
             name="cupy",
             device=str(number),
-            xp=DeviceNamespace(xp, self._gpu if several else None, own_functions(xp)),
+            xp=DeviceNamespace(xp, self._gpu if self._several else None, own_functions(cupy, xp)),
             # scatter-adds are atomic, so repeated indices are summed in any order
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)), deterministic_scatter=False, graph=True
             ),
-            kernels=KERNELS,
+            kernels={name: self._here(kernel) for name, kernel in KERNELS.items()} if self._several else KERNELS,
         )
+
+    @property
+    def xp(self) -> Any:
+        """cupy's namespace. Taking it makes this GPU the current one, as what follows may be operators on its arrays, which run there."""
+        if self._several:
+            self._gpu.use()
+        return self._namespace
+
+    @xp.setter
+    def xp(self, namespace: Any) -> None:
+        self._namespace = namespace
+
+    def _here(self, kernel: Kernel) -> Kernel:
+        """A kernel that runs on this GPU."""
+        forward, backward = kernel.forward, kernel.backward
+        return Kernel(on_gpu(self._gpu, forward), None if backward is None else on_gpu(self._gpu, backward))
 
     def _find_dtype(self, name: str) -> Any:
         return bfloat16() if name == "bfloat16" else super()._find_dtype(name)
@@ -65,7 +81,7 @@ class CupyBackend(Backend):
         self._gpu.synchronize()
 
     def compile(self, step: Step, donate: bool = False) -> Step:
-        return CapturedStep(self._cupy, step, donate)
+        return CapturedStep(self._cupy, self._gpu, step, donate)
 
     def lacks_precision(self, name: str) -> str | None:
         return self._lacks.get(name)

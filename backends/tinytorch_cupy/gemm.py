@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,10 +31,6 @@ _LARGEST: Final = 2**31 - 1  # sizes are C ints
 #: More products than this in a row, and copying an operand so that one call does them all is cheaper.
 _MOST_CALLS: Final = 32
 
-#: Rows of ones that are kept, by GPU, length and type, and how many at most.
-_rows_of_ones: dict[tuple[int, int, Any], Array] = {}
-_MOST_ROWS: Final = 32
-
 _tf32: ContextVar[bool] = ContextVar("tinytorch_cupy_tf32", default=False)
 _chosen: ContextVar[Blas | None] = ContextVar("tinytorch_cupy_blas", default=None)
 _own = threading.local()
@@ -44,7 +41,10 @@ class BlasError(RuntimeError):
 
 
 class Blas:
-    """A cuBLAS handle with its workspace, for one thread on one GPU.
+    """A cuBLAS handle with its workspaces and rows of ones, for one thread on the current GPU.
+
+    All of them live as long as the handle, so that a graph that was captured with it can go on using their addresses. Their memory is the
+    default pool's, whatever allocator is in use: where that is another pool's, the memory may die with the pool.
 
     Args:
         cupy: the module.
@@ -55,15 +55,19 @@ class Blas:
     def __init__(self, cupy: Any, library: Any, workspace: int) -> None:
         self._cupy = cupy
         self._library = library
+        self._gpu = cupy.cuda.Device()
+        self._pool = cupy.get_default_memory_pool()
         self._size = workspace
         self._workspaces: dict[int, Any] = {}  # by stream: two that run at once must not share one
+        self._ones: dict[tuple[int, Any, int], Array] = {}  # by stream, type and length
         self._stream: int | None = None
         self._handle = ctypes.c_void_p()
         self._check("cublasCreate_v2", ctypes.byref(self._handle))
 
     def __del__(self) -> None:
         if self._handle.value:
-            self._library.cublasDestroy_v2(self._handle)
+            with self._gpu:
+                self._library.cublasDestroy_v2(self._handle)
 
     def prepare(self) -> None:
         """Send what follows to the current stream. Changing the stream takes a workspace away, so it is given again."""
@@ -71,10 +75,20 @@ class Blas:
         if stream == self._stream:
             return
         if stream not in self._workspaces:
-            self._workspaces[stream] = self._cupy.cuda.alloc(self._size)
+            self._workspaces[stream] = self._pool.malloc(self._size)
         self._check("cublasSetStream_v2", self._handle, stream)
         self._check("cublasSetWorkspace_v2", self._handle, int(self._workspaces[stream].ptr), self._size)
         self._stream = stream
+
+    def ones(self, count: int, dtype: Any) -> Array:
+        """A row of ones (1, count): the beginning of a longer one, of which there is one for each power of two."""
+        key = (int(self._cupy.cuda.get_current_stream().ptr), dtype, 1 << (count - 1).bit_length())
+        row = self._ones.get(key)
+        if row is None:
+            with self._cupy.cuda.using_allocator(self._pool.malloc):
+                row = self._cupy.ones((1, key[2]), dtype="float32")  # cupy is not known to fill with bfloat16
+                row = self._ones[key] = row.astype(dtype, copy=False)
+        return row[:, :count]
 
     def multiply(self, a: Matrices, b: Matrices, c: Matrices, count: int, exact: bool) -> None:
         """``c = a @ b`` for ``count`` matrices, each a stride from the one before.
@@ -172,22 +186,7 @@ def matmul(a: Array, b: Array, exact: bool = False) -> Array:
 
 def column_sums(x: Array) -> Array:
     """The sum of each column of ``x (N, M)``: (M), taken in float32 at least, as a product with a row of ones."""
-    return matmul(_ones(x.shape[0], x.dtype), x, exact=True)[0]
-
-
-def _ones(count: int, dtype: Any) -> Array:
-    """A row of ones, kept for the next time; but not what is made while a graph is captured, which is filled when that is launched."""
-    cupy = _cupy()
-    key = (int(cupy.cuda.runtime.getDevice()), count, dtype)
-    kept = _rows_of_ones.get(key)
-    if kept is None:
-        # by way of float32: cupy is not known to fill with bfloat16
-        kept = cupy.ones((1, count), dtype="float32").astype(dtype, copy=False)
-        if not cupy.cuda.get_current_stream().is_capturing():
-            if len(_rows_of_ones) >= _MOST_ROWS:
-                _rows_of_ones.clear()
-            _rows_of_ones[key] = kept
-    return kept
+    return matmul(current().ones(x.shape[0], x.dtype), x, exact=True)[0]
 
 
 def _product(cupy: Any, a: Array, b: Array, out: Array, batch: tuple[int, ...], exact: bool) -> None:
@@ -294,21 +293,14 @@ def tf32() -> Iterator[None]:
 
 
 def load_library(cupy: Any) -> Any:
-    """libcublas, the copy that cupy has loaded or would load. Raises ``OSError`` where there is none."""
-    from cupy_backends.cuda.libs import cublas  # noqa: F401  cupy finds and loads it
+    """libcublas, the very copy that cupy uses. Raises ``ImportError`` or ``OSError`` where there is none.
+
+    It is known by the CUDA version that cupy is built for, and not by cuda-pathfinder, which finds the newest that is installed.
+    """
+    from cupy_backends.cuda.libs import cublas  # noqa: F401  is linked with it, so that from here on its name finds what is loaded
 
     major = int(cupy.cuda.runtime.runtimeGetVersion()) // 1000
-    return declared(ctypes.CDLL(_library_path() or f"libcublas.so.{major}"))
-
-
-def _library_path() -> str | None:
-    """Where cupy's finder has it; ``None`` for a cupy that leaves it to the linker."""
-    try:
-        from cuda.pathfinder import load_nvidia_dynamic_lib
-    except ImportError:
-        return None
-    path: str | None = load_nvidia_dynamic_lib("cublas").abs_path
-    return path
+    return declared(ctypes.CDLL(f"cublas64_{major}.dll" if sys.platform == "win32" else f"libcublas.so.{major}"))
 
 
 def declared(library: Any) -> Any:

@@ -13,8 +13,11 @@ from typing import Any
 
 from tinytorch_cupy import gemm
 
+#: What sorts, by thrust. It waits for the stream, which fails while that is captured, and in cupy 14.0 what thrust throws ends the process.
+_SORTING = ("argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values")
 
-def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
+
+def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
     """What this plugin does in another way than array-api-compat's namespace for cupy, ``xp``, by the standard's names."""
 
     def matmul(x1: Any, x2: Any, /) -> Any:
@@ -47,6 +50,23 @@ def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
             return bool(xp.isdtype(dtype, kind))
         return any(k in ("real floating", "numeric") or k is dtype or k == dtype for k in (kind if isinstance(kind, tuple) else (kind,)))
 
+    def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
+        """`repeat` by an array of repeats too, which cupy refuses. The host reads how long the result is."""
+        if not hasattr(repeats, "dtype"):
+            return xp.repeat(x, repeats, axis=axis)
+        if axis is None:
+            x, axis = xp.reshape(x, (-1,)), 0
+        repeats = xp.astype(xp.reshape(repeats, (-1,)), xp.int64, copy=False)
+        if repeats.shape[0] not in (1, x.shape[axis]):
+            raise ValueError(f"repeat needs 1 or {x.shape[axis]} repeats for an axis of length {x.shape[axis]}, got {repeats.shape[0]}")
+        if x.shape[axis] == 0:
+            return xp.astype(x, x.dtype)
+        ends = xp.cumulative_sum(xp.broadcast_to(repeats, (x.shape[axis],)))
+        least, length = xp.stack([xp.min(repeats), ends[-1]]).tolist()
+        if least < 0:
+            raise ValueError(f"repeats must not be negative, got {least}")
+        return xp.take(x, xp.searchsorted(ends, xp.arange(length, dtype=xp.int64), side="right"), axis=axis)
+
     def where(condition: Any, x1: Any, x2: Any, /) -> Any:
         """`where` of bfloat16 too, which cupy would return as float32: bits are chosen, which need not be understood."""
         like = next((x for x in (x1, x2) if _is_bfloat16(getattr(x, "dtype", None))), None)
@@ -57,18 +77,51 @@ def own_functions(xp: Any) -> dict[str, Callable[..., Any]]:
             return xp.where(condition, *sides)
         return xp.where(condition, *[x.view("int16") for x in sides]).view(like.dtype)
 
-    return {"clip": clip, "finfo": finfo, "isdtype": isdtype, "matmul": matmul, "where": where}
+    def not_captured(name: str) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(xp, name)
+
+        @wraps(function)
+        def refusing(*args: Any, **options: Any) -> Any:
+            if cupy.cuda.get_current_stream().is_capturing():
+                raise NotImplementedError(f"{name} cannot be captured in a CUDA graph")
+            return function(*args, **options)
+
+        return refusing
+
+    return {
+        "clip": clip,
+        "finfo": finfo,
+        "isdtype": isdtype,
+        "matmul": matmul,
+        "repeat": repeat,
+        "where": where,
+        **{name: not_captured(name) for name in _SORTING},
+    }
 
 
 def _is_bfloat16(dtype: Any) -> bool:
     return getattr(dtype, "name", getattr(dtype, "__name__", None)) == "bfloat16"
 
 
+def on_gpu(device: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` that first makes ``device`` the thread's current GPU, and leaves it so.
+
+    The operators of the arrays that come out (``a + b``) run on the current GPU as well, and cannot be wrapped.
+    """
+    make_current = device.use
+
+    @wraps(function)
+    def bound(*args: Any, **options: Any) -> Any:
+        make_current()
+        return function(*args, **options)
+
+    return bound
+
+
 class DeviceNamespace:
     """A module of cupy's functions, with the plugin's own in place of some.
 
-    Where ``device`` is given each function first makes it the thread's current GPU, and leaves it so: the operators of the arrays that come
-    out (``a + b``) run on the current GPU as well, and cannot be wrapped.
+    Where ``device`` is given, each function runs there; see `on_gpu`.
     """
 
     def __init__(self, module: ModuleType, device: Any, own: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> None:
@@ -82,7 +135,7 @@ class DeviceNamespace:
             if isinstance(value, ModuleType):
                 value = DeviceNamespace(value, self._device)
             elif callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
-                value = self._bind(value)
+                value = on_gpu(self._device, value)
         setattr(self, name, value)  # from now on an ordinary attribute
         return value
 
@@ -91,13 +144,3 @@ class DeviceNamespace:
 
     def __repr__(self) -> str:
         return f"<{self._module.__name__} on {self._device or 'the GPU'}>"
-
-    def _bind(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        make_current = self._device.use
-
-        @wraps(function)
-        def bound(*args: Any, **options: Any) -> Any:
-            make_current()
-            return function(*args, **options)
-
-        return bound

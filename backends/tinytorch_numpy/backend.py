@@ -47,7 +47,7 @@ class NumpyBackend(Backend):
     def memory_info(self) -> MemoryInfo | None:
         """This process's resident memory and the host's; ``None`` where there is no ``/proc`` (macOS, Windows)."""
         try:
-            resident = int(Path("/proc/self/statm").read_text().split()[1])
+            resident = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
             page = os.sysconf("SC_PAGE_SIZE")
             return MemoryInfo(used=resident * page, total=os.sysconf("SC_PHYS_PAGES") * page)
         except (OSError, ValueError, AttributeError):

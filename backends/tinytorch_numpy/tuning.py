@@ -78,7 +78,7 @@ def _map_heap_in_large_pages(libc: ctypes.CDLL) -> bool:
     libc.mallopt(_M_TOP_PAD, _HEAP)
     libc.free(libc.malloc(16 * _MIB))
     try:
-        heap = next(line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("[heap]"))
+        heap = next(line for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines() if line.endswith("[heap]"))
     except (OSError, StopIteration):
         return False
     start, end = (int(address, 16) for address in heap.split()[0].split("-"))
@@ -146,7 +146,7 @@ def use_widest_kernels(blas: OpenBLAS) -> str | None:
 def _has_avx512() -> bool:
     """Whether the CPU has the parts of AVX-512 that OpenBLAS's kernels use; unknown outside Linux."""
     try:
-        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
+        flags = next(line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if line.startswith("flags")).split()
     except (OSError, StopIteration):
         return False
     return {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(flags)

@@ -30,7 +30,7 @@ def contestant(name: str, workload: Workload, weights: Path) -> Callable[[int], 
 
 def peak_megabytes() -> float:
     """The most memory that this process has had (Linux)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 

@@ -242,7 +242,7 @@ def a_captured_step() -> str:
     random = numpy.random.default_rng(0)
     batches = [cupy.asarray(random.normal(size=(64, 64)).astype("float32") / 8) for _ in range(4)]
     start = (cupy.eye(64, dtype="float32"), cupy.zeros((), dtype="int32"))
-    captured = CapturedStep(cupy, step, donate=True)
+    captured = CapturedStep(cupy, cupy.cuda.Device(), step, donate=True)
     one, other = start, start
     for i in range(100):
         one, _ = captured(one, (batches[i % 4],))
@@ -322,7 +322,7 @@ def out_of_memory() -> str:
     code = (
         "import cupy, sys; cupy.get_default_memory_pool().set_limit(size=1 << 29); "
         "from tinytorch_cupy import graph; pool = cupy.cuda.MemoryPool; "
-        "cupy.cuda.MemoryPool = lambda: (p := pool(), p.set_limit(size=1 << 29))[0]; "
+        "cupy.cuda.MemoryPool = lambda allocator: (p := pool(allocator), p.set_limit(size=1 << 29))[0]; "
         "from tinytorch.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     with tempfile.TemporaryDirectory() as scratch:

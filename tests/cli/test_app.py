@@ -167,7 +167,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_one_sentence() -> None:
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         done = start("-m", "tinytorch", "--version", stdout=full)
     assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
 

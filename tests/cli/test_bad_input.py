@@ -60,7 +60,7 @@ def test_a_text_that_cannot_be_used(tinytorch: Command, place: Path, content: by
 
 def test_the_length_that_is_asked_for_is_enough(tinytorch: Command, place: Path) -> None:
     for length, code in ((80, 2), (81, 0)):
-        (place / "short.txt").write_text("ab" * (length // 2) + "a" * (length % 2))
+        (place / "short.txt").write_text("ab" * (length // 2) + "a" * (length % 2), encoding="utf-8")
         assert tinytorch("train", "short.txt", *TINY, "--steps", "1").code == code
 
 
@@ -165,9 +165,9 @@ def test_an_out_that_cannot_be_written(train: Command, place: Path) -> None:
 
 
 def test_runs_that_cannot_be_made(train: Command, place: Path) -> None:
-    (place / "runs").write_text("a file")
+    (place / "runs").write_text("a file", encoding="utf-8")
     refused(train("--steps 1"), "runs cannot be written", "--out")
-    assert (place / "runs").read_text() == "a file"
+    assert (place / "runs").read_text(encoding="utf-8") == "a file"
 
 
 def test_an_out_that_holds_a_run(train: Command, place: Path) -> None:
@@ -209,12 +209,12 @@ def test_resume_with_other_options_names_each(tinytorch: Command, place: Path, r
 
 
 def test_resume_with_another_text(tinytorch: Command, place: Path, run: Path) -> None:
-    (place / "other.txt").write_text("Another text. " * 100)
+    (place / "other.txt").write_text("Another text. " * 100, encoding="utf-8")
     before = tree(place)
     refused(
         tinytorch("train other.txt --resume --out run --steps 9"), "other.txt is not the text of run", "give the text that the run began"
     )
-    (place / "play.txt").write_text("Changed since. " * 100)
+    (place / "play.txt").write_text("Changed since. " * 100, encoding="utf-8")
     refused(tinytorch("train --resume --out run --steps 9"), "play.txt is not the text of run")
     (place / "play.txt").write_bytes(before["play.txt"] or b"")
     assert tree(place) == before
@@ -223,9 +223,9 @@ def test_resume_with_another_text(tinytorch: Command, place: Path, run: Path) ->
 def test_resume_with_the_text_of_another_python(tinytorch: Command, place: Path) -> None:
     tinytorch("train", *TINY, "--steps", "1", "--out", "run")
     path = place / "run" / "config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     config["text"].update(python="3.99.0", sha256="0")
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(config), encoding="utf-8")
     before = tree(place)
     refused(tinytorch("train --resume --out run --steps 9"), "the Python language reference is not the text of run; use Python 3.99.0")
     assert tree(place) == before
@@ -244,7 +244,7 @@ def truncate(path: Path) -> None:
 
 
 def fill_with_text(path: Path) -> None:
-    path.write_text("nothing of the kind")
+    path.write_text("nothing of the kind", encoding="utf-8")
 
 
 @pytest.mark.parametrize("harm", [truncate, fill_with_text, Path.unlink])
@@ -263,7 +263,7 @@ def test_a_damaged_file(tinytorch: Command, place: Path, run: Path, name: str, h
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "optimizer.safetensors"])
 def test_a_file_of_another_run(tinytorch: Command, train: Command, place: Path, run: Path, name: str) -> None:
-    (place / "other.txt").write_text("Another text, with a Z. " * 100)
+    (place / "other.txt").write_text("Another text, with a Z. " * 100, encoding="utf-8")
     options = [word if word != "16" else "32" for word in TINY]
     assert tinytorch("train", "other.txt", *options, "--steps", "3", "--out", "other").code == 0
     shutil.copy(place / "other" / name, run / name)
@@ -288,17 +288,17 @@ def test_a_config_that_was_meddled_with(
     tinytorch: Command, place: Path, run: Path, section: str, change: dict[str, object], named: str
 ) -> None:
     path = run / "config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     config[section].update(change)
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(config), encoding="utf-8")
     before = tree(place)
     refused(tinytorch("train --resume --out run --steps 9"), named)
     assert tree(place) == before
 
 
 def test_metrics_that_lack_rows(tinytorch: Command, place: Path, run: Path) -> None:
-    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (run / "metrics.jsonl").write_text(lines[0] + lines[2])
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text(lines[0] + lines[2], encoding="utf-8")
     before = tree(place)
     refused(tinytorch("train --resume --out run --steps 9"), "metrics.jsonl is damaged at step 2 of 3", "restore it from a copy")
     assert tree(place) == before
@@ -310,7 +310,7 @@ def test_metrics_that_lack_rows(tinytorch: Command, place: Path, run: Path) -> N
 @pytest.mark.parametrize("rate", ["1e30", "1e300"])
 def test_a_loss_that_is_not_finite_spares_the_checkpoint(train: Command, tinytorch: Command, place: Path, rate: str) -> None:
     refused(train(f"--steps 30 --learning-rate {rate} --out run"), "not a finite number; use a smaller learning rate than 1e+30", code=1)
-    for line in (place / "run" / "metrics.jsonl").read_text().splitlines():
+    for line in (place / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert tinytorch("generate run --length 5").code == 0
     before = tree(place)

@@ -31,7 +31,7 @@ def gpt2(place: Path) -> str:
 
 
 def config(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((path / "config.json").read_text())
+    content: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
     return content
 
 
@@ -46,17 +46,17 @@ def test_a_gpt2_goes_on_resumes_and_writes(tinytorch: Command, place: Path, gpt2
     assert tinytorch("train --resume --out run --steps 5").code == 0
     assert tinytorch("generate run --prompt To --length 5").out.startswith("To")
     assert tinytorch("evaluate run play.txt").code == 0
-    first = json.loads((place / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    first = json.loads((place / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert first["train_loss"] == pytest.approx(numpy.log(280), abs=0.3)  # that model was never trained
 
 
 def test_it_starts_from_the_weights_of_a_run(train: Command, tinytorch: Command, place: Path) -> None:
     train("--steps 100 --out before")
-    last = json.loads((place / "before" / "metrics.jsonl").read_text().splitlines()[-1])
+    last = json.loads((place / "before" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     result = tinytorch("train", "play.txt", "--init-from", "before", "--out", "run", "--batch-size", "16", "--steps", "1")
     assert result.code == 0
     assert config(place / "run")["training"]["block_size"] == 8  # no longer than what it can look at
-    first = json.loads((place / "run" / "metrics.jsonl").read_text())
+    first = json.loads((place / "run" / "metrics.jsonl").read_text(encoding="utf-8"))
     assert first["train_loss"] == pytest.approx(last["val_loss"], abs=0.3)
     assert first["train_loss"] < numpy.log(len(set(TEXT))) - 0.4  # which is where a new model begins
 

@@ -69,7 +69,7 @@ def test_characters_that_the_model_never_saw_are_listed(tinytorch: Command, run:
 
 def test_a_text_without_new_lines_gets_another_default_prompt(tinytorch: Command, place: Path) -> None:
     for name, text in (("spaces", "ab ba " * 50), ("letters", "abba" * 50)):
-        (place / f"{name}.txt").write_text(text)
+        (place / f"{name}.txt").write_text(text, encoding="utf-8")
         assert tinytorch("train", f"{name}.txt", *TINY, "--steps", "1").code == 0
         assert tinytorch("generate", f"runs/{name}-001", "--length", "5").code == 0
 

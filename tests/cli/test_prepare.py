@@ -23,7 +23,7 @@ def test_a_file_of_tokens_trains_as_its_text_does(train: Command, tinytorch: Com
     assert tinytorch("train", "play.tokens", *TINY, "--steps", "6", "--out", "prepared").code == 0
     train("--steps 6 --out plain")
     assert weights(place, "prepared") == weights(place, "plain")
-    assert json.loads((place / "prepared" / "config.json").read_text())["text"]["characters"] == len(TEXT)
+    assert json.loads((place / "prepared" / "config.json").read_text(encoding="utf-8"))["text"]["characters"] == len(TEXT)
 
 
 def test_a_run_may_go_on_from_either(train: Command, tinytorch: Command, place: Path) -> None:

@@ -26,7 +26,7 @@ FILES = ["config.json", "metrics.jsonl", "model.safetensors", "optimizer.safeten
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def losses(path: Path) -> list[tuple[Any, ...]]:
@@ -53,7 +53,7 @@ def test_a_run_writes_its_files(train: Command, place: Path) -> None:
     assert (result.code, result.err) == (0, "")
     present = sorted(path.name for path in (place / "run").iterdir())
     assert [name for name in present if name != "loss.svg"] == FILES
-    config = json.loads((place / "run" / "config.json").read_text())
+    config = json.loads((place / "run" / "config.json").read_text(encoding="utf-8"))
     assert config["backend"] == "numpy:cpu"
     assert config["training"]["seed"] == 3
     assert config["training"]["decay_steps"] == 2000
@@ -71,7 +71,7 @@ def test_the_last_val_loss_is_over_the_whole_held_out_tenth(train: Command, plac
     with tt.use_backend("numpy"):
         directory = RunDirectory.open(place / "run")
         model = directory.model()
-        _, held_out = split_text(directory.tokenizer().encode_array((place / "play.txt").read_text()), 0.1)
+        _, held_out = split_text(directory.tokenizer().encode_array((place / "play.txt").read_text(encoding="utf-8")), 0.1)
         found = []
         for start in range(0, len(held_out) - 1, 8):
             window = held_out[start : start + 9]
@@ -94,7 +94,7 @@ def test_what_is_printed_fits_80_columns(train: Command) -> None:
 def test_without_a_text_it_learns_the_language_reference(tinytorch: Command, place: Path) -> None:
     result = tinytorch("train", *TINY, "--steps", "2")
     assert result.code == 0
-    assert json.loads((place / "runs" / "python-001" / "config.json").read_text())["text"]["python"] == ".".join(
+    assert json.loads((place / "runs" / "python-001" / "config.json").read_text(encoding="utf-8"))["text"]["python"] == ".".join(
         map(str, sys.version_info[:3])
     )
 
@@ -249,7 +249,7 @@ def test_a_full_disk_ends_in_one_sentence_and_spares_the_checkpoint(train: Comma
 def test_a_run_keeps_its_precision(train: Command, tinytorch: Command, place: Path) -> None:
     result = train("--steps 4 --precision float16 --out rough")
     assert (result.code, result.err) == (0, "")
-    assert json.loads((place / "rough" / "config.json").read_text())["training"]["precision"] == "float16"
+    assert json.loads((place / "rough" / "config.json").read_text(encoding="utf-8"))["training"]["precision"] == "float16"
     assert load_arrays(place / "rough" / "optimizer.safetensors")[0]["scaling"].shape == (3,)
     refused = train("--resume --out rough --steps 6 --precision float32")
     assert refused.code == 2
@@ -273,9 +273,9 @@ def test_a_run_in_a_precision_that_this_backend_lacks_writes_in_float32_and_says
     train: Command, tinytorch: Command, place: Path
 ) -> None:
     train("--steps 2 --out run")
-    config = json.loads((place / "run" / "config.json").read_text())
+    config = json.loads((place / "run" / "config.json").read_text(encoding="utf-8"))
     config["training"]["precision"] = "bfloat16"
-    (place / "run" / "config.json").write_text(json.dumps(config))
+    (place / "run" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     result = tinytorch("generate run --length 5 --seed 0")
     assert result.code == 0
     assert "trained in bfloat16, and numpy:cpu cannot: it has no data type bfloat16. Computing in float32" in result.err

@@ -76,7 +76,7 @@ def directory(tmp_path: Path) -> Path:
 
 def change_config(directory: Path, **settings: Any) -> None:
     file = directory / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **settings}), encoding="utf-8")
 
 
 def change_weights(directory: Path, **arrays: Any) -> None:
@@ -153,5 +153,5 @@ def test_an_index_that_leads_elsewhere_is_not_followed(directory: Path) -> None:
     (directory / "model.safetensors").unlink()
     index = directory / "model.safetensors.index.json"
     for names in ({"wte.weight": "../model.safetensors"}, {"wte.weight": 3}, {}):
-        index.write_text(json.dumps({"weight_map": names}))
+        index.write_text(json.dumps({"weight_map": names}), encoding="utf-8")
         assert "names no files beside it" in refusal(directory)

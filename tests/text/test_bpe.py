@@ -45,7 +45,7 @@ def test_it_is_kept_in_a_file_like_the_other_kind(tmp_path: Path, tokenizer: BPE
     again = load_tokenizer(tmp_path / "tokenizer.json")
     assert isinstance(again, BPETokenizer)
     assert again.encode(TEXT) == tokenizer.encode(TEXT)
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"format": "tinytorch-tokenizer", "version": 1, "kind": "bpe"}))
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"format": "tinytorch-tokenizer", "version": 1, "kind": "bpe"}), encoding="utf-8")
     with pytest.raises(InputError, match="its fields are damaged"):
         load_tokenizer(tmp_path / "tokenizer.json")
 
@@ -65,13 +65,13 @@ def gpt2(tmp_path: Path, tokenizer: BPETokenizer) -> Path:
 def test_gpt2s_files_are_read_in_both_forms(gpt2: Path, tokenizer: BPETokenizer) -> None:
     whole = BPETokenizer.from_gpt2(gpt2)
     assert whole.encode(TEXT) == tokenizer.encode(TEXT)
-    content = json.loads((gpt2 / "tokenizer.json").read_text())["model"]
+    content = json.loads((gpt2 / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     (gpt2 / "tokenizer.json").unlink()
-    (gpt2 / "vocab.json").write_text(json.dumps(content["vocab"]))
+    (gpt2 / "vocab.json").write_text(json.dumps(content["vocab"]), encoding="utf-8")
     merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in content["merges"]]
     (gpt2 / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
     assert BPETokenizer.from_gpt2(gpt2).encode(TEXT) == tokenizer.encode(TEXT)
-    (gpt2 / "vocab.json").write_text("{")
+    (gpt2 / "vocab.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="cannot be used"):
         BPETokenizer.from_gpt2(gpt2)
     (gpt2 / "vocab.json").unlink()
@@ -91,7 +91,7 @@ def test_a_text_that_spells_a_special_token_is_a_text(gpt2: Path) -> None:
 
 def test_the_end_of_a_document_is_special_in_the_older_files_too(tmp_path: Path, tokenizer: BPETokenizer) -> None:
     content = json.loads(tokenizer._engine.to_str())["model"]
-    (tmp_path / "vocab.json").write_text(json.dumps({**content["vocab"], "<|endoftext|>": 300}))
+    (tmp_path / "vocab.json").write_text(json.dumps({**content["vocab"], "<|endoftext|>": 300}), encoding="utf-8")
     merges = [" ".join(pair) for pair in content["merges"]]
     (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
     older = BPETokenizer.from_gpt2(tmp_path)
@@ -154,7 +154,7 @@ def test_a_run_with_pieces_of_words_trains_goes_on_and_writes(tmp_path: Path, ca
     options = ["--tokenizer", "bpe", "--vocab-size", "280", "--steps", "4", "--decay-steps", "8", *small]
     assert main(["train", str(text), "--out", run, *options]) == 0
     assert main(["train", "--resume", "--out", run, "--steps", "6"]) == 0
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["vocab_size"] == 280
+    assert json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["model"]["vocab_size"] == 280
     capsys.readouterr()
     assert main(["generate", run, "--prompt", "the żółw", "--length", "20", "--seed", "1"]) == 0
     assert capsys.readouterr().out.startswith("the żółw")

@@ -72,7 +72,7 @@ def test_what_might_never_end_is_not_read(tmp_path: Path) -> None:
 
 def test_a_file_that_may_not_be_read_says_how_to_allow_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "secret.txt"
-    path.write_text("secret")
+    path.write_text("secret", encoding="utf-8")
 
     def refuse(self: Path, mode: str) -> None:  # chmod does not stop the superuser, who may run these tests
         raise PermissionError(13, "Permission denied")

@@ -228,7 +228,7 @@ def test_a_broken_or_foreign_file_is_refused_by_name_with_the_mend(tmp_path: Pat
 
 
 def test_the_file_the_broken_ones_were_made_from_does_load(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text(json.dumps(GOOD))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(GOOD), encoding="utf-8")
     assert CharTokenizer.load(tmp_path / "tokenizer.json").decode([2, 3]) == "ab"
 
 
@@ -241,7 +241,7 @@ def test_a_missing_file_and_a_directory_are_refused_by_name(tmp_path: Path) -> N
 
 def test_a_tokenizer_of_a_later_kind_is_told_from_a_broken_one(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    path.write_text(json.dumps(GOOD | {"kind": "morse"}))
+    path.write_text(json.dumps(GOOD | {"kind": "morse"}), encoding="utf-8")
     with pytest.raises(InputError, match="kind 'morse', and this version knows bpe, char: upgrade tinytorch"):
         load_tokenizer(path)
     with pytest.raises(InputError, match="of kind 'morse', not 'char'"):

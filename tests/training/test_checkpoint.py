@@ -151,7 +151,7 @@ def damage(path: Path, how: str) -> None:
         case "truncated":
             path.write_bytes(data[: len(data) // 2])
         case "text":
-            path.write_text("not a checkpoint")
+            path.write_text("not a checkpoint", encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", [MODEL, OPTIMIZER])

@@ -25,7 +25,7 @@ def written(path: Path, last: int) -> MetricsLog:
 
 def test_a_row_is_a_json_object(tmp_path: Path) -> None:
     written(tmp_path / "m", 2)
-    lines = (tmp_path / "m").read_text().splitlines()
+    lines = (tmp_path / "m").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[1]) == {
         "step": 2,
         "train_loss": 2.0,
@@ -69,7 +69,7 @@ def test_a_line_that_a_crash_cut_short_is_forgotten(tmp_path: Path) -> None:
 def test_damage_in_the_middle_is_told_and_the_file_left_as_it_is(tmp_path: Path, line: str) -> None:
     path = tmp_path / "m"
     written(path, 5)
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     lines[1] = line
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
     before = path.read_bytes()

@@ -38,7 +38,7 @@ def test_what_was_begun_can_be_opened(tmp_path: Path) -> None:
     assert opened.config["model"] == MODEL
     assert opened.tokenizer().encode("abc") == TOKENS.encode("abc")
     assert opened.new_model().max_length == 4
-    assert (opened.path / METRICS).read_text() == ""
+    assert (opened.path / METRICS).read_text(encoding="utf-8") == ""
 
 
 def test_a_directory_is_no_run_before_its_config_is_written(tmp_path: Path) -> None:
@@ -51,21 +51,21 @@ def test_a_directory_is_no_run_before_its_config_is_written(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", [CONFIG, TOKENIZER, METRICS, "model.safetensors", "optimizer.safetensors", "loss.svg"])
 def test_no_file_that_is_there_is_replaced(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("somebody's")
+    (tmp_path / name).write_text("somebody's", encoding="utf-8")
     with pytest.raises(InputError, match="--out"):
         RunDirectory.create(tmp_path, SETTINGS, TOKENS)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert (tmp_path / name).read_text() == "somebody's"
+    assert (tmp_path / name).read_text(encoding="utf-8") == "somebody's"
 
 
 def test_a_directory_of_other_things_may_hold_a_run(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     begin(tmp_path)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="is a file"):
         check_free(tmp_path / "file")
     with pytest.raises(InputError, match="is a file"):
@@ -77,7 +77,7 @@ def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
 def test_directories_count_up(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     assert [claim_directory("play", runs).name for _ in range(2)] == ["play-001", "play-002"]
-    (runs / "play-003").write_text("a file")
+    (runs / "play-003").write_text("a file", encoding="utf-8")
     assert claim_directory("play", runs).name == "play-004"
     assert claim_directory("other", runs).name == "other-001"
     with pytest.raises(InputError, match="cannot be written"):
@@ -114,7 +114,7 @@ def test_a_config_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, m
 
 
 def test_what_is_no_run_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for path, message in ((tmp_path / "none", "does not exist"), (tmp_path, "is not a run's"), (tmp_path / "file", "is a file")):
         with pytest.raises(InputError, match=message):
             RunDirectory.open(path)
@@ -130,8 +130,8 @@ def test_another_runs_tokenizer_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"d_model": 7}, {"d_model": "8"}, {"wings": 2}])
 def test_settings_that_are_no_models_are_told(tmp_path: Path, change: dict[str, Any]) -> None:
     path = begin(tmp_path / "run").path / CONFIG
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     config["model"].update(change)
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(InputError, match="does not describe a model"):
         RunDirectory.open(path.parent).new_model()

@@ -23,7 +23,7 @@ def write_cifar(folder: Path) -> Path:
     (folder / "data_batch_1.bin").write_bytes(cifar_records([3, 0, 9], seed=1)[0])
     (folder / "data_batch_3.bin").write_bytes(cifar_records([1, 1], seed=3)[0])
     (folder / "test_batch.bin").write_bytes(cifar_records([5, 7], seed=9)[0])
-    (folder / "batches.meta.txt").write_text("\n".join(CLASSES) + "\n\n")
+    (folder / "batches.meta.txt").write_text("\n".join(CLASSES) + "\n\n", encoding="utf-8")
     return folder
 
 

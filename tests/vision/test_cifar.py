@@ -69,7 +69,7 @@ def make_directory(path: Path) -> None:
 
 
 def write_text(path: Path) -> None:
-    path.write_text("<html>404</html>")
+    path.write_text("<html>404</html>", encoding="utf-8")
 
 
 BAD = {

@@ -1,9 +1,12 @@
 // What the kernels of this folder share: data types, sums over a warp or a block, random bits.
 //
 // T, which the macro ELEMENT says, is the type of the data: float, __half or __nv_bfloat16. Arithmetic is in float32 whatever T is.
+// BFLOAT16 is defined where a variant has data of that type: before CUDA 12.2 cupy has no cuda_bf16.h unless a toolkit is installed.
 #pragma once
-#include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#ifdef BFLOAT16
+#include <cuda_bf16.h>
+#endif
 
 #define INF __int_as_float(0x7f800000)
 #define NOT_A_NUMBER __int_as_float(0x7fffffff)
@@ -16,11 +19,14 @@ typedef long long Size;
 
 __device__ inline float wide(float x) { return x; }
 __device__ inline float wide(__half x) { return __half2float(x); }
-__device__ inline float wide(__nv_bfloat16 x) { return __bfloat162float(x); }
 
 __device__ inline void put(float* place, float x) { *place = x; }
 __device__ inline void put(__half* place, float x) { *place = __float2half_rn(x); }
+
+#ifdef BFLOAT16
+__device__ inline float wide(__nv_bfloat16 x) { return __bfloat162float(x); }
 __device__ inline void put(__nv_bfloat16* place, float x) { *place = __float2bfloat16_rn(x); }
+#endif
 
 // ---- sums and maxima: every thread gets the result ----
 

@@ -79,12 +79,12 @@ extern "C" __global__ void embedding_sort(
     }
 }
 
-// Block (., s) adds up stretch s, a thread for each column. g_table is 0 where nothing is written.
+// Block (s, .) adds up stretch s, a thread for each column: there may be more stretches than a grid has blocks along y. g_table is 0 where nothing is written.
 extern "C" __global__ void embedding_sums(
     const T* g, const int* order, const int* sorted, T* g_table, float* heads, float* tails, int count, int width, int length) {
-    int column = blockIdx.x * blockDim.x + threadIdx.x, first = blockIdx.y * STRETCH, last = min(count, first + STRETCH);
+    int column = blockIdx.y * blockDim.x + threadIdx.x, first = blockIdx.x * STRETCH, last = min(count, first + STRETCH);
     if (column >= width) return;
-    Size part = (Size)blockIdx.y * width + column;
+    Size part = (Size)blockIdx.x * width + column;
     float sum = 0.0f;
     for (int i = first, start = first; i < last; ++i) {
         int id = sorted[i];
@@ -105,11 +105,11 @@ extern "C" __global__ void embedding_sums(
 // The sum of a run that begins in stretch s and goes on.
 extern "C" __global__ void embedding_joins(
     const int* sorted, T* g_table, const float* heads, const float* tails, int count, int width, int length) {
-    int column = blockIdx.x * blockDim.x + threadIdx.x, first = blockIdx.y * STRETCH, last = min(count, first + STRETCH);
+    int column = blockIdx.y * blockDim.x + threadIdx.x, first = blockIdx.x * STRETCH, last = min(count, first + STRETCH);
     int id = sorted[last - 1];
     bool begins = sorted[first] != id || first == 0 || sorted[first - 1] != id;
     if (column >= width || id == length || !begins || last == count || sorted[last] != id) return;
-    Size part = (Size)blockIdx.y * width + column;
+    Size part = (Size)blockIdx.x * width + column;
     float sum = tails[part];
     do {
         part += width;

@@ -59,7 +59,8 @@ class Source:
     @staticmethod
     def options(macros: Macros) -> tuple[str, ...]:
         """What the compiler is told for a variant."""
-        return ("-std=c++17", *[f"-D{name}={C_TYPES.get(str(value), value)}" for name, value in macros.items()])
+        defined: Macros = {**macros, "BFLOAT16": 1} if "bfloat16" in macros.values() else macros
+        return ("-std=c++17", *[f"-D{name}={C_TYPES.get(str(value), value)}" for name, value in defined.items()])
 
     def launch(self, function: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Any, **macros: str | int) -> None:
         """Run ``function`` on ``grid`` blocks of ``block`` threads.

@@ -14,10 +14,6 @@ __device__ inline Word pack(float low, float high, const __half* type) {
     __half2 both = __floats2half2_rn(low, high);
     return *reinterpret_cast<Word*>(&both);
 }
-__device__ inline Word pack(float low, float high, const __nv_bfloat16* type) {
-    __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<Word*>(&both);
-}
 
 // c += a b in float32. Turing has the instruction for 8 columns of a only: there it takes two.
 __device__ inline void multiply_add(float* c, float* c8, const Word* a, const Word* b, const __half* type) {
@@ -33,11 +29,18 @@ __device__ inline void multiply_add(float* c, float* c8, const Word* a, const Wo
 #endif
 }
 
+#ifdef BFLOAT16
+__device__ inline Word pack(float low, float high, const __nv_bfloat16* type) {
+    __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<Word*>(&both);
+}
+
 __device__ inline void multiply_add(float* c, float* c8, const Word* a, const Word* b, const __nv_bfloat16* type) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c8[0]), "+f"(c8[1])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+#endif
 
 __device__ inline Word shared_address(const void* p) { return (Word)__cvta_generic_to_shared(p); }
 

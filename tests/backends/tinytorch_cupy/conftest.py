@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
 from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
-from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace
+from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace, with_cuda
 from tinytorch.kernels import fused
 from tinytorch_cupy import gemm
 from tinytorch_cupy.backend import CupyBackend
@@ -47,25 +48,50 @@ def _forget() -> None:
 
 
 @pytest.fixture
-def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """``backend``, ``cupy`` and ``blas`` of a GPU that defers its launches as one does; it is the chosen backend.
 
     Products are captured as its other launches are; of the kernels it has those that are such products, and no CUDA.
     """
-    cupy: Any = new_cupy()
-    blas = FakeBlas()
-    blas.defer = cupy.gpu.do
+    with _machine(monkeypatch, new_cupy()) as machine:
+        yield machine
+
+
+@pytest.fixture
+def whole_gpu(fake_gpu: SimpleNamespace, cuda: Any, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """`fake_gpu` with all kernels, whose CUDA is emulated; ``cuda`` looks after what is compiled."""
+    monkeypatch.setitem(sys.modules, "cupy", with_cuda(fake_gpu.cupy))
+    fake_gpu.backend.kernels = KERNELS
+    return fake_gpu
+
+
+@pytest.fixture
+def two_gpus(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """The same with two GPUs and all kernels; the first is the current one, and ``fakegpu:1`` the chosen backend."""
+    cupy = new_cupy(gpus=2)
+    monkeypatch.setitem(sys.modules, "cupy", with_cuda(cupy))
+    with _machine(monkeypatch, cupy, "fakegpu:1", only=None) as machine:
+        cupy.machine.current = 0
+        yield machine
+
+
+@contextmanager
+def _machine(
+    monkeypatch: pytest.MonkeyPatch, cupy: Any, chosen: str = "fakegpu", only: Sequence[str] | None = ("linear", "put_row")
+) -> Iterator[SimpleNamespace]:
+    """The plugin over this cupy as ``fakegpu``, with ``only`` these of its kernels."""
+    blas = FakeBlas(cupy.machine)
     monkeypatch.setattr(gemm, "_cupy", lambda: cupy)
     monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(blas))
     monkeypatch.setattr(gemm, "_own", gemm.threading.local())
-    monkeypatch.setattr(gemm, "_rows_of_ones", {})
 
     def create(device: str | None) -> CupyBackend:
-        backend = CupyBackend(cupy, new_namespace(cupy), 0)
+        backend = CupyBackend(cupy, new_namespace(cupy), int(device or 0))
         backend.name = "fakegpu"
-        backend.kernels = {name: KERNELS[name] for name in ("linear", "put_row")}  # the others are CUDA
+        if only is not None:
+            backend.kernels = {name: backend.kernels[name] for name in only}
         return backend
 
     tt.register_backend("fakegpu", create)
-    with tt.use_backend("fakegpu") as backend:
+    with tt.use_backend(chosen) as backend:
         yield SimpleNamespace(backend=backend, cupy=cupy, blas=blas)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from ctypes import c_int, c_longlong, c_size_t, c_void_p
+from itertools import count as numbers
 from typing import Any
 
 import ml_dtypes
 import numpy
+
+from tests.backends.tinytorch_cupy.fake_runtime import Gpu, Machine
 
 SUCCESS, NOT_INITIALIZED, INVALID_VALUE, NOT_SUPPORTED = 0, 1, 7, 15
 TYPES = {0: numpy.dtype("float32"), 1: numpy.dtype("float64"), 2: numpy.dtype("float16"), 14: numpy.dtype(ml_dtypes.bfloat16)}
@@ -40,22 +43,25 @@ def _rounded(x: numpy.ndarray) -> numpy.ndarray:
 
 
 class FakeBlas:
-    """Stands for ``ctypes.CDLL("libcublas.so")``.
+    """Stands for ``ctypes.CDLL("libcublas.so")`` on a machine's GPUs: a product is a launch on the current one.
 
     Attributes:
         calls: what was asked for, a dictionary each.
+        handles: whose each handle is that was made and not destroyed yet.
         stream, workspace: as they were set last; setting a stream takes the workspace away, as the real one does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.handles: dict[int, Gpu] = {}
+        self._numbers = numbers(1)
         self.calls: list[dict[str, Any]] = []
         self.stream: int | None = None
         self.workspace: int | None = None
-        self.defer: Callable[[Callable[[], None]], None] = lambda work: work()
         side, batched = (c_void_p, c_int, c_int), (c_void_p, c_int, c_int, c_longlong)
         head = (c_void_p, c_int, c_int, c_int, c_int, c_int, c_void_p)
         self.cublasCreate_v2 = self._entry(self._create, c_void_p)
-        self.cublasDestroy_v2 = self._entry(lambda handle: SUCCESS, c_void_p)
+        self.cublasDestroy_v2 = self._entry(self._destroy, c_void_p)
         self.cublasSetStream_v2 = self._entry(self._set_stream, c_void_p, c_void_p)
         self.cublasSetWorkspace_v2 = self._entry(self._set_workspace, c_void_p, c_void_p, c_size_t)
         self.cublasGemmEx = self._entry(self._gemm, *head, *side, *side, c_void_p, *side, c_int, c_int)
@@ -65,17 +71,30 @@ class FakeBlas:
     def _entry(function: Callable[..., int], *types: Any) -> Any:
         return ctypes.CFUNCTYPE(c_int, *types)(function)
 
+    def _is_usable(self, handle: int | None) -> bool:
+        """Whether there is such a handle, and it is for the current GPU."""
+        return handle is not None and self.handles.get(handle) is self._machine.gpu
+
     def _create(self, place: int) -> int:
-        ctypes.cast(place, ctypes.POINTER(c_void_p))[0] = 77
+        handle = next(self._numbers)
+        self.handles[handle] = self._machine.gpu
+        ctypes.cast(place, ctypes.POINTER(c_void_p))[0] = handle
+        return SUCCESS
+
+    def _destroy(self, handle: int) -> int:
+        self._machine.gpu.disturb("a cuBLAS handle was destroyed")
+        if not self._is_usable(handle):
+            return NOT_INITIALIZED
+        del self.handles[handle]
         return SUCCESS
 
     def _set_stream(self, handle: int, stream: int | None) -> int:
         self.stream, self.workspace = stream or 0, None
-        return SUCCESS if handle == 77 else NOT_INITIALIZED
+        return SUCCESS if self._is_usable(handle) else NOT_INITIALIZED
 
     def _set_workspace(self, handle: int, pointer: int, size: int) -> int:
         self.workspace = pointer
-        return SUCCESS if handle == 77 and pointer % 256 == 0 and size else INVALID_VALUE
+        return SUCCESS if self._is_usable(handle) and pointer % 256 == 0 and size else INVALID_VALUE
 
     def _gemm(self, *a: Any) -> int:
         return self._batched(*a[:10], 0, *a[10:13], 0, *a[13:17], 0, 1, *a[17:])
@@ -108,6 +127,8 @@ class FakeBlas:
     ) -> int:
         shape_a = (k, m) if op_a else (m, k)
         shape_b = (n, k) if op_b else (k, n)
+        if not self._is_usable(handle):
+            return NOT_INITIALIZED
         if lda < max(1, shape_a[0]) or ldb < max(1, shape_b[0]) or ldc < max(1, m) or min(m, n, k, count) < 1:
             return INVALID_VALUE
         if type_a != type_b or (type_a, type_c) not in SUPPORTED.get(compute, ()) or algorithm != -1:
@@ -117,6 +138,8 @@ class FakeBlas:
         if scale.from_address(alpha).value != 1.0 or scale.from_address(beta).value != 0.0:
             return INVALID_VALUE
         self.calls.append({"ops": (op_a, op_b), "size": (m, n, k), "count": count, "compute": compute, "stream": self.stream})
+        gpu = self._machine.gpu
+        gpu.note(*[pointer for pointer in (a, b, c, self.workspace) if pointer is not None])
 
         def work() -> None:
             for i in range(count):
@@ -132,5 +155,5 @@ class FakeBlas:
                     x, y = _rounded(x), _rounded(y)
                 _view(c + i * stride_c * TYPES[type_c].itemsize, type_c, m, n, ldc)[...] = x @ y
 
-        self.defer(work)
+        gpu.do(work)
         return SUCCESS

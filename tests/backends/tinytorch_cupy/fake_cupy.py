@@ -1,14 +1,14 @@
-"""A cupy for machines without a GPU: numpy arrays behind cupy's names, with streams that can be captured.
+"""A cupy for machines without a GPU: numpy arrays behind cupy's names, on the GPUs of `fake_runtime`.
 
-While a stream is being captured nothing is computed. What would have been launched is kept, with the memory that it reads and writes, and
-a launch of the graph does it on what that memory holds then. So a step that reads a result on the host, or that was baked with a value
-which should have come from a buffer, goes wrong here as it would on a GPU.
+While a stream is being captured nothing is computed. What would have been launched is kept, with the addresses that it reads and writes,
+and a launch of the graph does it on what lies there then. So a step that reads a result on the host, or that was baked with a value which
+should have come from a buffer, goes wrong here as it would on a GPU; and so does a graph whose memory was freed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -16,184 +16,109 @@ import array_api_compat.numpy as compat
 import numpy
 
 from tests.backends.tinytorch_cupy.emulator import fake_cupy as emulator
+from tests.backends.tinytorch_cupy.fake_runtime import (
+    CaptureError,
+    CUDARuntimeError,
+    Device,
+    Gpu,
+    Machine,
+    Memory,
+    MemoryPointer,
+    MemoryPool,
+    OutOfMemoryError,
+    Stream,
+    addressed,
+    allocated,
+)
 
 
-class CaptureError(RuntimeError):
-    """What is not allowed while a stream is being captured."""
-
-
-class Device:
-    """The one GPU, as far as work on it is concerned."""
-
-    def __init__(self, capability: str) -> None:
-        self.capability = capability
-        self.streams: list[Stream] = [Stream(self, 0)]
-        self.graph: list[Callable[[], None]] | None = None
-        self.memory: list[Any] = []  # what a graph being captured has addresses of, as its pool would keep it
-        self.launched = 0
-
-    def do(self, work: Callable[[], None]) -> None:
-        """A launch: done at once, or kept for the graph."""
-        self.launched += 1
-        if self.graph is None:
-            work()
-        else:
-            self.graph.append(work)
-
-
-class Chosen:
-    """``cupy.cuda.Device(0)``."""
-
-    mem_info = (60 << 30, 80 << 30)
-
-    def __init__(self, capability: str) -> None:
-        self.compute_capability = capability
-
-    def __enter__(self) -> Chosen:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        pass
-
-    def use(self) -> None:
-        pass
-
-    def synchronize(self) -> None:
-        pass
-
-
-class Stream:
-    """A CUDA stream; everything on it is done at once."""
-
-    def __init__(self, device: Device, ptr: int) -> None:
-        self._device = device
-        self.ptr = ptr
-
-    def __enter__(self) -> Stream:
-        self._device.streams.append(self)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._device.streams.pop()
-
-    def begin_capture(self) -> None:
-        if self.ptr == 0:
-            raise RuntimeError("cannot capture on the default (legacy) stream")
-        self._device.graph, self._device.memory = [], []
-
-    def end_capture(self) -> Graph:
-        work, self._device.graph = self._device.graph, None
-        assert work is not None
-        return Graph(self._device, work, self._device.memory)
-
-    def is_capturing(self) -> bool:
-        return self._device.graph is not None
-
-    def synchronize(self) -> None:
-        if self._device.graph is not None:
-            raise CaptureError("synchronize")
-
-    def record(self) -> SimpleNamespace:
-        return SimpleNamespace()
-
-    def wait_event(self, event: object) -> None:
-        pass
-
-
-class Graph:
-    """What was captured."""
-
-    def __init__(self, device: Device, work: list[Callable[[], None]], memory: list[Any]) -> None:
-        self._device = device
-        self._work = work
-        self._memory = memory
-
-    def launch(self, stream: Stream | None = None) -> None:
-        self._device.launched += 1
-        for work in self._work:
-            work()
-
-    def upload(self, stream: Stream | None = None) -> None:
-        pass
+class ProcessEnded(BaseException):
+    """Thrust met an error, and cupy 14.0.1 does not catch what it throws."""
 
 
 class FakeArray(numpy.ndarray):
-    """An array on the fake GPU."""
+    """An array on a fake GPU."""
 
-    gpu: Device
+    gpu: Gpu
 
     @property
     def data(self) -> Any:
-        return SimpleNamespace(ptr=self.ctypes.data, device_id=0)
+        return SimpleNamespace(ptr=self.ctypes.data, device_id=self.gpu.number)
 
     @property
     def device(self) -> Any:
-        return SimpleNamespace(id=0, compute_capability=self.gpu.capability)
+        return SimpleNamespace(id=self.gpu.number, compute_capability=self.gpu.capability)
 
     def __array_finalize__(self, other: Any) -> None:
         self.gpu = getattr(other, "gpu", None)  # type: ignore[assignment]
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        gpu = _gpu_of(inputs)
-        plain = [_plain(x) for x in inputs]
-        written = None if out is None else tuple(_plain(x) for x in out)
-        if written is None:
-            with numpy.errstate(all="ignore"):
-                found = getattr(ufunc, method)(*plain, **options)
-            results = found if isinstance(found, tuple) else (found,)
-            held = tuple(_array(numpy.array(x), gpu) for x in results)
-            _compute(gpu, held, lambda: getattr(ufunc, method)(*plain, **options))
-            return held if isinstance(found, tuple) else held[0]
-        gpu.do(lambda: getattr(ufunc, method)(*plain, out=written, **options))
-        return out[0]
+        gpu = _gpu_of((inputs, out or ()))
+        compute = partial(getattr(ufunc, method), *_addressed(inputs), **options)
+        if out is not None:
+            gpu.do(partial(compute, out=_addressed(out)))
+            return out[0]
+        with numpy.errstate(all="ignore"):
+            found = compute()
+        results = found if isinstance(found, tuple) else (found,)
+        held = tuple(_new(x, gpu) for x in results)
+        _compute(gpu, held, compute)
+        return held if isinstance(found, tuple) else held[0]
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         gpu = _gpu_of((args, kwargs))
         plain_args, plain_kwargs = _plain(args), _plain(kwargs)
+        compute = partial(function, *_addressed(args), **_addressed(kwargs))
         if function is numpy.copyto:
-            return gpu.do(lambda: function(*plain_args, **plain_kwargs))
+            return gpu.do(compute)
+        if gpu.graph is not None and function in (numpy.sort, numpy.argsort, numpy.unique):
+            raise ProcessEnded("thrust waits for the stream at the end of a sort, which fails while it is being captured")
         with numpy.errstate(all="ignore"):
             found = function(*plain_args, **plain_kwargs)
+        if isinstance(found, tuple) and any(isinstance(x, numpy.ndarray) for x in found):  # from a sort
+            return tuple(_new(x, gpu) for x in found)
         if not isinstance(found, numpy.ndarray | numpy.generic):
             return found  # a shape, a type, a truth about types
         if isinstance(found, numpy.ndarray) and any(numpy.shares_memory(found, x) for x in _arrays((plain_args, plain_kwargs))):
-            return _array(found, gpu)  # a view
-        out = _array(numpy.array(found), gpu)
-        _compute(gpu, (out,), lambda: function(*plain_args, **plain_kwargs))
+            return _view(found, gpu)
+        out = _new(found, gpu)
+        _compute(gpu, (out,), compute)
         return out
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        target, key, value = _plain(self), _plain(key), _plain(value)
-        self.gpu.do(lambda: target.__setitem__(key, value))
+        gpu = _gpu_of((self, key, value))
+        target, key, value = addressed(self), _addressed(key), _addressed(value)
+        gpu.do(lambda: target.__setitem__(key, value))
 
     def __getitem__(self, key: Any) -> Any:
         if self.gpu.graph is not None and any(x.dtype == bool for x in _arrays(key)):
             raise CaptureError("how many a mask chooses is counted on the host")
-        here, key = _plain(self), _plain(key)
-        found = here[key]
+        here = _plain(self)
+        found = here[_plain(key)]
         if isinstance(found, numpy.ndarray) and numpy.shares_memory(found, here):
-            return _array(found, self.gpu)
+            return _view(found, self.gpu)
         if isinstance(found, numpy.generic):  # cupy has views without dimensions, numpy has numbers
-            return _array(here[(key if isinstance(key, tuple) else (key,)) + (Ellipsis,)], self.gpu)
-        out = _array(numpy.array(found), self.gpu)
-        _compute(self.gpu, (out,), lambda: here[key])
+            return _view(here[(key if isinstance(key, tuple) else (key,)) + (Ellipsis,)], self.gpu)
+        gpu = _gpu_of((self, key))
+        out = _new(found, gpu)
+        _compute(gpu, (out,), partial(addressed(self).__getitem__, _addressed(key)))
         return out
 
     def astype(self, dtype: Any, copy: bool = True, **options: Any) -> FakeArray:  # type: ignore[override]
         if not copy and self.dtype == dtype:
             return self
-        here = _plain(self)
-        out = _array(here.astype(dtype), self.gpu)
-        _compute(self.gpu, (out,), lambda: here.astype(dtype))
+        gpu = _gpu_of(self)
+        out = _new(_plain(self).astype(dtype), gpu)
+        _compute(gpu, (out,), partial(addressed(self).astype, dtype))
         return out
 
     def reshape(self, *shape: Any, **options: Any) -> FakeArray:  # type: ignore[override]
         return numpy.reshape(self, shape[0] if len(shape) == 1 else shape, **options)  # type: ignore[return-value]
 
     def copy(self, order: Any = "C") -> FakeArray:
-        here = _plain(self)
-        out = _array(here.copy(), self.gpu)
-        _compute(self.gpu, (out,), here.copy)
+        gpu = _gpu_of(self)
+        out = _new(_plain(self).copy(), gpu)
+        _compute(gpu, (out,), addressed(self).copy)
         return out
 
     def fill(self, value: Any) -> None:
@@ -223,23 +148,42 @@ class FakeArray(numpy.ndarray):
         return bool(self.get())
 
 
-def _array(array: numpy.ndarray, gpu: Device) -> FakeArray:
+def _view(array: numpy.ndarray, gpu: Gpu) -> FakeArray:
+    """A view of memory that is a GPU's already."""
     out = array.view(FakeArray)
     out.gpu = gpu
-    if gpu.graph is not None:
-        gpu.memory.append(array)
     return out
 
 
-def _plain(value: Any) -> Any:
-    """Fake arrays as numpy's, inside lists, tuples and dictionaries too."""
+def _new(value: Any, gpu: Gpu) -> FakeArray:
+    """A copy in new memory of the current GPU."""
+    array = numpy.asarray(value)
+    turned = array.flags.f_contiguous and not array.flags.c_contiguous
+    out = allocated(gpu.machine, array.shape[::-1] if turned else array.shape, array.dtype)
+    out = out.T if turned else out
+    out[...] = array
+    return _view(out, gpu)
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Fake arrays changed, inside lists, tuples and dictionaries too."""
     if isinstance(value, FakeArray):
-        return value.view(numpy.ndarray)
+        return change(value)
     if isinstance(value, list | tuple):
-        return type(value)(_plain(item) for item in value)
+        return type(value)(_mapped(item, change) for item in value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _mapped(item, change) for key, item in value.items()}
     return value
+
+
+def _plain(value: Any) -> Any:
+    """Fake arrays as numpy's, which keep their memory."""
+    return _mapped(value, lambda array: array.view(numpy.ndarray))
+
+
+def _addressed(value: Any) -> Any:
+    """Fake arrays as a launch knows them."""
+    return _mapped(value, addressed)
 
 
 def _arrays(tree: Any) -> Iterator[numpy.ndarray]:
@@ -252,13 +196,22 @@ def _arrays(tree: Any) -> Iterator[numpy.ndarray]:
         yield from _arrays(list(tree.values()))
 
 
-def _gpu_of(tree: Any) -> Device:
-    return next(x.gpu for x in _arrays(tree) if isinstance(x, FakeArray))
+def _gpu_of(tree: Any) -> Gpu:
+    """The current GPU, on which all of the fake arrays must lie: cupy computes there, and warns where it can reach them at all."""
+    gpus = {x.gpu for x in _arrays(tree) if isinstance(x, FakeArray)}
+    gpu = next(iter(gpus)).machine.gpu
+    assert gpus == {gpu}, f"GPU {gpu.number} is current, and arrays lie on GPU {', '.join(str(other.number) for other in gpus)}"
+    return gpu
 
 
-def _compute(gpu: Device, outs: tuple[FakeArray, ...], function: Callable[[], Any]) -> None:
+def _compute(gpu: Gpu, outs: tuple[FakeArray, ...], function: Callable[[], Any]) -> None:
     """Have ``outs`` hold what ``function`` gives. While capturing they hold nonsense until the graph is launched."""
-    targets = [_plain(out) for out in outs]
+    if gpu.graph is None:
+        gpu.launched += 1  # computed already
+        return
+    targets = [addressed(out) for out in outs]
+    for target in targets:
+        target[...] = numpy.array(123 if target.dtype.kind == "f" else 0, dtype=target.dtype)
 
     def work() -> None:
         with numpy.errstate(all="ignore"):
@@ -266,92 +219,63 @@ def _compute(gpu: Device, outs: tuple[FakeArray, ...], function: Callable[[], An
         for target, value in zip(targets, found if isinstance(found, tuple) else (found,), strict=True):
             target[...] = value
 
-    if gpu.graph is not None:
-        for target in targets:
-            target[...] = numpy.array(123 if target.dtype.kind == "f" else 0, dtype=target.dtype)
-        gpu.do(work)
-    else:
-        gpu.launched += 1  # computed already
+    gpu.do(work)
 
 
-class Pool:
-    """A memory pool that only counts."""
-
-    def __init__(self) -> None:
-        self.allocated = 0
-
-    def malloc(self, size: int) -> Any:
-        self.allocated += size
-        memory = numpy.zeros(size + 256, dtype=numpy.uint8)
-        return SimpleNamespace(ptr=memory.ctypes.data + (-memory.ctypes.data) % 256, owner=memory)
-
-    def free_all_blocks(self) -> None:
-        pass
-
-    def total_bytes(self) -> int:
-        return self.allocated
-
-
-def new_cupy(capability: str = "90") -> ModuleType:
-    """The module ``cupy``, with what the backend uses of it."""
+def new_cupy(capability: str = "90", gpus: int = 1, capacity: int = 80 << 30) -> ModuleType:
+    """The module ``cupy``, with what the backend uses of it; ``capacity`` is the memory of each GPU in bytes."""
     cupy: Any = ModuleType("cupy")
-    gpu = Device(capability)
-    pools = [Pool()]
+    machine = Machine(capability, gpus, capacity)
     pointers = iter(range(256, 1 << 30, 256))
 
     def created(function: Callable[..., Any]) -> Callable[..., Any]:
         def create(*args: Any, **options: Any) -> FakeArray:
             options.pop("device", None)
-            plain_args, plain_options = _plain(args), _plain(options)
-            made = function(*plain_args, **plain_options)
-            if any(numpy.shares_memory(made, x) for x in _arrays(plain_args)):
-                if any(isinstance(x, FakeArray) for x in _arrays(args)):
-                    return _array(made, gpu)
-                made = made.copy()  # a transfer
-            sent = function in (numpy.array, numpy.asarray) and not any(isinstance(x, FakeArray) for x in _arrays(args))
-            if gpu.graph is not None and sent:
+            gpu = machine.gpu
+            from_gpu = any(isinstance(x, FakeArray) for x in _arrays(args))
+            made = function(*_plain(args), **_plain(options))
+            if from_gpu and any(numpy.shares_memory(made, x) for x in _arrays(_plain(args))):
+                return _view(made, gpu)
+            if gpu.graph is not None and function in (numpy.array, numpy.asarray) and not from_gpu:
                 raise RuntimeError("the current stream is capturing, so H2D transfers are disallowed")
-            out = _array(made, gpu)
-            _compute(gpu, (out,), lambda: function(*plain_args, **plain_options))
+            out = _new(made, gpu)
+            _compute(gpu, (out,), partial(function, *_addressed(args), **_addressed(options)))
             return out
 
         return create
 
-    @contextmanager
-    def using_allocator(allocator: Callable[[int], Any]) -> Iterator[None]:
-        pools.append(allocator.__self__)  # type: ignore[attr-defined]
-        try:
-            yield
-        finally:
-            pools.pop()
-
-    for name in ("empty", "zeros", "ones", "full", "arange", "array", "asarray", "ascontiguousarray", "eye", "linspace"):
+    for name in ("zeros", "ones", "full", "arange", "array", "asarray", "ascontiguousarray", "eye", "linspace"):
         setattr(cupy, name, created(getattr(numpy, name)))
-    cupy.empty = lambda shape, dtype="float64", **options: _array(numpy.empty(shape, dtype), gpu)
+    cupy.empty = lambda shape, dtype="float64", **options: _view(
+        allocated(machine, (shape,) if isinstance(shape, int) else tuple(shape), dtype), machine.gpu
+    )
     cupy.ndarray = FakeArray
-    cupy.get_default_memory_pool = lambda: pools[0]
+    cupy.get_default_memory_pool = lambda: machine.default_pool
     cupy.__version__ = "fake"
     cupy.copyto = numpy.copyto
     cupy.asnumpy = lambda array: array.get()
-    cupy.matmul = lambda a, b: _refuse_matmul(gpu, a, b)
-    cupy.gpu = gpu
-    cupy.pools = pools
+    cupy.matmul = _matmul
+    cupy.machine = machine
+    cupy.gpu = machine.gpus[0]
     runtime = SimpleNamespace(
-        getDevice=lambda: 0,
-        getDeviceCount=lambda: 1,
+        CUDARuntimeError=CUDARuntimeError,
+        getDevice=lambda: machine.current,
+        getDeviceCount=lambda: gpus,
         runtimeGetVersion=lambda: 12080,
         driverGetVersion=lambda: 12080,
         memcpyAsync=None,
     )
     cupy.cuda = SimpleNamespace(
         runtime=runtime,
-        Device=lambda number=0: Chosen(capability),
-        Stream=lambda non_blocking=False: Stream(gpu, next(pointers)),
-        get_current_stream=lambda: gpu.streams[-1],
-        MemoryPool=Pool,
-        using_allocator=using_allocator,
-        alloc=lambda size: pools[-1].malloc(size),
-        memory=SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {})),
+        Device=partial(Device, machine),
+        Stream=lambda non_blocking=False: Stream(machine.gpu, next(pointers)),
+        get_current_stream=lambda: machine.gpu.streams[-1],
+        Memory=partial(Memory, machine),
+        MemoryPointer=MemoryPointer,
+        MemoryPool=partial(MemoryPool, machine),
+        using_allocator=machine.using_allocator,
+        alloc=lambda size: machine.allocators[-1](size),
+        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     )
     return cupy
 
@@ -359,7 +283,7 @@ def new_cupy(capability: str = "90") -> ModuleType:
 def _by_value(arg: Any) -> Any:
     """An argument of a launch as it is now: what becomes of Python's own objects afterwards must not be seen."""
     if isinstance(arg, FakeArray):
-        return _plain(arg).view(emulator.ndarray)
+        return addressed(arg).view(emulator.ndarray)
     return arg.copy() if isinstance(arg, numpy.ndarray) else arg
 
 
@@ -369,10 +293,12 @@ def with_cuda(cupy: Any) -> Any:
     class RawModule(emulator.RawModule):
         def get_function(self, name: str) -> Any:
             run = super().get_function(name).kernel
+            loaded = cupy.machine.gpu
 
             def launch(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+                assert _gpu_of(args) is loaded, f"{name} was compiled for GPU {loaded.number}"
                 given = [_by_value(arg) for arg in args]
-                cupy.gpu.do(lambda: run(grid, block, tuple(given)))
+                loaded.do(lambda: run(grid, block, tuple(given)))
 
             return SimpleNamespace(kernel=launch)
 
@@ -380,11 +306,18 @@ def with_cuda(cupy: Any) -> Any:
     return cupy
 
 
-def _refuse_matmul(gpu: Device, a: Any, b: Any) -> Any:
+def _matmul(a: Any, b: Any) -> Any:
     """cupy's own products do not run while a stream is being captured."""
+    gpu = _gpu_of((a, b))
     if gpu.graph is not None:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
-    return _array(numpy.array(_plain(a) @ _plain(b)), gpu)
+    return _new(_plain(a) @ _plain(b), gpu)
+
+
+def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+    if isinstance(repeats, FakeArray):
+        raise ValueError("cupy.ndaray cannot be specified as `repeats` argument.")
+    return compat.repeat(x, repeats, axis=axis)
 
 
 def new_namespace(cupy: Any) -> Any:
@@ -398,5 +331,6 @@ def new_namespace(cupy: Any) -> Any:
     module.asarray = lambda x, dtype=None, copy=None, **options: (  # type: ignore[attr-defined]
         (x.astype(dtype) if dtype is not None else x.copy()) if copy and isinstance(x, FakeArray) else cupy.asarray(x, dtype=dtype)
     )
+    module.repeat = _repeat  # type: ignore[attr-defined]
     module.astype = lambda x, dtype, copy=True, **options: x.astype(dtype, copy=copy)  # type: ignore[attr-defined]
     return module

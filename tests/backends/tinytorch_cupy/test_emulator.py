@@ -53,6 +53,22 @@ def test_touching_memory_beyond_an_array_is_told(cuda: ModuleType) -> None:
     assert run(cuda, "x[threadIdx.x] = 1;").sum() == 64
 
 
+@pytest.mark.parametrize(
+    ("grid", "block"), [((1, 2**16), (1,)), ((1, 1, 2**16), (1,)), ((2**31,), (1,)), ((1,), (1025,)), ((1,), (32, 33))]
+)
+def test_a_launch_that_no_gpu_does_is_told(cuda: ModuleType, grid: tuple[int, ...], block: tuple[int, ...]) -> None:
+    function = cuda.RawModule(code=f"{HEAD} }}", options=()).get_function("kernel").kernel
+    with pytest.raises(AssertionError, match="no GPU launches kernel"):
+        function(grid, block, (cuda.zeros(1),))
+
+
+def test_bfloat16_is_there_only_for_a_variant_that_has_such_data(cuda: ModuleType) -> None:
+    code = f"#include <cuda_bf16.h>\n{HEAD} x[0] = sizeof(__nv_bfloat16); }}"
+    cuda.RawModule(code=code, options=("-DELEMENT=__nv_bfloat16",))
+    with pytest.raises(RuntimeError, match=r"cuda_bf16\.h: No such file"):
+        cuda.RawModule(code=code, options=("-DELEMENT=__half",))
+
+
 def test_an_argument_of_another_type_is_told(cuda: ModuleType) -> None:
     with pytest.raises(AssertionError, match="points to float32, got an array of float16"):
         run(cuda, "", args=(cuda.zeros(3, "float16"),))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -22,12 +24,11 @@ class Bench:
     """A GPU with cuBLAS on it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.library = FakeBlas()
         self.cupy: Any = new_cupy()
+        self.library = FakeBlas(self.cupy.machine)
         monkeypatch.setattr(gemm, "_cupy", lambda: self.cupy)
         monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(self.library))
         monkeypatch.setattr(gemm, "_own", gemm.threading.local())
-        monkeypatch.setattr(gemm, "_rows_of_ones", {})
         self.random = numpy.random.default_rng(0)
 
     def array(self, *shape: int, dtype: str = "float32") -> Any:
@@ -68,7 +69,7 @@ def test_a_part_of_wider_rows_is_read_through_its_leading_dimension(gpu: Bench) 
     a, b = wide[:, 4:8], gpu.array(4, 3)
     launched = gpu.cupy.gpu.launched
     assert_product(gemm.matmul(a, b), a, b)
-    assert gpu.cupy.gpu.launched == launched  # nothing but the product, which is not counted there
+    assert gpu.cupy.gpu.launched == launched + 1  # nothing but the product
     assert len(gpu.calls()) == 1
 
 
@@ -121,7 +122,7 @@ def test_the_heads_of_a_packed_projection_are_not_copied(gpu: Bench) -> None:
     assert [call["count"] for call in gpu.calls()] == [3, 3]  # a call for each head, along the batch
     assert_product(gemm.matmul(scores, v), scores, v)
     assert_product(gemm.matmul(numpy.swapaxes(scores, -1, -2), q), numpy.swapaxes(scores, -1, -2), q)
-    assert gpu.cupy.gpu.launched == launched
+    assert gpu.cupy.gpu.launched == launched + 2 + len(gpu.calls())
 
 
 def test_many_products_that_cannot_be_one_call_are_copied_into_one(gpu: Bench) -> None:
@@ -199,26 +200,41 @@ def test_a_refused_call_is_an_error(gpu: Bench, monkeypatch: pytest.MonkeyPatch)
         gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))
 
 
+@pytest.mark.parametrize(("platform", "name"), [("linux", "libcublas.so.12"), ("win32", "cublas64_12.dll")])
+def test_libcublas_is_that_of_cupy_even_where_a_newer_one_is_installed(monkeypatch: pytest.MonkeyPatch, platform: str, name: str) -> None:
+    newest = SimpleNamespace(abs_path="/site-packages/nvidia/cu13/lib/libcublas.so.13")
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", SimpleNamespace(load_nvidia_dynamic_lib=lambda name: newest))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", SimpleNamespace(cublas=None))  # type: ignore[arg-type]
+    cupy = new_cupy()  # for CUDA 12.8
+    loaded = {name: FakeBlas(cupy.machine)}
+    monkeypatch.setattr(gemm.ctypes, "CDLL", loaded.__getitem__)
+    monkeypatch.setattr(gemm.sys, "platform", platform)
+    assert gemm.load_library(cupy) is loaded[name]
+
+
 def test_other_types_are_left_to_cupy(gpu: Bench) -> None:
     whole = gpu.cupy.array(numpy.arange(4).reshape(2, 2))
     assert_product(gemm.matmul(whole, whole), whole, whole)
     assert gpu.calls() == []
 
 
-def test_ones_are_kept_but_not_those_that_a_graph_fills(gpu: Bench) -> None:
-    x = gpu.array(5, 2)
-    with gpu.cupy.cuda.Stream(non_blocking=True) as stream:
-        stream.begin_capture()
-        gemm.column_sums(x)
-        stream.end_capture()
-    assert gemm._rows_of_ones == {}
-    numpy.testing.assert_allclose(gemm.column_sums(x).get(), x.get().sum(axis=0), rtol=1e-5)
+def test_rows_of_ones_are_kept_one_for_each_power_of_two(gpu: Bench) -> None:
+    for count in range(100):
+        x = gpu.array(count, 2)
+        numpy.testing.assert_allclose(gemm.column_sums(x).get(), x.get().sum(axis=0), rtol=1e-4, atol=1e-5)
+    assert sorted(length for _, _, length in gemm.current()._ones) == [1, 2, 4, 8, 16, 32, 64, 128]
     launched = gpu.cupy.gpu.launched
     gemm.column_sums(x)
-    assert gpu.cupy.gpu.launched == launched
-    for count in range(1, 100):
-        gemm.column_sums(gpu.array(count, 1))
-    assert len(gemm._rows_of_ones) <= 32
+    assert gpu.cupy.gpu.launched == launched + 1
+
+
+def test_what_a_handle_keeps_is_not_of_a_pool_that_is_in_use_for_a_while(gpu: Bench) -> None:
+    x = gpu.array(5, 2)
+    pool = gpu.cupy.cuda.MemoryPool()
+    with gpu.cupy.cuda.using_allocator(pool.malloc):
+        gemm.column_sums(x)
+    del pool
+    numpy.testing.assert_allclose(gemm.column_sums(x).get(), x.get().sum(axis=0), rtol=1e-5)
 
 
 # ---- the dense layer ----
@@ -247,7 +263,7 @@ def test_a_dense_layer_copies_nothing(gpu: Bench) -> None:
     launched = gpu.cupy.gpu.launched
     KERNELS["linear"].forward(x, weight, None)
     KERNELS["linear"].backward(g, None, (x, weight, None), (True, True, False))
-    assert gpu.cupy.gpu.launched == launched
+    assert gpu.cupy.gpu.launched == launched + 3
     assert [call["count"] for call in gpu.calls()] == [1, 1, 1]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import sys
 from typing import Any
 
 import numpy
@@ -12,14 +11,11 @@ import pytest
 
 import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy as emulator
-from tests.backends.tinytorch_cupy.fake_cupy import with_cuda
 from tinytorch import random
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine
 from tinytorch.text import CharTokenizer, generate, stream
 from tinytorch.training import LanguageModelTrainer
-from tinytorch_cupy.graph import CapturedStep
-from tinytorch_cupy.kernels import KERNELS
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 
@@ -52,7 +48,7 @@ def test_a_step_runs_in_python_twice_and_then_no_more(fake_gpu: Any) -> None:
 
 
 def test_a_launch_is_one_launch(fake_gpu: Any) -> None:
-    captured = CapturedStep(fake_gpu.cupy, lambda state, batch: ((state[0] + 1 + batch[0],), ()), donate=True)
+    captured = fake_gpu.backend.compile(lambda state, batch: ((state[0] + 1 + batch[0],), ()), donate=True)
     batch = (fake_gpu.cupy.ones(3),)
     state, _ = captured((fake_gpu.cupy.zeros(3),), batch)
     before = fake_gpu.cupy.gpu.launched
@@ -62,7 +58,7 @@ def test_a_launch_is_one_launch(fake_gpu: Any) -> None:
 
 
 def test_what_came_of_an_earlier_call_is_not_overwritten_unless_it_was_donated(fake_gpu: Any) -> None:
-    kept = CapturedStep(fake_gpu.cupy, moved, donate=False)
+    kept = fake_gpu.backend.compile(moved, donate=False)
     given = start(fake_gpu)
     one = (fake_gpu.cupy.ones(3),)
     first, (aux,) = kept(given, one)
@@ -74,7 +70,7 @@ def test_what_came_of_an_earlier_call_is_not_overwritten_unless_it_was_donated(f
 
 
 def test_another_state_can_be_put_in_its_place(fake_gpu: Any) -> None:
-    captured = CapturedStep(fake_gpu.cupy, moved, donate=True)
+    captured = fake_gpu.backend.compile(moved, donate=True)
     one = (fake_gpu.cupy.ones(3),)
     captured(start(fake_gpu), one)
     state, _ = captured((fake_gpu.cupy.full(3, 10.0), fake_gpu.cupy.asarray(numpy.array(7, "int32"))), one)
@@ -89,7 +85,7 @@ def test_states_that_are_used_by_turns_do_not_meet(fake_gpu: Any) -> None:
         runs.append(1)
         return moved(state, batch)
 
-    captured = CapturedStep(fake_gpu.cupy, step, donate=True)
+    captured = fake_gpu.backend.compile(step, donate=True)
     one = (fake_gpu.cupy.ones(3),)
     left, _ = captured(start(fake_gpu), one)
     right, _ = captured((fake_gpu.cupy.full(3, 100.0), fake_gpu.cupy.zeros((), dtype="int32")), one)
@@ -105,7 +101,7 @@ def test_states_that_are_used_by_turns_do_not_meet(fake_gpu: Any) -> None:
 
 
 def test_new_shapes_are_captured_on_their_own(fake_gpu: Any) -> None:
-    captured = CapturedStep(fake_gpu.cupy, moved, donate=True)
+    captured = fake_gpu.backend.compile(moved, donate=True)
     for size in (3, 4, 3):
         state, _ = captured((fake_gpu.cupy.zeros(size), fake_gpu.cupy.zeros((), dtype="int32")), (fake_gpu.cupy.ones(size),))
         assert state[0].get().tolist() == [1.0] * size
@@ -113,7 +109,7 @@ def test_new_shapes_are_captured_on_their_own(fake_gpu: Any) -> None:
 
 def test_a_state_that_is_handed_on_within_itself(fake_gpu: Any) -> None:
     """The new value of one place lies in the old one of another."""
-    captured = CapturedStep(fake_gpu.cupy, lambda state, batch: ((state[1], state[0], state[2]), ()), donate=True)
+    captured = fake_gpu.backend.compile(lambda state, batch: ((state[1], state[0], state[2]), ()), donate=True)
     state = tuple(fake_gpu.cupy.full(2, float(i)) for i in range(3))
     for turn in range(3):
         state, _ = captured(state, ())
@@ -125,7 +121,7 @@ def test_values_written_in_place_are_not_copied(fake_gpu: Any) -> None:
         state[0][...] = state[0] + batch[0]
         return state, ()
 
-    captured = CapturedStep(fake_gpu.cupy, step, donate=True)
+    captured = fake_gpu.backend.compile(step, donate=True)
     given = (fake_gpu.cupy.zeros(2),)
     state, _ = captured(given, (fake_gpu.cupy.ones(2),))
     assert state[0].get().tolist() == [1.0, 1.0]  # the run that warms up wrote into copies
@@ -136,7 +132,7 @@ def test_a_step_that_reads_on_the_host_is_run_as_it_is_and_one_line_says_so(fake
     def step(state: Any, batch: Any) -> Any:
         return ((state[0] + 1,) if float(state[0][0]) < 10 else state), ()
 
-    captured = CapturedStep(fake_gpu.cupy, step, donate=True)
+    captured = fake_gpu.backend.compile(step, donate=True)
     state: Any = (fake_gpu.cupy.zeros(2),)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -152,21 +148,20 @@ def test_a_mistake_in_the_step_is_an_error_and_not_a_refusal(fake_gpu: Any, capl
         raise KeyError("mistaken")
 
     with pytest.raises(KeyError, match="mistaken"):
-        CapturedStep(fake_gpu.cupy, step, donate=True)(start(fake_gpu), ())
+        fake_gpu.backend.compile(step, donate=True)(start(fake_gpu), ())
     assert caplog.messages == []
 
 
 def test_a_graph_has_a_pool_a_stream_and_a_workspace_to_itself(fake_gpu: Any) -> None:
     cupy = fake_gpu.cupy
     a = cupy.ones((2, 2))
-    step = CapturedStep(cupy, lambda state, batch: ((fake_gpu.backend.xp.matmul(state[0], batch[0]),), ()), donate=True)
+    step = fake_gpu.backend.compile(lambda state, batch: ((fake_gpu.backend.xp.matmul(state[0], batch[0]),), ()), donate=True)
     state, _ = step((a,), (a,))
     assert state[0].get().tolist() == [[2.0, 2.0], [2.0, 2.0]]
     streams = {call["stream"] for call in fake_gpu.blas.calls}
     assert len(streams) == 1
     assert 0 not in streams
-    assert cupy.pools == cupy.pools[:1]  # the caller's allocator is back
-    assert cupy.pools[0].allocated == 0  # and gave nothing to it
+    assert len(cupy.machine.allocators) == 1  # the caller's allocator is back
     fake_gpu.backend.xp.matmul(a, a)
     assert fake_gpu.blas.calls[-1]["stream"] == 0
 
@@ -249,14 +244,6 @@ def test_a_long_run_holds_no_more_than_a_short_one(fake_gpu: Any) -> None:
 
 
 # ---- with the CUDA kernels in it ----
-
-
-@pytest.fixture
-def whole_gpu(fake_gpu: Any, cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`fake_gpu` with all kernels, whose CUDA is emulated; ``cuda`` looks after what is compiled."""
-    monkeypatch.setitem(sys.modules, "cupy", with_cuda(fake_gpu.cupy))
-    fake_gpu.backend.kernels = KERNELS
-    return fake_gpu
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-5), ("bfloat16", 2e-2), ("float16", 2e-2)])

@@ -192,6 +192,26 @@ def test_an_id_that_is_no_row_gives_nan_and_takes_no_gradient(dtype: str) -> Non
     assert grad.tolist() == [[1.0] * 5, [0.0] * 5, [1.0] * 5]
 
 
+def test_more_ids_than_a_grid_has_stretches_along_y() -> None:
+    count = 32 * (2**16 - 1) + 1
+    table, ids = on_device([numpy.asarray([[3.0], [5.0]]), numpy.arange(count) % 2], "float32")
+    out, _ = KERNELS["embedding"].forward(table, ids)
+    numpy.testing.assert_array_equal(out[:, 0], numpy.where(numpy.arange(count) % 2, 5.0, 3.0))
+    backward = KERNELS["embedding"].backward
+    assert backward is not None
+    (grad, _) = backward(fake_cupy.asarray(numpy.ones((count, 1)), "float32"), None, (table, ids), (True, False))
+    assert grad is not None
+    assert grad.tolist() == [[count // 2 + 1], [count // 2]]
+
+
+@pytest.mark.parametrize(("ids", "width"), [(2**31, 1), (1, 2**23)])
+def test_an_embedding_too_large_to_count_is_left_to_the_portable_kernel(ids: int, width: int) -> None:
+    table, one = on_device([numpy.ones((1, 1)), numpy.zeros(1, numpy.int32)], "float32")
+    table = numpy.broadcast_to(table, (1, width)).view(fake_cupy.ndarray)
+    many = numpy.broadcast_to(one, (ids,)).view(fake_cupy.ndarray)
+    assert KERNELS["embedding"].forward(table, many) is NotImplemented
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_a_target_that_is_no_class_gives_nan_in_its_row_alone(smoothing: float) -> None:
     static = {"ignore_index": -100, "label_smoothing": smoothing}

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy
 import pytest
 
+import tinytorch as tt
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace
 from tinytorch_cupy.backend import CupyBackend
 from tinytorch_cupy.namespace import own_functions
@@ -20,7 +21,7 @@ def own() -> Any:
     """The functions over numpy's own."""
     import array_api_compat.numpy as xp
 
-    return own_functions(xp)
+    return own_functions(new_cupy(), xp)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,34 @@ def test_choosing_keeps_bfloat16(own: Any) -> None:
     assert own["where"](chosen, x, y.astype("float32")).dtype == numpy.float32
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint8"])
+@pytest.mark.parametrize(
+    ("axis", "repeats"), [(None, [1, 0, 2, 3, 0, 1]), (None, [2]), (0, [0, 3]), (1, [2, 0, 1]), (-1, [0, 0, 0]), (1, 3)]
+)
+def test_repeat_takes_an_array_of_repeats(fake_gpu: Any, axis: int | None, repeats: Any, dtype: str) -> None:
+    x = numpy.arange(6, dtype="float32").reshape(2, 3)
+    count = repeats if isinstance(repeats, int) else fake_gpu.cupy.array(numpy.array(repeats, dtype))
+    found = fake_gpu.backend.xp.repeat(fake_gpu.cupy.array(x), count, axis=axis)
+    assert found.dtype == x.dtype
+    numpy.testing.assert_array_equal(found.get(), numpy.repeat(x, repeats, axis=axis))
+
+
+def test_repeat_refuses_what_numpy_refuses(fake_gpu: Any) -> None:
+    x = fake_gpu.cupy.array(numpy.zeros((2, 3)))
+    with pytest.raises(ValueError, match="needs 1 or 3 repeats for an axis of length 3, got 2"):
+        fake_gpu.backend.xp.repeat(x, fake_gpu.cupy.array(numpy.array([1, 2])), axis=1)
+    with pytest.raises(ValueError, match="must not be negative, got -2"):
+        fake_gpu.backend.xp.repeat(x, fake_gpu.cupy.array(numpy.array([1, -2])), axis=0)
+    empty = fake_gpu.cupy.array(numpy.zeros((2, 0)))
+    assert fake_gpu.backend.xp.repeat(empty, fake_gpu.cupy.array(numpy.array([4])), axis=1).shape == (2, 0)
+
+
+def test_repeat_by_an_array_is_differentiated(fake_gpu: Any) -> None:
+    repeats = tt.asarray([0, 3, 1])
+    gradient = tt.grad(lambda x: tt.sum(tt.repeat(x, repeats) ** 2))(tt.asarray([1.0, 2.0, 3.0]))
+    assert gradient.numpy().tolist() == [0.0, 12.0, 6.0]
+
+
 @pytest.mark.parametrize(("capability", "lacking"), [("75", {"tf32", "bfloat16"}), ("80", set()), ("120", set())])
 def test_what_a_chip_cannot_compute_in(capability: str, lacking: set[str]) -> None:
     cupy = new_cupy(capability)
@@ -87,5 +116,8 @@ def test_bfloat16_needs_its_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_is_that_of_the_gpu(fake_gpu: Any) -> None:
     assert fake_gpu.backend.capabilities.graph
+    before = fake_gpu.backend.memory_info()
+    held = [fake_gpu.cupy.zeros(128, dtype="float32") for _ in range(3)]
     info = fake_gpu.backend.memory_info()
-    assert (info.used, info.total) == (20 << 30, 80 << 30)
+    assert len(held) == 3
+    assert (info.used - before.used, info.total) == (3 * 512, 80 << 30)

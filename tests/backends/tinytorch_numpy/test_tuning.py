@@ -30,7 +30,7 @@ def run(code: str, **environment: str) -> Any:
 def _read(path: str) -> str:
     """A system's file, or nothing where it has none."""
     try:
-        return Path(path).read_text()
+        return Path(path).read_text(encoding="utf-8")
     except OSError:
         return ""
 

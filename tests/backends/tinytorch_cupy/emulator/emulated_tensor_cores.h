@@ -5,9 +5,7 @@
 #define TENSOR_CORES_CUH  // the real one leaves itself out
 
 static inline unsigned short emulated_bits(float x, const __half*) { return __float2half_rn(x).bits; }
-static inline unsigned short emulated_bits(float x, const __nv_bfloat16*) { return __float2bfloat16_rn(x).bits; }
 static inline float emulated_wide(unsigned bits, const __half*) { return __half2float(__half{(unsigned short)bits}); }
-static inline float emulated_wide(unsigned bits, const __nv_bfloat16*) { return __bfloat162float(__nv_bfloat16{(unsigned short)bits}); }
 
 template <class S> static inline unsigned pack(float low, float high, const S* type) {
     return emulated_bits(low, type) | (unsigned)emulated_bits(high, type) << 16;

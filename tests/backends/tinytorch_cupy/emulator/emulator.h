@@ -77,16 +77,6 @@ static inline __half __float2half_rn(float x) {
     return emulated_as<__half>(&narrow);
 }
 
-struct __nv_bfloat16 {
-    unsigned short bits;
-};
-static inline float __bfloat162float(__nv_bfloat16 x) { return __uint_as_float((unsigned)x.bits << 16); }
-static inline __nv_bfloat16 __float2bfloat16_rn(float x) {
-    if (x != x) return {0x7fff};
-    unsigned bits = __float_as_uint(x);
-    return {(unsigned short)((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};  // to the nearest, halfway to even
-}
-
 #include "emulated_tensor_cores.h"
 
 // ---- launching ----
@@ -104,7 +94,6 @@ template <class A> struct EmulatedKind<A*> {
     };
 EMULATED_KIND(float, "float32")
 EMULATED_KIND(__half, "float16")
-EMULATED_KIND(__nv_bfloat16, "bfloat16")
 EMULATED_KIND(int, "int32")
 EMULATED_KIND(unsigned, "uint32")
 EMULATED_KIND(long long, "int64")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import mmap
 import os
 import re
@@ -32,6 +33,9 @@ FLAGS = [
     f"-I{HERE}",
     f"-I{HERE / 'include'}",
 ]
+
+#: Most blocks of a grid, then most threads of a block, along x, y and z ("Compute Capabilities" in the CUDA C++ Programming Guide).
+LIMITS = (2**31 - 1, 2**16 - 1, 2**16 - 1, 1024, 1024, 64)
 
 #: In which order the threads of a block run: as they come, backwards, far apart. Where the result depends on it, they race.
 ORDERS = (0, 1, 2)
@@ -149,10 +153,12 @@ class Function:
         assert len(args) == len(self.kinds), f"{self.name} takes {len(self.kinds)} arguments, got {len(args)}"
         values = [_passed(arg, kind, f"argument {i} of {self.name}") for i, (arg, kind) in enumerate(zip(args, self.kinds, strict=True))]
         pointers = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
-        assert all(isinstance(n, int) and n > 0 for n in (*grid, *block)), f"{self.name} is launched with {grid} and {block}"
-        sizes = [(ctypes.c_uint * 3)(*[*sizes, 1, 1][:3]) for sizes in (grid, block)]
+        sizes = [(*given, 1, 1)[:3] for given in (grid, block)]
+        counts = zip((*sizes[0], *sizes[1]), LIMITS, strict=True)
+        possible = math.prod(block) <= 1024 and all(isinstance(n, int) and 0 < n <= most for n, most in counts)
+        assert possible, f"no GPU launches {self.name} with a grid of {grid} and blocks of {block}"
         state.launches.append(self.name)
-        error = self.run(pointers, *sizes, state.order)
+        error = self.run(pointers, *[(ctypes.c_uint * 3)(*given) for given in sizes], state.order)
         assert error is None, f"{self.name}: {error.decode()}"
 
 
@@ -196,7 +202,7 @@ def _compile(target: Path, text: str, *flags: str) -> Path:
 
 @cache
 def _own_hash() -> str:
-    parts = [path.read_bytes() for path in sorted(HERE.glob("*.h")) + sorted(HERE.glob("*.cpp"))]
+    parts = [path.read_bytes() for path in sorted(HERE.rglob("*.h")) + sorted(HERE.glob("*.cpp"))]
     return hashlib.sha256(b"".join(parts) + " ".join(FLAGS).encode()).hexdigest()
 
 
@@ -210,8 +216,10 @@ def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)', code)
     text = "\n".join([code, *[f"EMULATED({name})" for name in names]])
     key = hashlib.sha256("\n".join([text, *options, _own_hash()]).encode()).hexdigest()[:24]
-    defines = [option for option in options if option.startswith("-D")]
-    return ctypes.CDLL(str(_compile(folder / f"kernel-{key}.so", text, "-include", str(HERE / "emulator.h"), *defines)))
+    flags = ["-include", str(HERE / "emulator.h"), *[option for option in options if option.startswith("-D")]]
+    if any("__nv_bfloat16" in option for option in options):  # of the others nothing may ask for its header
+        flags.append(f"-I{HERE / 'include_cuda_12_2'}")
+    return ctypes.CDLL(str(_compile(folder / f"kernel-{key}.so", text, *flags)))
 
 
 class _State:

@@ -1,1 +1,0 @@
-// Its types are in emulator.h.

@@ -1,0 +1,157 @@
+"""Two GPUs in one process: where an array lies decides where it is computed with, whichever GPU is the current one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.backends.tinytorch_cupy.test_graph import losses
+from tinytorch import kernels, nn, random
+from tinytorch.models import TinyGPT
+from tinytorch.optim import SGD, AdamW
+from tinytorch.text import generate
+from tinytorch_cupy import gemm
+
+CALLS: dict[str, Callable[[tt.Tensor], Any]] = {
+    "+": lambda x: x + x,
+    "2 /": lambda x: 2 / x,
+    "**": lambda x: x**2,
+    "[]": lambda x: x[1:, None, 0],
+    "[array]": lambda x: x[tt.asarray([1, 0, 1], device=x.device)],
+    "astype": lambda x: tt.astype(x, "float64"),
+    "matmul": lambda x: x @ x.T,
+    "sort": lambda x: tt.sort(x, axis=-1),
+    "where": lambda x: tt.where(x > 1, x, -x),
+    "var": lambda x: tt.var(x, axis=0),
+    "zeros_like": tt.zeros_like,
+    "inv": lambda x: tt.linalg.inv(x @ x.T),
+    "relu": lambda x: kernels.relu(x),
+    "relu in float64": lambda x: kernels.relu(tt.astype(x, "float64")),
+    "layer_norm": lambda x: kernels.layer_norm(x, tt.ones_like(x)[0], tt.zeros_like(x)[0], eps=1e-5),
+    "linear": lambda x: kernels.linear(x, x, None),
+    "attention": lambda x: kernels.attention(x[None], x[None], x[None], None, None, num_heads=1, causal=True, p=0.0, site=0),
+    "cross_entropy": lambda x: nn.CrossEntropyLoss()(x, tt.asarray([1, 0], device=x.device)),
+}
+
+
+@pytest.fixture
+def elsewhere(two_gpus: Any) -> Callable[[], None]:
+    """Makes the other GPU the current one, as work on it does."""
+
+    def run() -> None:
+        two_gpus.cupy.machine.current = 0
+
+    return run
+
+
+def gpu_of(x: tt.Tensor) -> int:
+    return x.raw.gpu.number
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_result_and_its_gradient_lie_where_the_operands_do(two_gpus: Any, elsewhere: Callable[[], None], name: str) -> None:
+    values = [[0.5, 2.0, 1.0], [1.5, -1.0, 3.0]]
+    x = tt.asarray(values, dtype="float32")
+    elsewhere()
+    out = CALLS[name](x)
+    elsewhere()
+    if name != "sort":
+        gradient = tt.grad(lambda x: tt.sum(CALLS[name](x) ** 2))(x)
+        assert gpu_of(gradient) == 1
+    assert gpu_of(out) == 1
+    with tt.use_backend("numpy"):
+        expected = CALLS[name](tt.asarray(values, dtype="float32")).numpy()
+    numpy.testing.assert_allclose(out.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name not in ("zeros_like", "relu in float64")])
+def test_a_pullback_runs_where_its_operands_lie(two_gpus: Any, elsewhere: Callable[[], None], name: str) -> None:
+    out, pullback = tt.vjp(CALLS[name], tt.asarray([[0.5, 2.0, 1.0], [1.5, -1.0, 3.0]], dtype="float32"))
+    g = tt.ones_like(out)
+    elsewhere()
+    (gradient,) = pullback(g)
+    assert gpu_of(gradient) == 1
+
+
+def test_a_backward_pass_after_work_on_the_other_gpu(two_gpus: Any, elsewhere: Callable[[], None]) -> None:
+    here, there = [tt.Tensor([[1.0, -2.0]], device=f"fakegpu:{i}", requires_grad=True) for i in (1, 0)]
+    for x in (here, there):
+        loss = tt.sum(kernels.gelu(x, approximate="tanh") * tt.exp(x) + x[:, ::-1] ** 2)
+        elsewhere() if x is there else None
+        loss.backward()
+    here_grad, there_grad = here.grad, there.grad
+    assert here_grad is not None
+    assert there_grad is not None
+    assert (gpu_of(here_grad), gpu_of(there_grad)) == (1, 0)
+    numpy.testing.assert_array_equal(here_grad.numpy(), there_grad.numpy())
+
+
+@pytest.mark.parametrize("optimizer", [AdamW, SGD])
+def test_models_on_two_gpus_learn_by_turns(two_gpus: Any, optimizer: Any) -> None:
+    def model(device: str) -> Any:
+        with tt.use_backend(device):
+            random.seed(0)
+            net = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2))
+            return net, optimizer(net.parameters(), lr=0.1), tt.asarray([[1.0, 2.0, -1.0]] * 2), tt.asarray([1, 0])
+
+    runs = [model(f"fakegpu:{i}") for i in range(2)]
+    for _ in range(3):
+        values = []
+        for net, update, x, y in runs:
+            loss = nn.CrossEntropyLoss()(net(x), y)
+            update.zero_grad()
+            values.append(loss)
+        for loss in values:
+            loss.backward()
+        for _, update, _, _ in runs:
+            update.step()
+        assert values[0].item() == values[1].item()
+
+
+def test_a_captured_step_runs_where_its_state_lies(two_gpus: Any, elsewhere: Callable[[], None], caplog: pytest.LogCaptureFixture) -> None:
+    found = losses(steps=3)
+    elsewhere()
+    assert losses(steps=3) == found
+    assert caplog.messages == []
+    assert two_gpus.cupy.machine.gpus[0].launched == 0
+    with tt.use_backend("numpy"):
+        numpy.testing.assert_allclose(losses(steps=3), found, atol=2e-5)
+
+
+def test_a_captured_step_is_launched_there_after_work_on_the_other_gpu(two_gpus: Any, elsewhere: Callable[[], None]) -> None:
+    captured = two_gpus.backend.compile(lambda state, batch: ((state[0] + batch[0],), ()), donate=True)
+    state: Any = (tt.zeros(3).raw,)
+    batch = (tt.ones(3).raw,)
+    for _ in range(3):
+        elsewhere()
+        state, _ = captured(state, batch)
+    assert two_gpus.backend.to_host(state[0]).tolist() == [3.0] * 3
+
+
+def test_a_cublas_handle_is_destroyed_on_its_own_gpu(two_gpus: Any, elsewhere: Callable[[], None]) -> None:
+    tt.ones((2, 2)) @ tt.ones((2, 2))
+    assert set(two_gpus.blas.handles.values()) == {two_gpus.cupy.machine.gpus[1]}
+    elsewhere()
+    gemm._own.__dict__.clear()  # as when the thread ends
+    assert two_gpus.blas.handles == {}
+
+
+def test_a_text_is_written_by_each_gpu_in_turn(two_gpus: Any) -> None:
+    texts = []
+    for device in ("fakegpu:0", "fakegpu:1", "fakegpu:0"):
+        with tt.use_backend(device):
+            random.seed(0)
+            texts.append(generate(TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8), [1, 2], 6, temperature=0.0))
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_a_tensor_goes_from_one_gpu_to_the_other(two_gpus: Any, elsewhere: Callable[[], None]) -> None:
+    x = tt.asarray([1.0, 2.0])
+    moved = x.to("fakegpu:0")
+    assert (gpu_of(x), gpu_of(moved)) == (1, 0)
+    elsewhere()
+    assert (moved.to("fakegpu:1") + x).tolist() == [2.0, 4.0]
