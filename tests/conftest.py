@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 # JAX reads it once, when it is loaded; without it there is no float64 to hold derivatives to
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+# JAX would take three quarters of a GPU's memory from the other backends that are tested beside it
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # and scipy this one: its functions then ask an array for its namespace
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 

@@ -26,6 +26,7 @@ COMPUTE_32F: Final = 68  # cublasComputeType_t: sums of 16-bit products are take
 COMPUTE_64F: Final = 70
 COMPUTE_32F_FAST_TF32: Final = 77
 _DEFAULT_ALGORITHM: Final = -1  # CUBLAS_GEMM_DEFAULT, which uses tensor cores where they serve
+_ALLOC_FAILED: Final = 3  # CUBLAS_STATUS_ALLOC_FAILED
 _LARGEST: Final = 2**31 - 1  # sizes are C ints
 
 #: More products than this in a row, and copying an operand so that one call does them all is cheaper.
@@ -112,6 +113,8 @@ class Blas:
 
     def _check(self, name: str, *args: Any) -> None:
         status = getattr(self._library, name)(*args)
+        if status == _ALLOC_FAILED:
+            raise MemoryError(f"{name}: the GPU has no memory left for cuBLAS")
         if status:
             raise BlasError(f"{name} ended with status {status}")
 

@@ -11,6 +11,8 @@ from functools import wraps
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+import numpy
+
 from tinytorch_cupy import gemm
 
 #: What sorts, by thrust. It waits for the stream, which fails while that is captured, and in cupy 14.0 what thrust throws ends the process.
@@ -18,7 +20,7 @@ _SORTING = ("argsort", "sort", "unique_all", "unique_counts", "unique_inverse", 
 
 
 def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
-    """What this plugin does in another way than array-api-compat's namespace for cupy, ``xp``, by the standard's names."""
+    """What this plugin does in another way than array-api-compat's namespace for cupy, ``xp``, by the standard's dotted names."""
 
     def matmul(x1: Any, x2: Any, /) -> Any:
         """`matmul` without copies of transposed operands, in 16 bits too; see `tinytorch_cupy.gemm`."""
@@ -67,6 +69,14 @@ def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
             raise ValueError(f"repeats must not be negative, got {least}")
         return xp.take(x, xp.searchsorted(ends, xp.arange(length, dtype=xp.int64), side="right"), axis=axis)
 
+    def solve(x1: Any, x2: Any, /) -> Any:
+        """`linalg.solve` for batches that broadcast, which cupy takes only where they are equal."""
+        if x2.ndim == 1:
+            return xp.linalg.solve(x1, x2)
+        batch = numpy.broadcast_shapes(x1.shape[:-2], x2.shape[:-2])
+        matrices, right = (xp.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (x1, x2))
+        return xp.linalg.solve(matrices, right) if right.size else xp.zeros(right.shape, dtype=xp.result_type(x1, x2))
+
     def where(condition: Any, x1: Any, x2: Any, /) -> Any:
         """`where` of bfloat16 too, which cupy would return as float32: bits are chosen, which need not be understood."""
         like = next((x for x in (x1, x2) if _is_bfloat16(getattr(x, "dtype", None))), None)
@@ -92,6 +102,7 @@ def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
         "clip": clip,
         "finfo": finfo,
         "isdtype": isdtype,
+        "linalg.solve": solve,
         "matmul": matmul,
         "repeat": repeat,
         "where": where,
@@ -131,11 +142,11 @@ class DeviceNamespace:
 
     def __getattr__(self, name: str) -> Any:
         value = self._own.get(name) or getattr(self._module, name)
-        if self._device is not None:
-            if isinstance(value, ModuleType):
-                value = DeviceNamespace(value, self._device)
-            elif callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
-                value = on_gpu(self._device, value)
+        if isinstance(value, ModuleType):
+            inside = {dotted.removeprefix(f"{name}."): function for dotted, function in self._own.items() if dotted.startswith(f"{name}.")}
+            value = DeviceNamespace(value, self._device, inside)
+        elif self._device is not None and callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
+            value = on_gpu(self._device, value)
         setattr(self, name, value)  # from now on an ordinary attribute
         return value
 

@@ -69,7 +69,7 @@ SCIPY: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "optimize.rosen": (lambda f, x: f(x), (normal(4),)),
 }
 
-#: Those that go through numpy, by which a gradient would be lost.
+#: Those that go through numpy, by which a gradient would be lost; a newer scipy may keep some of them inside the namespace.
 LEAVING: dict[str, tuple[Any, ...]] = {
     "special.gammaln": (positive(3),),
     "special.erf": (normal(3),),
@@ -115,10 +115,14 @@ def test_scipy_differentiates(backend: Backend, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEAVING)
-def test_what_leaves_through_numpy_raises_with_the_mend(backend: Backend, name: str) -> None:
+def test_what_leaves_through_numpy_raises_and_loses_no_gradient(backend: Backend, name: str) -> None:
     tensors = [frozen(x, requires_grad=True) for x in LEAVING[name]]
-    with pytest.raises((RuntimeError, TypeError), match=r"use \.detach\(\)\.numpy\(\)"):
-        from_scipy(name)(*tensors)
+    out = refusal = None
+    try:
+        out = from_scipy(name)(*tensors)
+    except (RuntimeError, TypeError) as error:
+        refusal = str(error)
+    assert out.requires_grad if refusal is None else "use .detach().numpy()" in refusal
 
 
 def test_a_function_that_is_handed_to_numpy_raises_with_the_mend(backend: Backend) -> None:

@@ -272,3 +272,9 @@ def test_mixtures_and_whole_numbers_are_declined(gpu: Bench) -> None:
     assert KERNELS["linear"].forward(half, gpu.array(4, 5), None) is NotImplemented
     whole = gpu.cupy.array(numpy.ones((2, 2), dtype=numpy.int64))
     assert KERNELS["linear"].forward(whole, whole, None) is NotImplemented
+
+
+def test_a_gpu_without_memory_for_cublas_is_out_of_memory(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu.library, "cublasGemmEx", lambda *args: 3)
+    with pytest.raises(MemoryError, match="no memory left for cuBLAS"):
+        gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))

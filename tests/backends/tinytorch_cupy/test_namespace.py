@@ -121,3 +121,34 @@ def test_memory_is_that_of_the_gpu(fake_gpu: Any) -> None:
     info = fake_gpu.backend.memory_info()
     assert len(held) == 3
     assert (info.used - before.used, info.total) == (3 * 512, 80 << 30)
+
+
+class _Solver:
+    """``linalg.solve`` as cupy has it: of vectors, or of batches of one shape."""
+
+    linalg: Any
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+        self.linalg = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._xp, name)
+
+    def solve(self, a: Any, b: Any) -> Any:
+        if b.ndim > 1 and a.shape[:-1] != b.shape[:-1]:
+            raise ValueError("a must have (..., M, M) shape and b must have (..., M, K) for multidimensional b")
+        assert b.size
+        return self._xp.linalg.solve(a, b)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3, 3), (3,)), ((3, 3), (3, 2)), ((2, 3, 3), (3, 2)), ((3, 3), (2, 3, 1)), ((4, 1, 3, 3), (2, 3, 2)), ((0, 3, 3), (3, 2))]
+)
+def test_solving_broadcasts_batches(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    import array_api_compat.numpy as xp
+
+    random = numpy.random.default_rng(0)
+    a, b = random.normal(size=shapes[0]) + 3 * numpy.eye(3), random.normal(size=shapes[1])
+    found = own_functions(new_cupy(), _Solver(xp))["linalg.solve"](a, b)
+    numpy.testing.assert_allclose(found, xp.linalg.solve(a, b))
