@@ -69,7 +69,9 @@ class JaxBackend(Backend):
         return super().lacks_precision(name)
 
     def products(self, precision: str) -> AbstractContextManager[None]:
-        return jax.default_matmul_precision("tensorfloat32") if precision == "tf32" else nullcontext()
+        # JAX's own default for float32 is TF32 on a GPU that has it, and bfloat16 on a TPU
+        chosen = {"float32": "float32", "tf32": "tensorfloat32"}.get(precision)
+        return nullcontext() if chosen is None else jax.default_matmul_precision(chosen)
 
     def synchronize(self) -> None:
         jax.device_put(0, self._device).block_until_ready()  # a device does one thing after another

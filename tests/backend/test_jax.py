@@ -97,6 +97,12 @@ def test_a_step_is_traced_once_and_reads_nothing_on_the_host(monkeypatch: pytest
     assert all(isinstance(array, jax.core.Tracer) for array in traced[0])
 
 
+def test_matmuls_in_float32_are_not_rounded_to_tf32_which_is_jaxs_default_on_a_gpu() -> None:
+    with tt.get_backend("jax").products("float32"):
+        traced = jax.make_jaxpr(jax.numpy.matmul)(numpy.ones((2, 2), "float32"), numpy.ones((2, 2), "float32"))
+    assert "precision=(Precision.HIGHEST, Precision.HIGHEST)" in str(traced)
+
+
 def test_a_classifier_with_running_statistics_trains_as_on_numpy() -> None:
     def losses(backend: str) -> list[float]:
         with tt.use_backend(backend):
