@@ -6,9 +6,11 @@ disk, and is then renamed onto the target, so that a crash at any moment leaves 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +57,28 @@ def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` to `path` as UTF-8 with its newlines as they are, whole or not at all. Raises OSError where it cannot."""
     atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file, if it is a regular one: a pipe or a device might never end. Raises OSError, whose strerror says why not."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a directory the system says so itself
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    return Path(path).read_bytes()
+
+
+#: What ``config.json`` of a training run says it is.
+RUN_FORMAT = "tinytorch-run"
+
+
+def refuse_run(directory: str | os.PathLike[str]) -> None:
+    """Raise `InputError` where a directory holds a training run, whose files something else would replace."""
+    try:
+        config = json.loads(read_regular(Path(directory) / "config.json"))
+    except (OSError, ValueError):
+        return
+    if isinstance(config, dict) and config.get("format") == RUN_FORMAT:
+        raise InputError(f"{os.fspath(directory)} holds a training run, which this would replace; choose another directory")
 
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, HostArray], metadata: Mapping[str, str] | None = None) -> None:

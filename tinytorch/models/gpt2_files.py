@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 
 from tinytorch.errors import InputError
-from tinytorch.files import HostArray, array_names, atomic_write_text, load_array, save_arrays
+from tinytorch.files import HostArray, array_names, atomic_write_text, load_array, read_regular, refuse_run, save_arrays
 from tinytorch.models.tiny_gpt import TinyGPT
 from tinytorch.nn import init
 
@@ -130,10 +130,12 @@ def _listed(names: list[str]) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path))
     except FileNotFoundError as error:
         raise InputError(f"there is no {path}; name a directory that holds a GPT-2, with {CONFIG} and {WEIGHTS}") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON; restore it from a copy") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a model's settings; restore it from a copy")
@@ -214,9 +216,11 @@ def save_gpt2(model: TinyGPT, path: str | os.PathLike[str]) -> None:
     """Write a model as a GPT-2 directory, which `transformers` loads as ``GPT2LMHeadModel``; a sinusoidal table becomes ``wpe``.
 
     Raises:
-        OSError: the directory cannot be written.
+        InputError: the directory holds a run, whose weights and settings that would replace.
+        OSError: it cannot be written.
     """
     directory = Path(path)
+    refuse_run(directory)
     directory.mkdir(parents=True, exist_ok=True)
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     if "positions.weight" not in state:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinytorch.errors import InputError
-from tinytorch.files import atomic_write_text
+from tinytorch.files import RUN_FORMAT, atomic_write_text, read_regular
 from tinytorch.models import TinyGPT
 from tinytorch.nn import init
 from tinytorch.text import Tokenizer, load_tokenizer
@@ -20,7 +20,6 @@ TOKENIZER = "tokenizer.json"
 METRICS = "metrics.jsonl"
 CURVE = "loss.svg"
 _FILES = (TOKENIZER, METRICS, CURVE, MODEL, NEXT_MODEL, OPTIMIZER)
-_FORMAT = "tinytorch-run"
 _VERSION = 1
 
 
@@ -54,7 +53,7 @@ class RunDirectory:
 
     def write_config(self) -> None:
         """Make the directory a run, once it holds a checkpoint to go on from. Raises ``OSError`` where it cannot."""
-        content = {"format": _FORMAT, "version": _VERSION, **self.config}
+        content = {"format": RUN_FORMAT, "version": _VERSION, **self.config}
         atomic_write_text(self.path / CONFIG, json.dumps(content, indent=2) + "\n")
 
     @classmethod
@@ -66,7 +65,7 @@ class RunDirectory:
         """
         file = path / CONFIG
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
+            config = json.loads(read_regular(file))
         except FileNotFoundError as error:
             what = "is not a run's directory" if path.is_dir() else "does not exist"
             raise InputError(f"{path} {what}; name one that `tinytorch train` wrote, such as runs/python-001") from error
@@ -74,7 +73,7 @@ class RunDirectory:
             raise InputError(f"{path} is a file; name the directory that `tinytorch train` wrote") from error
         except (OSError, ValueError) as error:
             raise InputError(f"{file} cannot be read as JSON; restore it from a copy, or train again in a new directory") from error
-        if not isinstance(config, dict) or config.get("format") != _FORMAT:
+        if not isinstance(config, dict) or config.get("format") != RUN_FORMAT:
             raise InputError(f"{file} is not a tinytorch run's; name a directory that `tinytorch train` wrote")
         if config.get("version") != _VERSION:
             raise InputError(f"{file} is of version {config.get('version')}, and this tinytorch reads {_VERSION}; upgrade tinytorch")
