@@ -25,7 +25,7 @@ def evaluate(
     """Measure how well a model predicts a text, all of it."""
     with use_backend(backend or current_backend()):
         tune()
-        from tinytorch.cli.waiting import progress
+        from tinytorch.cli.waiting import Waiting
         from tinytorch.text import read_text
         from tinytorch.training.evaluation import evaluate as measure
 
@@ -36,9 +36,8 @@ def evaluate(
         if unknown:
             lost = sum(character in unknown for character in content)
             print(f"{lost:,} characters of the text were never seen by the model, and count as wrong guesses.", file=sys.stderr)
-        with progress() as bar:
-            task = bar.add_task("windows", total=None)
-            found = measure(model, tokenizer, content, stride, lambda done, total: bar.update(task, completed=done, total=total), chosen)
+        with Waiting() as waiting:
+            found = measure(model, tokenizer, content, stride, waiting.task("windows"), chosen)
         window = min(model.max_length, found.tokens)
         print(f"loss                {found.loss:.4f} nats a token")
         print(f"perplexity          {found.perplexity:,.2f}")

@@ -117,6 +117,7 @@ def _start(
 ) -> None:
     """Begin a new run. Nothing is written before everything that was given is known to be good."""
     from tinytorch.cli.tokenizers import make_tokenizer, refuse_tokenizer
+    from tinytorch.cli.waiting import Waiting
     from tinytorch.models import TinyGPT
     from tinytorch.text import is_token_file
     from tinytorch.training.corpus import PYTHON, read_corpus
@@ -134,7 +135,8 @@ def _start(
         refuse_tokenizer(kind, vocab_size, str(text))
     begun = None
     if init_from is None:
-        corpus = read_corpus(text, lambda content: make_tokenizer(kind, vocab_size, [content]))
+        with Waiting() as waiting:
+            corpus = read_corpus(text, lambda content: make_tokenizer(kind, vocab_size, [content], waiting))
         shape = model_settings(settings, corpus.tokenizer.get_vocab_size())
     else:
         refuse_tokenizer(kind, vocab_size, "--init-from")
