@@ -16,7 +16,7 @@ from rich.console import Console
 from tinytorch import __version__, random
 from tinytorch.backend import current_backend, use_backend
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
-from tinytorch.cli.settings import check_pretrained, model_settings, new_settings, pretrained_settings, resumed_settings
+from tinytorch.cli.settings import MAY_CHANGE, check_pretrained, flag, model_settings, new_settings, pretrained_settings, resumed_settings
 from tinytorch.errors import InputError
 from tinytorch.tuning import tune
 
@@ -47,8 +47,11 @@ def train(
         typer.Option(help="char (default); bpe, learned from the text; or a model's directory, for its own.", show_default=False),
     ] = None,
     vocab_size: Annotated[int | None, typer.Option(help="How many tokens bpe learns (default 512).", show_default=False)] = None,
-    steps: Annotated[int | None, typer.Option(help="Where to stop.", show_default=False)] = None,
-    decay_steps: Annotated[int | None, typer.Option(help="Where the learning rate reaches its lowest.", show_default=False)] = None,
+    steps: Annotated[int | None, typer.Option(help="Where to stop; with --resume, further than the run's own.", show_default=False)] = None,
+    decay_steps: Annotated[
+        int | None,
+        typer.Option(help="Where the learning rate reaches its lowest; left out, where the run stops, resumed or not.", show_default=False),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows in a step.", show_default=False)] = None,
     block_size: Annotated[int | None, typer.Option(help="Tokens in a window.", show_default=False)] = None,
     d_model: Annotated[int | None, typer.Option(help="Width of the model.", show_default=False)] = None,
@@ -157,7 +160,7 @@ def _start(
     run.save()
     run.directory.write_config()  # last, so that what a crash leaves is never a run without weights
     source = "" if init_from is None else f"from {init_from} "
-    _go(run, settings["steps"], f"{source}on {text or PYTHON}, {corpus.record['characters']:,} characters")
+    _go(run, settings, f"{source}on {text or PYTHON}, {corpus.record['characters']:,} characters")
 
 
 def _begun(path: Path, text: Path | None, preset: str, options: dict[str, Any]) -> tuple[TinyGPT, dict[str, Any], Corpus]:
@@ -210,21 +213,21 @@ def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any])
     if done >= settings["steps"]:
         raise InputError(f"{directory.path} has taken {done} steps already; say where to stop with --steps, more than {done}")
     run.log.truncate(done)
-    _go(run, settings["steps"], f"from step {done:,}, up to step {settings['steps']:,}")
+    _go(run, settings, f"from step {done:,}, up to step {settings['steps']:,}")
 
 
-def _go(run: Run, steps: int, what: str) -> None:
+def _go(run: Run, settings: dict[str, Any], what: str) -> None:
     """Train, with what a person wants to see on the way."""
     console = Console(highlight=False, soft_wrap=True)
     path = run.directory.path
     parameters = run.trainer.model.count_parameters()
     console.print(f"Training a TinyGPT of {parameters:,} parameters in {path}, with {current_backend().spec},\n{what}", markup=False)
     with _stop_on_interrupt(run, console):
-        interrupted = run.train(steps, console)
+        interrupted = run.train(settings["steps"], console)
     if interrupted:
         further = ["tinytorch", "train", "--resume", "--out", str(path)]
-        if steps != run.directory.config["training"]["steps"]:
-            further += ["--steps", str(steps)]
+        saved = run.directory.config["training"]
+        further += [word for name in MAY_CHANGE if settings[name] != saved[name] for word in (flag(name), str(settings[name]))]
         console.print(f"Stopped and saved at step {run.trainer.optimizer.steps:,}; go on with: {shlex.join(further)}", markup=False)
         raise typer.Exit(130)
     console.print(f"Write more with: {shlex.join(['tinytorch', 'generate', str(path), '--prompt', run.prompt])}", markup=False)
