@@ -91,6 +91,8 @@ def test_characters_without_bytes_in_the_vocabulary_are_unknown(tmp_path: Path) 
     tokenizer = whole(tmp_path, model={**CONTENT["model"], "vocab": vocab})
     assert tokenizer.unknown_characters("łaZbZéł\ud800") == ["ł", "Z", "\ud800"]
     assert tokenizer.unknown_characters("the dog \ufffd") == []
+    with pytest.raises(InputError, match="has no bytes for 'Z': leave them out"):  # the library would do so without a word
+        tokenizer.encode("aZb")
 
 
 @pytest.mark.parametrize(

@@ -101,11 +101,12 @@ class BPETokenizer:
         raise InputError(f"there is no tokenizer in {directory}: it needs tokenizer.json, or vocab.json and merges.txt")
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text. Raises ValueError for an empty one."""
+        """The ids of a text. Raises ValueError for an empty one, and for characters that the vocabulary lacks."""
         if not isinstance(text, str):
             raise TypeError(f"encode takes a str and was given {type(text).__name__}")
         if not text:
             raise InputError("there is no text to encode: give at least one character")
+        self._require_known(text)
         ids: list[int] = self._encoded([text]).tolist()
         return ids
 
@@ -113,8 +114,16 @@ class BPETokenizer:
         """The ids of a text, such as a whole corpus, as a host array of shape (N,). Raises ValueError as `encode` does."""
         if not isinstance(text, str) or not text:
             return numpy.asarray(self.encode(text), dtype=numpy.int64)  # which says what is wrong
+        self._require_known(text)
         parts = list(whole_words(text[i : i + _PART] for i in range(0, len(text), _PART)))
         return numpy.concatenate([self._encoded(batch) for batch in _batches(parts)])
+
+    def _require_known(self, text: str) -> None:
+        """Raise `InputError` for characters that the library would leave out."""
+        unknown = self.unknown_characters(text)
+        if any(map(_is_whole, unknown)):
+            listed = " ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
+            raise InputError(f"the tokenizer's vocabulary has no bytes for {listed}: leave them out of the text")
 
     def _encoded(self, parts: list[str]) -> NDArray[numpy.int64]:
         """The ids of several parts, one after another; the library works on them in threads."""
