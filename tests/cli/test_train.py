@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,16 @@ def test_ctrl_c_on_a_longer_run_repeats_where_to_stop(train: Command, place: Pat
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "tinytorch train --resume --out run --steps 1000000 --decay-steps 99" in out
+
+
+def test_a_command_that_was_started_in_a_thread_trains(train: Command, place: Path) -> None:
+    """There are no signals to handle there: `signal.signal` raises ValueError."""
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(train("--steps 2 --out run").code))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert len(rows(place / "run")) == 2
 
 
 def test_a_full_disk_ends_in_one_sentence_and_spares_the_checkpoint(train: Command, place: Path) -> None:

@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 
 from tinytorch.backend import current_backend, use_backend
+from tinytorch.cli.paths import PATH
 from tinytorch.cli.writing import BackendName, PrecisionName, possible_precision, read_model
 from tinytorch.tuning import tune
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's directory, or a GPT-2's.", show_default=False)],
-    text: Annotated[Path, typer.Argument(help="UTF-8 text to predict, or a file that prepare wrote.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="A run's directory, or a GPT-2's.", show_default=False, **PATH)],
+    text: Annotated[Path, typer.Argument(help="UTF-8 text to predict, or a file that prepare wrote.", show_default=False, **PATH)],
     stride: Annotated[
         int | None, typer.Option(help="Tokens that the window moves; left out, half of the model's window.", show_default=False)
     ] = None,

@@ -44,7 +44,7 @@ def make_tokenizer(kind: str | None, vocab_size: int | None, chunks: Iterable[st
             characters.update(chunk)
         return CharTokenizer().fit("".join(sorted(characters)))
     assert kind is not None
-    if not Path(kind).is_dir():
+    if not kind or not Path(kind).is_dir():
         raise InputError(f"--tokenizer is char, bpe or the directory of a model, got {kind!r}")
     tokenizer = load_its_tokenizer(kind)
     for chunk in chunks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 from tinytorch import __version__, random
 from tinytorch.backend import current_backend, use_backend
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
+from tinytorch.cli.paths import PATH, check_writable
 from tinytorch.cli.settings import MAY_CHANGE, check_pretrained, flag, model_settings, new_settings, pretrained_settings, resumed_settings
 from tinytorch.errors import InputError
 from tinytorch.tuning import tune
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 def train(
     text: Annotated[
         Path | None,
-        typer.Argument(help="UTF-8 text, or a file that prepare wrote; left out, the language reference in Python.", show_default=False),
+        typer.Argument(
+            help="UTF-8 text, or a file that prepare wrote; left out, the language reference in Python.", show_default=False, **PATH
+        ),
     ] = None,
     preset: Annotated[
         str | None,
@@ -40,7 +44,9 @@ def train(
     backend: Annotated[
         str | None, typer.Option(help="numpy, cupy, cupy:1, auto, ...; left out, TINYTORCH_BACKEND or numpy.", show_default=False)
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's directory; left out, runs/NAME-001, counting up.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's directory; left out, runs/NAME-001, counting up.", show_default=False, **PATH)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or the newest, where it stopped.")] = False,
     tokenizer: Annotated[
         str | None,
@@ -67,7 +73,7 @@ def train(
         bool, typer.Option("--checkpoint-activations", help="Save memory: compute again what the backward pass needs.")
     ] = False,
     init_from: Annotated[
-        Path | None, typer.Option(help="Go on from this model: a run's directory, or a GPT-2's.", show_default=False)
+        Path | None, typer.Option(help="Go on from this model: a run's directory, or a GPT-2's.", show_default=False, **PATH)
     ] = None,
     eval_every: Annotated[
         int | None, typer.Option(help="Steps between looks at held-out text, each with a checkpoint.", show_default=False)
@@ -122,11 +128,11 @@ def _start(
     from tinytorch.cli.tokenizers import make_tokenizer, refuse_tokenizer
     from tinytorch.cli.waiting import Waiting
     from tinytorch.models import TinyGPT
-    from tinytorch.text import is_token_file
+    from tinytorch.text import check_text, is_token_file
     from tinytorch.training.corpus import PYTHON, read_corpus
     from tinytorch.training.memory import check_memory
     from tinytorch.training.run import Run
-    from tinytorch.training.run_directory import RunDirectory, check_free, claim_directory
+    from tinytorch.training.run_directory import RUNS, RunDirectory, check_free, claim_directory
 
     preset = options.pop("preset")
     if init_from is not None:
@@ -134,8 +140,11 @@ def _start(
     settings = new_settings(preset, options)
     if out is not None:
         check_free(out)
-    if text is not None and is_token_file(text):
-        refuse_tokenizer(kind, vocab_size, str(text))
+    check_writable(out or RUNS, "directory")
+    if text is not None:
+        check_text(text)
+        if is_token_file(text):
+            refuse_tokenizer(kind, vocab_size, str(text))
     begun = None
     if init_from is None:
         with Waiting() as waiting:
@@ -235,7 +244,13 @@ def _go(run: Run, settings: dict[str, Any], what: str) -> None:
 
 @contextmanager
 def _stop_on_interrupt(run: Run, console: Console) -> Iterator[None]:
-    """Ctrl-C ends the run after the step that is being taken, so that it can be saved whole; a second one ends it at once."""
+    """Ctrl-C ends the run after the step that is being taken, so that it can be saved whole; a second one ends it at once.
+
+    In a thread, to which no signals come, whoever started it looks after them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(signum: int, frame: object) -> None:
         signal.signal(signal.SIGINT, before)

@@ -19,6 +19,8 @@ CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 METRICS = "metrics.jsonl"
 CURVE = "loss.svg"
+#: Where runs go that are given no directory.
+RUNS = Path("runs")
 _FILES = (TOKENIZER, METRICS, CURVE, MODEL, NEXT_MODEL, OPTIMIZER)
 _VERSION = 1
 
@@ -126,7 +128,7 @@ def check_free(path: Path) -> None:
         raise InputError(f"{path} holds {' and '.join(taken)}, which a run would replace; choose another directory with --out")
 
 
-def claim_directory(name: str, parent: Path = Path("runs")) -> Path:
+def claim_directory(name: str, parent: Path = RUNS) -> Path:
     """Make ``runs/NAME-001``, or the next number that is not taken. Raises `InputError` where it cannot."""
     try:
         parent.mkdir(exist_ok=True)
@@ -146,7 +148,7 @@ def _unwritable(path: Path, error: OSError) -> InputError:
     return InputError(f"{path} cannot be written ({error.strerror or error}); choose another directory with --out")
 
 
-def newest_directory(parent: Path = Path("runs")) -> Path:
+def newest_directory(parent: Path = RUNS) -> Path:
     """The run that began last. Raises `InputError` where there is none."""
     found = [path for path in parent.glob("*") if (path / CONFIG).is_file()] if parent.is_dir() else []
     if not found:
