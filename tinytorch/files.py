@@ -121,6 +121,12 @@ def array_names(path: str | os.PathLike[str]) -> list[str]:
         return list(file.keys())
 
 
+def array_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays in a safetensors file by name; none is read. Raises `InputError` as `load_arrays` does."""
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+
+
 def load_array(path: str | os.PathLike[str], name: str) -> HostArray:
     """One of the arrays in a safetensors file; no other is read into memory. bfloat16, which numpy lacks, comes as float32.
 

@@ -118,6 +118,15 @@ def refusal(directory: Path) -> str:
         ({"attn_pdrop": 0.5}, "different resid_pdrop, embd_pdrop and attn_pdrop"),
         ({"n_embd": None, "n_head": None}, "lacks n_embd, n_head"),
         ({"n_layer": 2}, "missing h.1.attn.c_attn.bias, h.1.attn.c_attn.weight, h.1.attn.c_proj.bias, h.1.attn.c_proj.weight and 8 more"),
+        (
+            {"n_layer": 10**9},
+            "missing h.1.attn.c_attn.bias, h.1.attn.c_attn.weight, h.1.attn.c_proj.bias, h.1.attn.c_proj.weight and 11,999",
+        ),
+        ({"n_embd": 10**9}, "has shape (50, 12), and config.json asks for (50, 1000000000)"),
+        ({"vocab_size": 10**9}, "wte.weight has shape (50, 12), and config.json asks for (1000000000, 12)"),
+        ({"n_inner": 10**9}, "h.0.mlp.c_fc.weight has shape (12, 48), and config.json asks for (12, 1000000000)"),
+        ({"n_head": 10**9}, "does not describe a GPT-2 (d_model must be a multiple of num_heads"),
+        ({"n_positions": 10**9}, "wpe.weight has shape (16, 12), and config.json asks for (1000000000, 12)"),
         ({"n_positions": 8}, "wpe.weight has shape (16, 12), and config.json asks for (8, 12)"),
     ],
 )

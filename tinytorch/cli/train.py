@@ -199,6 +199,7 @@ def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any])
     """Go on with a run."""
     from tinytorch.training.checkpoint import load_checkpoint
     from tinytorch.training.corpus import read_corpus
+    from tinytorch.training.memory import check_memory
     from tinytorch.training.run import Run
 
     settings = resumed_settings(directory.config["training"], options)
@@ -214,8 +215,10 @@ def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any])
         mend = f"use Python {wanted['python']}" if "python" in wanted and "python" in found else "give the text that the run began with"
         raise InputError(f"{found['source']} is not the text of {directory.path}; {mend}, or start a new run without --resume")
     _same_tokens(corpus, tokenizer, text, directory.path)
+    model = directory.new_model()
+    check_memory(model.settings, settings, current_backend())
     random.seed(settings["seed"])
-    run = Run({**directory.config, "training": settings}, corpus, directory.new_model())
+    run = Run({**directory.config, "training": settings}, corpus, model)
     run.directory = directory
     load_checkpoint(directory.path, run.trainer)
     done = run.trainer.optimizer.steps

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tinytorch.errors import InputError
-from tinytorch.files import RUN_FORMAT, atomic_write_text, read_regular
+from tinytorch.files import RUN_FORMAT, array_shapes, atomic_write_text, read_regular
 from tinytorch.models import TinyGPT
+from tinytorch.models.shapes import differences
 from tinytorch.nn import init
 from tinytorch.text import Tokenizer, load_tokenizer
 from tinytorch.training.checkpoint import MODEL, NEXT_MODEL, OPTIMIZER, load_model
@@ -99,11 +100,19 @@ class RunDirectory:
     def new_model(self, **changes: Any) -> TinyGPT:
         """A model of the run's shape on the chosen backend, with weights that are to be loaded; ``changes`` go over its settings.
 
-        Raises `InputError` where the settings are not a model's.
+        Raises `InputError` where the settings are not a model's, or not of the one whose weights are there.
         """
+        settings = {**self.config["model"], **changes}
+        shapes = array_shapes(self.path / MODEL)
         try:
+            if differences(settings, shapes):  # before a model of any size is made
+                raise InputError(
+                    f"{self.path / MODEL} is not the model that {CONFIG} describes; restore it from a copy, or train in a new directory"
+                )
             with init.blank():
-                return TinyGPT(**{**self.config["model"], **changes})
+                return TinyGPT(**settings)
+        except InputError:
+            raise
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.path / CONFIG} does not describe a model ({error}); restore it from a copy") from error
 
