@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tinytorch.errors import InputError
 from tinytorch.text import BPETokenizer
 
 tokenizers = pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
@@ -78,8 +79,18 @@ def test_every_token_has_the_id_that_its_file_gives_it() -> None:
     ],
 )
 def test_what_would_end_the_process_or_give_other_tokens_is_an_ordinary_error(change: dict[str, Any], words: str) -> None:
-    with pytest.raises((ValueError, RuntimeError), match=words):
+    with pytest.raises(ValueError, match=words):
         ids({**CONTENT, **change})
+
+
+def test_a_text_that_makes_the_library_panic_is_an_ordinary_error() -> None:
+    split = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    byte_level = {**CONTENT["pre_tokenizer"], "use_regex": False}
+    content = {**CONTENT, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]}}
+    tokenizer = BPETokenizer(make_engine(content))
+    assert tokenizer.decode(tokenizer.encode("the")) == "the"
+    with pytest.raises(InputError, match="panics on this tokenizer and text"):
+        tokenizer.encode("x" * 40 + "z")
 
 
 def test_ctrl_c_is_no_panic() -> None:

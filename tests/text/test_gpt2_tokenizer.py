@@ -95,6 +95,13 @@ def test_characters_without_bytes_in_the_vocabulary_are_unknown(tmp_path: Path) 
         tokenizer.encode("aZb")
 
 
+def test_a_vocabulary_may_be_small(tmp_path: Path) -> None:
+    letters = {"a": 0, "b": 1, "ab": 2, "<x>": 3}
+    tokenizer = whole(tmp_path, model={"type": "BPE", "vocab": letters, "merges": [["a", "b"]]})
+    assert tokenizer.encode("abba") == [2, 1, 0]
+    assert tokenizer.unknown_characters("a cab") == [" ", "c"]
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [
@@ -114,7 +121,7 @@ def test_files_that_contradict_each_other_or_change_texts_are_refused(tmp_path: 
 
 
 def test_a_panic_of_the_library_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot be used \(the tokenizers package panics: .*\): restore its files from a copy"):
+    with pytest.raises(InputError, match=r"cannot be used \(the tokenizers package panics .*\): restore its files from a copy"):
         whole(tmp_path, model={**CONTENT["model"], "continuing_subword_prefix": "##"})
 
 

@@ -91,14 +91,16 @@ class BPETokenizer:
         directory = Path(path)
         try:
             content = read_gpt2_tokenizer(directory)
-            if content is not None:
-                return _exact(cls(make_engine(content), split_settings(content)[1]), directory)
-        except InputError:
-            raise
+            tokenizer = None if content is None else cls(make_engine(content), split_settings(content)[1])
+            exact = tokenizer is not None and _is_exact(tokenizer)
         except Exception as error:  # the library raises plain Exceptions
             reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
             raise InputError(f"the tokenizer in {directory} cannot be used ({reason}): restore its files from a copy") from error
-        raise InputError(f"there is no tokenizer in {directory}: it needs tokenizer.json, or vocab.json and merges.txt")
+        if tokenizer is None:
+            raise InputError(f"there is no tokenizer in {directory}: it needs tokenizer.json, or vocab.json and merges.txt")
+        if not exact:
+            raise InputError(f"the tokenizer in {directory} changes texts, and GPT-2's does not: is it another model's?")
+        return tokenizer
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. Raises ValueError for an empty one, and for characters that the vocabulary lacks."""
@@ -154,15 +156,17 @@ class BPETokenizer:
 
     def unknown_characters(self, text: str) -> list[str]:
         """The distinct characters of a text that have no bytes in the vocabulary, in order of appearance: none, where it has all bytes."""
-        new = sorted(set(text) - self._known)
-        ids = [self._engine.encode(character, add_special_tokens=False).ids if _is_whole(character) else [] for character in new]
-        lost = {character for character, row in zip(new, ids, strict=True) if not self._tells(character, row)}
-        self._known |= set(new) - lost
+        new = set(text) - self._known
+        with no_panics():
+            lost = {character for character in new if not self._has_bytes(character)}
+        self._known |= new - lost
         return [character for character in dict.fromkeys(text) if character in lost] if lost else []
 
-    def _tells(self, character: str, ids: list[int]) -> bool:
-        """Whether a character's ids are ids of its bytes, all of them; a normalizer may have made others of them."""
-        text = self._engine.decode(ids)
+    def _has_bytes(self, character: str) -> bool:
+        """Whether the vocabulary has all bytes of a character; a normalizer may make another one of it."""
+        if not _is_whole(character):
+            return False
+        text = self._engine.decode(self._engine.encode(character, add_special_tokens=False).ids)
         return bool(text) and (_NO_CHARACTER not in text or character == _NO_CHARACTER)
 
     def to_json(self) -> str:
@@ -204,11 +208,11 @@ class BPETokenizer:
             raise broken_tokenizer_file(path, "its fields are damaged") from error
 
 
-def _exact(tokenizer: BPETokenizer, path: Path) -> BPETokenizer:
-    """The tokenizer itself. Raises `InputError` where texts do not come back as they were: a normalizer, a space in front."""
-    if tokenizer.decode(tokenizer.encode(_TRIAL)) != _TRIAL:
-        raise InputError(f"the tokenizer in {path} changes texts, and GPT-2's does not: is it another model's?")
-    return tokenizer
+def _is_exact(tokenizer: BPETokenizer) -> bool:
+    """Whether texts come back as they were: no normalizer, and no space in front."""
+    unknown = tokenizer.unknown_characters(_TRIAL)
+    text = "".join(character for character in _TRIAL if character not in unknown)
+    return bool(text) and tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def _batches(parts: Iterable[str]) -> Iterator[list[str]]:

@@ -34,13 +34,13 @@ def library() -> Any:
 
 @contextmanager
 def no_panics() -> Iterator[None]:
-    """Turn a panic of the library, which is no `Exception` and passes every handler, into a RuntimeError."""
+    """Turn a panic of the library, which is no `Exception` and passes every handler, into an `InputError`."""
     try:
         yield
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # pyo3 makes the class when the first one is raised: it cannot be imported
             raise
-        raise RuntimeError(f"the tokenizers package panics: {' '.join(str(error).split())}") from error
+        raise InputError(f"the tokenizers package panics on this tokenizer and text: {' '.join(str(error).split())}") from error
 
 
 def split_settings(content: Content) -> tuple[Content, ReadingSettings]:
@@ -71,8 +71,7 @@ def make_engine(content: Content) -> Engine:
 
     Raises:
         Exception: the library's own, for what it cannot read.
-        ValueError: it changes texts, two tokens have one id, or an id is out of range.
-        RuntimeError: the library panics.
+        ValueError: it changes texts, two tokens have one id, or an id is out of range; or the library panics.
     """
     content, _ = split_settings(content)
     _check_normalizer(content.get("normalizer"))

@@ -60,6 +60,8 @@ class TokenFile:
             return cls(path, map_array(path, _NAME), tokenizer, int(metadata["characters"]), metadata["sha256"])
         except KeyError as error:
             raise InputError(f"{path} lacks {error}: make it again with `tinytorch prepare`") from error
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}): make it again with `tinytorch prepare`") from error
 
     def parts(self) -> Iterator[HostArray]:
         """The tokens, some at a time."""
