@@ -70,8 +70,8 @@ def test_every_token_has_the_id_that_its_file_gives_it() -> None:
     ("change", "words"),
     [
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": ""}}, "its normalizer 'Precompiled' changes texts"),
-        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}}, "'Lowercase' changes texts"),
-        ({"normalizer": {"type": "Prepend", "prepend": ""}}, "'Prepend' changes texts"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Precompiled"}]}}, "'Precompiled' changes texts"),
+        ({"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "x"}}, "panics"),
         ({"model": {**CONTENT["model"], "continuing_subword_prefix": "##"}}, "panics"),
         ({"added_tokens": [added("<x>", 3)]}, "have one id, 3"),
         ({"added_tokens": [added("<x>", 2**32 - 1)]}, "the token '<x>' has the id 4294967295, which is none from 0 to"),

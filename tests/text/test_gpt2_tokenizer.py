@@ -100,6 +100,14 @@ def test_a_vocabulary_may_be_small(tmp_path: Path) -> None:
     tokenizer = whole(tmp_path, model={"type": "BPE", "vocab": letters, "merges": [["a", "b"]]})
     assert tokenizer.encode("abba") == [2, 1, 0]
     assert tokenizer.unknown_characters("a cab") == [" ", "c"]
+    tokenizer = whole(tmp_path, model={"type": "BPE", "vocab": letters, "merges": [["a", "b"]], "unk_token": "<x>"})
+    assert tokenizer.unknown_characters("a cab") == [" ", "c"]
+
+
+def test_a_character_that_pads_is_no_unknown_one(tmp_path: Path) -> None:
+    tokenizer = pair(tmp_path, special_tokens_map={"pad_token": "!"})
+    assert list(tokenizer.special_ids) == [VOCAB["!"]]
+    assert tokenizer.unknown_characters("the!") == []
 
 
 @pytest.mark.parametrize(

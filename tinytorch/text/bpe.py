@@ -50,7 +50,8 @@ class BPETokenizer:
     def __init__(self, engine: Engine, settings: ReadingSettings | None = None) -> None:
         self._engine = engine
         self._settings = settings or {}  # for `transformers`, which finds them again where `save_pretrained` wrote
-        self._known: set[str] = set()  # characters that were seen to come back
+        self._known: set[str] = set()  # characters that have bytes
+        self._unknown_id = engine.token_to_id(getattr(engine.model, "unk_token", None) or "")
         ids = set(engine.get_vocab().values())
         self._size = max(ids, default=-1) + 1
         special = {i for i, token in engine.get_added_tokens_decoder().items() if token.special}
@@ -68,7 +69,7 @@ class BPETokenizer:
         Args:
             text: what to learn from; it may come in parts.
             vocab_size: how many tokens, at most: a short text has fewer pairs that occur twice.
-            on_merges: told how many tokens are learned, and of how many, if the tokenizers package says so (0.22 does not).
+            on_merges: told how many tokens are learned, and of how many; older versions of the tokenizers package do not say.
 
         Raises:
             InputError: there is no text, or ``vocab_size`` leaves no room beside the bytes.
@@ -166,8 +167,9 @@ class BPETokenizer:
         """Whether the vocabulary has all bytes of a character; a normalizer may make another one of it."""
         if not _is_whole(character):
             return False
-        text = self._engine.decode(self._engine.encode(character, add_special_tokens=False).ids)
-        return bool(text) and (_NO_CHARACTER not in text or character == _NO_CHARACTER)
+        ids = self._engine.encode(character, add_special_tokens=False).ids
+        text = self._engine.decode(ids, skip_special_tokens=False)
+        return bool(text) and self._unknown_id not in ids and (_NO_CHARACTER not in text or character == _NO_CHARACTER)
 
     def to_json(self) -> str:
         """The tokenizer as JSON."""
@@ -200,10 +202,9 @@ class BPETokenizer:
     def from_json(cls, text: str, path: str | os.PathLike[str]) -> BPETokenizer:
         """Make a tokenizer of what `to_json` gave; ``path`` is where that came from. Raises InputError for anything else."""
         content = parse_tokenizer(text, path, kind=cls.kind)
+        library()
         try:
             return cls(make_engine(content["tokenizer"]))
-        except InputError:
-            raise
         except Exception as error:  # the library raises plain Exceptions
             raise broken_tokenizer_file(path, "its fields are damaged") from error
 
