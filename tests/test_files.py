@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
-from tinytorch.files import StoredArrays, atomic_path, atomic_write_bytes, atomic_write_text, load_arrays, save_arrays
+from tinytorch.files import StoredArrays, atomic_path, atomic_write_bytes, atomic_write_text, load_arrays, read_regular, save_arrays
 
 
 def names(directory: Path) -> list[str]:
@@ -174,3 +174,14 @@ def test_stored_arrays_are_read_one_by_one(tmp_path: Path) -> None:
     assert stored["a"].tolist() == [0.0, 1.0, 2.0]
     with pytest.raises(KeyError):
         stored["c"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is not a regular file"):
+        read_regular(tmp_path / "pipe")
+    with pytest.raises(IsADirectoryError):
+        read_regular(tmp_path)
+    (tmp_path / "file").write_bytes(b"\0")
+    assert read_regular(tmp_path / "file") == b"\0"

@@ -6,9 +6,11 @@ disk, and is then renamed onto the target, so that a crash at any moment leaves 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,6 +59,28 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     atomic_write_bytes(path, text.encode("utf-8"))
 
 
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file, if it is a regular one: a pipe or a device might never end. Raises OSError, whose strerror says why not."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a directory the system says so itself
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    return Path(path).read_bytes()
+
+
+#: What ``config.json`` of a training run says it is.
+RUN_FORMAT = "tinytorch-run"
+
+
+def refuse_run(directory: str | os.PathLike[str]) -> None:
+    """Raise `InputError` where a directory holds a training run, whose files something else would replace."""
+    try:
+        config = json.loads(read_regular(Path(directory) / "config.json"))
+    except (OSError, ValueError):
+        return
+    if isinstance(config, dict) and config.get("format") == RUN_FORMAT:
+        raise InputError(f"{os.fspath(directory)} holds a training run, which this would replace; choose another directory")
+
+
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, HostArray], metadata: Mapping[str, str] | None = None) -> None:
     """Write named host arrays and text metadata to a safetensors file, whole or not at all.
 
@@ -95,6 +119,12 @@ def array_names(path: str | os.PathLike[str]) -> list[str]:
     """The names of the arrays in a safetensors file. Raises `InputError` as `load_arrays` does."""
     with _opened(path) as file:
         return list(file.keys())
+
+
+def array_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays in a safetensors file by name; none is read. Raises `InputError` as `load_arrays` does."""
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - it is no mapping
 
 
 def load_array(path: str | os.PathLike[str], name: str) -> HostArray:

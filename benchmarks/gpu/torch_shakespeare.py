@@ -92,7 +92,7 @@ def train(path: Path, rehearse: bool) -> Iterator[dict[str, Any]]:
         {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, preset.learning_rate, (0.9, preset.beta2), fused=True)
-    schedule = WarmupCosine(preset.warmup_steps, preset.decay_steps)
+    schedule = WarmupCosine(preset.warmup_steps, preset.steps)
 
     def loss_of(window: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device, dtype=torch.bfloat16):

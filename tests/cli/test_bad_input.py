@@ -69,6 +69,32 @@ def test_a_directory_is_no_text(tinytorch: Command, place: Path) -> None:
     assert not (place / "runs").exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train pipe",
+        "train pipe --init-from none",
+        "train pipe --tokenizer bpe",
+        "prepare pipe --out a.tokens --tokenizer none",
+        "evaluate none pipe",
+        "evaluate pipe/run play.txt",
+        "generate piped",
+        "train --resume --out piped",
+        "train play.txt --init-from piped",
+        "prepare play.txt --out a.tokens --tokenizer piped",
+    ],
+)
+def test_a_pipe_is_refused_before_any_work(tinytorch: Command, place: Path, words: str) -> None:
+    os.mkfifo(place / "pipe")
+    (place / "piped").mkdir()
+    os.mkfifo(place / "piped" / "config.json")
+    names = sorted(place.rglob("*"))
+    result = tinytorch(words)
+    refused(result, "pipe is not a regular file" if "pipe" in words.split() else "pipe")
+    assert sorted(place.rglob("*")) == names
+
+
 # ---- numbers ----
 
 
@@ -148,6 +174,58 @@ def test_cupy_without_a_gpu(tinytorch: Command, place: Path, monkeypatch: pytest
 
 
 # ---- where to ----
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "play.txt", "--out", ""],
+        ["train", "--resume", "--out", ""],
+        ["train", "--init-from", ""],
+        ["train", ""],
+        ["prepare", "play.txt", "--out", ""],
+        ["prepare", "", "--out", "a.tokens"],
+        ["evaluate", "", "play.txt"],
+        ["evaluate", "run", ""],
+        ["generate", ""],
+        ["chat", ""],
+        ["evolution", "--out", ""],
+        ["evolution", "--data", "mnist", "--data-dir", ""],
+        ["train", "--tokenizer", ""],
+    ],
+)
+def test_an_empty_path_is_not_the_current_directory(tinytorch: Command, place: Path, run: Path, words: list[str]) -> None:
+    before = tree(place)
+    refused(tinytorch(*words), "got ''" if "--tokenizer" in words else "the path is empty; give a path, or leave it out")
+    assert tree(place) == before
+
+
+def refuse_to_write(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Have the system say that nothing may be made in ``place``: the superuser, who may run these tests, may always."""
+    access = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: access(path, mode) and Path(path) != place)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["train none.txt --out deep/down/run", "train none.txt", "prepare none.txt --out deep/down/a.tokens", "evolution --out deep/run"],
+)
+def test_what_cannot_be_written_is_told_before_any_work(
+    tinytorch: Command, place: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    refuse_to_write(monkeypatch, place)
+    before = tree(place)
+    refused(tinytorch(words), "cannot be written (Permission denied); choose another", "with --out")
+    assert tree(place) == before
+
+
+def test_parents_that_are_missing_are_made(tinytorch: Command, place: Path) -> None:
+    assert tinytorch("train", "play.txt", *TINY, "--steps", "1", "--out", "deep/down/run").code == 0
+    assert tinytorch("prepare play.txt --out far/down/a.tokens").code == 0
+    assert (place / "far" / "down" / "a.tokens").is_file()
+    refused(tinytorch("prepare none.txt --out away/a.tokens"), "there is no file none.txt")
+    assert not (place / "away").exists()
+    refused(tinytorch("prepare play.txt --out play.txt/a.tokens"), "play.txt/a.tokens cannot be written (Not a directory)")
 
 
 def test_an_out_that_is_a_file(train: Command, place: Path) -> None:
@@ -281,6 +359,12 @@ def test_a_file_of_another_run(tinytorch: Command, train: Command, place: Path, 
         ("training", {"beta2": None}, "has None for beta2"),
         ("training", {"batch_size": 0}, "--batch-size must be a whole number"),
         ("model", {"num_heads": 3}, "does not describe a model"),
+        ("model", {"num_layers": 10**9}, "model.safetensors is not the model that config.json describes"),
+        ("model", {"d_model": 10**9}, "model.safetensors is not the model that config.json describes"),
+        ("model", {"d_ff": 10**9}, "model.safetensors is not the model that config.json describes"),
+        ("model", {"max_length": 10**9}, "model.safetensors is not the model that config.json describes"),
+        ("model", {"max_length": 10**9, "positional": "sinusoidal"}, "asks for a table of"),
+        ("training", {"batch_size": 10**9}, "this needs at least"),
         ("model", {"vocab_size": 3}, "tokenizer.json has"),
     ],
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy
 import pytest
 
 import tinytorch as tt
 from tests.cli.tiny import TEXT, Command
+from tinytorch.files import load_arrays, save_arrays
 from tinytorch.training import load_pretrained
 from tinytorch.training.evaluation import evaluate
 
@@ -39,16 +41,44 @@ def test_characters_that_the_model_never_saw_are_counted_aloud(tinytorch: Comman
     assert result.err == "3 characters of the text were never seen by the model, and count as wrong guesses.\n"
 
 
+def test_a_prepared_file_gives_the_table_of_its_text(tinytorch: Command, run: str) -> None:
+    assert tinytorch("prepare play.txt --out play.tokens --tokenizer run").code == 0
+    result = tinytorch("evaluate run play.tokens")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == tinytorch("evaluate run play.txt").out
+
+
+def test_one_character_over_and_over_gives_a_table(tinytorch: Command, place: Path, run: str) -> None:
+    (place / "same.txt").write_text("e" * 100)
+    result = tinytorch("evaluate run same.txt")
+    assert (result.code, result.err) == (0, "")
+    assert "bigram baseline     0.0000 bits per character\n" in result.out
+
+
+@pytest.mark.parametrize("words", ["evaluate run play.txt", "generate run --length 5"])
+def test_weights_that_are_not_numbers_are_refused(tinytorch: Command, place: Path, run: str, words: str) -> None:
+    arrays, metadata = load_arrays(place / run / "model.safetensors")
+    save_arrays(place / run / "model.safetensors", {name: array * numpy.nan for name, array in arrays.items()}, metadata)
+    result = tinytorch(words)
+    assert result.code == 1
+    assert result.err.startswith("error: the model's lo")
+    assert "finite number" in result.err
+    assert result.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
         ("evaluate run play.txt --stride 9", "the stride must be at least 1 and at most the model's 8 tokens"),
         ("evaluate run none.txt", "there is no file none.txt"),
+        ("evaluate run odd.tokens", "odd.tokens has other tokens than the model; prepare the text again"),
         ("evaluate none play.txt", "none does not exist"),
         ("evaluate run", "Missing argument 'text'"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(tinytorch: Command, run: str, words: str, named: str) -> None:
+def test_what_cannot_be_is_one_sentence(tinytorch: Command, place: Path, run: str, words: str, named: str) -> None:
+    (place / "odd.txt").write_text("other words")
+    assert tinytorch("prepare odd.txt --out odd.tokens").code == 0
     result = tinytorch(words)
     assert (result.code, result.out) == (2, "")
     assert named in result.err

@@ -62,8 +62,8 @@ def test_it_starts_from_the_weights_of_a_run(train: Command, tinytorch: Command,
 
 
 def test_activations_may_be_computed_twice(train: Command, tinytorch: Command, place: Path) -> None:
-    train("--steps 4 --out kept")
-    train("--steps 2 --checkpoint-activations --out again")
+    train("--steps 4 --decay-steps 9 --out kept")
+    train("--steps 2 --decay-steps 9 --checkpoint-activations --out again")
     assert tinytorch("train --resume --out again --steps 4").code == 0
     ours, theirs = (load_arrays(place / name / "model.safetensors")[0] for name in ("again", "kept"))
     for name, array in ours.items():

@@ -28,8 +28,8 @@ def test_a_file_of_tokens_trains_as_its_text_does(train: Command, tinytorch: Com
 
 def test_a_run_may_go_on_from_either(train: Command, tinytorch: Command, place: Path) -> None:
     tinytorch("prepare play.txt --out play.tokens")
-    train("--steps 4 --out straight")
-    train("--steps 2 --out run")
+    train("--steps 4 --decay-steps 9 --out straight")
+    train("--steps 2 --decay-steps 9 --out run")
     assert tinytorch("train play.tokens --resume --out run --steps 3").code == 0
     assert tinytorch("train play.txt --resume --out run --steps 4").code == 0
     assert weights(place, "run") == weights(place, "straight")

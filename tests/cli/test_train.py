@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def test_a_run_writes_its_files(train: Command, place: Path) -> None:
     config = json.loads((place / "run" / "config.json").read_text(encoding="utf-8"))
     assert config["backend"] == "numpy:cpu"
     assert config["training"]["seed"] == 3
-    assert config["training"]["decay_steps"] == 2000
+    assert (config["training"]["decay_steps"], config["training"]["warmup_steps"]) == (None, 2)
     assert config["text"]["source"] == str(place / "play.txt")
     found = rows(place / "run")
     assert [row["step"] for row in found] == list(range(1, 21))
@@ -107,8 +108,8 @@ def test_runs_count_up(train: Command, place: Path) -> None:
 
 @pytest.mark.parametrize("stop", [20, 13])  # with and without a look at the same step
 def test_stopped_and_resumed_is_straight_through_bit_for_bit(train: Command, tinytorch: Command, place: Path, stop: int) -> None:
-    train("--steps 40 --eval-every 10 --out straight")
-    train(f"--steps {stop} --eval-every 10 --out stopped")
+    train("--steps 40 --eval-every 10 --decay-steps 50 --out straight")
+    train(f"--steps {stop} --eval-every 10 --decay-steps 50 --out stopped")
     result = tinytorch("train --steps 40 --resume --out stopped")
     assert (result.code, result.err) == (0, "")
     same_weights(place / "straight", place / "stopped")
@@ -161,6 +162,55 @@ def test_accumulation_is_an_option(train: Command, place: Path) -> None:
     assert ours == pytest.approx(theirs, rel=1e-5)
 
 
+# ---- the learning rate ----
+
+
+def rates(path: Path) -> list[float]:
+    """The learning rate of each step, as a share of the highest."""
+    return [row["learning_rate"] / 3e-3 for row in rows(path)]
+
+
+def test_the_learning_rate_decays_to_where_the_run_ends(train: Command, place: Path) -> None:
+    train("--steps 40 --out run")
+    found = rates(place / "run")
+    assert found[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert found[3:] == sorted(found[3:], reverse=True)
+    assert found[-1] == pytest.approx(0.1)
+    assert found[21] == pytest.approx(0.55)  # half of the way down, at half of the steps
+
+
+def test_or_to_where_it_is_told(train: Command, tinytorch: Command, place: Path) -> None:
+    train("--steps 8 --decay-steps 20 --out run")
+    train("--steps 20 --out whole")
+    assert tinytorch("train --resume --out run --steps 30").code == 0
+    found = rates(place / "run")
+    assert found[:20] == rates(place / "whole")
+    assert found[20:] == pytest.approx([0.1] * 10)
+
+
+def test_a_longer_resume_extends_the_decay(train: Command, tinytorch: Command, place: Path) -> None:
+    train("--steps 20 --out run")
+    train("--steps 40 --decay-steps 60 --out told")
+    for name, further in (("run", "--steps 40"), ("told", "--steps 60 --decay-steps 50")):
+        assert tinytorch(f"train --resume --out {name} {further}").code == 0
+    found, told = rates(place / "run"), rates(place / "told")
+    assert found[19] == pytest.approx(0.1)
+    assert found[20] > 0.5
+    assert found[20:] == sorted(found[20:], reverse=True)
+    assert found[39] == pytest.approx(0.1)
+    assert told[49:] == pytest.approx([0.1] * 11)
+
+
+def test_a_run_from_before_keeps_its_decay(train: Command, tinytorch: Command, place: Path) -> None:
+    train("--steps 4 --out run")
+    path = place / "run" / "config.json"
+    config = json.loads(path.read_text())
+    config["training"].update(decay_steps=2000, warmup_steps=100)
+    path.write_text(json.dumps(config))
+    assert tinytorch("train --resume --out run --steps 6").code == 0
+    assert rates(place / "run")[4:] == pytest.approx([0.05, 0.06])
+
+
 # ---- what happens to a process ----
 
 
@@ -181,7 +231,7 @@ def wait_for_step(process: subprocess.Popen[str], path: Path, least: int) -> Non
 
 
 def test_killed_between_checkpoints_and_resumed_is_straight_through_bit_for_bit(train: Command, tinytorch: Command, place: Path) -> None:
-    process = start(place, "play.txt", *TINY, "--steps", "1000000", "--eval-every", "30", "--out", "killed")
+    process = start(place, "play.txt", *TINY, "--steps", "1000000", "--decay-steps", "99", "--eval-every", "30", "--out", "killed")
     wait_for_step(process, place / "killed", 30)
     process.kill()
     process.communicate()
@@ -189,12 +239,12 @@ def test_killed_between_checkpoints_and_resumed_is_straight_through_bit_for_bit(
     stop = done + 7
     result = tinytorch(f"train --resume --out killed --steps {stop}")
     assert (result.code, result.err) == (0, "")
-    train(f"--steps {stop} --eval-every 30 --out straight")
+    train(f"--steps {stop} --decay-steps 99 --eval-every 30 --out straight")
     same_run(place / "straight", place / "killed")
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(train: Command, tinytorch: Command, place: Path) -> None:
-    process = start(place, "play.txt", *TINY, "--steps", "1000000", "--eval-every", "25", "--out", "my run")
+    process = start(place, "play.txt", *TINY, "--steps", "1000000", "--decay-steps", "99", "--eval-every", "25", "--out", "my run")
     wait_for_step(process, place / "my run", 25)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -204,18 +254,28 @@ def test_ctrl_c_saves_and_says_how_to_go_on(train: Command, tinytorch: Command, 
     assert load_arrays(place / "my run" / "model.safetensors")[1]["step"] == str(done)
     stop = done + 5
     assert tinytorch("train", "--resume", "--out", "my run", "--steps", str(stop)).code == 0
-    train(f"--steps {stop} --eval-every 25 --out straight")
+    train(f"--steps {stop} --decay-steps 99 --eval-every 25 --out straight")
     same_weights(place / "straight", place / "my run")
 
 
 def test_ctrl_c_on_a_longer_run_repeats_where_to_stop(train: Command, place: Path) -> None:
     train("--steps 2 --eval-every 25 --out run")
-    process = start(place, "--resume", "--out", "run", "--steps", "1000000")
+    process = start(place, "--resume", "--out", "run", "--steps", "1000000", "--decay-steps", "99")
     wait_for_step(process, place / "run", 25)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "tinytorch train --resume --out run --steps 1000000" in out
+    assert "tinytorch train --resume --out run --steps 1000000 --decay-steps 99" in out
+
+
+def test_a_command_that_was_started_in_a_thread_trains(train: Command, place: Path) -> None:
+    """There are no signals to handle there: `signal.signal` raises ValueError."""
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(train("--steps 2 --out run").code))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert len(rows(place / "run")) == 2
 
 
 def test_a_full_disk_ends_in_one_sentence_and_spares_the_checkpoint(train: Command, place: Path) -> None:
@@ -247,7 +307,7 @@ def test_a_full_disk_ends_in_one_sentence_and_spares_the_checkpoint(train: Comma
 
 
 def test_a_run_keeps_its_precision(train: Command, tinytorch: Command, place: Path) -> None:
-    result = train("--steps 4 --precision float16 --out rough")
+    result = train("--steps 4 --decay-steps 6 --precision float16 --out rough")
     assert (result.code, result.err) == (0, "")
     assert json.loads((place / "rough" / "config.json").read_text(encoding="utf-8"))["training"]["precision"] == "float16"
     assert load_arrays(place / "rough" / "optimizer.safetensors")[0]["scaling"].shape == (3,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -67,6 +68,16 @@ def test_bfloat16_is_read_where_numpy_has_none(directory: Path) -> None:
 # ---- what is refused ----
 
 
+def test_a_run_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"format": "tinytorch-run"}))
+    with (
+        tt.use_backend("numpy"),
+        pytest.raises(InputError, match="holds a training run, which this would replace; choose another directory"),
+    ):
+        TinyGPT(50, d_model=12, num_heads=2, num_layers=1, max_length=16).save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     with tt.use_backend("numpy"):
@@ -107,6 +118,15 @@ def refusal(directory: Path) -> str:
         ({"attn_pdrop": 0.5}, "different resid_pdrop, embd_pdrop and attn_pdrop"),
         ({"n_embd": None, "n_head": None}, "lacks n_embd, n_head"),
         ({"n_layer": 2}, "missing h.1.attn.c_attn.bias, h.1.attn.c_attn.weight, h.1.attn.c_proj.bias, h.1.attn.c_proj.weight and 8 more"),
+        (
+            {"n_layer": 10**9},
+            "missing h.1.attn.c_attn.bias, h.1.attn.c_attn.weight, h.1.attn.c_proj.bias, h.1.attn.c_proj.weight and 11,999",
+        ),
+        ({"n_embd": 10**9}, "has shape (50, 12), and config.json asks for (50, 1000000000)"),
+        ({"vocab_size": 10**9}, "wte.weight has shape (50, 12), and config.json asks for (1000000000, 12)"),
+        ({"n_inner": 10**9}, "h.0.mlp.c_fc.weight has shape (12, 48), and config.json asks for (12, 1000000000)"),
+        ({"n_head": 10**9}, "does not describe a GPT-2 (d_model must be a multiple of num_heads"),
+        ({"n_positions": 10**9}, "wpe.weight has shape (16, 12), and config.json asks for (1000000000, 12)"),
         ({"n_positions": 8}, "wpe.weight has shape (16, 12), and config.json asks for (8, 12)"),
     ],
 )
@@ -147,6 +167,14 @@ def test_weights_that_come_twice_are_named(directory: Path) -> None:
 def test_a_pickle_is_never_read(directory: Path) -> None:
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
     assert "as a pickle, pytorch_model.bin, which may run any code and is not read; have transformers write" in refusal(directory)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.safetensors.index.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(directory: Path, name: str) -> None:
+    (directory / ("model.safetensors" if "index" in name else name)).unlink()
+    os.mkfifo(directory / name)
+    assert name in refusal(directory)
 
 
 def test_an_index_that_leads_elsewhere_is_not_followed(directory: Path) -> None:

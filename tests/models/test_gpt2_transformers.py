@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -109,3 +110,65 @@ def test_transformers_reads_our_tokenizer(tmp_path: Path) -> None:
     assert theirs.decode(ours.encode(text)) == text
     theirs.save_pretrained(tmp_path / "again")
     assert BPETokenizer.from_gpt2(tmp_path / "again").encode(text) == ours.encode(text)
+
+
+# ---- tokenizers ----
+
+WORDS = "the quick brown fox jumps over the lazy dog.\n  And naïvely sleeps 🐢.\n" * 20
+
+
+def files_of_old(directory: Path, **files: Any) -> tuple[Any, BPETokenizer]:
+    """Their tokenizer and ours for ``vocab.json``, ``merges.txt`` and further files, in a directory of a GPT-2."""
+    model = json.loads(BPETokenizer.train(WORDS, 300)._engine.to_str())["model"]
+    vocab = {**model["vocab"], "<|endoftext|>": len(model["vocab"])}
+    merges = "".join(f"{left} {right}\n" for left, right in model["merges"])
+    (directory / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8")
+    reference().config.save_pretrained(directory)
+    for name, content in {"vocab": vocab, **files}.items():
+        (directory / f"{name}.json").write_text(json.dumps(content(vocab) if callable(content) else content))
+    return transformers.AutoTokenizer.from_pretrained(directory), BPETokenizer.from_gpt2(directory)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"added_tokens": {"<x>": 301, "<y>": 302}},
+        {"added_tokens": {"<y>": 302, "<x>": 301}, "special_tokens_map": {"pad_token": "<x>"}},
+        {"added_tokens": {"<x>": 301}, "tokenizer_config": {"pad_token": "<x>"}},
+        {"tokenizer_config": {"added_tokens_decoder": {"301": {"content": "<x>", "lstrip": True, "special": False}}}},
+        {"tokenizer_config": {"added_tokens_decoder": {"301": {"content": "<x>", "special": True}}}, "added_tokens": {"<y>": 302}},
+        {"vocab": lambda vocab: {**vocab, "<|endoftext|>": 310}},
+    ],
+    ids=["none", "added", "added and special", "special in the settings", "in the settings", "in the settings alone", "with holes"],
+)
+def test_the_files_of_older_tokenizers_are_read_as_transformers_reads_them(tmp_path: Path, files: dict[str, Any]) -> None:
+    pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
+    theirs, ours = files_of_old(tmp_path, **files)
+    special = {i for i, token in theirs.added_tokens_decoder.items() if token.special}
+    assert special == {i for i in ours.special_ids if i in theirs.added_tokens_decoder}
+    assert ours.get_vocab_size() == max(theirs.get_vocab().values()) + 1
+    text = "the <x> dog<y>fox <|endoftext|> a"
+    ids = theirs(text, split_special_tokens=True)["input_ids"]  # a special token in a text is a text to us
+    assert ours.encode(text) == ids
+    for plain in (True, False):
+        assert ours.decode(ids, skip_special_tokens=plain) == theirs.decode(ids, skip_special_tokens=plain)
+    ours.save_pretrained(tmp_path / "again")
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
+    assert again(text, split_special_tokens=True)["input_ids"] == ids
+
+
+def test_a_text_is_read_whole_after_transformers_cut_and_padded_others(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
+    ours = BPETokenizer.train(WORDS, 300)
+    ours.save_pretrained(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, pad_token="<pad>")
+    theirs([WORDS, "a"], truncation=True, max_length=64, padding=True)
+    theirs.save_pretrained(tmp_path / "cut")
+    assert json.loads((tmp_path / "cut" / "tokenizer.json").read_text())["truncation"]["max_length"] == 64
+    again = BPETokenizer.from_gpt2(tmp_path / "cut")
+    assert again.encode(WORDS) == ours.encode(WORDS)
+    again.save_pretrained(tmp_path / "again")
+    for name in ("truncation", "padding"):
+        kept, before = (json.loads((tmp_path / place / "tokenizer.json").read_text())[name] for place in ("again", "cut"))
+        assert kept == before

@@ -6,9 +6,12 @@ import math
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tinytorch.errors import InputError
 from tinytorch.text import bigram_bits
+from tinytorch.text.bigram import Bigrams
 
 
 def by_hand(text: str) -> float:
@@ -29,6 +32,20 @@ def by_hand(text: str) -> float:
 @pytest.mark.parametrize("text", ["ab", "aa", "to be, or not to be: that is the question 🐢", "abcabcabd" * 20])
 def test_it_is_what_a_loop_over_the_text_gives(text: str) -> None:
     assert bigram_bits(text) == pytest.approx(by_hand(text), rel=1e-12)
+
+
+@given(st.text(st.sampled_from("ab c🐢"), min_size=2, max_size=60), st.integers(1, 9), st.integers(1, 30))
+def test_a_text_may_come_in_parts(text: str, at_once: int, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinytorch.text.bigram._AT_ONCE", at_once)
+        baseline = Bigrams(set(text))
+        for start in range(0, len(text), size):
+            baseline.add(text[start : start + size])
+        assert baseline.bits == pytest.approx(by_hand(text), rel=1e-12, abs=1e-15)
+
+
+def test_what_is_sure_costs_nothing() -> None:
+    assert bigram_bits("a" * 99) == 0.0
 
 
 def test_a_text_that_pairs_tell_all_about_costs_little() -> None:

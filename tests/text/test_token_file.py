@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy
@@ -10,7 +11,7 @@ import pytest
 
 from tinytorch.errors import InputError
 from tinytorch.files import load_arrays
-from tinytorch.text import CharTokenizer, TokenFile, is_token_file, text_digest, write_token_file
+from tinytorch.text import BPETokenizer, CharTokenizer, TokenFile, is_token_file, text_digest, write_token_file
 
 TEXT = "To be, or not to be: that is the question 🐢\n" * 50
 TOKENIZER = CharTokenizer().fit(TEXT)
@@ -78,3 +79,21 @@ def test_what_goes_wrong_on_the_way_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no text to encode"):
         write_token_file(tmp_path / "a.tokens", [], TOKENIZER)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_opened_to_look(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert not is_token_file(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("at_once", [4, 5, 7, 10**6])
+def test_the_text_comes_back_in_parts_that_end_between_characters(tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
+    monkeypatch.setattr("tinytorch.text.token_file._AT_ONCE", at_once)
+    text = "żółw 🐢🐢 \ufffd\ufffd\ufffd\ufffd\ufffd ok"
+    for tokenizer in (CharTokenizer().fit(text), BPETokenizer.train("ab" * 9, 258)):
+        (tmp_path / "a.tokens").unlink(missing_ok=True)
+        found = write_token_file(tmp_path / "a.tokens", [text], tokenizer)
+        assert "".join(found.text()) == text
+        assert numpy.concatenate(list(found.parts())).tolist() == found.tokens.tolist()

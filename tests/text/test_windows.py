@@ -111,8 +111,13 @@ def test_a_length_that_is_none_is_refused() -> None:
 def test_sliding_windows_predict_each_token_but_the_first_once(count: int, length: int, data: st.DataObject) -> None:
     stride = data.draw(st.integers(1, length))
     tokens = numpy.arange(count)
-    windows, firsts = sliding_windows(tokens, length, stride)
+    parts = numpy.split(tokens, sorted(data.draw(st.lists(st.integers(0, count), max_size=5))))
+    batch_size = data.draw(st.integers(1, 5))
+    batches = list(sliding_windows(iter(parts), length, stride, batch_size))
+    assert all(len(windows) == len(firsts) <= batch_size for windows, firsts in batches)
+    windows, firsts = (numpy.concatenate(arrays) for arrays in zip(*batches, strict=True))
     assert windows.shape[1] == min(length, count - 1) + 1
+    assert len(windows) == max(0, -(-(count - 1 - length) // stride)) + 1
     predicted = [window[first:].tolist() for window, first in zip(windows, firsts, strict=True)]
     assert [token for part in predicted for token in part] == list(range(1, count))
     for window, first in zip(windows, firsts, strict=True):
@@ -122,7 +127,7 @@ def test_sliding_windows_predict_each_token_but_the_first_once(count: int, lengt
 
 def test_a_window_that_cannot_slide_so_is_refused() -> None:
     with pytest.raises(InputError, match="there are 1 tokens, and nothing to predict"):
-        sliding_windows(numpy.arange(1), 4, 2)
+        list(sliding_windows(numpy.arange(1), 4, 2, 3))
     for stride in (0, 5):
         with pytest.raises(InputError, match="the stride must be at least 1 and at most the model's 4 tokens"):
-            sliding_windows(numpy.arange(9), 4, stride)
+            sliding_windows(numpy.arange(9), 4, stride, 3)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
+import tracemalloc
+from pathlib import Path
 
 import numpy
 import pytest
@@ -12,7 +16,7 @@ from tests.helpers import host
 from tinytorch.backend import Backend
 from tinytorch.errors import InputError
 from tinytorch.models import TinyGPT
-from tinytorch.text import CharTokenizer, bigram_bits
+from tinytorch.text import CharTokenizer, bigram_bits, write_token_file
 from tinytorch.training import evaluation
 from tinytorch.training.evaluation import evaluate
 
@@ -50,8 +54,7 @@ def test_every_token_is_predicted_once_from_its_window(stride: int, monkeypatch:
     assert found.loss == pytest.approx(loss, rel=1e-5)
     assert found.accuracy == pytest.approx(accuracy)
     assert (found.tokens, found.characters) == (len(TEXT) - 1, len(TEXT) - 1)
-    assert told[-1][0] == told[-1][1]
-    assert len(told) == -(-told[-1][1] // 3)
+    assert told[-1] == (len(TEXT), len(TEXT))
 
 
 def test_all_backends_measure_the_same(backend: Backend) -> None:
@@ -81,6 +84,52 @@ def test_bits_are_shared_out_among_characters_and_not_among_tokens() -> None:
     ids = tokenizer.encode(TEXT)
     assert (found.tokens, found.characters) == (len(ids) - 1, len(TEXT) - len(tokenizer.decode(ids[:1])))
     assert found.bits_per_character == pytest.approx(found.loss * found.tokens / found.characters / math.log(2))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_text_in_parts_and_a_file_of_tokens_measure_the_same(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinytorch.text.token_file._AT_ONCE", size)
+    parts = [TEXT[start : start + size] for start in range(0, len(TEXT), size)]
+    with tt.use_backend("numpy"):
+        whole = evaluate(small_model(), TOKENIZER, TEXT)
+        file = write_token_file(tmp_path / "a.tokens", parts, TOKENIZER)
+        for found in (evaluate(small_model(), TOKENIZER, lambda: parts), evaluate(small_model(), TOKENIZER, file)):
+            assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(whole), rel=1e-6)
+        with pytest.raises(InputError, match=r"a\.tokens has other tokens than the model"):
+            evaluate(small_model(), CharTokenizer().fit("ab"), file)
+
+
+def test_one_character_over_and_over_is_measured() -> None:
+    with tt.use_backend("numpy"):
+        found = evaluate(small_model(), TOKENIZER, "t" * 50)
+    assert (found.tokens, found.characters, found.bigram_bits) == (49, 49, 0.0)
+    assert math.isfinite(found.loss)
+    assert found.share_of_bigram == math.inf
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(value: float, backend: Backend) -> None:
+    model = small_model()
+    model.load_state_dict({**model.state_dict(), "norm.bias": tt.full((8,), value)})
+    with pytest.raises(FloatingPointError, match="loss on this text is not a finite number: its weights are damaged"):
+        evaluate(model, TOKENIZER, TEXT)
+    assert model.training
+
+
+def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_LOGITS", 2**13)
+
+    def peak(repeats: int) -> int:
+        tracemalloc.start()
+        evaluate(model, TOKENIZER, lambda: itertools.repeat(TEXT, repeats), stride=1)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    with tt.use_backend("numpy"):
+        model = small_model()
+        peak(1)  # loads modules
+        assert peak(80) < 1.1 * peak(20)
 
 
 @pytest.mark.parametrize("text", ["", "t"])

@@ -12,6 +12,8 @@ import pytest
 
 import tinytorch as tt
 from tinytorch.errors import InputError
+from tinytorch.files import save_arrays
+from tinytorch.models import TinyGPT
 from tinytorch.text import CharTokenizer
 from tinytorch.training.run_directory import CONFIG, METRICS, TOKENIZER, RunDirectory, check_free, claim_directory, newest_directory
 
@@ -32,8 +34,13 @@ def begin(path: Path) -> RunDirectory:
     return directory
 
 
+def save_weights(path: Path) -> None:
+    save_arrays(path / "model.safetensors", {name: value.numpy() for name, value in TinyGPT(**MODEL).state_dict().items()})
+
+
 def test_what_was_begun_can_be_opened(tmp_path: Path) -> None:
     begin(tmp_path / "deep" / "run")
+    save_weights(tmp_path / "deep" / "run")
     opened = RunDirectory.open(tmp_path / "deep" / "run")
     assert opened.config["model"] == MODEL
     assert opened.tokenizer().encode("abc") == TOKENS.encode("abc")
@@ -127,11 +134,21 @@ def test_another_runs_tokenizer_is_refused(tmp_path: Path) -> None:
         directory.tokenizer()
 
 
-@pytest.mark.parametrize("change", [{"d_model": 7}, {"d_model": "8"}, {"wings": 2}])
+@pytest.mark.parametrize("change", [{"num_heads": 3}, {"d_model": "8"}, {"wings": 2}])
 def test_settings_that_are_no_models_are_told(tmp_path: Path, change: dict[str, Any]) -> None:
     path = begin(tmp_path / "run").path / CONFIG
     config = json.loads(path.read_text(encoding="utf-8"))
     config["model"].update(change)
     path.write_text(json.dumps(config), encoding="utf-8")
+    save_weights(path.parent)
     with pytest.raises(InputError, match="does not describe a model"):
         RunDirectory.open(path.parent).new_model()
+
+
+def test_no_model_is_made_before_its_weights_are_there(tmp_path: Path) -> None:
+    directory = begin(tmp_path / "run")
+    with pytest.raises(InputError, match=r"there is no file .*model\.safetensors"):
+        directory.new_model(num_layers=10**9)
+    save_weights(directory.path)
+    with pytest.raises(InputError, match=r"model\.safetensors is not the model that config\.json describes"):
+        directory.new_model(num_layers=10**9)

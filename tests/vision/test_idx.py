@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy
@@ -47,7 +48,7 @@ def test_fashion_has_classes_of_its_own(tmp_path: Path) -> None:
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 BAD = {
     "truncated": (IMAGES, lambda data: data[:-1], "is damaged: 3136 values should follow its header, and 3135 do"),
-    "too long": (LABELS, lambda data: data + b"\0", "is damaged: 4 values should follow its header, and 5 do"),
+    "too long": (LABELS, lambda data: data + b"\0", "is damaged: 4 values should follow its header, and more do"),
     "cut in the header": (IMAGES, lambda data: data[:10], "is no idx3-ubyte file"),
     "empty": (IMAGES, lambda data: b"", "is empty"),
     "a web page": (LABELS, lambda data: b"<html>404</html>", "is no idx1-ubyte file"),
@@ -78,6 +79,24 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     (write_mnist(tmp_path) / name).unlink()
     with pytest.raises(InputError, match=f"there is no {name} in .*--data-dir"):
         read_mnist(tmp_path)
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_what_is_packed_is_unpacked_no_further_than_the_header_says(tmp_path: Path, honest: bool) -> None:
+    """A few kilobytes may be unpacked to gigabytes, and a header may promise them."""
+    size = 64 * 2**20
+    path = tmp_path / "bomb.gz"
+    data = bytes([0, 0, 8, 1]) + (2**32 - 1 if honest else 4).to_bytes(4, "big")
+    with gzip.open(path, "wb") as file:
+        file.write(data)
+        for _ in range(size // 2**20 if not honest else 1):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    with pytest.raises(InputError, match="should follow its header"):
+        read_idx(path, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size / 8
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:

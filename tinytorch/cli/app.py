@@ -121,7 +121,7 @@ def explain(error: Exception) -> tuple[int, str]:
         return FAILED, f"{where}{error.strerror}"
     from tinytorch.training import DivergedError  # not at the top: the other subcommands do without that package
 
-    if isinstance(error, DivergedError):
+    if isinstance(error, DivergedError | FloatingPointError):  # in training, and of a model that has learned
         return FAILED, str(error)
     message = " ".join([f"{type(error).__name__}:", *str(error).split()])  # other people's messages may fill a page
     return FAILED, f"{message.rstrip(':')}; run again with --debug for the details"

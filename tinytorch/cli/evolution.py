@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tinytorch.backend import current_backend, use_backend
+from tinytorch.cli.paths import PATH, check_writable
 from tinytorch.errors import InputError
 from tinytorch.tuning import tune
 
@@ -15,13 +16,13 @@ from tinytorch.tuning import tune
 def evolution(
     data: Annotated[str, typer.Option(help="digits, mnist, fashion or cifar10.")] = "digits",
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where the data's files are; left out, they are downloaded.", show_default=False)
+        Path | None, typer.Option(help="Where the data's files are; left out, they are downloaded.", show_default=False, **PATH)
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="numpy, cupy, auto, ...; left out, TINYTORCH_BACKEND or numpy.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where results go; left out, runs/evolution-001, counting up.", show_default=False)
+        Path | None, typer.Option(help="Where results go; left out, runs/evolution-001, counting up.", show_default=False, **PATH)
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, in place of each model's own.", show_default=False)] = None,
     seeds: Annotated[int, typer.Option(help="How many times to train each model, from seed 0 on.")] = 1,
@@ -38,9 +39,10 @@ def evolution(
         from tinytorch.evolution.picture import draw_story
         from tinytorch.evolution.story import tell, write_results
         from tinytorch.evolution.table import story_table
-        from tinytorch.training.run_directory import claim_directory
+        from tinytorch.training.run_directory import RUNS, claim_directory
         from tinytorch.vision import load_images
 
+        check_writable(out or RUNS, "directory")
         train, test = load_images(data, data_dir)
         folder = out or claim_directory("evolution")
         _make(folder)

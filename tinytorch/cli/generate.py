@@ -90,4 +90,5 @@ def _default_prompt(tokenizer: Tokenizer) -> str:
     for character in "\n ":
         if not tokenizer.unknown_characters(character):
             return character
-    return tokenizer.decode([len(tokenizer.special_ids)])
+    texts = (tokenizer.decode([i]) for i in range(tokenizer.get_vocab_size()))
+    return next(text for text in texts if text and not tokenizer.unknown_characters(text))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tinytorch.cli.paths import PATH, check_writable
 from tinytorch.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from tinytorch.cli.waiting import Advance
 
 #: Of a longer text, byte pairs are learned from so many bytes, evenly spread.
 _ENOUGH = 2**25
@@ -20,8 +21,8 @@ _CHUNK = 2**19
 
 
 def prepare(
-    text: Annotated[Path, typer.Argument(help="UTF-8 text, which may be larger than memory.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
+    text: Annotated[Path, typer.Argument(help="UTF-8 text, which may be larger than memory.", show_default=False, **PATH)],
+    out: Annotated[Path, typer.Option(help="The file to write.", show_default=False, **PATH)],
     tokenizer: Annotated[
         str | None,
         typer.Option(help="char (default); bpe, learned from the text; or a model's directory, for its own.", show_default=False),
@@ -30,26 +31,31 @@ def prepare(
 ) -> None:
     """Turn a text into a file of tokens to train on."""
     from tinytorch.cli.tokenizers import make_tokenizer
-    from tinytorch.cli.waiting import progress
-    from tinytorch.text import write_token_file
+    from tinytorch.cli.waiting import Waiting
+    from tinytorch.text import check_text, write_token_file
 
     if out.exists():
         raise InputError(f"{out} is there already; choose another file with --out, or remove it")
-    size = text.stat().st_size if text.is_file() else 0  # what else is wrong with it, reading it tells
-    with progress() as bar:
+    check_writable(out, "file")
+    check_text(text)
+    size = text.stat().st_size
+    with Waiting() as waiting:
         step = max(1, size // _ENOUGH) if tokenizer == "bpe" else 1
-        learned = make_tokenizer(tokenizer, vocab_size, islice(_chunks(text, bar, "reading", size), 0, None, step))
-        written = write_token_file(out, _chunks(text, bar, "encoding", size), learned)
+        chunks = islice(_chunks(text, waiting.task("reading"), size), 0, None, step)
+        learned = make_tokenizer(tokenizer, vocab_size, chunks, waiting)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        written = write_token_file(out, _chunks(text, waiting.task("encoding"), size), learned)
     tokens, kind = len(written.tokens), written.tokens.dtype.name
     print(f"{tokens:,} tokens ({kind}) for {written.characters:,} characters, {written.characters / tokens:.2f} each, in {out}")
     print(f"Train on them with: tinytorch train {out}")
 
 
-def _chunks(text: Path, bar: Progress, title: str, size: int) -> Iterator[str]:
+def _chunks(text: Path, advance: Advance, size: int) -> Iterator[str]:
     """The text, with progress shown."""
     from tinytorch.text import read_chunks
 
-    task = bar.add_task(title, total=size)
+    done = 0
     for chunk in read_chunks(text, _CHUNK):
         yield chunk
-        bar.advance(task, len(chunk.encode("utf-8", "surrogatepass")))
+        done += len(chunk.encode("utf-8", "surrogatepass"))
+        advance(done, size)

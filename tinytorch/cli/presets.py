@@ -11,8 +11,7 @@ class Preset:
 
     Attributes:
         block_size: tokens in a window, the model's ``max_length``.
-        steps: where the run stops.
-        decay_steps: where the learning rate reaches its lowest.
+        steps: where the run stops, and the learning rate reaches its lowest.
         eval_every: steps between looks at held-out text.
     """
 
@@ -24,7 +23,6 @@ class Preset:
     batch_size: int
     accumulate: int
     steps: int
-    decay_steps: int
     warmup_steps: int
     learning_rate: float
     beta2: float
@@ -42,7 +40,6 @@ PRESETS = {
         batch_size=12,
         accumulate=1,
         steps=2000,
-        decay_steps=2000,
         warmup_steps=100,
         learning_rate=3e-3,
         beta2=0.99,
@@ -58,7 +55,6 @@ PRESETS = {
         batch_size=64,
         accumulate=1,
         steps=5000,
-        decay_steps=5000,
         warmup_steps=100,
         learning_rate=1e-3,
         beta2=0.99,
@@ -74,7 +70,6 @@ PRESETS = {
         batch_size=8,
         accumulate=1,
         steps=20000,
-        decay_steps=20000,
         warmup_steps=500,
         learning_rate=6e-4,
         beta2=0.95,
@@ -90,7 +85,6 @@ PRESETS = {
         batch_size=8,
         accumulate=1,
         steps=500,
-        decay_steps=500,
         warmup_steps=20,
         learning_rate=1e-4,
         beta2=0.95,

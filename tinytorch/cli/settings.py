@@ -11,8 +11,8 @@ from tinytorch.cli.presets import PRESETS
 from tinytorch.errors import InputError
 from tinytorch.nn.precision import check_precision
 
-#: What ``--resume`` may be given: where to stop is not a setting of the run.
-_MAY_CHANGE = ("steps",)
+#: What ``--resume`` may be given: how far to go is not a setting of the run.
+MAY_CHANGE = ("steps", "decay_steps")
 #: What a model that has learned before has already.
 _OWN = ("d_model", "num_heads", "num_layers")
 #: Steps are counted in int32.
@@ -30,10 +30,11 @@ def new_settings(preset: str, options: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
     settings: dict[str, Any] = {"preset": preset, "seed": 0, "precision": "float32", "checkpoint_activations": False}
     settings.update(asdict(PRESETS[preset]))
+    settings["decay_steps"] = None  # where the run ends, also a resumed one that goes further
     settings.update({name: value for name, value in options.items() if value is not None})
-    # a shorter horizon than the warm-up is a short run, not a mistake
-    settings["warmup_steps"] = min(settings["warmup_steps"], settings["decay_steps"])
     check_settings(settings)
+    # a short run has a short warmup, so that its learning rate decays, too
+    settings["warmup_steps"] = min(settings["warmup_steps"], max(1, (settings["decay_steps"] or settings["steps"]) // 10))
     return settings
 
 
@@ -60,7 +61,9 @@ def pretrained_settings(preset: str, options: Mapping[str, Any], model: Mapping[
 
 
 def resumed_settings(saved: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run that goes on, with a new place to stop where one was given.
+    """The settings of a run that goes on, up to where the options say.
+
+    Its learning rate decays until there, too, unless the run or the options say where: runs from before had that as a number.
 
     Raises:
         InputError: an option says something else than the run's own setting, and the message names all such; or a setting is missing.
@@ -68,15 +71,15 @@ def resumed_settings(saved: Mapping[str, Any], options: Mapping[str, Any]) -> di
     conflicts = [
         f"{flag(name)} {value} (the run has {saved.get(name)})"
         for name, value in options.items()
-        if value is not None and name not in _MAY_CHANGE and value != saved.get(name)
+        if value is not None and name not in MAY_CHANGE and value != saved.get(name)
     ]
     if conflicts:
         raise InputError(f"a resumed run keeps its settings; leave out {', '.join(conflicts)}, or start a new run without --resume")
     saved = {"precision": "float32", **saved}  # runs began before there was a choice
     for name, value in new_settings("nano", {}).items():
-        if not isinstance(saved.get(name), type(value)):
+        if not isinstance(saved.get(name), int | None if name == "decay_steps" else type(value)):
             raise InputError(f"the run's config.json has {saved.get(name)!r} for {name}; restore it from a copy, or start a new run")
-    settings = {**saved, **{name: options[name] for name in _MAY_CHANGE if options.get(name) is not None}}
+    settings = {**saved, **{name: options[name] for name in MAY_CHANGE if options.get(name) is not None}}
     check_settings(settings)
     return settings
 
@@ -84,6 +87,8 @@ def resumed_settings(saved: Mapping[str, Any], options: Mapping[str, Any]) -> di
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise `InputError`, naming the option, for a number that makes no sense."""
     for name in _WHOLE:
+        if settings[name] is None and name == "decay_steps":
+            continue
         if not 1 <= settings[name] <= _LARGEST:
             raise InputError(f"{flag(name)} must be a whole number from 1 to {_LARGEST}, got {settings[name]}")
     check_precision(settings["precision"])

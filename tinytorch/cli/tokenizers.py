@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 from tinytorch.errors import InputError
 
 if TYPE_CHECKING:
+    from tinytorch.cli.waiting import Waiting
     from tinytorch.text import Tokenizer
 
 #: How many tokens bpe learns where nothing is said.
 VOCAB_SIZE = 512
 
 
-def make_tokenizer(kind: str | None, vocab_size: int | None, chunks: Iterable[str]) -> Tokenizer:
+def make_tokenizer(kind: str | None, vocab_size: int | None, chunks: Iterable[str], waiting: Waiting) -> Tokenizer:
     """A tokenizer for a text that comes in chunks.
 
     Args:
         kind: ``"char"``, the default; ``"bpe"``; or the directory of a model, whose own it is.
         vocab_size: how many tokens bpe learns.
         chunks: the text.
+        waiting: where to show how far bpe is.
 
     Raises:
         InputError: there is no such kind, no room in the vocabulary, or a character that the model's tokenizer lacks.
@@ -31,7 +33,9 @@ def make_tokenizer(kind: str | None, vocab_size: int | None, chunks: Iterable[st
     from tinytorch.training.pretrained import load_its_tokenizer
 
     if kind == "bpe":
-        return BPETokenizer.train(chunks, VOCAB_SIZE if vocab_size is None else vocab_size)
+        size = VOCAB_SIZE if vocab_size is None else vocab_size
+        waiting.say(f"Learning {size:,} byte-pair tokens ...")
+        return BPETokenizer.train(chunks, size, waiting.task("learning tokens"))
     if vocab_size is not None:
         raise InputError("--vocab-size is for --tokenizer bpe: characters are as many as the text has, and a model has its own tokens")
     if kind in (None, "char"):
@@ -40,7 +44,7 @@ def make_tokenizer(kind: str | None, vocab_size: int | None, chunks: Iterable[st
             characters.update(chunk)
         return CharTokenizer().fit("".join(sorted(characters)))
     assert kind is not None
-    if not Path(kind).is_dir():
+    if not kind or not Path(kind).is_dir():
         raise InputError(f"--tokenizer is char, bpe or the directory of a model, got {kind!r}")
     tokenizer = load_its_tokenizer(kind)
     for chunk in chunks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ from rich.console import Console
 from tinytorch import __version__, random
 from tinytorch.backend import current_backend, use_backend
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
-from tinytorch.cli.settings import check_pretrained, model_settings, new_settings, pretrained_settings, resumed_settings
+from tinytorch.cli.paths import PATH, check_writable
+from tinytorch.cli.settings import MAY_CHANGE, check_pretrained, flag, model_settings, new_settings, pretrained_settings, resumed_settings
 from tinytorch.errors import InputError
 from tinytorch.tuning import tune
 
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 def train(
     text: Annotated[
         Path | None,
-        typer.Argument(help="UTF-8 text, or a file that prepare wrote; left out, the language reference in Python.", show_default=False),
+        typer.Argument(
+            help="UTF-8 text, or a file that prepare wrote; left out, the language reference in Python.", show_default=False, **PATH
+        ),
     ] = None,
     preset: Annotated[
         str | None,
@@ -40,15 +44,20 @@ def train(
     backend: Annotated[
         str | None, typer.Option(help="numpy, cupy, cupy:1, auto, ...; left out, TINYTORCH_BACKEND or numpy.", show_default=False)
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's directory; left out, runs/NAME-001, counting up.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's directory; left out, runs/NAME-001, counting up.", show_default=False, **PATH)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or the newest, where it stopped.")] = False,
     tokenizer: Annotated[
         str | None,
         typer.Option(help="char (default); bpe, learned from the text; or a model's directory, for its own.", show_default=False),
     ] = None,
     vocab_size: Annotated[int | None, typer.Option(help="How many tokens bpe learns (default 512).", show_default=False)] = None,
-    steps: Annotated[int | None, typer.Option(help="Where to stop.", show_default=False)] = None,
-    decay_steps: Annotated[int | None, typer.Option(help="Where the learning rate reaches its lowest.", show_default=False)] = None,
+    steps: Annotated[int | None, typer.Option(help="Where to stop; with --resume, further than the run's own.", show_default=False)] = None,
+    decay_steps: Annotated[
+        int | None,
+        typer.Option(help="Where the learning rate reaches its lowest; left out, where the run stops, resumed or not.", show_default=False),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows in a step.", show_default=False)] = None,
     block_size: Annotated[int | None, typer.Option(help="Tokens in a window.", show_default=False)] = None,
     d_model: Annotated[int | None, typer.Option(help="Width of the model.", show_default=False)] = None,
@@ -64,7 +73,7 @@ def train(
         bool, typer.Option("--checkpoint-activations", help="Save memory: compute again what the backward pass needs.")
     ] = False,
     init_from: Annotated[
-        Path | None, typer.Option(help="Go on from this model: a run's directory, or a GPT-2's.", show_default=False)
+        Path | None, typer.Option(help="Go on from this model: a run's directory, or a GPT-2's.", show_default=False, **PATH)
     ] = None,
     eval_every: Annotated[
         int | None, typer.Option(help="Steps between looks at held-out text, each with a checkpoint.", show_default=False)
@@ -117,12 +126,13 @@ def _start(
 ) -> None:
     """Begin a new run. Nothing is written before everything that was given is known to be good."""
     from tinytorch.cli.tokenizers import make_tokenizer, refuse_tokenizer
+    from tinytorch.cli.waiting import Waiting
     from tinytorch.models import TinyGPT
-    from tinytorch.text import is_token_file
+    from tinytorch.text import check_text, is_token_file
     from tinytorch.training.corpus import PYTHON, read_corpus
     from tinytorch.training.memory import check_memory
     from tinytorch.training.run import Run
-    from tinytorch.training.run_directory import RunDirectory, check_free, claim_directory
+    from tinytorch.training.run_directory import RUNS, RunDirectory, check_free, claim_directory
 
     preset = options.pop("preset")
     if init_from is not None:
@@ -130,11 +140,15 @@ def _start(
     settings = new_settings(preset, options)
     if out is not None:
         check_free(out)
-    if text is not None and is_token_file(text):
-        refuse_tokenizer(kind, vocab_size, str(text))
+    check_writable(out or RUNS, "directory")
+    if text is not None:
+        check_text(text)
+        if is_token_file(text):
+            refuse_tokenizer(kind, vocab_size, str(text))
     begun = None
     if init_from is None:
-        corpus = read_corpus(text, lambda content: make_tokenizer(kind, vocab_size, [content]))
+        with Waiting() as waiting:
+            corpus = read_corpus(text, lambda content: make_tokenizer(kind, vocab_size, [content], waiting))
         shape = model_settings(settings, corpus.tokenizer.get_vocab_size())
     else:
         refuse_tokenizer(kind, vocab_size, "--init-from")
@@ -155,7 +169,7 @@ def _start(
     run.save()
     run.directory.write_config()  # last, so that what a crash leaves is never a run without weights
     source = "" if init_from is None else f"from {init_from} "
-    _go(run, settings["steps"], f"{source}on {text or PYTHON}, {corpus.record['characters']:,} characters")
+    _go(run, settings, f"{source}on {text or PYTHON}, {corpus.record['characters']:,} characters")
 
 
 def _begun(path: Path, text: Path | None, preset: str, options: dict[str, Any]) -> tuple[TinyGPT, dict[str, Any], Corpus]:
@@ -185,6 +199,7 @@ def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any])
     """Go on with a run."""
     from tinytorch.training.checkpoint import load_checkpoint
     from tinytorch.training.corpus import read_corpus
+    from tinytorch.training.memory import check_memory
     from tinytorch.training.run import Run
 
     settings = resumed_settings(directory.config["training"], options)
@@ -200,29 +215,31 @@ def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any])
         mend = f"use Python {wanted['python']}" if "python" in wanted and "python" in found else "give the text that the run began with"
         raise InputError(f"{found['source']} is not the text of {directory.path}; {mend}, or start a new run without --resume")
     _same_tokens(corpus, tokenizer, text, directory.path)
+    model = directory.new_model()
+    check_memory(model.settings, settings, current_backend())
     random.seed(settings["seed"])
-    run = Run({**directory.config, "training": settings}, corpus, directory.new_model())
+    run = Run({**directory.config, "training": settings}, corpus, model)
     run.directory = directory
     load_checkpoint(directory.path, run.trainer)
     done = run.trainer.optimizer.steps
     if done >= settings["steps"]:
         raise InputError(f"{directory.path} has taken {done} steps already; say where to stop with --steps, more than {done}")
     run.log.truncate(done)
-    _go(run, settings["steps"], f"from step {done:,}, up to step {settings['steps']:,}")
+    _go(run, settings, f"from step {done:,}, up to step {settings['steps']:,}")
 
 
-def _go(run: Run, steps: int, what: str) -> None:
+def _go(run: Run, settings: dict[str, Any], what: str) -> None:
     """Train, with what a person wants to see on the way."""
     console = Console(highlight=False, soft_wrap=True)
     path = run.directory.path
     parameters = run.trainer.model.count_parameters()
     console.print(f"Training a TinyGPT of {parameters:,} parameters in {path}, with {current_backend().spec},\n{what}", markup=False)
     with _stop_on_interrupt(run, console):
-        interrupted = run.train(steps, console)
+        interrupted = run.train(settings["steps"], console)
     if interrupted:
         further = ["tinytorch", "train", "--resume", "--out", str(path)]
-        if steps != run.directory.config["training"]["steps"]:
-            further += ["--steps", str(steps)]
+        saved = run.directory.config["training"]
+        further += [word for name in MAY_CHANGE if settings[name] != saved[name] for word in (flag(name), str(settings[name]))]
         console.print(f"Stopped and saved at step {run.trainer.optimizer.steps:,}; go on with: {shlex.join(further)}", markup=False)
         raise typer.Exit(130)
     console.print(f"Write more with: {shlex.join(['tinytorch', 'generate', str(path), '--prompt', run.prompt])}", markup=False)
@@ -230,7 +247,13 @@ def _go(run: Run, steps: int, what: str) -> None:
 
 @contextmanager
 def _stop_on_interrupt(run: Run, console: Console) -> Iterator[None]:
-    """Ctrl-C ends the run after the step that is being taken, so that it can be saved whole; a second one ends it at once."""
+    """Ctrl-C ends the run after the step that is being taken, so that it can be saved whole; a second one ends it at once.
+
+    In a thread, to which no signals come, whoever started it looks after them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(signum: int, frame: object) -> None:
         signal.signal(signal.SIGINT, before)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tinytorch.backend import current_backend
+from tinytorch.cli.paths import PATH
 
 if TYPE_CHECKING:
     from tinytorch.models import TinyGPT
     from tinytorch.text import Tokenizer
 
 Model = Annotated[
-    Path | None, typer.Argument(help="A run's directory, or a GPT-2's; left out, the newest run in runs/.", show_default=False)
+    Path | None, typer.Argument(help="A run's directory, or a GPT-2's; left out, the newest run in runs/.", show_default=False, **PATH)
 ]
 Temperature = Annotated[float, typer.Option(help="Above 1 bolder, below 1 safer, 0 always the likeliest token.")]
 TopK = Annotated[int | None, typer.Option(help="Choose among this many tokens only.", show_default=False)]

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy
 
 from tinytorch.errors import InputError
-from tinytorch.files import HostArray, array_names, atomic_write_text, load_array, save_arrays
+from tinytorch.files import HostArray, array_shapes, atomic_write_text, load_array, read_regular, refuse_run, save_arrays
+from tinytorch.models.shapes import Shape, differences
 from tinytorch.models.tiny_gpt import TinyGPT
 from tinytorch.nn import init
 
@@ -26,33 +26,51 @@ INDEX = "model.safetensors.index.json"
 #: GPT-2's names of activations, by ours; the first is the one to write.
 _ACTIVATIONS = {"gelu_tanh": ("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gelu": ("gelu",), "relu": ("relu",), "tanh": ("tanh",)}
 
-#: Our names in a block, GPT-2's, and whether the matrix is transposed.
-_BLOCK = [
-    ("norm1.weight", "ln_1.weight", False),
-    ("norm1.bias", "ln_1.bias", False),
-    ("attention.in_proj_weight", "attn.c_attn.weight", True),
-    ("attention.in_proj_bias", "attn.c_attn.bias", False),
-    ("attention.out_proj.weight", "attn.c_proj.weight", True),
-    ("attention.out_proj.bias", "attn.c_proj.bias", False),
-    ("norm2.weight", "ln_2.weight", False),
-    ("norm2.bias", "ln_2.bias", False),
-    ("linear1.weight", "mlp.c_fc.weight", True),
-    ("linear1.bias", "mlp.c_fc.bias", False),
-    ("linear2.weight", "mlp.c_proj.weight", True),
-    ("linear2.bias", "mlp.c_proj.bias", False),
-]
+#: Our names outside of blocks, and GPT-2's.
+_OUTER = {
+    "embedding.weight": "wte.weight",
+    "positions.weight": "wpe.weight",
+    "norm.weight": "ln_f.weight",
+    "norm.bias": "ln_f.bias",
+    "head.weight": "lm_head.weight",
+}
+#: Our names in a block, and GPT-2's.
+_BLOCK = {
+    "norm1.weight": "ln_1.weight",
+    "norm1.bias": "ln_1.bias",
+    "attention.in_proj_weight": "attn.c_attn.weight",
+    "attention.in_proj_bias": "attn.c_attn.bias",
+    "attention.out_proj.weight": "attn.c_proj.weight",
+    "attention.out_proj.bias": "attn.c_proj.bias",
+    "norm2.weight": "ln_2.weight",
+    "norm2.bias": "ln_2.bias",
+    "linear1.weight": "mlp.c_fc.weight",
+    "linear1.bias": "mlp.c_fc.bias",
+    "linear2.weight": "mlp.c_proj.weight",
+    "linear2.bias": "mlp.c_proj.bias",
+}
+_OURS = {theirs: ours for names in (_OUTER, _BLOCK) for ours, theirs in names.items()}
 
 
-def _names(model: TinyGPT) -> Iterator[tuple[str, str, bool]]:
-    """Our name of each parameter, GPT-2's, and whether the matrix is transposed."""
-    yield "embedding.weight", "wte.weight", False
-    yield "positions.weight", "wpe.weight", False
-    for i in range(len(model.blocks)):
-        yield from ((f"blocks.{i}.{ours}", f"h.{i}.{theirs}", transposed) for ours, theirs, transposed in _BLOCK)
-    yield "norm.weight", "ln_f.weight", False
-    yield "norm.bias", "ln_f.bias", False
-    if model.head is not None:
-        yield "head.weight", "lm_head.weight", False
+def _theirs(name: str) -> str:
+    """GPT-2's name of a parameter."""
+    if not name.startswith("blocks."):
+        return _OUTER[name]
+    _, layer, rest = name.split(".", 2)
+    return f"h.{layer}.{_BLOCK[rest]}"
+
+
+def _ours(name: str) -> str:
+    """Our name of GPT-2's parameter; another name as it is."""
+    place, _, rest = name.partition(".")
+    layer, _, rest = rest.partition(".") if place == "h" else ("", "", name)
+    ours = _OURS.get(rest, rest)
+    return f"blocks.{layer}.{ours}" if place == "h" else ours
+
+
+def _is_transposed(name: str) -> bool:
+    """Whether GPT-2 keeps a parameter as (in, out)."""
+    return name.startswith("h.") and name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight"))
 
 
 # ---- reading ----
@@ -82,40 +100,55 @@ def load_gpt2(path: str | os.PathLike[str], **changes: Any) -> TinyGPT:
     directory = Path(path)
     config = _read_json(directory / CONFIG)
     settings = {**_settings(directory / CONFIG, config), **changes}
+    found = _find_weights(directory)
+    ignored = {name for name in found if name.endswith((".attn.bias", ".attn.masked_bias"))}  # masks that older versions kept
+    if settings["tie_weights"]:
+        ignored.add("lm_head.weight")  # the embedding once more
+    shapes = {name: shape for name, (_, _, shape) in found.items() if name not in ignored}
     try:
+        _check_weights(directory, settings, shapes)
         with init.blank():
             model = TinyGPT(**settings)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(f"{directory / CONFIG} does not describe a GPT-2 ({error}); restore it from a copy") from error
-    found: dict[str, tuple[Path, str]] = {}
-    for file in _weight_files(directory):
-        for name in array_names(file):
-            other = found.setdefault(_plain(name), (file, name))
-            if other != (file, name):
-                raise InputError(f"{directory} holds {_plain(name)} twice, in {other[0].name} and {file.name}; remove one of them")
-    wanted = {theirs: (ours, transposed) for ours, theirs, transposed in _names(model)}
-    ignored = {name for name in found if name.endswith((".attn.bias", ".attn.masked_bias"))}  # masks that older versions kept
-    if model.head is None:
-        ignored.add("lm_head.weight")  # the embedding once more
-    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys() - ignored)
-    if missing or unknown:
-        raise InputError(
-            f"{directory} does not hold the weights of a GPT-2 of this shape: missing {_listed(missing)}, unknown {_listed(unknown)}"
-        )
     parameters = dict(model.named_parameters())
-    for theirs in sorted(wanted, key=lambda name: -parameters[wanted[name][0]].size):
-        ours, transposed = wanted[theirs]
-        file, name = found[theirs]
-        array = load_array(file, name)
+    for ours in sorted(parameters, key=lambda name: -parameters[name].size):
+        theirs = _theirs(ours)
+        file, name, _ = found[theirs]
         parameter = parameters[ours]
-        shape = tuple(reversed(array.shape)) if transposed else array.shape
-        if shape != tuple(parameter.shape):
-            wanted_shape = tuple(reversed(parameter.shape)) if transposed else tuple(parameter.shape)
-            raise InputError(f"{directory}: {name} has shape {array.shape}, and {CONFIG} asks for {wanted_shape}")
-        array = array.astype(parameter.dtype.name, copy=False)
+        array = load_array(file, name).astype(parameter.dtype.name, copy=False)
         _rescale_queries(array, theirs, config)
-        parameter.raw = parameter.backend.from_host(array.T if transposed else array)
+        parameter.raw = parameter.backend.from_host(array.T if _is_transposed(theirs) else array)
     return model.eval()
+
+
+def _find_weights(directory: Path) -> dict[str, tuple[Path, str, Shape]]:
+    """Where each weight is, by GPT-2's name: the file, the name there, and its shape. Raises `InputError` where one comes twice."""
+    found: dict[str, tuple[Path, str, Shape]] = {}
+    for file in _weight_files(directory):
+        for name, shape in array_shapes(file).items():
+            other, as_what, _ = found.setdefault(_plain(name), (file, name, shape))
+            if (other, as_what) != (file, name):
+                raise InputError(f"{directory} holds {_plain(name)} twice, in {other.name} and {file.name}; remove one of them")
+    return found
+
+
+def _check_weights(directory: Path, settings: dict[str, Any], shapes: dict[str, Shape]) -> None:
+    """Raise `InputError` where weights, of GPT-2's names, are not those of a model, before one of any size is made."""
+    stored = {_ours(name): shape[::-1] if _is_transposed(name) else shape for name, shape in shapes.items()}
+    found = differences(settings, stored)
+    if found.missing or found.unknown:
+        missing, unknown = sorted(map(_theirs, found.missing)), sorted(name for name in shapes if _ours(name) in found.unknown)
+        raise InputError(
+            f"{directory} does not hold the weights of a GPT-2 of this shape: "
+            f"missing {_listed(missing, found.further)}, unknown {_listed(unknown)}"
+        )
+    for name, shape, wanted in found.shapes:
+        theirs = _theirs(name)
+        shape, wanted = (shape[::-1], wanted[::-1]) if _is_transposed(theirs) else (shape, wanted)
+        raise InputError(f"{directory}: {theirs} has shape {shape}, and {CONFIG} asks for {wanted}")
 
 
 def _plain(name: str) -> str:
@@ -123,17 +156,20 @@ def _plain(name: str) -> str:
     return name.removeprefix("transformer.")
 
 
-def _listed(names: list[str]) -> str:
-    """Some names, and how many more."""
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") if names else "nothing"
+def _listed(names: list[str], further: int = 0) -> str:
+    """Some names, and how many more, besides ``further``."""
+    further += max(0, len(names) - 4)
+    return ", ".join(names[:4]) + (f" and {further:,} more" if further else "") if names else "nothing"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path))
     except FileNotFoundError as error:
         raise InputError(f"there is no {path}; name a directory that holds a GPT-2, with {CONFIG} and {WEIGHTS}") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON; restore it from a copy") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a model's settings; restore it from a copy")
@@ -214,14 +250,18 @@ def save_gpt2(model: TinyGPT, path: str | os.PathLike[str]) -> None:
     """Write a model as a GPT-2 directory, which `transformers` loads as ``GPT2LMHeadModel``; a sinusoidal table becomes ``wpe``.
 
     Raises:
-        OSError: the directory cannot be written.
+        InputError: the directory holds a run, whose weights and settings that would replace.
+        OSError: it cannot be written.
     """
     directory = Path(path)
+    refuse_run(directory)
     directory.mkdir(parents=True, exist_ok=True)
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     if "positions.weight" not in state:
         state["positions.weight"] = model.positions.pe.numpy()
-    arrays = {theirs: state[ours].T if transposed else state[ours] for ours, theirs, transposed in _names(model)}
+    arrays = {
+        theirs: state[ours].T if _is_transposed(theirs) else state[ours] for ours, theirs in zip(state, map(_theirs, state), strict=True)
+    }
     settings = model.settings
     config = {
         "architectures": ["GPT2LMHeadModel"],

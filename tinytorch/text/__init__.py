@@ -2,7 +2,7 @@
 
 from tinytorch.text.bigram import bigram_bits
 from tinytorch.text.bpe import BPETokenizer
-from tinytorch.text.corpora import python_reference, read_chunks, read_text, text_digest
+from tinytorch.text.corpora import check_text, python_reference, read_chunks, read_text, text_digest
 from tinytorch.text.decoder import Decoder, crop_prompt
 from tinytorch.text.generation import generate, stream
 from tinytorch.text.protocol import Tokenizer, load_tokenizer
@@ -18,6 +18,7 @@ __all__ = [
     "TokenFile",
     "Tokenizer",
     "bigram_bits",
+    "check_text",
     "crop_prompt",
     "generate",
     "is_token_file",

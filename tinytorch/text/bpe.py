@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +15,10 @@ import numpy
 from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
-from tinytorch.files import atomic_write_text
+from tinytorch.files import atomic_write_text, refuse_run
+from tinytorch.text.bpe_training import learn_byte_pairs
+from tinytorch.text.engines import ReadingSettings, library, make_engine, no_panics, split_settings, with_settings
+from tinytorch.text.gpt2_tokenizer import read_gpt2_tokenizer
 from tinytorch.text.tokenizer_files import broken_tokenizer_file, dump_tokenizer, parse_tokenizer, read_tokenizer_file
 from tinytorch.text.words import whole_words
 
@@ -24,10 +27,10 @@ if TYPE_CHECKING:
 
 #: Every text can be written with these alone.
 _BYTES = 256
-#: What ends a document in GPT-2's vocabulary.
-_END = "<|endoftext|>"
-#: A long text is encoded in parts of so many characters, so many of them at a time.
-_PART, _PARTS = 2**15, 16
+#: A long text is encoded in parts of so many characters, and parts of so many together at a time.
+_PART, _AT_ONCE = 2**15, 2**19
+#: What is decoded from bytes that are no character.
+_NO_CHARACTER = "\ufffd"
 #: A text that a tokenizer which is not ours might not give back.
 _TRIAL = "a  b\n\n c\tÀé 🐢 don't  \r\n"
 
@@ -38,37 +41,45 @@ class BPETokenizer:
     Make one with `train` or `from_gpt2`. Needs the `tokenizers` package (``pip install tokenizers``).
 
     Attributes:
-        special_ids: the ids of special tokens, which stand for no text; a text that spells one is a text like others.
+        special_ids: the ids that stand for no text: those of special tokens, and those that no token has. A text that spells a special
+            token is a text like others.
     """
 
     kind: ClassVar[str] = "bpe"
 
-    def __init__(self, engine: Engine) -> None:
-        engine.encode_special_tokens = True
+    def __init__(self, engine: Engine, settings: ReadingSettings | None = None) -> None:
         self._engine = engine
-        self.special_ids: Sequence[int] = sorted(i for i, token in engine.get_added_tokens_decoder().items() if token.special)
+        self._settings = settings or {}  # for `transformers`, which finds them again where `save_pretrained` wrote
+        self._known: set[str] = set()  # characters that have bytes
+        self._unknown_id = engine.token_to_id(getattr(engine.model, "unk_token", None) or "")
+        ids = set(engine.get_vocab().values())
+        self._size = max(ids, default=-1) + 1
+        special = {i for i, token in engine.get_added_tokens_decoder().items() if token.special}
+        self.special_ids: Sequence[int] = sorted(special | (set(range(self._size)) - ids))
 
     def __repr__(self) -> str:
         return f"BPETokenizer({self.get_vocab_size()} tokens)"
 
     @classmethod
-    def train(cls, text: str | Iterable[str], vocab_size: int) -> BPETokenizer:
-        """Learn the ``vocab_size`` tokens, 256 bytes among them, that write a text shortest; it may come in parts.
+    def train(
+        cls, text: str | Iterable[str], vocab_size: int, on_merges: Callable[[int, int], None] = lambda done, total: None
+    ) -> BPETokenizer:
+        """Learn the ``vocab_size`` tokens, 256 bytes among them, that write a text shortest.
+
+        Args:
+            text: what to learn from; it may come in parts.
+            vocab_size: how many tokens, at most: a short text has fewer pairs that occur twice.
+            on_merges: told how many tokens are learned, and of how many; older versions of the tokenizers package do not say.
 
         Raises:
             InputError: there is no text, or ``vocab_size`` leaves no room beside the bytes.
         """
-        tokenizers = _library()
+        library()
         if not text:
             raise InputError("there is no text to train a tokenizer on: give at least one character")
         if vocab_size <= _BYTES:
             raise InputError(f"a byte-pair vocabulary has {_BYTES} bytes to begin with: give more than that, got {vocab_size}")
-        engine = _byte_level(tokenizers, tokenizers.models.BPE())
-        alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-        trainer = tokenizers.trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
-        parts = [text] if isinstance(text, str) else text
-        engine.train_from_iterator((line for part in parts for line in part.splitlines(keepends=True)), trainer)
-        return cls(engine)
+        return cls(make_engine(learn_byte_pairs([text] if isinstance(text, str) else text, vocab_size, on_merges)))
 
     @classmethod
     def from_gpt2(cls, path: str | os.PathLike[str]) -> BPETokenizer:
@@ -77,29 +88,28 @@ class BPETokenizer:
         Raises:
             InputError: there is neither, they are broken, or texts would not come back as they were.
         """
-        tokenizers = _library()
+        library()
         directory = Path(path)
-        whole, vocab, merges = directory / "tokenizer.json", directory / "vocab.json", directory / "merges.txt"
         try:
-            if whole.exists():
-                return _exact(cls(tokenizers.Tokenizer.from_file(str(whole))), whole)
-            if vocab.exists() and merges.exists():
-                engine = _byte_level(tokenizers, tokenizers.models.BPE.from_file(str(vocab), str(merges)))
-                # these files do not say so of the one special token that GPT-2 has
-                engine.add_special_tokens([name for name in [_END] if engine.token_to_id(name) is not None])
-                return _exact(cls(engine), vocab)
-        except InputError:
-            raise
+            content = read_gpt2_tokenizer(directory)
+            tokenizer = None if content is None else cls(make_engine(content), split_settings(content)[1])
+            exact = tokenizer is not None and _is_exact(tokenizer)
         except Exception as error:  # the library raises plain Exceptions
-            raise InputError(f"the tokenizer in {directory} cannot be used ({error}): restore its files from a copy") from error
-        raise InputError(f"there is no tokenizer in {directory}: it needs tokenizer.json, or vocab.json and merges.txt")
+            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
+            raise InputError(f"the tokenizer in {directory} cannot be used ({reason}): restore its files from a copy") from error
+        if tokenizer is None:
+            raise InputError(f"there is no tokenizer in {directory}: it needs tokenizer.json, or vocab.json and merges.txt")
+        if not exact:
+            raise InputError(f"the tokenizer in {directory} changes texts, and GPT-2's does not: is it another model's?")
+        return tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text. Raises ValueError for an empty one."""
+        """The ids of a text. Raises ValueError for an empty one, and for characters that the vocabulary lacks."""
         if not isinstance(text, str):
             raise TypeError(f"encode takes a str and was given {type(text).__name__}")
         if not text:
             raise InputError("there is no text to encode: give at least one character")
+        self._require_known(text)
         ids: list[int] = self._encoded([text]).tolist()
         return ids
 
@@ -107,15 +117,22 @@ class BPETokenizer:
         """The ids of a text, such as a whole corpus, as a host array of shape (N,). Raises ValueError as `encode` does."""
         if not isinstance(text, str) or not text:
             return numpy.asarray(self.encode(text), dtype=numpy.int64)  # which says what is wrong
+        self._require_known(text)
         parts = list(whole_words(text[i : i + _PART] for i in range(0, len(text), _PART)))
-        # some at a time: what the library makes of a part is a hundred times larger than its ids
-        batches = [self._encoded(parts[i : i + _PARTS]) for i in range(0, len(parts), _PARTS)]
-        return numpy.concatenate(batches)
+        return numpy.concatenate([self._encoded(batch) for batch in _batches(parts)])
+
+    def _require_known(self, text: str) -> None:
+        """Raise `InputError` for characters that the library would leave out."""
+        unknown = self.unknown_characters(text)
+        if any(map(_is_whole, unknown)):
+            listed = " ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
+            raise InputError(f"the tokenizer's vocabulary has no bytes for {listed}: leave them out of the text")
 
     def _encoded(self, parts: list[str]) -> NDArray[numpy.int64]:
         """The ids of several parts, one after another; the library works on them in threads."""
         try:
-            encoded = self._engine.encode_batch_fast(parts, add_special_tokens=False)
+            with no_panics():
+                encoded = self._engine.encode_batch_fast(parts, add_special_tokens=False)
         except (TypeError, UnicodeEncodeError) as error:
             raise InputError("the text holds half of a surrogate pair, which is no character: leave it out") from error
         return numpy.concatenate([numpy.asarray(one.ids, dtype=numpy.int64) for one in encoded])
@@ -131,15 +148,28 @@ class BPETokenizer:
         if low < 0 or high >= self.get_vocab_size():
             wrong = low if low < 0 else high
             raise ValueError(f"token id {wrong} lies outside the vocabulary of {self.get_vocab_size()}: is this the model's own tokenizer?")
-        return str(self._engine.decode(row.tolist(), skip_special_tokens=skip_special_tokens))
+        with no_panics():
+            return str(self._engine.decode(row.tolist(), skip_special_tokens=skip_special_tokens))
 
     def get_vocab_size(self) -> int:
-        """How many ids there are."""
-        return int(self._engine.get_vocab_size())
+        """One more than the largest id, whether all below it are taken or not."""
+        return self._size
 
     def unknown_characters(self, text: str) -> list[str]:
-        """None: every character has bytes."""
-        return []
+        """The distinct characters of a text that have no bytes in the vocabulary, in order of appearance: none, where it has all bytes."""
+        new = set(text) - self._known
+        with no_panics():
+            lost = {character for character in new if not self._has_bytes(character)}
+        self._known |= new - lost
+        return [character for character in dict.fromkeys(text) if character in lost] if lost else []
+
+    def _has_bytes(self, character: str) -> bool:
+        """Whether the vocabulary has all bytes of a character; a normalizer may make another one of it."""
+        if not _is_whole(character):
+            return False
+        ids = self._engine.encode(character, add_special_tokens=False).ids
+        text = self._engine.decode(ids, skip_special_tokens=False)
+        return bool(text) and self._unknown_id not in ids and (_NO_CHARACTER not in text or character == _NO_CHARACTER)
 
     def to_json(self) -> str:
         """The tokenizer as JSON."""
@@ -150,10 +180,17 @@ class BPETokenizer:
         atomic_write_text(path, self.to_json())
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """Write ``tokenizer.json`` into a directory, for `transformers` and `from_gpt2`. Raises OSError if it cannot be written."""
+        """Write ``tokenizer.json`` into a directory, for `transformers` and `from_gpt2`, with the settings that it was read with.
+
+        Raises:
+            InputError: the directory holds a run, whose tokenizer that would replace.
+            OSError: it cannot be written.
+        """
         directory = Path(path)
+        refuse_run(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(directory / "tokenizer.json", self._engine.to_str(pretty=True))
+        content = with_settings(json.loads(self._engine.to_str()), self._settings)
+        atomic_write_text(directory / "tokenizer.json", json.dumps(content, indent=2, ensure_ascii=False))
         atomic_write_text(directory / "tokenizer_config.json", json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}) + "\n")
 
     @classmethod
@@ -165,33 +202,32 @@ class BPETokenizer:
     def from_json(cls, text: str, path: str | os.PathLike[str]) -> BPETokenizer:
         """Make a tokenizer of what `to_json` gave; ``path`` is where that came from. Raises InputError for anything else."""
         content = parse_tokenizer(text, path, kind=cls.kind)
+        library()
         try:
-            return cls(_library().Tokenizer.from_str(json.dumps(content["tokenizer"])))
-        except InputError:
-            raise
+            return cls(make_engine(content["tokenizer"]))
         except Exception as error:  # the library raises plain Exceptions
             raise broken_tokenizer_file(path, "its fields are damaged") from error
 
 
-def _exact(tokenizer: BPETokenizer, path: Path) -> BPETokenizer:
-    """The tokenizer itself. Raises `InputError` where texts do not come back as they were: a normalizer, a space in front."""
-    if tokenizer.decode(tokenizer.encode(_TRIAL)) != _TRIAL:
-        raise InputError(f"the tokenizer in {path} changes texts, and GPT-2's does not: is it another model's?")
-    return tokenizer
+def _is_exact(tokenizer: BPETokenizer) -> bool:
+    """Whether texts come back as they were: no normalizer, and no space in front."""
+    unknown = tokenizer.unknown_characters(_TRIAL)
+    text = "".join(character for character in _TRIAL if character not in unknown)
+    return bool(text) and tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def _library() -> Any:
-    """The `tokenizers` package."""
-    try:
-        import tokenizers
-    except ModuleNotFoundError as error:
-        raise InputError("byte-pair encoding needs the tokenizers package: type `pip install tokenizers`") from error
-    return tokenizers
+def _batches(parts: Iterable[str]) -> Iterator[list[str]]:
+    """Parts by the batch: what the library makes of a text is a hundred times larger than its ids, and Ctrl-C waits for it."""
+    batch: list[str] = []
+    for part in parts:
+        batch.append(part)
+        if sum(map(len, batch)) >= _AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
-def _byte_level(tokenizers: Any, model: Any) -> Any:
-    """An engine that works on the bytes of words as GPT-2's does."""
-    engine = tokenizers.Tokenizer(model)
-    engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    engine.decoder = tokenizers.decoders.ByteLevel()
-    return engine
+def _is_whole(character: str) -> bool:
+    """Whether this is a character, and not half of a surrogate pair."""
+    return not "\ud800" <= character <= "\udfff"

@@ -57,6 +57,12 @@ def read_chunks(path: str | os.PathLike[str], size: int = 2**20) -> Iterator[str
         raise InputError(f"{path} holds no text: give a file with something to learn from")
 
 
+def check_text(path: str | os.PathLike[str]) -> None:
+    """Raise `InputError`, as `read_text` does, where a file cannot be opened: it is missing, no regular file, or may not be read."""
+    with _readable(Path(path)):
+        pass
+
+
 def python_reference() -> str:
     """The Python language reference, the corpus that needs no download: about 370 thousand characters.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from tinytorch.text.words import whole_words
 _FORMAT = "tinytorch-tokens"
 _VERSION = "1"
 _NAME = "tokens"
+#: Tokens that are turned into text together, and the most that one character is made of.
+_AT_ONCE, _CHARACTER = 2**16, 4
 #: A header of safetensors is no longer.
 _LONGEST_HEADER = 100_000_000
 
@@ -58,10 +60,35 @@ class TokenFile:
             return cls(path, map_array(path, _NAME), tokenizer, int(metadata["characters"]), metadata["sha256"])
         except KeyError as error:
             raise InputError(f"{path} lacks {error}: make it again with `tinytorch prepare`") from error
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}): make it again with `tinytorch prepare`") from error
+
+    def parts(self) -> Iterator[HostArray]:
+        """The tokens, some at a time."""
+        return (self.tokens[start : start + _AT_ONCE] for start in range(0, len(self.tokens), _AT_ONCE))
+
+    def text(self) -> Iterator[str]:
+        """The text that the tokens stand for, in parts that end between characters."""
+        start = 0
+        while start < len(self.tokens):
+            stop = min(start + _AT_ONCE, len(self.tokens))
+            while not self._between_characters(stop):
+                stop -= 1
+            yield self.tokenizer.decode(self.tokens[start:stop])
+            start = stop
+
+    def _between_characters(self, place: int) -> bool:
+        """Whether no character has tokens on both sides of a place: the text is then that of both sides, one after the other."""
+        around = self.tokens[max(0, place - _CHARACTER) : place + _CHARACTER]
+        before = min(place, _CHARACTER)
+        decode = self.tokenizer.decode
+        return decode(around[:before]) + decode(around[before:]) == decode(around)
 
 
 def is_token_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file is one of tokens, whole or not; false where there is none."""
+    if not os.path.isfile(path):  # opening a pipe would wait for a writer
+        return False
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")

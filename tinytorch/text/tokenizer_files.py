@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tinytorch.errors import InputError
+from tinytorch.files import read_regular
 
 FORMAT = "tinytorch-tokenizer"
 FORMAT_VERSION = 1
@@ -22,7 +22,7 @@ def dump_tokenizer(kind: str, fields: Mapping[str, Any]) -> str:
 def read_tokenizer_file(path: str | os.PathLike[str]) -> str:
     """What `dump_tokenizer` made and a file holds. Raises `InputError` where the file is missing or cannot be read."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read_regular(path).decode("utf-8")
     except FileNotFoundError as error:
         raise InputError(f"there is no tokenizer file {path}: check the directory, or train again to write one") from error
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ A window holds T + 1 tokens: the model reads the first T and predicts the last T
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, Protocol, overload
 
@@ -94,31 +95,47 @@ def remaining_window(tokens: Tokens, seq_length: int) -> Tokens | None:
     return tokens[None, len(tokens) - left - 1 :] if left else None
 
 
-def sliding_windows(tokens: Tokens, seq_length: int, stride: int) -> tuple[Tokens, Tokens]:
+def sliding_windows(tokens: Tokens | Iterable[Tokens], seq_length: int, stride: int, batch_size: int) -> Iterator[tuple[Tokens, Tokens]]:
     """Cut tokens into windows that overlap, so that all but the first predictions look back on many tokens.
 
     Args:
-        tokens: shape (N,).
+        tokens: shape (N,), or several such one after another: no more than one of them, and the windows of a batch, are held in memory.
         seq_length: T, the number of predictions in a window; N - 1 where that is less.
         stride: how far each window begins after the one before, at most T. The last one ends with the tokens.
+        batch_size: B, the most windows that are given at once.
 
     Returns:
-        Windows (W, T + 1), and for each the first of its tokens that none before it predicts, (W); from there on a window's predictions
-        count. Together they predict every token but the first, once each, from T - stride tokens or more where there are so many.
+        Batches of windows (B, T + 1), and for each window the first of its tokens that none before it predicts, (B); from there on a
+        window's predictions count. Together they predict every token but the first, once each, from T - stride tokens or more where there
+        are so many.
 
     Raises:
-        InputError: there are fewer than two tokens, or the stride is not from 1 to T.
+        InputError: the stride is not from 1 to T; or, when the batches are asked for, there are fewer than two tokens.
     """
-    if len(tokens) < 2:
-        raise InputError(f"there are {len(tokens)} tokens, and nothing to predict: give more text")
     if not 1 <= stride <= seq_length:
         raise InputError(f"the stride must be at least 1 and at most the model's {seq_length} tokens, and it is {stride}")
-    length = min(seq_length, len(tokens) - 1)
-    last = len(tokens) - 1 - length
-    starts = numpy.append(numpy.arange(0, last, stride), last)
-    firsts = numpy.ones_like(starts)
-    firsts[1:] = starts[:-1] + length + 1 - starts[1:]
-    return _cut(tokens, starts, length), firsts
+    return _slide([tokens] if isinstance(tokens, numpy.ndarray) else tokens, seq_length, stride, batch_size)
+
+
+def _slide(parts: Iterable[Tokens], seq_length: int, stride: int, batch_size: int) -> Iterator[tuple[Tokens, Tokens]]:
+    width, begun = seq_length + 1, False
+    kept = numpy.zeros(0, dtype=numpy.int64)  # the tokens from the last window on
+    start = 0  # of the next window, among them
+    for part in parts:
+        kept = numpy.concatenate([kept, part.astype(numpy.int64, copy=False)])
+        starts = numpy.arange(start, len(kept) - width, stride)  # each of these ends before the last token that is known: others follow
+        for i in range(0, len(starts), batch_size):
+            batch = starts[i : i + batch_size]
+            firsts = numpy.full(len(batch), width - stride)
+            if not begun:
+                firsts[0], begun = 1, True
+            yield _cut(kept, batch, seq_length), firsts
+        if len(starts):
+            kept, start = kept[starts[-1] :], stride
+    if len(kept) < 2:
+        raise InputError(f"there are {len(kept)} tokens, and nothing to predict: give more text")
+    last = max(0, len(kept) - width)
+    yield kept[None, last:], numpy.asarray([width - last if begun else 1])
 
 
 def _cut(tokens: Tokens, starts: Tokens, seq_length: int) -> Tokens:

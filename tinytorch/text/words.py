@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 #: One space or new line between two words: GPT-2's tokenizer, and its like, always begin a piece there.
 _BREAK = re.compile(r"(?<=\S)[ \n](?=\S)")
-#: What has no such place in so many characters is cut where it happens to end.
-_LONGEST = 2**20
+#: What has no such place in so many characters is cut where it happens to end: a tokenizer, which Ctrl-C waits for, would take seconds.
+_LONGEST = 2**18
 
 
 def whole_words(chunks: Iterable[str]) -> Iterator[str]:

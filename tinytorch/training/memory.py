@@ -8,17 +8,8 @@ from typing import Any
 
 from tinytorch.backend import Backend
 from tinytorch.errors import InputError
+from tinytorch.models.shapes import parameter_count
 from tinytorch.training.trainer import Trainer
-
-
-def parameter_count(model: dict[str, Any]) -> int:
-    """How many parameters a `TinyGPT` of these settings has, without making it."""
-    width, vocabulary = model["d_model"], model["vocab_size"]
-    inner = model["d_ff"] or 4 * width
-    block = 4 * width * width + 2 * width * inner + 9 * width + inner
-    positions = model["max_length"] * width if model["positional"] == "learned" else 0
-    head = 0 if model["tie_weights"] else vocabulary * width
-    return int(vocabulary * width + positions + model["num_layers"] * block + 2 * width + head)
 
 
 def training_bytes(model: dict[str, Any], training: dict[str, Any]) -> int:

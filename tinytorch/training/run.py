@@ -58,11 +58,12 @@ class Run:
         self.training, self.held_out = tokens[:cut], tokens[cut:]
         self.prompt = corpus.prompt
         model.checkpoint_activations = settings["checkpoint_activations"]
+        decay_steps: int = settings["decay_steps"] or settings["steps"]
         optimizer = AdamW(
             weight_decay_groups(model.parameters(), WEIGHT_DECAY),
             lr=settings["learning_rate"],
             betas=(0.9, settings["beta2"]),
-            schedule=WarmupCosine(settings["warmup_steps"], settings["decay_steps"]),
+            schedule=WarmupCosine(min(settings["warmup_steps"], decay_steps), decay_steps),
             max_norm=1.0,
         )
         self.trainer = LanguageModelTrainer(

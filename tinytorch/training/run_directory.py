@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tinytorch.errors import InputError
-from tinytorch.files import atomic_write_text
+from tinytorch.files import RUN_FORMAT, array_shapes, atomic_write_text, read_regular
 from tinytorch.models import TinyGPT
+from tinytorch.models.shapes import differences
 from tinytorch.nn import init
 from tinytorch.text import Tokenizer, load_tokenizer
 from tinytorch.training.checkpoint import MODEL, NEXT_MODEL, OPTIMIZER, load_model
@@ -19,8 +20,9 @@ CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 METRICS = "metrics.jsonl"
 CURVE = "loss.svg"
+#: Where runs go that are given no directory.
+RUNS = Path("runs")
 _FILES = (TOKENIZER, METRICS, CURVE, MODEL, NEXT_MODEL, OPTIMIZER)
-_FORMAT = "tinytorch-run"
 _VERSION = 1
 
 
@@ -54,7 +56,7 @@ class RunDirectory:
 
     def write_config(self) -> None:
         """Make the directory a run, once it holds a checkpoint to go on from. Raises ``OSError`` where it cannot."""
-        content = {"format": _FORMAT, "version": _VERSION, **self.config}
+        content = {"format": RUN_FORMAT, "version": _VERSION, **self.config}
         atomic_write_text(self.path / CONFIG, json.dumps(content, indent=2) + "\n")
 
     @classmethod
@@ -66,7 +68,7 @@ class RunDirectory:
         """
         file = path / CONFIG
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
+            config = json.loads(read_regular(file))
         except FileNotFoundError as error:
             what = "is not a run's directory" if path.is_dir() else "does not exist"
             raise InputError(f"{path} {what}; name one that `tinytorch train` wrote, such as runs/python-001") from error
@@ -74,7 +76,7 @@ class RunDirectory:
             raise InputError(f"{path} is a file; name the directory that `tinytorch train` wrote") from error
         except (OSError, ValueError) as error:
             raise InputError(f"{file} cannot be read as JSON; restore it from a copy, or train again in a new directory") from error
-        if not isinstance(config, dict) or config.get("format") != _FORMAT:
+        if not isinstance(config, dict) or config.get("format") != RUN_FORMAT:
             raise InputError(f"{file} is not a tinytorch run's; name a directory that `tinytorch train` wrote")
         if config.get("version") != _VERSION:
             raise InputError(f"{file} is of version {config.get('version')}, and this tinytorch reads {_VERSION}; upgrade tinytorch")
@@ -98,11 +100,19 @@ class RunDirectory:
     def new_model(self, **changes: Any) -> TinyGPT:
         """A model of the run's shape on the chosen backend, with weights that are to be loaded; ``changes`` go over its settings.
 
-        Raises `InputError` where the settings are not a model's.
+        Raises `InputError` where the settings are not a model's, or not of the one whose weights are there.
         """
+        settings = {**self.config["model"], **changes}
+        shapes = array_shapes(self.path / MODEL)
         try:
+            if differences(settings, shapes):  # before a model of any size is made
+                raise InputError(
+                    f"{self.path / MODEL} is not the model that {CONFIG} describes; restore it from a copy, or train in a new directory"
+                )
             with init.blank():
-                return TinyGPT(**{**self.config["model"], **changes})
+                return TinyGPT(**settings)
+        except InputError:
+            raise
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.path / CONFIG} does not describe a model ({error}); restore it from a copy") from error
 
@@ -127,7 +137,7 @@ def check_free(path: Path) -> None:
         raise InputError(f"{path} holds {' and '.join(taken)}, which a run would replace; choose another directory with --out")
 
 
-def claim_directory(name: str, parent: Path = Path("runs")) -> Path:
+def claim_directory(name: str, parent: Path = RUNS) -> Path:
     """Make ``runs/NAME-001``, or the next number that is not taken. Raises `InputError` where it cannot."""
     try:
         parent.mkdir(exist_ok=True)
@@ -147,7 +157,7 @@ def _unwritable(path: Path, error: OSError) -> InputError:
     return InputError(f"{path} cannot be written ({error.strerror or error}); choose another directory with --out")
 
 
-def newest_directory(parent: Path = Path("runs")) -> Path:
+def newest_directory(parent: Path = RUNS) -> Path:
     """The run that began last. Raises `InputError` where there is none."""
     found = [path for path in parent.glob("*") if (path / CONFIG).is_file()] if parent.is_dir() else []
     if not found:

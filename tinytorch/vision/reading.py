@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from tinytorch.errors import InputError
 
 
-def read_bytes(path: Path) -> bytes:
-    """The whole content of a file. Raises `InputError` where it is missing, no file, empty, or cannot be read."""
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read from. Raises `InputError` where it is missing, no file, or cannot be read."""
     try:
         if not path.exists():
             raise InputError(f"there is no file {path}: check the directory, or leave --data-dir out to have the data downloaded")
         if not path.is_file():
             raise InputError(f"{path} is not a regular file: give the directory with the data files as --data-dir")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except PermissionError as error:
         raise InputError(f"{path} may not be read: allow it with `chmod u+r {path}`, or copy it to where you may") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): copy it here again from its source") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole content of a file. Raises `InputError` as `opened` does, and where it is empty."""
+    with opened(path) as file:
+        data = file.read()
     if not data:
         raise InputError(f"{path} is empty: copy it here again from its source")
     return data

@@ -1,0 +1,113 @@
+"""Learning byte pairs: in time that grows with the text, and in a process that ends when it is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinytorch.errors import InputError
+from tinytorch.text import BPETokenizer, bpe_training
+from tinytorch.text.bpe_training import learn_byte_pairs
+
+tokenizers = pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
+
+TEXT = "the quick brown fox jumps over the lazy dog.\n\n  And the dog, the lazy dog, sleeps on the mat - naïvely.\n" * 20
+
+
+def learned(text: str, vocab_size: int) -> dict[str, Any]:
+    return learn_byte_pairs([text], vocab_size, lambda done, total: None)["model"]
+
+
+def test_a_text_of_short_words_gives_the_vocabulary_of_the_library() -> None:
+    engine = tokenizers.Tokenizer(tokenizers.models.BPE())
+    engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    engine.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    engine.train_from_iterator(TEXT.splitlines(keepends=True), trainer)
+    assert BPETokenizer.train(TEXT, 300)._engine.to_str() == engine.to_str()
+
+
+def test_pairs_are_counted_in_pieces_of_long_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the time grows with the text, and not with the square of its longest word."""
+    monkeypatch.setattr(bpe_training, "_LONGEST", 2)
+    assert learned("abcd" * 50, 300)["merges"] == [["a", "b"], ["c", "d"]]  # and none of "b" and "c"
+    monkeypatch.setattr(bpe_training, "_LONGEST", 4)
+    assert learned("abcd" * 50, 300)["merges"] == [["a", "b"], ["c", "d"], ["ab", "cd"]]
+
+
+@pytest.mark.parametrize(
+    "text", ["ACGT" * 3000, "語彙は文字の並び" * 1500, " " * 5000, "-" * 5000], ids=["DNA", "Japanese", "spaces", "a ruler"]
+)
+def test_a_text_without_spaces_comes_back_as_it_was(text: str) -> None:
+    tokenizer = BPETokenizer.train(text, 300)
+    ids = tokenizer.encode_array(text)
+    assert len(ids) < len(text)
+    assert tokenizer.decode(ids) == text
+
+
+def test_progress_is_told_up_to_the_end() -> None:
+    pytest.importorskip("tokenizers", minversion="0.23", reason="older tokenizers say nothing of their progress to other programs")
+    told: list[tuple[int, int]] = []
+    BPETokenizer.train(TEXT, 300, lambda done, total: told.append((done, total)))
+    assert told[-1] == (44, 44)
+    assert told == sorted(told)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that are started to learn."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **settings)
+            processes.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    return processes
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["while it learns", "while it is sent the text"])
+def test_ctrl_c_ends_the_process_that_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]], reads: bool
+) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(f"import sys, time\nif {reads}: sys.stdin.buffer.read()\nsys.stderr.write('busy\\n')\ntime.sleep(600)\n")
+    monkeypatch.setattr(bpe_training, "_WORKER", worker)
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        learned("the " * 100_000, 300)
+    assert [process.poll() for process in started] == [-signal.SIGKILL]
+
+
+@pytest.mark.parametrize(
+    ("worker", "words"),
+    [
+        ("raise SystemExit('there was no memory for that')", "cannot be learned from this text: there was no memory for that"),
+        ("import os; os.kill(os.getpid(), 9)", "it was ended by signal 9: is there enough memory"),
+    ],
+)
+def test_a_process_that_fails_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: str, words: str) -> None:
+    (tmp_path / "worker.py").write_text(worker)
+    monkeypatch.setattr(bpe_training, "_WORKER", tmp_path / "worker.py")
+    with pytest.raises(InputError, match=words):
+        learned("the " * 100_000, 300)
+
+
+def test_a_python_that_cannot_be_started_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/no/python")
+    with pytest.raises(InputError, match="'/no/python' cannot be started"):
+        learned(TEXT, 300)
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    with pytest.raises(InputError, match="half of a surrogate pair"):
+        learned("a\ud800", 300)
