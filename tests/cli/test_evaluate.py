@@ -49,7 +49,7 @@ def test_a_prepared_file_gives_the_table_of_its_text(tinytorch: Command, run: st
 
 
 def test_one_character_over_and_over_gives_a_table(tinytorch: Command, place: Path, run: str) -> None:
-    (place / "same.txt").write_text("e" * 100)
+    (place / "same.txt").write_text("e" * 100, encoding="utf-8")
     result = tinytorch("evaluate run same.txt")
     assert (result.code, result.err) == (0, "")
     assert "bigram baseline     0.0000 bits per character\n" in result.out
@@ -77,7 +77,7 @@ def test_weights_that_are_not_numbers_are_refused(tinytorch: Command, place: Pat
     ],
 )
 def test_what_cannot_be_is_one_sentence(tinytorch: Command, place: Path, run: str, words: str, named: str) -> None:
-    (place / "odd.txt").write_text("other words")
+    (place / "odd.txt").write_text("other words", encoding="utf-8")
     assert tinytorch("prepare odd.txt --out odd.tokens").code == 0
     result = tinytorch(words)
     assert (result.code, result.out) == (2, "")

@@ -57,7 +57,7 @@ def test_training_goes_on_with_the_whole_text(tinytorch: Command, place: Path, d
         assert tinytorch("train", "play.txt", "--init-from", name, "--out", f"run-{name}", *SMALL).code == 0
     plain, cut = ((place / f"run-{name}" / "model.safetensors").read_bytes() for name in directories)
     assert cut == plain
-    assert json.loads((place / "run-cut" / "config.json").read_text())["text"]["characters"] == len(TEXT)
+    assert json.loads((place / "run-cut" / "config.json").read_text(encoding="utf-8"))["text"]["characters"] == len(TEXT)
 
 
 def test_a_prompt_is_read_to_its_end(tinytorch: Command, directories: tuple[str, str]) -> None:

@@ -204,9 +204,9 @@ def test_a_longer_resume_extends_the_decay(train: Command, tinytorch: Command, p
 def test_a_run_from_before_keeps_its_decay(train: Command, tinytorch: Command, place: Path) -> None:
     train("--steps 4 --out run")
     path = place / "run" / "config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     config["training"].update(decay_steps=2000, warmup_steps=100)
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(config), encoding="utf-8")
     assert tinytorch("train --resume --out run --steps 6").code == 0
     assert rates(place / "run")[4:] == pytest.approx([0.05, 0.06])
 

@@ -69,7 +69,7 @@ def test_bfloat16_is_read_where_numpy_has_none(directory: Path) -> None:
 
 
 def test_a_run_is_not_written_over(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"format": "tinytorch-run"}))
+    (tmp_path / "config.json").write_text(json.dumps({"format": "tinytorch-run"}), encoding="utf-8")
     with (
         tt.use_backend("numpy"),
         pytest.raises(InputError, match="holds a training run, which this would replace; choose another directory"),

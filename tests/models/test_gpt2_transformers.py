@@ -125,7 +125,7 @@ def files_of_old(directory: Path, **files: Any) -> tuple[Any, BPETokenizer]:
     (directory / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8")
     reference().config.save_pretrained(directory)
     for name, content in {"vocab": vocab, **files}.items():
-        (directory / f"{name}.json").write_text(json.dumps(content(vocab) if callable(content) else content))
+        (directory / f"{name}.json").write_text(json.dumps(content(vocab) if callable(content) else content), encoding="utf-8")
     return transformers.AutoTokenizer.from_pretrained(directory), BPETokenizer.from_gpt2(directory)
 
 
@@ -165,10 +165,10 @@ def test_a_text_is_read_whole_after_transformers_cut_and_padded_others(tmp_path:
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, pad_token="<pad>")
     theirs([WORDS, "a"], truncation=True, max_length=64, padding=True)
     theirs.save_pretrained(tmp_path / "cut")
-    assert json.loads((tmp_path / "cut" / "tokenizer.json").read_text())["truncation"]["max_length"] == 64
+    assert json.loads((tmp_path / "cut" / "tokenizer.json").read_text(encoding="utf-8"))["truncation"]["max_length"] == 64
     again = BPETokenizer.from_gpt2(tmp_path / "cut")
     assert again.encode(WORDS) == ours.encode(WORDS)
     again.save_pretrained(tmp_path / "again")
     for name in ("truncation", "padding"):
-        kept, before = (json.loads((tmp_path / place / "tokenizer.json").read_text())[name] for place in ("again", "cut"))
+        kept, before = (json.loads((tmp_path / place / "tokenizer.json").read_text(encoding="utf-8"))[name] for place in ("again", "cut"))
         assert kept == before

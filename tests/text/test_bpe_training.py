@@ -79,7 +79,9 @@ def test_ctrl_c_ends_the_process_that_learns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]], reads: bool
 ) -> None:
     worker = tmp_path / "worker.py"
-    worker.write_text(f"import sys, time\nif {reads}: sys.stdin.buffer.read()\nsys.stderr.write('busy\\n')\ntime.sleep(600)\n")
+    worker.write_text(
+        f"import sys, time\nif {reads}: sys.stdin.buffer.read()\nsys.stderr.write('busy\\n')\ntime.sleep(600)\n", encoding="utf-8"
+    )
     monkeypatch.setattr(bpe_training, "_WORKER", worker)
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
@@ -96,7 +98,7 @@ def test_ctrl_c_ends_the_process_that_learns(
     ],
 )
 def test_a_process_that_fails_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: str, words: str) -> None:
-    (tmp_path / "worker.py").write_text(worker)
+    (tmp_path / "worker.py").write_text(worker, encoding="utf-8")
     monkeypatch.setattr(bpe_training, "_WORKER", tmp_path / "worker.py")
     with pytest.raises(InputError, match=words):
         learned("the " * 100_000, 300)

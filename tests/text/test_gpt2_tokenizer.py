@@ -23,17 +23,17 @@ FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": F
 
 def pair(directory: Path, vocab: dict[str, int] = VOCAB, **files: Any) -> BPETokenizer:
     """The tokenizer in a directory with ``vocab.json``, ``merges.txt``, and further files by name."""
-    (directory / "vocab.json").write_text(json.dumps(vocab))
+    (directory / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
     merges = "".join(f"{left} {right}\n" for left, right in CONTENT["model"]["merges"])
     (directory / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8")
     for name, content in files.items():
-        (directory / f"{name}.json").write_text(json.dumps(content))
+        (directory / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     return BPETokenizer.from_gpt2(directory)
 
 
 def whole(directory: Path, **content: Any) -> BPETokenizer:
     """The tokenizer in a directory with ``tokenizer.json``."""
-    (directory / "tokenizer.json").write_text(json.dumps({**CONTENT, **content}))
+    (directory / "tokenizer.json").write_text(json.dumps({**CONTENT, **content}), encoding="utf-8")
     return BPETokenizer.from_gpt2(directory)
 
 
@@ -80,7 +80,7 @@ def test_truncation_and_padding_stay_in_the_file_and_out_of_the_way(tmp_path: Pa
     tokenizer = whole(tmp_path, truncation=truncation, padding=padding, model=model)
     assert tokenizer.encode(TEXT) == whole(tmp_path).encode(TEXT)
     tokenizer.save_pretrained(tmp_path / "again")
-    saved = json.loads((tmp_path / "again" / "tokenizer.json").read_text())
+    saved = json.loads((tmp_path / "again" / "tokenizer.json").read_text(encoding="utf-8"))
     assert (saved["truncation"], saved["padding"], saved["model"]["dropout"]) == (truncation, padding, 0.5)
     assert tokenizer.to_json() == whole(tmp_path).to_json()  # the tokens are the same
 
