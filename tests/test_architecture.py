@@ -55,7 +55,7 @@ LAYERS = [
     ("operation", "tree"),
     ("array_api", "autograd"),
     ("face",),
-    ("kernels", "random", "files"),
+    ("kernels", "random", "files", "locking"),
     ("nn",),
     ("optim", "text", "vision"),
     ("models",),
