@@ -6,9 +6,12 @@ disk, and is then renamed onto the target, so that a crash at any moment leaves 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,27 +26,48 @@ HostArray = NDArray[Any]
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], permissions_of: str | os.PathLike[str] | None = None) -> Iterator[Path]:
     """Yield a path to write to; when the block ends well, what was written there replaces `path`.
 
     The temporary file lies in the target's directory (a rename cannot cross file systems) and keeps its suffix (writers such as
     matplotlib choose the format by it). A symbolic link is followed: the file it points to is replaced. When the block raises, the
     temporary file is removed and the target is left as it was.
 
+    Args:
+        path: the file. One that is there already keeps its permissions; a new one gets those of any new file.
+        permissions_of: another file whose permissions it is to have, where there is one.
+
     Raises:
         OSError: the directory is missing or cannot be written, the disk is full, or the block wrote no file.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
+    mode = _permissions(target if permissions_of is None else permissions_of)
     try:
+        if mode is not None:
+            _create_private(temporary)
         yield temporary
+        written = temporary.stat()
+        if mode is not None and written.st_mtime == 0:
+            raise FileNotFoundError(errno.ENOENT, "nothing was written", os.fspath(path))
         _flush_file(temporary)
+        if mode not in (None, stat.S_IMODE(written.st_mode)):
+            os.chmod(temporary, mode)
         os.replace(temporary, target)
     except BaseException:  # Ctrl-C too must leave nothing behind
         with suppress(OSError):
             temporary.unlink()
         raise
     _flush_directory(target.parent)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files of writes to `path` whose process was killed; no other may be writing it now."""
+    target = Path(os.path.realpath(path))
+    pattern = re.compile(rf"\.{re.escape(target.stem)}-[0-9a-f]{{8}}{re.escape(target.suffix)}")
+    for name in os.listdir(target.parent):
+        if pattern.fullmatch(name):
+            (target.parent / name).unlink(missing_ok=True)
 
 
 def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -57,13 +81,19 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     atomic_write_bytes(path, text.encode("utf-8"))
 
 
-def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, HostArray], metadata: Mapping[str, str] | None = None) -> None:
+def save_arrays(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, HostArray],
+    metadata: Mapping[str, str] | None = None,
+    permissions_of: str | os.PathLike[str] | None = None,
+) -> None:
     """Write named host arrays and text metadata to a safetensors file, whole or not at all.
 
     Args:
         path: the file.
         arrays: host arrays of any shape and memory layout; boolean, integer or floating point.
         metadata: text by name, kept in the file's header.
+        permissions_of: as for `atomic_path`.
 
     Raises:
         OSError: the file cannot be written.
@@ -74,7 +104,8 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, HostArray], m
 
     rows = {name: _plain_layout(array) for name, array in arrays.items()}
     # not its save_file, which hides why a disk refuses behind an error of its own, and lets nobody else read the file
-    atomic_write_bytes(path, save(rows, metadata=dict(metadata or {})))
+    with atomic_path(path, permissions_of) as temporary:
+        temporary.write_bytes(save(rows, metadata=dict(metadata or {})))
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, str]]:
@@ -166,16 +197,19 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
     path = Path(path)
     try:
-        if not path.is_file():
-            raise InputError(f"there is no file {path}: check the directory, or train again to write one")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is not a regular file: name a safetensors file")
+        path.open("rb").close()  # `safe_open` reports whatever keeps it from reading as a missing file
         with safe_open(path, framework="numpy") as file:
             yield file
     except SafetensorError as error:
         raise InputError(
             f"{path} is truncated or is not a safetensors file ({error}): restore it from a copy, or train again in a new directory"
         ) from error
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}: check the directory, or train again to write one") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}): mend its permissions and try again") from error
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): check the path and its permissions") from error
 
 
 def _plain_layout(array: HostArray) -> HostArray:
@@ -185,6 +219,21 @@ def _plain_layout(array: HostArray) -> HostArray:
     without a word. `ascontiguousarray` makes a 0-d array 1-d, hence the reshape.
     """
     return numpy.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
+
+
+def _permissions(path: str | os.PathLike[str]) -> int | None:
+    """The mode bits of a file; None where there is none."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def _create_private(path: Path) -> None:
+    """Create an empty file that nobody else may read, whatever is written to it; until then it was modified at time 0."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with suppress(OSError):
+        os.utime(path, (0, 0))
 
 
 def _flush_file(path: Path) -> None:

@@ -35,7 +35,7 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
     arrays = {name: backend.to_host(raw) for name, raw in zip(names, optimizer.state or [], strict=True)}
     if trainer.precision.scaled:
         arrays[SCALING] = as_host_array(trainer.scaling)
-    save_arrays(directory / NEXT_MODEL, weights, {"step": step})
+    save_arrays(directory / NEXT_MODEL, weights, {"step": step}, permissions_of=directory / MODEL)
     save_arrays(directory / OPTIMIZER, arrays, {"step": step, "generator": json.dumps(random.get_state())})
     os.replace(directory / NEXT_MODEL, directory / MODEL)
 
