@@ -64,6 +64,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, err
     assert names(tmp_path) == ["model.safetensors"]
 
 
+@pytest.mark.parametrize(("name", "kind"), [("none/a.txt", FileNotFoundError), ("folder", IsADirectoryError)])
+def test_an_error_names_the_file_and_not_a_temporary_one(tmp_path: Path, name: str, kind: type[OSError]) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(kind) as caught:
+        atomic_write_text(tmp_path / name, "a")
+    assert str(caught.value).endswith(f": '{tmp_path / name}'")
+
+
 def test_a_block_that_writes_nothing_is_an_error_and_harms_nothing(tmp_path: Path) -> None:
     target = tmp_path / "loss.svg"
     target.write_text("good")

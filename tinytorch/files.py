@@ -54,9 +54,11 @@ def atomic_path(path: str | os.PathLike[str], permissions_of: str | os.PathLike[
         if mode not in (None, stat.S_IMODE(written.st_mode)):
             os.chmod(temporary, mode)
         os.replace(temporary, target)
-    except BaseException:  # Ctrl-C too must leave nothing behind
+    except BaseException as error:  # Ctrl-C too must leave nothing behind
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and str(error.filename) == str(temporary):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # the name that the user knows
         raise
     _flush_directory(target.parent)
 

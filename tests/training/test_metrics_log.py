@@ -109,6 +109,17 @@ def test_rows_that_two_processes_wrote_are_each_kept_once_and_in_order(tmp_path:
     assert path.read_text() == "".join(lines[:4])
 
 
+def test_a_file_that_cannot_be_written_is_told_before_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = written(tmp_path / "m", 2)
+
+    def forbidden(*args: object, **kwargs: object) -> None:  # as `chmod 400` has it for anybody but root
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(InputError, match=r"m cannot be written \(Permission denied\)"):
+        log.truncate(2)
+
+
 def test_lost_rows_are_counted(tmp_path: Path) -> None:
     assert MetricsLog(tmp_path / "none", 64).truncate(3) == 3
     written(tmp_path / "m", 2)

@@ -245,7 +245,7 @@ def _go(run: Run, steps: int, what: str) -> None:
             run.train(steps, console)
         except OSError as error:
             reason = f"{error.strerror or error}; change that, and go on with: {shlex.join(further)}"
-            raise OSError(error.errno, reason, str(path)) from error
+            raise OSError(error.errno, reason, str(error.filename or path)) from error
     if run.finished:
         state = f"Write more with: {shlex.join(['tinytorch', 'generate', str(path), '--prompt', run.prompt])}"
     else:

@@ -39,11 +39,18 @@ class MetricsLog:
 
         Returns:
             How many of the steps up to ``step`` have no row, because the file was damaged; the others keep theirs.
+
+        Raises:
+            InputError: the file cannot be written.
         """
         by_step = {row["step"]: row for row in self.rows if 1 <= row["step"] <= step}
         self.rows = [by_step[number] for number in sorted(by_step)]
         self._written = len(self.rows)
-        atomic_write_text(self.path, "".join(_line(row) for row in self.rows))
+        try:
+            atomic_write_text(self.path, "".join(_line(row) for row in self.rows))
+            self.path.open("a").close()  # it kept its permissions
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written ({error.strerror or error}); check its permissions") from error
         return step - len(self.rows)
 
     def add(self, records: Sequence[StepRecord]) -> None:
