@@ -48,14 +48,14 @@ HOST_MODULES = {
 #: From the bottom up. A part may import the parts above its line here; the face is ``tinytorch/__init__.py``.
 LAYERS = [
     ("errors",),
-    ("backend",),
+    ("backend", "locking"),
     ("tape", "device", "tuning"),
     ("operators",),
     ("tensor",),
     ("operation", "tree"),
     ("array_api", "autograd"),
     ("face",),
-    ("kernels", "random", "files", "locking"),
+    ("kernels", "random", "files"),
     ("nn",),
     ("optim", "text", "vision"),
     ("models",),

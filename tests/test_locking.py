@@ -94,3 +94,9 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest
     with locked(tmp_path / "lock", Path("run")) as reason:
         assert reason == "No locks available"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_made_is_told_by_what_it_would_lock(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        locked(tmp_path / "none" / "lock", Path("run")).__enter__()
+    assert caught.value.filename == "run"

@@ -21,6 +21,7 @@ import numpy
 from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
+from tinytorch.locking import locked
 
 HostArray = NDArray[Any]
 
@@ -70,6 +71,23 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
     for name in os.listdir(target.parent):
         if pattern.fullmatch(name):
             (target.parent / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_writer(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes from writing `path` until the block ends, and remove what killed ones left of it.
+
+    Where the file system has no locks it does neither.
+
+    Raises:
+        InputError: another process is writing it.
+        OSError: the directory cannot be written.
+    """
+    target = Path(path)
+    with locked(target.with_name(f".{target.name}.lock"), target) as unlocked:
+        if unlocked is None:
+            remove_leftovers(target)
+        yield
 
 
 def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

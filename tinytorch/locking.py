@@ -59,7 +59,10 @@ def locked(file: Path, what: Path) -> Iterator[str | None]:
 def _open_locked(file: Path, what: Path) -> tuple[int, str | None]:
     """A descriptor of the locked file, and why it is not locked where the file system has no locks."""
     while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(what)) from error
         try:
             reason = None
             try:
