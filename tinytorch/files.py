@@ -35,8 +35,8 @@ def atomic_path(path: str | os.PathLike[str], permissions_of: str | os.PathLike[
     temporary file is removed and the target is left as it was.
 
     Args:
-        path: the file. One that is there already keeps its permissions; a new one gets those of any new file.
-        permissions_of: another file whose permissions it is to have, where there is one.
+        path: the file. If it exists its permissions are kept; otherwise they follow the umask.
+        permissions_of: a file whose permissions to use instead, if it exists.
 
     Raises:
         OSError: the directory is missing or cannot be written, the disk is full, or the block wrote no file.
@@ -59,13 +59,13 @@ def atomic_path(path: str | os.PathLike[str], permissions_of: str | os.PathLike[
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and str(error.filename) == str(temporary):
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # the name that the user knows
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # not the temporary name
         raise
     _flush_directory(target.parent)
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Remove the temporary files of writes to `path` whose process was killed; no other may be writing it now."""
+    """Remove the temporary files of killed writes to `path`. No process may be writing it."""
     target = Path(os.path.realpath(path))
     pattern = re.compile(rf"\.{re.escape(target.stem)}-[0-9a-f]{{8}}{re.escape(target.suffix)}")
     for name in os.listdir(target.parent):
@@ -75,9 +75,9 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def sole_writer(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep other processes from writing `path` until the block ends, and remove what killed ones left of it.
+    """Let no other process write `path` until the block ends, and remove the temporary files of writes that were killed.
 
-    Where the file system has no locks it does neither.
+    On a file system without locks it does neither.
 
     Raises:
         InputError: another process is writing it.
@@ -219,7 +219,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path} is not a regular file: name a safetensors file")
-        path.open("rb").close()  # `safe_open` reports whatever keeps it from reading as a missing file
+        path.open("rb").close()  # `safe_open` reports every failure to open as a missing file
         with safe_open(path, framework="numpy") as file:
             yield file
     except SafetensorError as error:
@@ -242,7 +242,7 @@ def _plain_layout(array: HostArray) -> HostArray:
 
 
 def _permissions(path: str | os.PathLike[str]) -> int | None:
-    """The mode bits of a file; None where there is none."""
+    """The mode bits of a file; None if there is no file."""
     try:
         return stat.S_IMODE(os.stat(path).st_mode)
     except FileNotFoundError:
@@ -250,7 +250,7 @@ def _permissions(path: str | os.PathLike[str]) -> int | None:
 
 
 def _create_private(path: Path) -> None:
-    """Create an empty file that nobody else may read, whatever is written to it; until then it was modified at time 0."""
+    """Create an empty file that only its owner may read; its modification time is 0 until something is written."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with suppress(OSError):
         os.utime(path, (0, 0))

@@ -1,4 +1,4 @@
-"""Locks between processes that end with the process that holds them, however it ends."""
+"""Locks between processes, which the system releases when the process that holds them ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from tinytorch.errors import InputError
 
-#: What a lock raises where another process holds it: by `flock`, by NFS, by Windows.
+#: Error numbers of a lock that another process holds, on POSIX, NFS and Windows.
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 
 if sys.platform == "win32":
     import msvcrt
 
     def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, 2**30, os.SEEK_SET)  # far behind the content: a locked byte cannot be read
+        os.lseek(descriptor, 2**30, os.SEEK_SET)  # beyond the content, because Windows lets nobody read a locked byte
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
 else:
@@ -32,12 +32,13 @@ else:
 
 @contextmanager
 def locked(file: Path, what: Path) -> Iterator[str | None]:
-    """Keep other processes from ``what`` by a lock on ``file``, which is created and says who holds it; both end with the block.
+    """Lock ``what`` for this process until the block ends, without waiting.
 
-    The system ends the lock with the process, so that a file which a killed process left locks nothing.
+    The lock is on ``file``, which is created, names the process, and is removed at the end. If the process is killed the file stays, and
+    the next process can lock it.
 
     Yields:
-        None, or where the file system has no locks, so that nothing is kept from anybody, the reason that the system gave.
+        None, or, where the file system does not support locks, the system's reason; nothing is locked then.
 
     Raises:
         InputError: another process holds the lock.
@@ -45,19 +46,19 @@ def locked(file: Path, what: Path) -> Iterator[str | None]:
     """
     descriptor, reason = _open_locked(file, what)
     try:
-        with suppress(OSError):  # the lock holds without it
+        with suppress(OSError):  # the lock does not depend on it
             os.truncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             os.write(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
         yield reason
     finally:
-        with suppress(OSError):  # Windows removes no open file
+        with suppress(OSError):  # Windows does not remove an open file
             file.unlink()
         os.close(descriptor)
 
 
 def _open_locked(file: Path, what: Path) -> tuple[int, str | None]:
-    """A descriptor of the locked file, and why it is not locked where the file system has no locks."""
+    """A descriptor of the locked file, and the system's reason if it cannot be locked."""
     while True:
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
@@ -71,7 +72,7 @@ def _open_locked(file: Path, what: Path) -> tuple[int, str | None]:
                 if error.errno in _HELD:
                     raise InputError(f"{what} is in use by {_holder(file)}; wait until it ends, or stop it") from error
                 reason = error.strerror or str(error)
-            if _is(descriptor, file):  # and not a file that its holder removed since it was opened here
+            if _is(descriptor, file):  # otherwise its holder has removed the file since it was opened here
                 return descriptor, reason
         except BaseException:
             os.close(descriptor)
@@ -87,7 +88,7 @@ def _is(descriptor: int, file: Path) -> bool:
 
 
 def _holder(file: Path) -> str:
-    """Who holds a lock, as far as its file says."""
+    """The process that holds a lock, if its file names one."""
     with suppress(OSError):
         found = re.fullmatch(r"process \d+ on [\w.-]+\n", file.read_text(encoding="utf-8", errors="replace"))
         if found:

@@ -302,7 +302,10 @@ def test_metrics_that_lack_rows_are_told_and_block_nothing(tinytorch: Command, p
     (run / "metrics.jsonl").write_text(lines[0] + "\0\0\0\n" + lines[2])
     result = tinytorch("train --resume --out run --steps 9")
     assert result.code == 0
-    assert result.err == "warning: run/metrics.jsonl was damaged and lacks 1 of 3 steps; the others are kept, and the run goes on\n"
+    assert (
+        result.err
+        == "warning: run/metrics.jsonl is damaged: the rows of 1 of 3 steps are lost; the others are kept and the run continues\n"
+    )
     found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in found] == [1, 3, 4, 5, 6, 7, 8, 9]
 

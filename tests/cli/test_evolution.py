@@ -10,7 +10,7 @@ import pytest
 from tests.cli.tiny import Command
 from tinytorch.evolution import gpt
 from tinytorch.text import python_reference
-from tinytorch.training.run_directory import hold_directory
+from tinytorch.training.run_directory import lock_directory
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn, which is not installed")
 
@@ -91,7 +91,7 @@ def test_results_that_are_there_are_kept(tinytorch: Command, place: Path) -> Non
 
 
 def test_a_folder_that_another_process_writes_in_is_refused(tinytorch: Command, place: Path) -> None:
-    with hold_directory(place / "story"):
+    with lock_directory(place / "story"):
         done = tinytorch("evolution --epochs 1 --out story")
     assert done.code == 2
     assert "story is in use by process" in done.err

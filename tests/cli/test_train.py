@@ -178,7 +178,7 @@ def test_a_file_system_without_locks_is_told(train: Command, place: Path, monkey
         result = train(f"{options} --out run")
         assert result.code == 0
         assert result.err == (
-            "warning: run cannot be locked (No locks available): start no second process there, since it would not be refused\n"
+            "warning: run cannot be locked (No locks available): do not start a second process there, because it would not be refused\n"
         )
 
 

@@ -138,9 +138,9 @@ def test_what_is_measured_is_written_without_the_rows_before(tmp_path: Path) -> 
     log = written(path, 3)
     before = path.read_bytes()
     node = path.stat().st_ino
-    assert log.lacks_measurement(3)
+    assert log.lacks_evaluation(3)
     log.measured({"loss": 1.5})
-    assert not log.lacks_measurement(3)
+    assert not log.lacks_evaluation(3)
     assert path.stat().st_ino == node
     assert path.read_bytes() == before[:-2] + b', "val_loss": 1.5}\n'
     assert MetricsLog(path, 64).rows == log.rows

@@ -23,7 +23,7 @@ from tinytorch.training.run_directory import (
     RunDirectory,
     check_free,
     claim_directory,
-    hold_directory,
+    lock_directory,
     newest_directory,
 )
 
@@ -59,7 +59,7 @@ def test_what_was_begun_can_be_opened(tmp_path: Path) -> None:
 
 def test_a_directory_is_no_run_before_its_first_checkpoint_is_saved(tmp_path: Path) -> None:
     with RunDirectory.create(tmp_path / "runs" / "a", SETTINGS, TOKENS) as directory:
-        with pytest.raises(InputError, match="holds a start that did not finish; begin it again without --resume"):
+        with pytest.raises(InputError, match="holds a run that was ended before its first checkpoint; start it again without --resume"):
             RunDirectory.open(directory.path)
         with pytest.raises(InputError, match="there is no run in"):
             newest_directory(tmp_path / "runs")
@@ -96,7 +96,7 @@ def test_the_next_start_takes_over_what_a_killed_one_left(tmp_path: Path) -> Non
     leave_killed_start(path, tmp_path / "elsewhere")
     (path / "notes.txt").write_text("mine")
     check_free(path)
-    with hold_directory(path):
+    with lock_directory(path):
         assert [name for name in names(path) if "0123abcd" in name] == []
         begin(path)
     assert names(path) == [CONFIG, METRICS, "notes.txt", TOKENIZER]
@@ -107,7 +107,7 @@ def test_a_run_is_no_unfinished_start_even_if_it_was_killed_as_it_became_one(tmp
     begin(tmp_path)
     (tmp_path / ".unfinished").touch()
     RunDirectory.open(tmp_path)
-    with hold_directory(tmp_path):
+    with lock_directory(tmp_path):
         pass
     (tmp_path / CONFIG).unlink()  # by mistake
     with pytest.raises(InputError, match=r"holds tokenizer\.json and metrics\.jsonl, which a run would replace"):
@@ -116,21 +116,21 @@ def test_a_run_is_no_unfinished_start_even_if_it_was_killed_as_it_became_one(tmp
 
 def test_one_process_at_a_time_writes_in_a_directory(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "run"
-    with hold_directory(path) as reason:
+    with lock_directory(path) as reason:
         assert reason is None
         with pytest.raises(InputError, match=rf"run is in use by process {os.getpid()} on "):
-            hold_directory(path).__enter__()
+            lock_directory(path).__enter__()
         begin(path)
         RunDirectory.open(path).tokenizer()  # readers are not kept from it
     assert names(path) == [CONFIG, METRICS, TOKENIZER]
-    with hold_directory(path):
+    with lock_directory(path):
         pass
 
 
 def test_a_directory_that_was_made_for_a_start_that_fails_goes_with_it(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     for name in ("mine", "new"):
-        with pytest.raises(KeyboardInterrupt), hold_directory(tmp_path / name):
+        with pytest.raises(KeyboardInterrupt), lock_directory(tmp_path / name):
             raise KeyboardInterrupt
     assert names(tmp_path) == ["mine"]
 
@@ -141,7 +141,7 @@ def test_leftovers_stay_where_no_lock_says_that_nobody_is_writing(tmp_path: Path
 
     monkeypatch.setattr(locking, "_lock", lacking)
     (tmp_path / ".model-0123abcd.safetensors").write_text("")
-    with hold_directory(tmp_path) as reason:
+    with lock_directory(tmp_path) as reason:
         assert reason == "No locks available"
     assert names(tmp_path) == [".model-0123abcd.safetensors"]
 
@@ -150,7 +150,7 @@ def test_a_run_that_cannot_be_written_is_not_sent_elsewhere_without_its_files(tm
     begin(tmp_path)
     (tmp_path / ".lock").mkdir()
     with pytest.raises(InputError, match=r"cannot be written \(Is a directory\); copy the run and give the copy with --out"):
-        hold_directory(tmp_path).__enter__()
+        lock_directory(tmp_path).__enter__()
 
 
 @pytest.mark.parametrize("name", [CONFIG, TOKENIZER, METRICS, "model.safetensors", "optimizer.safetensors", "loss.svg"])

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from tinytorch import BackendUnavailableError, UnknownBackendError, __version__
 from tinytorch.cli.output import OutputError, flush_output, open_standard_streams
-from tinytorch.cli.signals import ENDING, Ended, end, exit_code, handled
+from tinytorch.cli.signals import TERMINATION, Terminated, exit_code, signal_handler, terminate
 from tinytorch.errors import InputError
 
 DONE: Final = 0
@@ -78,16 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # print a `?` for what the terminal's encoding lacks: a text may hold any character, and a run must not end for one
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        with handled(ENDING, end):
+        with signal_handler(terminate, TERMINATION):
             code = _invoke(words or ["--help"])
             if not code:
-                sys.stdout.flush()  # while errors are still looked after, and not when Python ends
+                sys.stdout.flush()  # while errors are still handled, and not when Python exits
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         code = FAILED
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted", debug)
         code = INTERRUPTED
-    except Ended as error:
+    except Terminated as error:
         _complain(str(error), debug)
         code = exit_code(error.signum)
     except Exception as error:
@@ -136,7 +136,7 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
 
 def _complain(sentence: str, debug: bool) -> None:
     """Say on standard error what went wrong; called while the error is being handled."""
-    with suppress(OSError):  # nobody hears it
+    with suppress(OSError):  # nobody reads it
         if debug:
             traceback.print_exc()
         print(f"error: {sentence}", file=sys.stderr, flush=True)

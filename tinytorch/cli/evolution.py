@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tinytorch.backend import current_backend, use_backend
-from tinytorch.cli.holding import held
+from tinytorch.cli.locking import locked_directory
 from tinytorch.errors import InputError
 from tinytorch.tuning import tune
 
@@ -48,7 +48,7 @@ def evolution(
         if out is not None and (out / _RESULTS).exists():
             raise InputError(f"{out} holds results already; choose another directory with --out")
         folder = out or claim_directory("evolution")
-        with held(folder, (_RESULTS, *PICTURES)):  # before minutes are spent on what would go there
+        with locked_directory(folder, (_RESULTS, *PICTURES)):  # before minutes are spent on what would go there
             console = Console(highlight=False)
             story = tell(train, test, seeds, epochs, console, lambda outcomes: write_results(folder / _RESULTS, outcomes))
             drawn = draw_story(folder, story)

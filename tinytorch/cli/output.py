@@ -1,4 +1,4 @@
-"""Standard output that may end before what is written to it does."""
+"""Standard output that may be closed or fail while a command runs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from typing import Any
 
 
 class OutputError(Exception):
-    """Standard output failed; ``state`` says what became of the work."""
+    """Standard output cannot be written; ``state`` says what has been saved."""
 
     def __init__(self, error: OSError, state: str) -> None:
         super().__init__(f"standard output cannot be written ({error.strerror or error}). {state}")
 
 
-class LastingOutput:
-    """Standard output for a run that is not to be lost with it, when a reader such as `head` ends, a disk is full, a terminal is closed.
+class TolerantOutput:
+    """A stream that raises no OSError: after the first one, whatever is written is discarded.
+
+    A run must not be lost because `head` has read enough, the disk under a log is full, or the terminal was closed.
 
     Args:
         stream: where to write.
-        on_error: called once, when writing has failed; what is written after that goes nowhere.
+        on_error: called once, after the first error.
 
     Attributes:
-        error: why writing failed.
+        error: the first error.
     """
 
     def __init__(self, stream: Any, on_error: Callable[[], object]) -> None:
@@ -33,12 +35,12 @@ class LastingOutput:
         self._on_error = on_error
 
     def write(self, text: str) -> int:
-        """Write, if that still works."""
+        """Write unless writing has failed before."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if that still works."""
+        """Flush unless writing has failed before."""
         self._try(self._stream.flush)
 
     def _try(self, do: Callable[[], object]) -> None:
@@ -54,27 +56,27 @@ class LastingOutput:
 
 
 def open_standard_streams() -> None:
-    """Open those of standard input, output and error that the command was started without (`>&-`), so that they lead nowhere.
+    """Open the null device for each of standard input, output and error that was closed when the command was started (`>&-`).
 
-    Otherwise a file that is opened later would get their number, and what libraries print would go into it.
+    Otherwise a file that is opened later would get its descriptor, and libraries would print into that file.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is this one
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - to the end of the process
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the process ends
 
 
 def flush_output() -> None:
-    """Write what was not yet written, or where that fails send it nowhere: Python would try again as it ends, and complain."""
+    """Flush standard output and error; discard what cannot be written, because Python would try again and complain when it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            with suppress(OSError):  # what stands in for it need not be a file
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream.fileno())
-                os.close(nowhere)
+            with suppress(OSError):  # the stream may be an object without a descriptor
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, stream.fileno())
+                os.close(null)

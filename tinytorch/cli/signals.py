@@ -1,4 +1,4 @@
-"""Signals that end the command: Ctrl-C, SIGTERM and, where the system has it, SIGHUP, which a closed terminal sends."""
+"""Signals that end a command: SIGINT (Ctrl-C), SIGTERM, and SIGHUP (a closed terminal) where the system has it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-#: SIGTERM and SIGHUP, without SIGINT, which Python raises as KeyboardInterrupt.
-ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+#: Without SIGINT, for which Python raises KeyboardInterrupt.
+TERMINATION = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
-class Ended(BaseException):
-    """A signal that ends the command, raised wherever it is, so that what was begun is cleaned up."""
+class Terminated(BaseException):
+    """Raised when a signal ends the command, so that context managers clean up."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"ended by {signal.Signals(signum).name}")
@@ -24,21 +24,21 @@ class Ended(BaseException):
 
 
 def exit_code(signum: int) -> int:
-    """What shells make of a signal: 128 and its number."""
+    """The exit code that stands for a signal in shells."""
     return 128 + signum
 
 
 @contextmanager
-def handled(signals: list[signal.Signals], handler: Handler) -> Iterator[None]:
-    """Have ``handler`` called for signals until the block ends.
+def signal_handler(handler: Handler, signals: list[signal.Signals]) -> Iterator[None]:
+    """Install a handler until the block ends.
 
-    Those that whoever started the command has it ignore, such as `nohup` does, stay ignored; in a thread, where Python allows no
-    handlers, nothing is changed.
+    Signals that are ignored, as SIGHUP under `nohup`, stay ignored. Outside the main thread, where Python allows no handlers, nothing is
+    installed.
     """
     before = {}
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.getsignal(number) for number in signals}
-    taken = [number for number, old in before.items() if old not in (signal.SIG_IGN, None)]  # None: set by other than Python
+    taken = [number for number, old in before.items() if old not in (signal.SIG_IGN, None)]  # None: a handler that Python did not install
     try:
         for number in taken:
             signal.signal(number, handler)
@@ -48,8 +48,8 @@ def handled(signals: list[signal.Signals], handler: Handler) -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-def end(signum: int, frame: FrameType | None) -> None:
-    """A handler that raises `Ended`, once: a closed terminal sends its signal twice, and the second is not to cut the cleaning short."""
-    for number in ENDING:
+def terminate(signum: int, frame: FrameType | None) -> None:
+    """A handler that raises `Terminated` once: a closed terminal may send SIGHUP twice, and the second must not interrupt the cleanup."""
+    for number in TERMINATION:
         signal.signal(number, signal.SIG_IGN)
-    raise Ended(signum)
+    raise Terminated(signum)

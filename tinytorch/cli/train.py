@@ -16,10 +16,10 @@ from rich.console import Console
 from tinytorch import __version__, random
 from tinytorch.backend import current_backend, use_backend
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
-from tinytorch.cli.holding import held, warn
-from tinytorch.cli.output import LastingOutput, OutputError
+from tinytorch.cli.locking import locked_directory, warn
+from tinytorch.cli.output import OutputError, TolerantOutput
 from tinytorch.cli.settings import check_pretrained, model_settings, new_settings, pretrained_settings, resumed_settings
-from tinytorch.cli.signals import ENDING, exit_code, handled
+from tinytorch.cli.signals import TERMINATION, exit_code, signal_handler
 from tinytorch.errors import InputError
 from tinytorch.tuning import tune
 
@@ -105,7 +105,7 @@ def train(
         run = RunDirectory.open(out or newest_directory())
         with use_backend(backend or os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or run.config["backend"]):
             tune()
-            with held(run.path, FILES):
+            with locked_directory(run.path, FILES):
                 _resume(run, text, options)
     else:
         if preset == "finetune" and init_from is None:
@@ -157,7 +157,7 @@ def _start(
     run = Run(config, corpus, begun or TinyGPT(**shape))
     source = "" if init_from is None else f"from {init_from} "
     path = out or claim_directory("python" if text is None else text.stem)
-    with held(path, FILES):
+    with locked_directory(path, FILES):
         with RunDirectory.create(path, config, corpus.tokenizer) as run.directory:
             run.save()
         _go(run, settings["steps"], f"{source}on {text or PYTHON}, {corpus.record['characters']:,} characters")
@@ -210,18 +210,18 @@ def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any])
     run.directory = directory
     load_checkpoint(directory.path, run.trainer)
     done, steps = run.trainer.optimizer.steps, settings["steps"]
-    unmeasured = done == steps and run.log.lacks_measurement(done)  # it was stopped while all held-out text was measured
+    unmeasured = done == steps and run.log.lacks_evaluation(done)  # it was stopped during the final evaluation
     if done >= steps and not unmeasured:
         raise InputError(f"{directory.path} has taken {done} steps already; say where to stop with --steps, more than {done}")
     lost = run.log.truncate(done)
     if lost:
-        warn(f"{run.log.path} was damaged and lacks {lost:,} of {done:,} steps; the others are kept, and the run goes on")
+        warn(f"{run.log.path} is damaged: the rows of {lost:,} of {done:,} steps are lost; the others are kept and the run continues")
     _go(run, steps, f"from step {done:,}, up to step {steps:,}")
 
 
 def _go(run: Run, steps: int, what: str) -> None:
-    """Train, with what a person wants to see on the way, until the end, a signal, or standard output that cannot be written."""
-    output = LastingOutput(sys.stdout, run.stop)
+    """Train and show progress, until the last step, a signal, or a failure of standard output."""
+    output = TolerantOutput(sys.stdout, run.stop)
     console = Console(file=cast(IO[str], output), highlight=False, soft_wrap=True)
     path = run.directory.path
     further = ["tinytorch", "train", "--resume", "--out", str(path)]
@@ -232,15 +232,15 @@ def _go(run: Run, steps: int, what: str) -> None:
     def stop(signum: int, frame: FrameType | None) -> None:
         received.append(signum)
         if len(received) == 1:
-            if not run.at_rest:  # and nothing else is being printed
+            if not run.interruptible:  # otherwise it stops at once
                 console.print("Stopping after this step, then saving ...")
             run.stop(at_once=True)
-        elif signum == signal.SIGINT and not run.saving:  # somebody who does not want to wait
+        elif signum == signal.SIGINT and not run.saving:  # a second Ctrl-C does not wait for the step
             raise KeyboardInterrupt
 
     parameters = run.trainer.model.count_parameters()
     console.print(f"Training a TinyGPT of {parameters:,} parameters in {path}, with {current_backend().spec},\n{what}", markup=False)
-    with handled([signal.SIGINT, *ENDING], stop):
+    with signal_handler(stop, [signal.SIGINT, *TERMINATION]):
         try:
             run.train(steps, console)
         except OSError as error:

@@ -22,7 +22,7 @@ _END = b"}\n"
 class MetricsLog:
     """A row holds ``step``, ``train_loss``, ``learning_rate``, ``gradient_norm``, ``tokens_per_second``, and where measured ``val_loss``.
 
-    Rows are held until `flush`; what is measured after a step joins its row, wherever that is by then.
+    Rows are kept in memory until `flush`. An evaluation joins the row of its step, whether that is on the disk or not.
 
     Raises:
         InputError: the file cannot be read.
@@ -35,10 +35,10 @@ class MetricsLog:
         self._written = len(self.rows)
 
     def truncate(self, step: int) -> int:
-        """Forget rows after ``step``, which a resumed run writes again, and whatever is not a row.
+        """Remove rows after ``step``, which a resumed run writes again, and damaged lines.
 
         Returns:
-            How many of the steps up to ``step`` have no row, because the file was damaged; the others keep theirs.
+            How many of the steps up to ``step`` have lost their row to damage.
 
         Raises:
             InputError: the file cannot be written.
@@ -48,7 +48,7 @@ class MetricsLog:
         self._written = len(self.rows)
         try:
             atomic_write_text(self.path, "".join(_line(row) for row in self.rows))
-            self.path.open("a").close()  # it kept its permissions
+            self.path.open("a").close()  # it has kept its permissions
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror or error}); check its permissions") from error
         return step - len(self.rows)
@@ -66,8 +66,8 @@ class MetricsLog:
                 }
             )
 
-    def lacks_measurement(self, step: int) -> bool:
-        """Whether the row of ``step`` is the last one, and says nothing of held-out data."""
+    def lacks_evaluation(self, step: int) -> bool:
+        """Whether the last row is that of ``step`` and has no validation loss."""
         return bool(self.rows) and self.rows[-1]["step"] == step and "val_loss" not in self.rows[-1]
 
     def measured(self, values: Mapping[str, float]) -> None:
@@ -94,7 +94,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _extend(path: Path, tail: bytes) -> None:
-    """Put ``tail`` in place of the last line's end, so that the file is not written again as a whole."""
+    """Replace the end of the last line by ``tail``, without rewriting the file."""
     with open(path, "r+b", buffering=0) as file:
         start = file.seek(-len(_END), os.SEEK_END)
         try:
@@ -109,13 +109,13 @@ def _extend(path: Path, tail: bytes) -> None:
 
 
 def _write(file: BinaryIO, data: bytes) -> None:
-    """All of the data, since an unbuffered file may take less."""
+    """Write all of the data: an unbuffered file may accept less at once."""
     while data:
         data = data[file.write(data) :]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file, without lines that are none; no rows where there is no file. Raises `InputError` if it cannot be read."""
+    """The rows of a metrics file without damaged lines; empty if there is no file. Raises `InputError` if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def _parsed(line: str) -> Any:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether it is what `_line` writes: names of finite numbers."""
+    """Whether it is an object that `_line` may have written: finite numbers by name."""
     return (
         isinstance(row, dict)
         and isinstance(row.get("step"), int)

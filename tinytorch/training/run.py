@@ -33,12 +33,12 @@ VAL_MOST = 1_000_000
 _SOME = 200
 
 
-#: Steps and losses, then steps and losses on held-out text.
+#: Steps and training losses, steps and validation losses.
 _Curve: TypeAlias = tuple[list[int], list[float], list[int], list[float]]
 
 
 class StopRun(BaseException):
-    """Ends what a run does after it was saved; see `Run.stop`."""
+    """Interrupts an evaluation, a sample or a report, for which nothing is unsaved; see `Run.stop`."""
 
 
 class Run:
@@ -51,10 +51,10 @@ class Run:
 
     Attributes:
         directory: where the run is kept; to be set before anything is saved.
-        stopping: whether it was asked to stop.
-        saving: whether its files are being written.
-        at_rest: whether everything is saved and no step is being taken.
-        finished: whether it was trained to the end and measured on all held-out text.
+        stopping: whether `stop` was called.
+        saving: whether files are being written.
+        interruptible: whether everything is saved and no step is running.
+        finished: whether all steps and the final evaluation are done.
     """
 
     directory: RunDirectory
@@ -82,7 +82,7 @@ class Run:
             model, corpus.tokenizer, optimizer, accumulate=settings["accumulate"], precision=settings["precision"]
         )
         self.next_batch = self.trainer.batches(self.training, self.block_size, self.batch_size)
-        self.stopping = self.saving = self.at_rest = self.finished = False
+        self.stopping = self.saving = self.interruptible = self.finished = False
         self._log: MetricsLog | None = None
 
     @property
@@ -107,29 +107,31 @@ class Run:
             self.saving = False
 
     def stop(self, at_once: bool = False) -> None:
-        """End `train` after the step that is being taken, saved.
+        """Make `train` finish the current step, save, and return.
 
         Args:
-            at_once: where everything is saved already, during an evaluation say, end it here, by raising `StopRun`: for signal handlers.
+            at_once: if the run is interruptible, raise `StopRun` instead; for signal handlers.
         """
         asked, self.stopping = self.stopping, True
         self.trainer.stopping = True
-        if at_once and self.at_rest and not asked:
+        if at_once and self.interruptible and not asked:
             raise StopRun
 
     @contextmanager
-    def _rest(self) -> Iterator[None]:
-        """Do what may be left at any moment, since everything is saved. Raises `StopRun` where the run is to stop."""
-        self.at_rest = True
+    def _interruptible(self) -> Iterator[None]:
+        """A block that `stop` may interrupt. Raises `StopRun` if it was called before."""
+        self.interruptible = True
         try:
             if self.stopping:
                 raise StopRun
             yield
         finally:
-            self.at_rest = False
+            self.interruptible = False
 
     def train(self, steps: int, console: Console) -> None:
-        """Train up to ``steps``, save, measure on all held-out text, and report; or up to where `stop` ends it.
+        """Train until the optimizer has taken ``steps`` steps, save, evaluate on all held-out text, and report; or until `stop` is called.
+
+        Every checkpoint is written before anything is measured, sampled or printed.
 
         Raises `InputError`, saying what fits, where a step does not fit in memory; otherwise as `Trainer.train`, and as `save`.
         """
@@ -149,41 +151,41 @@ class Run:
                 bar.advance(records)
                 self.log.add(records)
 
-            def look(step: int) -> None:
+            def on_eval(step: int) -> None:
                 self.save()
-                self._look(step, bar)
+                self._evaluate(step, bar)
 
-            looks = range(self.eval_every, steps, self.eval_every)  # after the last step all is measured, below
+            eval_steps = range(self.eval_every, steps, self.eval_every)  # the final evaluation follows the last step
             done = trainer.optimizer.steps
-            if done in looks and self.log.lacks_measurement(done):  # it was stopped there
-                self._look(done, bar)
+            if done in eval_steps and self.log.lacks_evaluation(done):  # the run was stopped during that evaluation
+                self._evaluate(done, bar)
             if done < steps:
                 try:
-                    trainer.train(self.next_batch, steps, on_records, look, looks)
+                    trainer.train(self.next_batch, steps, on_records, on_eval, eval_steps)
                 except DivergedError:
                     self.log.flush()  # its steps show how it came to that
                     raise
                 self.save()
             if trainer.optimizer.steps < steps:
                 return
-            with self._rest():
+            with self._interruptible():
                 bar.say("measuring on all held-out text ...")
                 measured = self._measure()
                 curve = self._curve(measured["loss"])
                 drawn = self._draw(curve)
-            with self._write():  # after all other files, so that a run that was killed on the way is measured again
+            with self._write():  # last, so that a resumed run repeats an evaluation that was cut short
                 self.log.measured(measured)
             self.finished = True
-        with self._rest():
+        with self._interruptible():
             self._report(measured, curve, drawn, console)
 
-    def _look(self, step: int, bar: Progress) -> None:
-        """Measure on some held-out text, and show that and a sample; the model is saved."""
-        with self._rest():
+    def _evaluate(self, step: int, bar: Progress) -> None:
+        """Evaluate on some held-out text, log and show that, and show a sample; for a model that is saved."""
+        with self._interruptible():
             measured = self._measure(_SOME)
         with self._write():
             self.log.measured(measured)
-        with self._rest():
+        with self._interruptible():
             bar.evaluated(step, measured)
             bar.say(f"  {' '.join(self.sample(55, seed=step).split())}")
 
@@ -199,13 +201,13 @@ class Run:
         return self.trainer.generate_text(self.prompt, length, temperature=0.5, seed=seed)
 
     def _curve(self, last_loss: float) -> _Curve:
-        """The losses of all steps, and those on held-out text with the last one, as `terminal_curve` and `save_loss_plot` take them."""
+        """The arguments of `terminal_curve` and `save_loss_plot`, with the final validation loss."""
         rows = self.log.rows
-        looks = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row} | {self.trainer.optimizer.steps: last_loss}
-        return [row["step"] for row in rows], [row["train_loss"] for row in rows], list(looks), list(looks.values())
+        validation = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row} | {self.trainer.optimizer.steps: last_loss}
+        return [row["step"] for row in rows], [row["train_loss"] for row in rows], list(validation), list(validation.values())
 
     def _draw(self, curve: _Curve) -> str:
-        """Save the curve as a picture; returns a sentence about where it is."""
+        """Save the curve as a picture; returns a sentence that says where."""
         picture = self.directory.path / CURVE
         try:
             drawn = save_loss_plot(picture, *curve)

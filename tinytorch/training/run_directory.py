@@ -22,11 +22,11 @@ CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 METRICS = "metrics.jsonl"
 CURVE = "loss.svg"
-#: All that a run writes.
+#: All files of a run.
 FILES = (CONFIG, TOKENIZER, METRICS, CURVE, MODEL, NEXT_MODEL, OPTIMIZER)
-#: A file that is there while a process writes in the directory.
+#: The file that a process locks to write to the directory.
 _LOCK = ".lock"
-#: A file that is there from the first file of a run to its config.json: what lies beside it may be replaced.
+#: Marks a run that has not written its config.json yet; another start may replace its files.
 _UNFINISHED = ".unfinished"
 _FORMAT = "tinytorch-run"
 _VERSION = 1
@@ -47,19 +47,19 @@ class RunDirectory:
     @classmethod
     @contextmanager
     def create(cls, path: Path, config: dict[str, Any], tokenizer: Tokenizer) -> Iterator[RunDirectory]:
-        """Begin a run in ``path``, which is made where it is missing; the block saves the first checkpoint, and then it is a run.
+        """Start a run in ``path``, which is created if it is missing; the block saves the first checkpoint.
 
-        If the block raises, no file is left. If the process is killed, the next start takes the directory over.
+        If the block raises, no file is left. If the process is killed, the next start replaces its files.
 
         Raises:
-            InputError: it is a file, holds a run or a file that a run would replace, or cannot be written.
+            InputError: ``path`` is a file, holds a run or a file that a run would replace, or cannot be written.
         """
         check_free(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             try:
                 (path / _UNFINISHED).touch()
-                _remove(path, FILES)  # of a start that was killed
+                _remove(path, FILES)  # of a killed start
                 tokenizer.save(path / TOKENIZER)
                 atomic_write_text(path / METRICS, "")
                 directory = cls(path, config)
@@ -89,7 +89,9 @@ class RunDirectory:
             config = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             if (path / _UNFINISHED).exists():
-                raise InputError(f"{path} holds a start that did not finish; begin it again without --resume") from error
+                raise InputError(
+                    f"{path} holds a run that was ended before its first checkpoint; start it again without --resume"
+                ) from error
             what = "is not a run's directory" if path.is_dir() else "does not exist"
             raise InputError(f"{path} {what}; name one that `tinytorch train` wrote, such as runs/python-001") from error
         except NotADirectoryError as error:
@@ -141,18 +143,18 @@ class RunDirectory:
 
 
 @contextmanager
-def hold_directory(path: Path, files: Iterable[str] = FILES) -> Iterator[str | None]:
-    """Keep other processes from writing in ``path``, which is made where it is missing, until the block ends. Reading needs no lock.
+def lock_directory(path: Path, files: Iterable[str] = FILES) -> Iterator[str | None]:
+    """Let no other process write to a directory until the block ends, and remove what killed processes left there. Readers need no lock.
 
     Args:
-        path: a directory.
-        files: names of what is written there; what killed processes left of unfinished writes of them goes.
+        path: the directory; created if it is missing, and removed again if nothing is written to it.
+        files: names of the files that are written; temporary files of killed writes to them are removed.
 
     Yields:
-        None, or where the file system has no locks, so that other processes are not kept from it, the reason that the system gave.
+        None, or, where the file system does not support locks, the system's reason; nothing is locked or removed then.
 
     Raises:
-        InputError: another process writes there, or ``path`` cannot be written.
+        InputError: another process holds the lock, or ``path`` cannot be written.
     """
     with ExitStack() as stack:
         try:
@@ -209,7 +211,7 @@ def _remove(path: Path, names: Iterable[str]) -> None:
 
 
 def _remove_empty(path: Path) -> None:
-    with suppress(OSError):  # it holds something
+    with suppress(OSError):  # it is not empty
         path.rmdir()
 
 
