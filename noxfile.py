@@ -67,6 +67,14 @@ def portable(session: nox.Session) -> None:
     _pytest(session, TINYTORCH_BACKEND="numpy", TINYTORCH_KERNELS="portable")
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """End runs at many moments and at every file operation, and start them in pairs."""
+    session.install("-e", ".[test]")
+    for trials in ("20", "all"):
+        session.run("pytest", "tests/cli/test_faults.py", *session.posargs, env={"TINYTORCH_BACKEND": "numpy", "TINYTORCH_TRIALS": trials})
+
+
 @nox.session(python=PYTHONS)
 def tests_python(session: nox.Session) -> None:
     """Run the tests on numpy under each Python that this machine has."""

@@ -48,7 +48,7 @@ HOST_MODULES = {
 #: From the bottom up. A part may import the parts above its line here; the face is ``tinytorch/__init__.py``.
 LAYERS = [
     ("errors",),
-    ("backend",),
+    ("backend", "locking"),
     ("tape", "device", "tuning"),
     ("operators",),
     ("tensor",),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,16 @@ import pytest
 from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
-from tinytorch.files import StoredArrays, atomic_path, atomic_write_bytes, atomic_write_text, load_arrays, read_regular, save_arrays
+from tinytorch.files import (
+    StoredArrays,
+    atomic_path,
+    atomic_write_bytes,
+    atomic_write_text,
+    load_arrays,
+    read_regular,
+    remove_leftovers,
+    save_arrays,
+)
 
 
 def names(directory: Path) -> list[str]:
@@ -54,6 +65,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, err
     assert names(tmp_path) == ["model.safetensors"]
 
 
+@pytest.mark.parametrize(("name", "kind"), [("none/a.txt", FileNotFoundError), ("folder", IsADirectoryError)])
+def test_an_error_names_the_file_and_not_a_temporary_one(tmp_path: Path, name: str, kind: type[OSError]) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(kind) as caught:
+        atomic_write_text(tmp_path / name, "a")
+    assert str(caught.value).endswith(f": '{tmp_path / name}'")
+
+
 def test_a_block_that_writes_nothing_is_an_error_and_harms_nothing(tmp_path: Path) -> None:
     target = tmp_path / "loss.svg"
     target.write_text("good", encoding="utf-8")
@@ -90,6 +109,53 @@ def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> N
     atomic_write_text(tmp_path / "a.txt", "a")
     (tmp_path / "b.txt").write_text("b", encoding="utf-8")
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old", encoding="utf-8")
+    path.chmod(mode)
+    atomic_write_text(path, "new")
+    assert path.read_text(encoding="utf-8") == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    save_arrays(path, {"x": numpy.ones(2)})
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_permissions_of_another_file_are_taken_over(tmp_path: Path) -> None:
+    for like, mode in ((tmp_path / "none", 0o666 & ~umask()), (tmp_path / "private", 0o600)):
+        if mode == 0o600:
+            like.write_text("", encoding="utf-8")
+            like.chmod(mode)
+        with atomic_path(tmp_path / "a.txt", permissions_of=like) as temporary:
+            temporary.write_text("a", encoding="utf-8")
+        assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_what_replaces_a_private_file_is_private_from_its_first_byte(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old", encoding="utf-8")
+    (tmp_path / "a.txt").chmod(0o600)
+    with atomic_path(tmp_path / "a.txt") as temporary, temporary.open("w") as file:
+        file.write("secret")
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+
+
+def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = [".a-0123abcd.txt.bak", ".a-0123abcd.md", ".b-0123abcd.txt", ".a-notes.txt", "a.txt", "a-0123abcd.txt"]
+    for name in (".a-0123abcd.txt", ".a-ffffffff.txt", *kept):
+        (tmp_path / name).write_text("", encoding="utf-8")
+    remove_leftovers(tmp_path / "a.txt")
+    assert names(tmp_path) == sorted(kept)
 
 
 def test_a_link_goes_on_pointing_to_the_file_that_was_replaced(tmp_path: Path) -> None:
@@ -158,11 +224,33 @@ def test_a_foreign_file_is_refused_by_name(tmp_path: Path) -> None:
         load_arrays(path)
 
 
-def test_a_missing_file_and_a_directory_are_refused_by_name(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(InputError, match="there is no file") as caught:
-            load_arrays(path)
-        assert str(path) in str(caught.value)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "there is no file"),
+        (Path.mkdir, "is not a regular file"),
+        (os.mkfifo if hasattr(os, "mkfifo") else Path.mkdir, "is not a regular file"),
+        (lambda path: path.symlink_to(path), r"cannot be read \(Too many levels of symbolic links\)"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_the_reason(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
+    path = tmp_path / "a.safetensors"
+    make(path)
+    with pytest.raises(InputError, match=message) as caught:
+        load_arrays(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    save_arrays(path, {"x": numpy.ones(2)})
+
+    def forbidden(*args: Any, **kwargs: Any) -> Any:  # as `chmod 0` has it for anybody but root
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(InputError, match=r"a\.safetensors cannot be read \(Permission denied\)"):
+        load_arrays(path)
 
 
 def test_stored_arrays_are_read_one_by_one(tmp_path: Path) -> None:

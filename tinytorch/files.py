@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
@@ -20,32 +21,73 @@ import numpy
 from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
+from tinytorch.locking import locked
 
 HostArray = NDArray[Any]
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], permissions_of: str | os.PathLike[str] | None = None) -> Iterator[Path]:
     """Yield a path to write to; when the block ends well, what was written there replaces `path`.
 
     The temporary file lies in the target's directory (a rename cannot cross file systems) and keeps its suffix (writers such as
     matplotlib choose the format by it). A symbolic link is followed: the file it points to is replaced. When the block raises, the
     temporary file is removed and the target is left as it was.
 
+    Args:
+        path: the file. If it exists its permissions are kept; otherwise they follow the umask.
+        permissions_of: a file whose permissions to use instead, if it exists.
+
     Raises:
         OSError: the directory is missing or cannot be written, the disk is full, or the block wrote no file.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
+    mode = _permissions(target if permissions_of is None else permissions_of)
     try:
+        if mode is not None:
+            _create_private(temporary)
         yield temporary
+        written = temporary.stat()
+        if mode is not None and written.st_mtime == 0:
+            raise FileNotFoundError(errno.ENOENT, "nothing was written", os.fspath(path))
         _flush_file(temporary)
+        if mode not in (None, stat.S_IMODE(written.st_mode)):
+            os.chmod(temporary, mode)
         os.replace(temporary, target)
-    except BaseException:  # Ctrl-C too must leave nothing behind
+    except BaseException as error:  # Ctrl-C too must leave nothing behind
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and str(error.filename) == str(temporary):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # not the temporary name
         raise
     _flush_directory(target.parent)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files of killed writes to `path`. No process may be writing it."""
+    target = Path(os.path.realpath(path))
+    pattern = re.compile(rf"\.{re.escape(target.stem)}-[0-9a-f]{{8}}{re.escape(target.suffix)}")
+    for name in os.listdir(target.parent):
+        if pattern.fullmatch(name):
+            (target.parent / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_writer(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let no other process write `path` until the block ends, and remove the temporary files of writes that were killed.
+
+    On a file system without locks it does neither.
+
+    Raises:
+        InputError: another process is writing it.
+        OSError: the directory cannot be written.
+    """
+    target = Path(path)
+    with locked(target.with_name(f".{target.name}.lock"), target) as unlocked:
+        if unlocked is None:
+            remove_leftovers(target)
+        yield
 
 
 def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -81,13 +123,19 @@ def refuse_run(directory: str | os.PathLike[str]) -> None:
         raise InputError(f"{os.fspath(directory)} holds a training run, which this would replace; choose another directory")
 
 
-def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, HostArray], metadata: Mapping[str, str] | None = None) -> None:
+def save_arrays(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, HostArray],
+    metadata: Mapping[str, str] | None = None,
+    permissions_of: str | os.PathLike[str] | None = None,
+) -> None:
     """Write named host arrays and text metadata to a safetensors file, whole or not at all.
 
     Args:
         path: the file.
         arrays: host arrays of any shape and memory layout; boolean, integer or floating point.
         metadata: text by name, kept in the file's header.
+        permissions_of: as for `atomic_path`.
 
     Raises:
         OSError: the file cannot be written.
@@ -98,7 +146,8 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, HostArray], m
 
     rows = {name: _plain_layout(array) for name, array in arrays.items()}
     # not its save_file, which hides why a disk refuses behind an error of its own, and lets nobody else read the file
-    atomic_write_bytes(path, save(rows, metadata=dict(metadata or {})))
+    with atomic_path(path, permissions_of) as temporary:
+        temporary.write_bytes(save(rows, metadata=dict(metadata or {})))
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, str]]:
@@ -196,16 +245,19 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
     path = Path(path)
     try:
-        if not path.is_file():
-            raise InputError(f"there is no file {path}: check the directory, or train again to write one")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is not a regular file: name a safetensors file")
+        path.open("rb").close()  # `safe_open` reports every failure to open as a missing file
         with safe_open(path, framework="numpy") as file:
             yield file
     except SafetensorError as error:
         raise InputError(
             f"{path} is truncated or is not a safetensors file ({error}): restore it from a copy, or train again in a new directory"
         ) from error
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}: check the directory, or train again to write one") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}): mend its permissions and try again") from error
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): check the path and its permissions") from error
 
 
 def _plain_layout(array: HostArray) -> HostArray:
@@ -215,6 +267,21 @@ def _plain_layout(array: HostArray) -> HostArray:
     without a word. `ascontiguousarray` makes a 0-d array 1-d, hence the reshape.
     """
     return numpy.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
+
+
+def _permissions(path: str | os.PathLike[str]) -> int | None:
+    """The mode bits of a file; None if there is no file."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def _create_private(path: Path) -> None:
+    """Create an empty file that only its owner may read; its modification time is 0 until something is written."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with suppress(OSError):
+        os.utime(path, (0, 0))
 
 
 def _flush_file(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -170,6 +171,83 @@ def test_a_full_disk_is_one_sentence() -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = start("-m", "tinytorch", "--version", stdout=full)
     assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+CLOSE = "import os, sys; [os.close(n) for n in {}]; os.execv(sys.executable, [sys.executable, '-m', 'tinytorch', *sys.argv[1:]])"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such numbers")
+@pytest.mark.parametrize("closed", [[1], [2], [1, 2], [0, 1, 2]])
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["backends"], ["backends", "--json"], ["train", "--help"]])
+def test_a_closed_output_is_no_error(closed: list[int], words: list[str]) -> None:
+    done = start("-c", CLOSE.format(closed), *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (1 not in closed)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such numbers")
+def test_a_closed_output_is_nothing_that_an_error_is_written_to() -> None:
+    for closed, error in (([1], "error: there is no command 'trin'"), ([2], ""), ([1, 2], "")):
+        done = start("-c", CLOSE.format(closed), "trin")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(error)
+        assert bool(done.stderr) == bool(error)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such numbers")
+def test_no_file_gets_the_number_of_a_closed_stream() -> None:
+    code = "; ".join(
+        [
+            "import os",
+            "[os.close(n) for n in range(3)]",
+            "from tinytorch.cli.output import open_standard_streams",
+            "open_standard_streams()",
+            "os._exit(os.open(os.devnull, os.O_RDONLY))",
+        ]
+    )
+    assert start("-c", code).returncode == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(("error", "code"), [("KeyboardInterrupt", 130), ("typer.Exit(129)", 129), ("InputError('no')", 2)])
+def test_an_output_that_fails_does_not_change_the_exit_code_of_an_error(error: str, code: int) -> None:
+    source = f"""
+import sys, types, typer
+from tinytorch.cli import app
+from tinytorch.errors import InputError
+def trial():
+    print("a line")
+    raise {error}
+sys.modules["tinytorch.cli.trial"] = types.SimpleNamespace(trial=trial)
+app.SUBCOMMANDS = (*app.SUBCOMMANDS, "trial")
+sys.exit(app.main(["trial"]))
+"""
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = start("-c", source, stdout=full, PYTHONUNBUFFERED="")  # so that the line is written as Python ends
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signals")
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_any_subcommand_after_it_has_cleaned_up(command: Command, capsys: Capture, signum: int, code: int) -> None:
+    cleaned = []
+
+    def trial() -> None:
+        try:
+            os.kill(os.getpid(), signum)
+            pytest.fail("it went on")
+        finally:
+            os.kill(os.getpid(), signum)  # a closed terminal sends its signal twice
+            cleaned.append(True)
+
+    before = signal.getsignal(signum)
+    command(trial)
+    assert main(["trial"]) == code
+    assert capsys.readouterr().err == f"error: ended by {signal.Signals(signum).name}\n"
+    assert cleaned == [True]
+    assert signal.getsignal(signum) is before
 
 
 def test_characters_that_the_terminal_lacks_do_not_end_a_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -380,12 +381,47 @@ def test_a_config_that_was_meddled_with(
     assert tree(place) == before
 
 
-def test_metrics_that_lack_rows(tinytorch: Command, place: Path, run: Path) -> None:
+def test_metrics_that_lack_rows_are_told_and_block_nothing(tinytorch: Command, place: Path, run: Path) -> None:
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    (run / "metrics.jsonl").write_text(lines[0] + lines[2], encoding="utf-8")
+    (run / "metrics.jsonl").write_text(lines[0] + "\0\0\0\n" + lines[2], encoding="utf-8")
+    result = tinytorch("train --resume --out run --steps 9")
+    assert result.code == 0
+    assert (
+        result.err
+        == "warning: run/metrics.jsonl is damaged: the rows of 1 of 3 steps are lost; the others are kept and the run continues\n"
+    )
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["step"] for row in found] == [1, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_metrics_that_cannot_be_read(tinytorch: Command, place: Path, run: Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").mkdir()
     before = tree(place)
-    refused(tinytorch("train --resume --out run --steps 9"), "metrics.jsonl is damaged at step 2 of 3", "restore it from a copy")
+    refused(tinytorch("train --resume --out run --steps 9"), "run/metrics.jsonl cannot be read (Is a directory)")
     assert tree(place) == before
+
+
+def test_a_start_that_a_full_disk_ends_can_be_made_again(train: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tree(place)
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", no_space)
+        refused(train("--steps 1 --out run"), "run cannot be written (No space left on device); choose another directory with --out")
+    assert tree(place) == before
+    assert train("--steps 1 --out run").code == 0
+
+
+def test_a_run_that_a_full_disk_ends_says_how_to_go_on(train: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train("--steps 2 --out run")
+    with monkeypatch.context() as full:
+        full.setattr("tinytorch.training.run.save_checkpoint", no_space)
+        result = train("--resume --steps 4 --out run")
+    refused(result, "run: No space left on device; change that, and go on with: tinytorch train --resume --out run --steps 4", code=1)
+    assert train("--resume --steps 4 --out run").code == 0
+
+
+def no_space(*args: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 # ---- failures ----

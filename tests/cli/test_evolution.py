@@ -10,6 +10,7 @@ import pytest
 from tests.cli.tiny import Command
 from tinytorch.evolution import gpt
 from tinytorch.text import python_reference
+from tinytorch.training.run_directory import lock_directory
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn, which is not installed")
 
@@ -87,3 +88,11 @@ def test_results_that_are_there_are_kept(tinytorch: Command, place: Path) -> Non
     (place / "story" / "results.json").write_text("mine", encoding="utf-8")
     assert tinytorch("evolution --epochs 1 --out story").code == 2
     assert (place / "story" / "results.json").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_folder_that_another_process_writes_in_is_refused(tinytorch: Command, place: Path) -> None:
+    with lock_directory(place / "story"):
+        done = tinytorch("evolution --epochs 1 --out story")
+    assert done.code == 2
+    assert "story is in use by process" in done.err
+    assert [path.name for path in place.iterdir()] == ["play.txt"]

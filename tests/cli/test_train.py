@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
-import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +17,17 @@ import numpy
 import pytest
 
 import tinytorch as tt
+from tests.cli.runs import rows, same_run, same_weights, saved_step, start, wait_for_step
 from tests.cli.tiny import TINY, Command
 from tests.helpers import host
+from tinytorch import locking
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
 from tinytorch.files import load_arrays
 from tinytorch.text import split_text
+from tinytorch.training import LanguageModelTrainer
 from tinytorch.training.run_directory import RunDirectory
 
 FILES = ["config.json", "metrics.jsonl", "model.safetensors", "optimizer.safetensors", "tokenizer.json"]
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def losses(path: Path) -> list[tuple[Any, ...]]:
-    """Everything in the metrics that is not a matter of time."""
-    return [tuple((name, value) for name, value in row.items() if name != "tokens_per_second") for row in rows(path)]
-
-
-def same_weights(left: Path, right: Path) -> None:
-    assert (left / "model.safetensors").read_bytes() == (right / "model.safetensors").read_bytes()
-    (ours, said), (theirs, also) = (load_arrays(path / "optimizer.safetensors") for path in (left, right))
-    assert said == also  # the step and the generator's position
-    assert ours.keys() == theirs.keys()
-    for name, array in ours.items():
-        numpy.testing.assert_array_equal(array, theirs[name], err_msg=name)
-
-
-def same_run(left: Path, right: Path) -> None:
-    same_weights(left, right)
-    assert losses(left) == losses(right)
 
 
 def test_a_run_writes_its_files(train: Command, place: Path) -> None:
@@ -211,27 +192,97 @@ def test_a_run_from_before_keeps_its_decay(train: Command, tinytorch: Command, p
     assert rates(place / "run")[4:] == pytest.approx([0.05, 0.06])
 
 
+def test_the_checkpoint_is_written_before_anything_is_measured_or_sampled(
+    train: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[tuple[int, int]] = []
+
+    def after_save(original: Any) -> Any:
+        def call(trainer: LanguageModelTrainer, *args: Any, **settings: Any) -> Any:
+            saved.append((saved_step(place / "run"), len(rows(place / "run"))))
+            return original(trainer, *args, **settings)
+
+        return call
+
+    for name in ("evaluate", "generate_text"):
+        monkeypatch.setattr(LanguageModelTrainer, name, after_save(getattr(LanguageModelTrainer, name)))
+    assert train("--steps 5 --eval-every 2 --out run").code == 0
+    assert saved == [(step, step) for step in (2, 2, 4, 4, 5, 5)]
+
+
+def test_permissions_stay(train: Command, place: Path) -> None:
+    train("--steps 2 --eval-every 1 --out run")
+    for name in FILES:
+        (place / "run" / name).chmod(0o600)
+    assert train("--resume --steps 4 --out run").code == 0
+    assert {stat.S_IMODE((place / "run" / name).stat().st_mode) for name in FILES} == {0o600}
+
+
+def test_a_file_system_without_locks_is_told(train: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(descriptor: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locking, "_lock", lacking)
+    for options in ("--steps 1", "--resume --steps 2"):
+        result = train(f"{options} --out run")
+        assert result.code == 0
+        assert result.err == (
+            "warning: run cannot be locked (No locks available): do not start a second process there, because it would not be refused\n"
+        )
+
+
+def test_a_curve_that_cannot_be_written_is_told(train: Command, place: Path) -> None:
+    pytest.importorskip("matplotlib", reason="there is no curve without matplotlib")
+    train("--steps 2 --out run")
+    (place / "run" / "loss.svg").unlink()
+    (place / "run" / "loss.svg").mkdir()
+    result = train("--resume --steps 4 --out run")
+    assert (result.code, result.err) == (0, "")
+    assert "The curve could not be written to run/loss.svg (Is a directory)" in result.out
+
+
+def test_it_runs_in_a_thread_which_gets_no_signals(train: Command, place: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, "--steps 2 --out run").result().code == 0
+
+
 # ---- what happens to a process ----
 
 
-def start(place: Path, *words: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, ENVIRONMENT_VARIABLE: "numpy"}
-    command = [sys.executable, "-m", "tinytorch", "train", *words]
-    return subprocess.Popen(command, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@pytest.mark.skipif(os.name == "nt", reason="its pipes end otherwise")
+def test_a_reader_that_has_seen_enough_stops_a_run_which_is_saved(train: Command, place: Path) -> None:
+    process = start(place, "train", "play.txt", *TINY, "--steps", "1000000", "--eval-every", "10", "--out", "run")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    while "step 20:" not in process.stdout.readline():
+        pass
+    process.stdout.close()  # as `head` does
+    done = saved_step(place / "run")
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+    now = saved_step(place / "run")
+    assert done <= now < 1000000
+    assert error == (
+        f"error: standard output cannot be written (Broken pipe). Stopped and saved at step {now:,}; "
+        "go on with: tinytorch train --resume --out run\n"
+    )
+    assert len(rows(place / "run")) == now
+    assert train(f"--resume --steps {now + 2} --out run").code == 0
 
 
-def wait_for_step(process: subprocess.Popen[str], path: Path, least: int) -> None:
-    """Wait until a checkpoint of at least that step is there."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if (path / "model.safetensors").is_file() and int(load_arrays(path / "model.safetensors")[1]["step"]) >= least:
-            return
-        time.sleep(0.005)
-    raise AssertionError(f"no checkpoint of step {least}: {process.communicate()}")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_under_the_output_stops_a_run_which_is_saved(train: Command, place: Path) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        process = start(place, "train", "play.txt", *TINY, "--steps", "1000000", "--out", "run", stdout=full)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error.startswith("error: standard output cannot be written (No space left on device). Stopped and saved at step 1; go on with: ")
+    assert saved_step(place / "run") == 1
 
 
 def test_killed_between_checkpoints_and_resumed_is_straight_through_bit_for_bit(train: Command, tinytorch: Command, place: Path) -> None:
-    process = start(place, "play.txt", *TINY, "--steps", "1000000", "--decay-steps", "99", "--eval-every", "30", "--out", "killed")
+    process = start(place, "train", "play.txt", *TINY, "--steps", "1000000", "--decay-steps", "99", "--eval-every", "30", "--out", "killed")
     wait_for_step(process, place / "killed", 30)
     process.kill()
     process.communicate()
@@ -244,7 +295,7 @@ def test_killed_between_checkpoints_and_resumed_is_straight_through_bit_for_bit(
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(train: Command, tinytorch: Command, place: Path) -> None:
-    process = start(place, "play.txt", *TINY, "--steps", "1000000", "--decay-steps", "99", "--eval-every", "25", "--out", "my run")
+    process = start(place, "train", "play.txt", *TINY, "--steps", "1000000", "--decay-steps", "99", "--eval-every", "25", "--out", "my run")
     wait_for_step(process, place / "my run", 25)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -260,7 +311,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(train: Command, tinytorch: Command, 
 
 def test_ctrl_c_on_a_longer_run_repeats_where_to_stop(train: Command, place: Path) -> None:
     train("--steps 2 --eval-every 25 --out run")
-    process = start(place, "--resume", "--out", "run", "--steps", "1000000", "--decay-steps", "99")
+    process = start(place, "train", "--resume", "--out", "run", "--steps", "1000000", "--decay-steps", "99")
     wait_for_step(process, place / "run", 25)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
@@ -268,19 +319,9 @@ def test_ctrl_c_on_a_longer_run_repeats_where_to_stop(train: Command, place: Pat
     assert "tinytorch train --resume --out run --steps 1000000 --decay-steps 99" in out
 
 
-def test_a_command_that_was_started_in_a_thread_trains(train: Command, place: Path) -> None:
-    """There are no signals to handle there: `signal.signal` raises ValueError."""
-    codes: list[int] = []
-    thread = threading.Thread(target=lambda: codes.append(train("--steps 2 --out run").code))
-    thread.start()
-    thread.join()
-    assert codes == [0]
-    assert len(rows(place / "run")) == 2
-
-
 def test_a_full_disk_ends_in_one_sentence_and_spares_the_checkpoint(train: Command, place: Path) -> None:
     resource = pytest.importorskip("resource", reason="this system has no limits on file sizes to stand for a full disk")
-    process = start(place, "play.txt", *TINY, "--steps", "1000000", "--eval-every", "20", "--out", "run")
+    process = start(place, "train", "play.txt", *TINY, "--steps", "1000000", "--eval-every", "20", "--out", "run")
     wait_for_step(process, place / "run", 20)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

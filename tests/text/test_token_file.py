@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy
@@ -42,6 +43,20 @@ def test_a_large_vocabulary_takes_32_bits(tmp_path: Path) -> None:
     found = write_token_file(tmp_path / "a.tokens", [text], CharTokenizer().fit(text))
     assert found.tokens.dtype == numpy.uint32
     assert int(found.tokens[-1]) == 2**16 + 1
+
+
+def test_one_process_at_a_time_writes_a_file_and_the_next_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    path = tmp_path / "a.tokens"
+    (tmp_path / ".a-0123abcd.tokens").write_text("half of the tokens", encoding="utf-8")
+
+    def meanwhile() -> Iterator[str]:
+        with pytest.raises(InputError, match=r"a\.tokens is in use by process"):
+            write_token_file(path, chunks(), TOKENIZER)
+        yield from chunks()
+
+    write_token_file(path, meanwhile(), TOKENIZER)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.tokens"]
+    assert TokenFile.open(path).characters == len(TEXT)
 
 
 def test_it_is_told_from_other_files(file: Path, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from tinytorch.errors import InputError
-from tinytorch.training import StepRecord
+from tinytorch.training import StepRecord, metrics_log
 from tinytorch.training.metrics_log import MetricsLog, read_metrics
 
 
@@ -65,21 +68,102 @@ def test_a_line_that_a_crash_cut_short_is_forgotten(tmp_path: Path) -> None:
     assert [row["step"] for row in read_metrics(path)] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", '{"step": "2"}', '{"step": 7}', "\udcff"])
-def test_damage_in_the_middle_is_told_and_the_file_left_as_it_is(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{",
+        "[]",
+        '{"step": "2"}',
+        '{"step": 7, "train_loss": 1.0}',
+        '{"step": 2}',
+        '{"step": 2, "train_loss": NaN}',
+        '{"step": 2, "train_loss": 1e999}',
+        '{"step": 2, "train_loss": null}',
+        '{"step": 2, "train_loss": {}}',
+        '{"step": 2, "train_loss": 1' + "0" * 5000 + "}",
+        "[" * 100_000,
+        "\udcff",
+    ],
+)
+def test_a_damaged_line_costs_its_row_alone(tmp_path: Path, line: str) -> None:
     path = tmp_path / "m"
     written(path, 5)
     lines = path.read_text(encoding="utf-8").splitlines()
     lines[1] = line
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
-    before = path.read_bytes()
-    with pytest.raises(InputError, match="is damaged at step 2 of 4; restore it from a copy"):
-        MetricsLog(path, 64).truncate(4)
-    assert path.read_bytes() == before
+    log = MetricsLog(path, 64)
+    assert log.truncate(4) == 1
+    log.add(records(5, 5))
+    log.flush()
+    assert [row["step"] for row in read_metrics(path)] == [1, 3, 4, 5]
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 4
 
 
-def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:
+def test_rows_that_two_processes_wrote_are_each_kept_once_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    written(path, 5)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[i] for i in (0, 0, 3, 1, 2, 1, 4, 3)), encoding="utf-8")
+    assert MetricsLog(path, 64).truncate(4) == 0
+    assert path.read_text(encoding="utf-8") == "".join(lines[:4])
+
+
+def test_a_file_that_cannot_be_written_is_told_before_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = written(tmp_path / "m", 2)
+
+    def forbidden(*args: object, **kwargs: object) -> None:  # as `chmod 400` has it for anybody but root
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(InputError, match=r"m cannot be written \(Permission denied\)"):
+        log.truncate(2)
+
+
+def test_lost_rows_are_counted(tmp_path: Path) -> None:
+    assert MetricsLog(tmp_path / "none", 64).truncate(3) == 3
+    written(tmp_path / "m", 2)
+    assert MetricsLog(tmp_path / "m", 64).truncate(3) == 1
+    assert MetricsLog(tmp_path / "m", 64).truncate(2) == 0
+
+
+def test_a_missing_file_has_no_rows_and_one_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "none") == []
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        read_metrics(tmp_path)
+
+
+def test_what_is_measured_is_written_without_the_rows_before(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    log = written(path, 3)
+    before = path.read_bytes()
+    node = path.stat().st_ino
+    assert log.lacks_evaluation(3)
+    log.measured({"loss": 1.5})
+    assert not log.lacks_evaluation(3)
+    assert path.stat().st_ino == node
+    assert path.read_bytes() == before[:-2] + b', "val_loss": 1.5}\n'
+    assert MetricsLog(path, 64).rows == log.rows
+
+
+@pytest.mark.parametrize("taken", [0, 1, 5])
+def test_a_disk_that_is_full_for_what_was_measured_spares_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
+    path = tmp_path / "m"
+    log = written(path, 3)
+    before = path.read_bytes()
+    write, calls = metrics_log._write, 0
+
+    def full(file: BinaryIO, data: bytes) -> None:
+        nonlocal calls
+        calls += 1
+        write(file, data[:taken] if calls == 1 else data)
+        if calls == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(metrics_log, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        log.measured({"loss": 1.5})
+    assert path.read_bytes() == before
 
 
 def test_what_is_not_json_is_never_written(tmp_path: Path) -> None:

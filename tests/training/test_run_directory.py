@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,21 @@ from typing import Any
 import pytest
 
 import tinytorch as tt
+from tinytorch import locking
 from tinytorch.errors import InputError
 from tinytorch.files import save_arrays
 from tinytorch.models import TinyGPT
 from tinytorch.text import CharTokenizer
-from tinytorch.training.run_directory import CONFIG, METRICS, TOKENIZER, RunDirectory, check_free, claim_directory, newest_directory
+from tinytorch.training.run_directory import (
+    CONFIG,
+    METRICS,
+    TOKENIZER,
+    RunDirectory,
+    check_free,
+    claim_directory,
+    lock_directory,
+    newest_directory,
+)
 
 TOKENS = CharTokenizer().fit("abc")
 MODEL = {"vocab_size": TOKENS.get_vocab_size(), "d_model": 8, "num_heads": 2, "num_layers": 1, "max_length": 4}
@@ -29,13 +41,17 @@ def _on_numpy() -> Iterator[None]:
 
 
 def begin(path: Path) -> RunDirectory:
-    directory = RunDirectory.create(path, SETTINGS, TOKENS)
-    directory.write_config()
+    with RunDirectory.create(path, SETTINGS, TOKENS) as directory:
+        pass
     return directory
 
 
 def save_weights(path: Path) -> None:
     save_arrays(path / "model.safetensors", {name: value.numpy() for name, value in TinyGPT(**MODEL).state_dict().items()})
+
+
+def names(path: Path) -> list[str]:
+    return sorted(file.name for file in path.iterdir())
 
 
 def test_what_was_begun_can_be_opened(tmp_path: Path) -> None:
@@ -48,19 +64,107 @@ def test_what_was_begun_can_be_opened(tmp_path: Path) -> None:
     assert (opened.path / METRICS).read_text(encoding="utf-8") == ""
 
 
-def test_a_directory_is_no_run_before_its_config_is_written(tmp_path: Path) -> None:
-    RunDirectory.create(tmp_path / "runs" / "a", SETTINGS, TOKENS)
-    with pytest.raises(InputError, match="is not a run's directory"):
-        RunDirectory.open(tmp_path / "runs" / "a")
-    with pytest.raises(InputError, match="there is no run in"):
-        newest_directory(tmp_path / "runs")
+def test_a_directory_is_no_run_before_its_first_checkpoint_is_saved(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path / "runs" / "a", SETTINGS, TOKENS) as directory:
+        with pytest.raises(InputError, match="holds a run that was ended before its first checkpoint; start it again without --resume"):
+            RunDirectory.open(directory.path)
+        with pytest.raises(InputError, match="there is no run in"):
+            newest_directory(tmp_path / "runs")
+    assert names(directory.path) == [CONFIG, METRICS, TOKENIZER]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), InputError("bad")])
+def test_a_start_that_fails_leaves_no_file(tmp_path: Path, error: BaseException) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+
+    def fail() -> None:
+        with RunDirectory.create(tmp_path, SETTINGS, TOKENS) as directory:
+            (directory.path / "model.safetensors").write_text("first weights", encoding="utf-8")
+            raise error
+
+    with pytest.raises(InputError if isinstance(error, OSError) else type(error)) as caught:
+        fail()
+    if isinstance(error, OSError):
+        assert "cannot be written (No space left on device); choose another directory with --out" in str(caught.value)
+        assert "--resume" not in str(caught.value)
+    assert names(tmp_path) == ["notes.txt"]
+
+
+def leave_killed_start(path: Path, elsewhere: Path) -> None:
+    """Fill ``path`` with what a start leaves that is killed while it saves its first checkpoint."""
+    with RunDirectory.create(elsewhere, SETTINGS, TOKENS) as directory:
+        for name in ("model.safetensors", "optimizer.safetensors", ".model.next-0123abcd.safetensors", ".config-0123abcd.json"):
+            (directory.path / name).write_text("half", encoding="utf-8")
+        shutil.copytree(directory.path, path, dirs_exist_ok=True)
+
+
+def test_the_next_start_takes_over_what_a_killed_one_left(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    leave_killed_start(path, tmp_path / "elsewhere")
+    (path / "notes.txt").write_text("mine", encoding="utf-8")
+    check_free(path)
+    with lock_directory(path):
+        assert [name for name in names(path) if "0123abcd" in name] == []
+        begin(path)
+    assert names(path) == [CONFIG, METRICS, "notes.txt", TOKENIZER]
+    RunDirectory.open(path)
+
+
+def test_a_run_is_no_unfinished_start_even_if_it_was_killed_as_it_became_one(tmp_path: Path) -> None:
+    begin(tmp_path)
+    (tmp_path / ".unfinished").touch()
+    RunDirectory.open(tmp_path)
+    with lock_directory(tmp_path):
+        pass
+    (tmp_path / CONFIG).unlink()  # by mistake
+    with pytest.raises(InputError, match=r"holds tokenizer\.json and metrics\.jsonl, which a run would replace"):
+        check_free(tmp_path)
+
+
+def test_one_process_at_a_time_writes_in_a_directory(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "run"
+    with lock_directory(path) as reason:
+        assert reason is None
+        with pytest.raises(InputError, match=rf"run is in use by process {os.getpid()} on "):
+            lock_directory(path).__enter__()
+        begin(path)
+        RunDirectory.open(path).tokenizer()  # readers are not kept from it
+    assert names(path) == [CONFIG, METRICS, TOKENIZER]
+    with lock_directory(path):
+        pass
+
+
+def test_a_directory_that_was_made_for_a_start_that_fails_goes_with_it(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "new"):
+        with pytest.raises(KeyboardInterrupt), lock_directory(tmp_path / name):
+            raise KeyboardInterrupt
+    assert names(tmp_path) == ["mine"]
+
+
+def test_leftovers_stay_where_no_lock_says_that_nobody_is_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(descriptor: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locking, "_lock", lacking)
+    (tmp_path / ".model-0123abcd.safetensors").write_text("", encoding="utf-8")
+    with lock_directory(tmp_path) as reason:
+        assert reason == "No locks available"
+    assert names(tmp_path) == [".model-0123abcd.safetensors"]
+
+
+def test_a_run_that_cannot_be_written_is_not_sent_elsewhere_without_its_files(tmp_path: Path) -> None:
+    begin(tmp_path)
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(InputError, match=r"cannot be written \(Is a directory\); copy the run and give the copy with --out"):
+        lock_directory(tmp_path).__enter__()
 
 
 @pytest.mark.parametrize("name", [CONFIG, TOKENIZER, METRICS, "model.safetensors", "optimizer.safetensors", "loss.svg"])
 def test_no_file_that_is_there_is_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("somebody's", encoding="utf-8")
     with pytest.raises(InputError, match="--out"):
-        RunDirectory.create(tmp_path, SETTINGS, TOKENS)
+        begin(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text(encoding="utf-8") == "somebody's"
 
@@ -78,7 +182,7 @@ def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a file"):
         check_free(Path(os.devnull))
     with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)"):
-        RunDirectory.create(tmp_path / "file" / "run", SETTINGS, TOKENS)
+        begin(tmp_path / "file" / "run")
 
 
 def test_directories_count_up(tmp_path: Path) -> None:
@@ -118,6 +222,16 @@ def test_a_config_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, m
     with pytest.raises(InputError, match=message) as caught:
         RunDirectory.open(tmp_path)
     assert str(tmp_path / CONFIG) in str(caught.value)
+
+
+def test_a_config_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / CONFIG).symlink_to(CONFIG)
+    with pytest.raises(InputError, match=r"config\.json cannot be read \(Too many levels of symbolic links\)"):
+        RunDirectory.open(tmp_path)
+    (tmp_path / CONFIG).unlink()
+    (tmp_path / CONFIG).mkdir()
+    with pytest.raises(InputError, match=r"config\.json cannot be read \(Is a directory\)"):
+        RunDirectory.open(tmp_path)
 
 
 def test_what_is_no_run_is_told(tmp_path: Path) -> None:

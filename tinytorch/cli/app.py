@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,12 +14,14 @@ import typer
 from typer.core import TyperGroup
 
 from tinytorch import BackendUnavailableError, UnknownBackendError, __version__
+from tinytorch.cli.output import OutputError, flush_output, open_standard_streams
+from tinytorch.cli.signals import TERMINATION, Terminated, exit_code, signal_handler, terminate
 from tinytorch.errors import InputError
 
 DONE: Final = 0
 FAILED: Final = 1
 WRONG_INPUT: Final = 2
-INTERRUPTED: Final = 130  # as shells have it: 128 and the number of the signal
+INTERRUPTED: Final = exit_code(signal.SIGINT)
 
 #: Each is a function of that name in a module of that name beside this one.
 SUBCOMMANDS: Final = ("train", "generate", "chat", "evaluate", "prepare", "evolution", "backends")
@@ -67,28 +69,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what was typed after ``tinytorch``; those of this process where left out.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted. An error is one sentence on standard error.
+        The exit code: 0 done, 1 failed, 2 wrong usage or input, 130, 143 and 129 for SIGINT, SIGTERM and SIGHUP. An error is one sentence
+        on standard error.
     """
+    open_standard_streams()
     words, debug = _take_debug(sys.argv[1:] if arguments is None else list(arguments))
     with suppress(AttributeError):  # what stands in for standard output need not be a text file
         # print a `?` for what the terminal's encoding lacks: a text may hold any character, and a run must not end for one
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        return _invoke(words or ["--help"])
+        with signal_handler(terminate, TERMINATION):
+            code = _invoke(words or ["--help"])
+            if not code:
+                sys.stdout.flush()  # while errors are still handled, and not when Python exits
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        _forget_output()
-        return FAILED
+        code = FAILED
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted", debug)
-        return INTERRUPTED
+        code = INTERRUPTED
+    except Terminated as error:
+        _complain(str(error), debug)
+        code = exit_code(error.signum)
     except Exception as error:
         code, sentence = explain(error)
         _complain(sentence, debug)
-        try:
-            sys.stdout.flush()  # what could not be written must not be tried again when Python ends
-        except OSError:
-            _forget_output()
-        return code
+    flush_output()
+    return code
 
 
 def _invoke(words: list[str]) -> int:
@@ -97,15 +103,9 @@ def _invoke(words: list[str]) -> int:
         # not `app()`: typer would print errors its own way
         with typer.main.get_command(app).make_context("tinytorch", words) as context:
             context.command.invoke(context)
-        code = DONE
-    except typer.Exit as end:
-        code = end.exit_code
-    try:
-        sys.stdout.flush()  # while errors are still looked after, and not when Python ends
-    except OSError:
-        _forget_output()
-        raise
-    return code
+    except typer.Exit as chosen:
+        return chosen.exit_code
+    return DONE
 
 
 def explain(error: Exception) -> tuple[int, str]:
@@ -121,7 +121,7 @@ def explain(error: Exception) -> tuple[int, str]:
         return FAILED, f"{where}{error.strerror}"
     from tinytorch.training import DivergedError  # not at the top: the other subcommands do without that package
 
-    if isinstance(error, DivergedError | FloatingPointError):  # in training, and of a model that has learned
+    if isinstance(error, DivergedError | FloatingPointError | OutputError):  # in training, of a model that has learned, of standard output
         return FAILED, str(error)
     message = " ".join([f"{type(error).__name__}:", *str(error).split()])  # other people's messages may fill a page
     return FAILED, f"{message.rstrip(':')}; run again with --debug for the details"
@@ -136,15 +136,7 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
 
 def _complain(sentence: str, debug: bool) -> None:
     """Say on standard error what went wrong; called while the error is being handled."""
-    with suppress(BrokenPipeError):
+    with suppress(OSError):  # nobody reads it
         if debug:
             traceback.print_exc()
         print(f"error: {sentence}", file=sys.stderr, flush=True)
-
-
-def _forget_output() -> None:
-    """Send what was not yet written nowhere, or Python would try again, and complain, as it ends."""
-    with suppress(OSError):  # what stands in for standard output need not be a file
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)

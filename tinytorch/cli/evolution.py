@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from tinytorch.backend import current_backend, use_backend
+from tinytorch.cli.locking import locked_directory
 from tinytorch.cli.paths import PATH, check_writable
 from tinytorch.errors import InputError
 from tinytorch.tuning import tune
+
+_RESULTS = "results.json"
 
 
 def evolution(
@@ -36,7 +39,7 @@ def evolution(
         # loaded here, so that --help does not wait for the models' modules
         from rich.console import Console
 
-        from tinytorch.evolution.picture import draw_story
+        from tinytorch.evolution.picture import PICTURES, draw_story
         from tinytorch.evolution.story import tell, write_results
         from tinytorch.evolution.table import story_table
         from tinytorch.training.run_directory import RUNS, claim_directory
@@ -44,28 +47,19 @@ def evolution(
 
         check_writable(out or RUNS, "directory")
         train, test = load_images(data, data_dir)
+        if out is not None and (out / _RESULTS).exists():
+            raise InputError(f"{out} holds results already; choose another directory with --out")
         folder = out or claim_directory("evolution")
-        _make(folder)
-        console = Console(highlight=False)
-        story = tell(train, test, seeds, epochs, console, lambda outcomes: write_results(folder / "results.json", outcomes))
-        drawn = draw_story(folder, story)
-        console.print(story_table(story))
-        console.print(
-            "train, test: accuracy in per cent, TinyGPT's that of the next character; course: what the course had.\n"
-            "layers, ops, lines: share of the library's that an older model had used already.",
-            style="dim",
-        )
-        files = "results.json, evolution.svg and evolution.png" if drawn else "results.json (install matplotlib for the picture)"
-        console.print(f"In {folder}: {files}", markup=False, soft_wrap=True)
-
-
-def _make(folder: Path) -> None:
-    """Have the directory, before minutes are spent on what would go there."""
-    if (folder / "results.json").exists():
-        raise InputError(f"{folder} holds results already; choose another directory with --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror or error}); choose another directory with --out") from error
+        with locked_directory(folder, (_RESULTS, *PICTURES)):  # before minutes are spent on what would go there
+            console = Console(highlight=False)
+            story = tell(train, test, seeds, epochs, console, lambda outcomes: write_results(folder / _RESULTS, outcomes))
+            drawn = draw_story(folder, story)
+            console.print(story_table(story))
+            console.print(
+                "train, test: accuracy in per cent, TinyGPT's that of the next character; course: what the course had.\n"
+                "layers, ops, lines: share of the library's that an older model had used already.",
+                style="dim",
+            )
+            pictures = " and ".join(PICTURES)
+            files = f"{_RESULTS}, {pictures}" if drawn else f"{_RESULTS} (install matplotlib for the picture)"
+            console.print(f"In {folder}: {files}", markup=False, soft_wrap=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -17,8 +16,11 @@ from rich.console import Console
 from tinytorch import __version__, random
 from tinytorch.backend import current_backend, use_backend
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
+from tinytorch.cli.locking import locked_directory, warn
+from tinytorch.cli.output import OutputError, TolerantOutput
 from tinytorch.cli.paths import PATH, check_writable
 from tinytorch.cli.settings import MAY_CHANGE, check_pretrained, flag, model_settings, new_settings, pretrained_settings, resumed_settings
+from tinytorch.cli.signals import TERMINATION, exit_code, signal_handler
 from tinytorch.errors import InputError
 from tinytorch.tuning import tune
 
@@ -99,7 +101,7 @@ def train(
         "seed": seed,
     }
     # the model's and the trainer's modules are loaded here, so that --help does not wait for them
-    from tinytorch.training.run_directory import RunDirectory, newest_directory
+    from tinytorch.training.run_directory import FILES, RunDirectory, newest_directory
 
     if resume:
         if tokenizer is not None or vocab_size is not None:
@@ -111,7 +113,8 @@ def train(
         run = RunDirectory.open(out or newest_directory())
         with use_backend(backend or os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or run.config["backend"]):
             tune()
-            _resume(run, text, options)
+            with locked_directory(run.path, FILES):
+                _resume(run, text, options)
     else:
         if preset == "finetune" and init_from is None:
             raise InputError("--preset finetune is for a model that has learned before; name one with --init-from")
@@ -132,7 +135,7 @@ def _start(
     from tinytorch.training.corpus import PYTHON, read_corpus
     from tinytorch.training.memory import check_memory
     from tinytorch.training.run import Run
-    from tinytorch.training.run_directory import RUNS, RunDirectory, check_free, claim_directory
+    from tinytorch.training.run_directory import FILES, RUNS, RunDirectory, check_free, claim_directory
 
     preset = options.pop("preset")
     if init_from is not None:
@@ -165,11 +168,12 @@ def _start(
     }
     random.seed(settings["seed"])
     run = Run(config, corpus, begun or TinyGPT(**shape))
-    run.directory = RunDirectory.create(out or claim_directory("python" if text is None else text.stem), config, corpus.tokenizer)
-    run.save()
-    run.directory.write_config()  # last, so that what a crash leaves is never a run without weights
     source = "" if init_from is None else f"from {init_from} "
-    _go(run, settings, f"{source}on {text or PYTHON}, {corpus.record['characters']:,} characters")
+    path = out or claim_directory("python" if text is None else text.stem)
+    with locked_directory(path, FILES):
+        with RunDirectory.create(path, config, corpus.tokenizer) as run.directory:
+            run.save()
+        _go(run, settings, f"{source}on {text or PYTHON}, {corpus.record['characters']:,} characters")
 
 
 def _begun(path: Path, text: Path | None, preset: str, options: dict[str, Any]) -> tuple[TinyGPT, dict[str, Any], Corpus]:
@@ -221,47 +225,48 @@ def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any])
     run = Run({**directory.config, "training": settings}, corpus, model)
     run.directory = directory
     load_checkpoint(directory.path, run.trainer)
-    done = run.trainer.optimizer.steps
-    if done >= settings["steps"]:
+    done, steps = run.trainer.optimizer.steps, settings["steps"]
+    unmeasured = done == steps and run.log.lacks_evaluation(done)  # it was stopped during the final evaluation
+    if done >= steps and not unmeasured:
         raise InputError(f"{directory.path} has taken {done} steps already; say where to stop with --steps, more than {done}")
-    run.log.truncate(done)
-    _go(run, settings, f"from step {done:,}, up to step {settings['steps']:,}")
+    lost = run.log.truncate(done)
+    if lost:
+        warn(f"{run.log.path} is damaged: the rows of {lost:,} of {done:,} steps are lost; the others are kept and the run continues")
+    _go(run, settings, f"from step {done:,}, up to step {steps:,}")
 
 
 def _go(run: Run, settings: dict[str, Any], what: str) -> None:
-    """Train, with what a person wants to see on the way."""
-    console = Console(highlight=False, soft_wrap=True)
+    """Train and show progress, until the last step, a signal, or a failure of standard output."""
+    output = TolerantOutput(sys.stdout, run.stop)
+    console = Console(file=cast(IO[str], output), highlight=False, soft_wrap=True)
     path = run.directory.path
+    further, saved = ["tinytorch", "train", "--resume", "--out", str(path)], run.directory.config["training"]
+    further += [word for name in MAY_CHANGE if settings[name] != saved[name] for word in (flag(name), str(settings[name]))]
+    received: list[int] = []
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        if len(received) == 1:
+            if not run.interruptible:  # otherwise it stops at once
+                console.print("Stopping after this step, then saving ...")
+            run.stop(at_once=True)
+        elif signum == signal.SIGINT and not run.saving:  # a second Ctrl-C does not wait for the step
+            raise KeyboardInterrupt
+
     parameters = run.trainer.model.count_parameters()
     console.print(f"Training a TinyGPT of {parameters:,} parameters in {path}, with {current_backend().spec},\n{what}", markup=False)
-    with _stop_on_interrupt(run, console):
-        interrupted = run.train(settings["steps"], console)
-    if interrupted:
-        further = ["tinytorch", "train", "--resume", "--out", str(path)]
-        saved = run.directory.config["training"]
-        further += [word for name in MAY_CHANGE if settings[name] != saved[name] for word in (flag(name), str(settings[name]))]
-        console.print(f"Stopped and saved at step {run.trainer.optimizer.steps:,}; go on with: {shlex.join(further)}", markup=False)
-        raise typer.Exit(130)
-    console.print(f"Write more with: {shlex.join(['tinytorch', 'generate', str(path), '--prompt', run.prompt])}", markup=False)
-
-
-@contextmanager
-def _stop_on_interrupt(run: Run, console: Console) -> Iterator[None]:
-    """Ctrl-C ends the run after the step that is being taken, so that it can be saved whole; a second one ends it at once.
-
-    In a thread, to which no signals come, whoever started it looks after them.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(signum: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        console.print("Stopping after this step, then saving ...")
-        run.trainer.stopping = True
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with signal_handler(stop, [signal.SIGINT, *TERMINATION]):
+        try:
+            run.train(settings["steps"], console)
+        except OSError as error:
+            reason = f"{error.strerror or error}; change that, and go on with: {shlex.join(further)}"
+            raise OSError(error.errno, reason, str(error.filename or path)) from error
+    if run.finished:
+        state = f"Write more with: {shlex.join(['tinytorch', 'generate', str(path), '--prompt', run.prompt])}"
+    else:
+        state = f"Stopped and saved at step {run.trainer.optimizer.steps:,}; go on with: {shlex.join(further)}"
+    console.print(state, markup=False)
+    if received:
+        raise typer.Exit(exit_code(received[0]))
+    if output.error is not None:
+        raise OutputError(output.error, state)

@@ -18,12 +18,14 @@ from tinytorch.nn import Conv2d, Linear, causal_mask
 from tinytorch.tape import no_grad
 from tinytorch.tensor import Tensor
 
+#: The files that `draw_story` writes.
+PICTURES = ("evolution.svg", "evolution.png")
 _FILTERS = 6
 _LOOKS_AT = "The value of the expression is a list."
 
 
 def draw_story(folder: Path, story: Story) -> bool:
-    """Write ``evolution.svg`` and ``evolution.png``; returns false where matplotlib is not installed."""
+    """Write `PICTURES`; returns false where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -53,7 +55,7 @@ def draw_story(folder: Path, story: Story) -> bool:
     page.set_title("What TinyGPT writes", loc="left")
     lines = [piece for line in story.sample.splitlines() for piece in textwrap.wrap(line, 150) or [""]]
     page.text(0, 1, "\n".join(lines[:14]), family="monospace", fontsize=9, va="top", parse_math=False)
-    for name in ("evolution.svg", "evolution.png"):
+    for name in PICTURES:
         with atomic_path(folder / name) as path:
             figure.savefig(path, dpi=110)
     return True

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy
 
 from tinytorch.errors import InputError
-from tinytorch.files import HostArray, atomic_path, map_array, read_metadata
+from tinytorch.files import HostArray, atomic_path, map_array, read_metadata, sole_writer
 from tinytorch.text.protocol import Tokenizer, tokenizer_from_json
 from tinytorch.text.words import whole_words
 
@@ -102,12 +102,12 @@ def write_token_file(path: str | os.PathLike[str], chunks: Iterable[str], tokeni
     """Encode a text that comes in chunks, and write its tokens, whole or not at all.
 
     Raises:
-        InputError: there is no text.
+        InputError: there is no text, or another process is writing the file.
         OSError: the file cannot be written.
     """
     dtype = numpy.dtype("<u2" if tokenizer.get_vocab_size() <= 2**16 else "<u4")
     digest, tokens, characters = hashlib.sha256(), 0, 0
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with sole_writer(path), atomic_path(path) as temporary, temporary.open("wb") as file:
         room = len(_header(tokenizer, dtype, 10**18, 10**18, digest.hexdigest()))
         file.write(b" " * room)
         for part in whole_words(chunks):

@@ -43,7 +43,7 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
     fewer = {name: count for name, count in taken.items() if count != optimizer.steps}
     if trainer.precision.scaled:
         arrays[SCALING] = as_host_array(trainer.scaling)
-    save_arrays(directory / NEXT_MODEL, weights, {"step": step})
+    save_arrays(directory / NEXT_MODEL, weights, {"step": step}, permissions_of=directory / MODEL)
     metadata = {"step": step, "generator": json.dumps(random.get_state()), **({FEWER_STEPS: json.dumps(fewer)} if fewer else {})}
     save_arrays(directory / OPTIMIZER, arrays, metadata)
     os.replace(directory / NEXT_MODEL, directory / MODEL)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tinytorch.errors import InputError
 from tinytorch.models import TinyGPT
@@ -33,6 +35,14 @@ WEIGHT_DECAY = 0.1
 _SOME = 200
 
 
+#: Steps and training losses, steps and validation losses.
+_Curve: TypeAlias = tuple[list[int], list[float], list[int], list[float]]
+
+
+class StopRun(BaseException):
+    """Interrupts an evaluation, a sample or a report, for which nothing is unsaved; see `Run.stop`."""
+
+
 class Run:
     """Everything needed to train, made from a run's configuration.
 
@@ -43,6 +53,10 @@ class Run:
 
     Attributes:
         directory: where the run is kept; to be set before anything is saved.
+        stopping: whether `stop` was called.
+        saving: whether files are being written.
+        interruptible: whether everything is saved and no step is running.
+        finished: whether all steps and the final evaluation are done.
     """
 
     directory: RunDirectory
@@ -70,6 +84,7 @@ class Run:
             model, corpus.tokenizer, optimizer, accumulate=settings["accumulate"], precision=settings["precision"]
         )
         self.next_batch = self.trainer.batches(self.training, self.block_size, self.batch_size)
+        self.stopping = self.saving = self.interruptible = self.finished = False
         self._log: MetricsLog | None = None
 
     @property
@@ -81,27 +96,56 @@ class Run:
 
     def save(self) -> None:
         """Write metrics, then weights and training state. Raises ``OSError`` where it cannot; the checkpoint before is whole then."""
-        try:
+        with self._write():
             self.log.flush()
             save_checkpoint(self.directory.path, self.trainer)
-        except OSError as error:
-            where = self.directory.path
-            raise OSError(
-                error.errno, f"{error.strerror or error}; mend that, and go on with --resume --out {where}", str(where)
-            ) from error
 
-    def train(self, steps: int, console: Console) -> bool:
-        """Train up to ``steps`` and save; returns whether it was stopped before.
+    @contextmanager
+    def _write(self) -> Iterator[None]:
+        self.saving = True
+        try:
+            yield
+        finally:
+            self.saving = False
+
+    def stop(self, at_once: bool = False) -> None:
+        """Make `train` finish the current step, save, and return.
+
+        Args:
+            at_once: if the run is interruptible, raise `StopRun` instead; for signal handlers.
+        """
+        asked, self.stopping = self.stopping, True
+        self.trainer.stopping = True
+        if at_once and self.interruptible and not asked:
+            raise StopRun
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """A block that `stop` may interrupt. Raises `StopRun` if it was called before."""
+        self.interruptible = True
+        try:
+            if self.stopping:
+                raise StopRun
+            yield
+        finally:
+            self.interruptible = False
+
+    def train(self, steps: int, console: Console) -> None:
+        """Train until the optimizer has taken ``steps`` steps, save, evaluate on all held-out text, and report; or until `stop` is called.
+
+        Every checkpoint is written before anything is measured, sampled or printed.
 
         Raises `InputError`, saying what fits, where a step does not fit in memory; otherwise as `Trainer.train`, and as `save`.
         """
         try:
-            return self._train(steps, console)
+            with suppress(StopRun):
+                self._train(steps, console)
+            return
         except MemoryError:
             pass  # left before what fits is tried: the error holds on to all that the step had computed
         raise does_not_fit(self.trainer, self.next_batch(), self.block_size)
 
-    def _train(self, steps: int, console: Console) -> bool:
+    def _train(self, steps: int, console: Console) -> None:
         trainer = self.trainer
         with Progress(trainer.optimizer.steps, steps, self.batch_size * self.block_size, console=console) as bar:
 
@@ -109,52 +153,75 @@ class Run:
                 bar.advance(records)
                 self.log.add(records)
 
-            def look(step: int) -> None:
-                bar.evaluated(step, self._measure(_SOME))
-                bar.say(f"  {' '.join(self.sample(55, seed=step).split())}")
+            def on_eval(step: int) -> None:
                 self.save()
+                self._evaluate(step, bar)
 
-            try:
-                # the look after the last step is at everything, below
-                trainer.train(self.next_batch, steps, on_records, look, range(self.eval_every, steps, self.eval_every))
-            except DivergedError:
-                self.log.flush()  # its steps show how it came to that
-                raise
-            if trainer.optimizer.steps < steps:
+            eval_steps = range(self.eval_every, steps, self.eval_every)  # the final evaluation follows the last step
+            done = trainer.optimizer.steps
+            if done in eval_steps and self.log.lacks_evaluation(done):  # the run was stopped during that evaluation
+                self._evaluate(done, bar)
+            if done < steps:
+                try:
+                    trainer.train(self.next_batch, steps, on_records, on_eval, eval_steps)
+                except DivergedError:
+                    self.log.flush()  # its steps show how it came to that
+                    raise
                 self.save()
-                return True
-            bar.say("measuring on all held-out text ...")
-            measured = self._measure()
-            self.save()
-        self._report(measured, console)
-        return False
+            if trainer.optimizer.steps < steps:
+                return
+            with self._interruptible():
+                bar.say("measuring on all held-out text ...")
+                measured = self._measure()
+                curve = self._curve(measured["loss"])
+                drawn = self._draw(curve)
+            with self._write():  # last, so that a resumed run repeats an evaluation that was cut short
+                self.log.measured(measured)
+            self.finished = True
+        with self._interruptible():
+            self._report(measured, curve, drawn, console)
+
+    def _evaluate(self, step: int, bar: Progress) -> None:
+        """Evaluate on some held-out text, log and show that, and show a sample; for a model that is saved."""
+        with self._interruptible():
+            measured = self._measure(_SOME)
+        with self._write():
+            self.log.measured(measured)
+        with self._interruptible():
+            bar.evaluated(step, measured)
+            bar.say(f"  {' '.join(self.sample(55, seed=step).split())}")
 
     def _measure(self, most: int | None = None) -> dict[str, float]:
-        """Evaluate on held-out text, all of it or so many windows, and log it. Raises `DivergedError` for what is not finite."""
+        """Evaluate on held-out text, all of it or so many windows. Raises `DivergedError` for what is not finite."""
         measured = self.trainer.evaluate(self.trainer.windows(self.held_out, self.block_size, most))
         if not math.isfinite(measured["loss"]):
             raise DivergedError("the loss on held-out text is not a finite number; use a smaller learning rate")
-        self.log.measured(measured)
         return measured
 
     def sample(self, length: int, seed: int) -> str:
         """Text as the model writes it now, after the text's first word."""
         return self.trainer.generate_text(self.prompt, length, temperature=0.5, seed=seed)
 
-    def _report(self, measured: dict[str, float], console: Console) -> None:
+    def _curve(self, last_loss: float) -> _Curve:
+        """The arguments of `terminal_curve` and `save_loss_plot`, with the final validation loss."""
         rows = self.log.rows
-        looks = [row for row in rows if "val_loss" in row]
-        curve = (
-            [row["step"] for row in rows],
-            [row["train_loss"] for row in rows],
-            [row["step"] for row in looks],
-            [row["val_loss"] for row in looks],
-        )
+        validation = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row} | {self.trainer.optimizer.steps: last_loss}
+        return [row["step"] for row in rows], [row["train_loss"] for row in rows], list(validation), list(validation.values())
+
+    def _draw(self, curve: _Curve) -> str:
+        """Save the curve as a picture; returns a sentence that says where."""
+        picture = self.directory.path / CURVE
+        try:
+            drawn = save_loss_plot(picture, *curve)
+        except OSError as error:  # the run is complete without it
+            return f"The curve could not be written to {picture} ({error.strerror or error})"
+        return f"The curve is in {picture}" if drawn else "Install matplotlib to get the curve as a picture too"
+
+    def _report(self, measured: dict[str, float], curve: _Curve, drawn: str, console: Console) -> None:
         show = partial(console.print, markup=False, highlight=False, soft_wrap=True)
         show(terminal_curve(*curve, width=min(console.width, 100), height=12))
-        drawn = save_loss_plot(self.directory.path / CURVE, *curve)
         show(f"Validation loss {measured['loss']:.3f} nats a token, accuracy {measured['accuracy']:.1%}, over all held-out text")
-        show(f"The curve is in {self.directory.path / CURVE}" if drawn else "Install matplotlib to get the curve as a picture too")
+        show(drawn)
         show(f"\n{self.sample(400, seed=0)}\n")
 
 

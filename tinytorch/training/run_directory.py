@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tinytorch.errors import InputError
-from tinytorch.files import RUN_FORMAT, array_shapes, atomic_write_text, read_regular
+from tinytorch.files import RUN_FORMAT, array_shapes, atomic_write_text, read_regular, remove_leftovers
+from tinytorch.locking import locked
 from tinytorch.models import TinyGPT
 from tinytorch.models.shapes import differences
 from tinytorch.nn import init
@@ -22,7 +25,12 @@ METRICS = "metrics.jsonl"
 CURVE = "loss.svg"
 #: Where runs go that are given no directory.
 RUNS = Path("runs")
-_FILES = (TOKENIZER, METRICS, CURVE, MODEL, NEXT_MODEL, OPTIMIZER)
+#: All files of a run.
+FILES = (CONFIG, TOKENIZER, METRICS, CURVE, MODEL, NEXT_MODEL, OPTIMIZER)
+#: The file that a process locks to write to the directory.
+_LOCK = ".lock"
+#: Marks a run that has not written its config.json yet; another start may replace its files.
+_UNFINISHED = ".unfinished"
 _VERSION = 1
 
 
@@ -39,23 +47,35 @@ class RunDirectory:
         self.config = config
 
     @classmethod
-    def create(cls, path: Path, config: dict[str, Any], tokenizer: Tokenizer) -> RunDirectory:
-        """Prepare ``path``, which is made where it is missing, for a run. It counts as one after `write_config`.
+    @contextmanager
+    def create(cls, path: Path, config: dict[str, Any], tokenizer: Tokenizer) -> Iterator[RunDirectory]:
+        """Start a run in ``path``, which is created if it is missing; the block saves the first checkpoint.
+
+        If the block raises, no file is left. If the process is killed, the next start replaces its files.
 
         Raises:
-            InputError: it is a file, holds a run already, or cannot be written.
+            InputError: ``path`` is a file, holds a run or a file that a run would replace, or cannot be written.
         """
         check_free(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            tokenizer.save(path / TOKENIZER)
-            atomic_write_text(path / METRICS, "")
+            try:
+                (path / _UNFINISHED).touch()
+                _remove(path, FILES)  # of a killed start
+                tokenizer.save(path / TOKENIZER)
+                atomic_write_text(path / METRICS, "")
+                directory = cls(path, config)
+                yield directory
+                directory._write_config()  # last, so that what a crash leaves is never a run without weights
+            except BaseException:
+                if not (path / CONFIG).exists():
+                    _remove(path, (*FILES, _UNFINISHED))
+                raise
+            _remove(path, [_UNFINISHED])
         except OSError as error:
             raise _unwritable(path, error) from error
-        return cls(path, config)
 
-    def write_config(self) -> None:
-        """Make the directory a run, once it holds a checkpoint to go on from. Raises ``OSError`` where it cannot."""
+    def _write_config(self) -> None:
         content = {"format": RUN_FORMAT, "version": _VERSION, **self.config}
         atomic_write_text(self.path / CONFIG, json.dumps(content, indent=2) + "\n")
 
@@ -70,11 +90,17 @@ class RunDirectory:
         try:
             config = json.loads(read_regular(file))
         except FileNotFoundError as error:
+            if (path / _UNFINISHED).exists():
+                raise InputError(
+                    f"{path} holds a run that was ended before its first checkpoint; start it again without --resume"
+                ) from error
             what = "is not a run's directory" if path.is_dir() else "does not exist"
             raise InputError(f"{path} {what}; name one that `tinytorch train` wrote, such as runs/python-001") from error
         except NotADirectoryError as error:
             raise InputError(f"{path} is a file; name the directory that `tinytorch train` wrote") from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise InputError(f"{file} cannot be read ({error.strerror or error}); check the path and its permissions") from error
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{file} cannot be read as JSON; restore it from a copy, or train again in a new directory") from error
         if not isinstance(config, dict) or config.get("format") != RUN_FORMAT:
             raise InputError(f"{file} is not a tinytorch run's; name a directory that `tinytorch train` wrote")
@@ -126,14 +152,44 @@ class RunDirectory:
         return model.eval()
 
 
+@contextmanager
+def lock_directory(path: Path, files: Iterable[str] = FILES) -> Iterator[str | None]:
+    """Let no other process write to a directory until the block ends, and remove what killed processes left there. Readers need no lock.
+
+    Args:
+        path: the directory; created if it is missing, and removed again if nothing is written to it.
+        files: names of the files that are written; temporary files of killed writes to them are removed.
+
+    Yields:
+        None, or, where the file system does not support locks, the system's reason; nothing is locked or removed then.
+
+    Raises:
+        InputError: another process holds the lock, or ``path`` cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            if not path.exists():
+                path.mkdir(parents=True, exist_ok=True)
+                stack.callback(_remove_empty, path)
+            reason = stack.enter_context(locked(path / _LOCK, path))
+            if reason is None:
+                for name in files:
+                    remove_leftovers(path / name)
+                if (path / CONFIG).exists():
+                    _remove(path, [_UNFINISHED])
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        yield reason
+
+
 def check_free(path: Path) -> None:
     """Raise `InputError` unless a run may begin in ``path``, without a file there being lost."""
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; choose another directory with --out")
-    taken = [name for name in (CONFIG, *_FILES) if os.path.lexists(path / name)]
-    if CONFIG in taken:
+    if os.path.lexists(path / CONFIG):
         raise InputError(f"{path} holds a run already; continue it with --resume, or choose another directory with --out")
-    if taken:
+    taken = [name for name in FILES if os.path.lexists(path / name)]
+    if taken and not (path / _UNFINISHED).exists():
         raise InputError(f"{path} holds {' and '.join(taken)}, which a run would replace; choose another directory with --out")
 
 
@@ -154,7 +210,19 @@ def claim_directory(name: str, parent: Path = RUNS) -> Path:
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path} cannot be written ({error.strerror or error}); choose another directory with --out")
+    copy = "copy the run and give the copy" if (path / CONFIG).exists() else "choose another directory"
+    return InputError(f"{path} cannot be written ({error.strerror or error}); {copy} with --out")
+
+
+def _remove(path: Path, names: Iterable[str]) -> None:
+    for name in names:
+        with suppress(OSError):
+            (path / name).unlink()
+
+
+def _remove_empty(path: Path) -> None:
+    with suppress(OSError):  # it is not empty
+        path.rmdir()
 
 
 def newest_directory(parent: Path = RUNS) -> Path:

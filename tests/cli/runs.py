@@ -1,0 +1,62 @@
+"""What tests of whole runs compare, and processes that are told from outside when to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
+from tinytorch.files import load_arrays
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def losses(path: Path) -> list[tuple[Any, ...]]:
+    """Everything in the metrics that is not a matter of time."""
+    return [tuple((name, value) for name, value in row.items() if name != "tokens_per_second") for row in rows(path)]
+
+
+def same_weights(left: Path, right: Path) -> None:
+    assert (left / "model.safetensors").read_bytes() == (right / "model.safetensors").read_bytes()
+    (ours, said), (theirs, also) = (load_arrays(path / "optimizer.safetensors") for path in (left, right))
+    assert said == also  # the step and the generator's position
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        numpy.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+def same_run(left: Path, right: Path) -> None:
+    same_weights(left, right)
+    assert losses(left) == losses(right)
+
+
+def saved_step(path: Path) -> int:
+    """The step of the checkpoint."""
+    return int(load_arrays(path / "optimizer.safetensors")[1]["step"])
+
+
+def start(place: Path, *words: str, program: Sequence[str] = ("-m", "tinytorch"), **options: Any) -> subprocess.Popen[str]:
+    """``tinytorch`` with these words, or another program, in a process of its own."""
+    environment = {**os.environ, ENVIRONMENT_VARIABLE: "numpy"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen([sys.executable, *program, *words], cwd=place, env=environment, text=True, **streams)
+
+
+def wait_for_step(process: subprocess.Popen[str], path: Path, least: int) -> None:
+    """Wait until a checkpoint of at least that step is there."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if (path / "model.safetensors").is_file() and int(load_arrays(path / "model.safetensors")[1]["step"]) >= least:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"no checkpoint of step {least}: {process.communicate()}")
