@@ -69,7 +69,7 @@ def portable(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """End runs at many moments and at every file operation, and start them in pairs."""
+    """Send signals to runs at many moments, kill them at every file operation, and start them in pairs."""
     session.install("-e", ".[test]")
     for trials in ("20", "all"):
         session.run("pytest", "tests/cli/test_faults.py", *session.posargs, env={"TINYTORCH_BACKEND": "numpy", "TINYTORCH_TRIALS": trials})

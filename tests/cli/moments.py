@@ -5,9 +5,9 @@
 - ``calls``: a call of a Python function of tinytorch, in the main thread;
 - ``files``: an operation on a file or directory in the run's directory, such as open, fsync or rename; the signal comes before it.
 
-At the MOMENT-th one the process sends itself the SIGNALS, numbers with commas between them. REPORT, a file, gets a line for each event:
-``step`` when a batch is drawn, ``save`` when a checkpoint is written, ``measure`` when an evaluation begins, ``signal``, and ``end``; each
-with the number of moments so far.
+At the MOMENT-th one the process sends itself the SIGNALS, numbers with commas between them. REPORT, a file, gets a line for each event
+with the number of moments so far: ``step`` when a batch is drawn, ``save``, ``evaluate`` and ``report`` when those begin, ``signal``, and
+``end``.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ if __name__ == "__main__":
     moments = Moments(int(moment), [int(signum) for signum in signals.split(",")], Path(report))
     tell(moments, "step", language_model, "random_windows")
     tell(moments, "save", run, "save_checkpoint")
-    tell(moments, "measure", LanguageModelTrainer, "evaluate")
+    tell(moments, "evaluate", LanguageModelTrainer, "evaluate")
+    tell(moments, "report", run.Run, "_report")
     if kind == "calls":
         count_calls(moments)
     else:

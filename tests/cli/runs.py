@@ -1,4 +1,4 @@
-"""What tests of whole runs compare, and processes that are told from outside when to end."""
+"""Comparisons of runs, and runs in processes of their own."""
 
 from __future__ import annotations
 
