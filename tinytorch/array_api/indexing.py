@@ -51,7 +51,7 @@ def _take_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis: int | None
     length = x.shape[axis]
     rest = x.shape[:axis] + x.shape[axis + 1 :]
     rows = xp.reshape(xp.moveaxis(g, axis, 0), (g.shape[axis], math.prod(rest)))
-    return xp.moveaxis(xp.reshape(_rows_added(xp, rows, indices, length), (length, *rest)), 0, axis)
+    return xp.moveaxis(xp.reshape(rows_added(xp, rows, indices, length), (length, *rest)), 0, axis)
 
 
 @operation(saves=Saves.OTHERS)
@@ -153,7 +153,7 @@ def _getitem_rule(xp: Any, g: Any, out: Any, x: Any, key: Key) -> Any:
     if _may_repeat(xp, parts):
         if len(parts) == 1:  # whole rows, at places along the first axis
             rows = xp.reshape(g, (math.prod(parts[0].shape), math.prod(x.shape[1:])))
-            return xp.reshape(_rows_added(xp, rows, xp.reshape(parts[0], (-1,)), x.shape[0]), x.shape)
+            return xp.reshape(rows_added(xp, rows, xp.reshape(parts[0], (-1,)), x.shape[0]), x.shape)
         return _added_at(xp, g, _places(xp, x.shape)[key], x.shape)
     zeros = xp.zeros(x.shape, dtype=g.dtype)
     if any(part is None for part in parts):  # in the standard, new dimensions can be read but not written
@@ -233,10 +233,11 @@ def _places(xp: Any, shape: tuple[int, ...]) -> Any:
 
 def _added_at(xp: Any, g: Any, places: Any, shape: tuple[int, ...]) -> Any:
     """``g`` summed into an array of ``shape`` at flattened positions, of the same shape as g."""
-    return xp.reshape(_rows_added(xp, xp.reshape(g, (-1, 1)), xp.reshape(places, (-1,)), math.prod(shape)), shape)
+    return xp.reshape(rows_added(xp, xp.reshape(g, (-1, 1)), xp.reshape(places, (-1,)), math.prod(shape)), shape)
 
 
-def _rows_added(xp: Any, rows: Any, indices: Any, length: int) -> Any:
+def rows_added(xp: Any, rows: Any, indices: Any, length: int) -> Any:
+    """The sum of the (N, D) ``rows``, raw arrays or Tensors, that belong to each of ``length`` indices: (length, D)."""
     return _add_rows(rows, indices, length) if isinstance(rows, Tensor) else _add_rows.forward(xp, rows, indices, length)
 
 
