@@ -9,9 +9,9 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close, frozen
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.backend import Backend
 from tinytorch.kernels.erf import erf
-from tinytorch.kernels.precision import narrow, widen
 from tinytorch.kernels.random_bits import keep_mask, random_bits
 from tinytorch.tensor import wrap
 

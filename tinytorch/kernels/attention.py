@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.kernels.fused import Fused
-from tinytorch.kernels.precision import narrow, widen
 from tinytorch.kernels.random_bits import keep_mask
 
 #: The score of a pair that may not attend. Finite, so that a row with nothing to attend to (padding) stays finite too.

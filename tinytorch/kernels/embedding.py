@@ -7,8 +7,8 @@ from math import nan, prod
 from typing import Any
 
 from tinytorch.array_api.indexing import rows_added
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.kernels.fused import Fused
-from tinytorch.kernels.precision import narrow, widen
 
 
 def _forward(xp: Any, weight: Any, ids: Any) -> tuple[Any, None]:
