@@ -92,7 +92,7 @@ def remainder(xp: Any, x1: Number, x2: Number, /) -> Tensor:
 
 remainder.derivatives(
     x1=lambda xp, g, out, x1, x2: g,
-    x2=lambda xp, g, out, x1, x2: -g * xp.floor(x1 / x2),
+    x2=lambda xp, g, out, x1, x2: -g * xp.floor_divide(x1, x2),  # not the floor of x1 / x2, which may have been rounded up
 )
 
 
