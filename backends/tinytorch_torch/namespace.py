@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, Final
 
+import array_api_compat.torch
 import torch
 
 _SIGNED: Final = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
@@ -33,11 +35,35 @@ def _std(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keep
     return torch.sqrt(_var(x, axis=axis, correction=correction, keepdims=keepdims))
 
 
+def _with_index_errors(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """``function`` with an ``IndexError``, as PyTorch's own indexing has it, in place of a ``RuntimeError`` about indices out of bounds."""
+
+    @wraps(function)
+    def checked(*args: Any, **options: Any) -> torch.Tensor:
+        try:
+            return function(*args, **options)
+        except RuntimeError as error:
+            if "bounds" not in str(error):
+                raise
+            raise IndexError(str(error)) from None
+
+    return checked
+
+
+@_with_index_errors
 def _take_along_axis(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int = -1) -> torch.Tensor:
-    """`take_along_axis` with indices of any integer type, and of the unsigned types that PyTorch takes elements of in few places."""
+    """`take_along_axis` with indices of any integer type, and of the unsigned types that PyTorch takes elements of in few places.
+
+    Not by ``take_along_dim``, which takes indices that are out of bounds modulo the length.
+    """
     if x.dtype in _SIGNED:
         return _take_along_axis(x.view(_SIGNED[x.dtype]), indices, axis=axis).view(x.dtype)
-    return torch.take_along_dim(x, indices.long(), dim=axis)
+    axis %= x.ndim
+    indices = indices.long()
+    indices = torch.where(indices < 0, indices + x.shape[axis], indices)
+    rest = torch.broadcast_shapes(*[(*a.shape[:axis], 1, *a.shape[axis + 1 :]) for a in (x, indices)])  # type: ignore[no-untyped-call]
+    x, indices = [array.expand(*rest[:axis], array.shape[axis], *rest[axis + 1 :]) for array in (x, indices)]
+    return torch.gather(x, axis, indices)
 
 
 def _add_rows(rows: torch.Tensor, indices: torch.Tensor, length: int) -> torch.Tensor:
@@ -49,6 +75,7 @@ def _add_rows(rows: torch.Tensor, indices: torch.Tensor, length: int) -> torch.T
 OWN: Final[dict[str, Callable[..., Any]]] = {
     "add_rows": _add_rows,
     "std": _std,
+    "take": _with_index_errors(array_api_compat.torch.take),
     "take_along_axis": _take_along_axis,
     "unique_all": _unique_all,
     "var": _var,
