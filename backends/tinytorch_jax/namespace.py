@@ -31,6 +31,12 @@ def _getitem(x: Any, key: Any) -> Any:
     return x.at[key].get(mode="fill") if any(isinstance(part, jax.core.Tracer) for part in parts) else x[key]
 
 
+def _sum(x: Any, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    """`sum`, where JAX accumulates 16-bit numbers in 32 bits unless their own type is asked for."""
+    asked = None if dtype is not None and dtype == x.dtype and jnp.issubdtype(dtype, jnp.floating) else dtype
+    return jnp.sum(x, axis=axis, dtype=asked, keepdims=keepdims)
+
+
 def _add_rows(rows: Any, indices: Any, length: int) -> Any:
     """The sum of the (N, D) ``rows`` that belong to each of ``length`` indices: the derivative of taking rows."""
     places = jnp.where(indices < 0, length, indices)  # out of bounds, so that they are dropped; JAX would count from the end
@@ -38,4 +44,10 @@ def _add_rows(rows: Any, indices: Any, length: int) -> Any:
 
 
 #: By the standard's names, and two that tinytorch has for itself.
-OWN: Final[dict[str, Callable[..., Any]]] = {"add_rows": _add_rows, "getitem": _getitem, "pow": _pow, "searchsorted": _searchsorted}
+OWN: Final[dict[str, Callable[..., Any]]] = {
+    "add_rows": _add_rows,
+    "getitem": _getitem,
+    "pow": _pow,
+    "searchsorted": _searchsorted,
+    "sum": _sum,
+}

@@ -24,9 +24,11 @@ def _unique_all(x: torch.Tensor, /) -> tuple[torch.Tensor, ...]:
 
 
 def _var(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> torch.Tensor:
-    """`var`, of which PyTorch takes only whole corrections."""
+    """`var`, of which PyTorch takes only whole corrections, and warns where there is nothing."""
     axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
     size = math.prod(x.shape[a] for a in axes)
+    if x.numel() == 0:
+        return torch.sum(x, dim=axes, keepdim=keepdims) * math.nan
     variance = torch.var(x, dim=axes, correction=0, keepdim=keepdims) if axes else x - x
     return variance * (size / max(0.0, size - correction)) if size > correction else variance * math.nan
 

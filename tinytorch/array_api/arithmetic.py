@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinytorch.array_api.kinks import kinked
+from tinytorch.array_api.precision import LARGEST_16, in_32_bits
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -74,12 +76,14 @@ multiply.derivatives(
 
 @operation
 def divide(xp: Any, x1: Number, x2: Number, /) -> Tensor:
-    """x1 / x2."""
+    """x1 / x2. 16-bit numbers may be divided by a Python number that their type cannot hold, such as a count."""
+    if (type(x2) is float or type(x2) is int) and not -LARGEST_16 <= x2 <= LARGEST_16:
+        return in_32_bits(xp, lambda x1: xp.divide(x1, x2), x1)
     return xp.divide(x1, x2)
 
 
 divide.derivatives(
-    x1=lambda xp, g, out, x1, x2: g / x2,
+    x1=lambda xp, g, out, x1, x2: divide.forward(xp, g, x2),
     x2=lambda xp, g, out, x1, x2: -g * (x1 / x2) / x2,
 )
 
@@ -120,7 +124,13 @@ def abs(xp: Any, x: Tensor, /) -> Tensor:
     return xp.abs(x)
 
 
-abs.derivatives(x=lambda xp, g, out, x: g * conjugate(xp, xp.sign(x)))
+def _abs_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    if is_complex(xp, x):
+        return g * kinked(xp, xp.conj(xp.sign(x)), x, x == 0)
+    return g * xp.sign(x)
+
+
+abs.derivatives(x=_abs_rule)
 
 
 def _share_of_ties(xp: Any, g: Any, ahead: Any, tied: Any) -> Any:
@@ -199,7 +209,7 @@ trunc.piecewise_constant()
 
 @operation(saves=Saves.BOTH)
 def sign(xp: Any, x: Tensor, /) -> Tensor:
-    """-1, 0 or 1; of a complex number its direction x / abs(x)."""
+    """-1, 0 or 1; of a complex number its direction x / abs(x), of which the derivative at 0 is taken as 0."""
     return xp.sign(x)
 
 
@@ -207,8 +217,9 @@ def _sign_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     if not is_complex(xp, x):
         return xp.zeros_like(g)
     size = xp.abs(x)
-    across = (g - xp.real(g * out) * xp.conj(out)) / xp.astype(xp.where(size == 0, xp.ones_like(size), size), x.dtype)
-    return xp.where(size == 0, xp.zeros_like(g), across)
+    zero = size == 0
+    across = (g - xp.real(g * out) * xp.conj(out)) / xp.astype(xp.where(zero, xp.ones_like(size), size), x.dtype)
+    return xp.where(zero, g * kinked(xp, xp.zeros_like(x), x, zero), across)
 
 
 sign.derivatives(x=_sign_rule)

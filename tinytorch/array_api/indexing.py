@@ -9,6 +9,7 @@ from typing import Any
 
 from tinytorch.array_api.data_types import as_index
 from tinytorch.array_api.manipulation import _repeat, broadcast_to, flip
+from tinytorch.array_api.precision import in_32_bits
 from tinytorch.backend import DType
 from tinytorch.backend.host import is_host_scalar
 from tinytorch.operation import Like, Saves, operation, plain
@@ -304,7 +305,8 @@ def _add_rows(xp: Any, rows: Tensor, indices: Tensor, length: int, /) -> Tensor:
     if rows.shape[0] == 0:
         return xp.zeros((length, *rows.shape[1:]), dtype=rows.dtype)
     indices = xp.where(indices < 0, indices + length, indices)
-    return getattr(xp, "add_rows", partial(_rows_doubled, xp))(rows, indices, length)
+    add = getattr(xp, "add_rows", partial(_rows_doubled, xp))
+    return in_32_bits(xp, lambda rows: add(rows, indices, length), rows)
 
 
 _add_rows.derivatives(rows=lambda xp, g, out, rows, indices, length: xp.take(g, indices, axis=0))

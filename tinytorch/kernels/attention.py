@@ -40,6 +40,8 @@ def _weights(xp: Any, q: Any, k: Any, allowed: Any) -> Any:
     scores = xp.matmul(q, xp.matrix_transpose(k)) * (1.0 / math.sqrt(q.shape[-1]))
     if allowed is not None:
         scores = xp.where(allowed, scores, MASKED)
+    if 0 in scores.shape:  # nothing has no largest element
+        return scores
     exponentials = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
     return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
 

@@ -11,6 +11,8 @@ from tinytorch.kernels.fused import Fused
 
 def _forward(xp: Any, x: Any, *, axis: int) -> tuple[Any, Any]:
     """``exp(x) / sum(exp(x))`` along ``axis``, without overflow."""
+    if 0 in x.shape:  # nothing has no largest element
+        return x, x
     wide = widen(xp, x)
     exponentials = xp.exp(wide - xp.max(wide, axis=axis, keepdims=True))
     out = narrow(xp, exponentials / xp.sum(exponentials, axis=axis, keepdims=True), x)
