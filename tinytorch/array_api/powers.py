@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from tinytorch.array_api.arithmetic import Number, is_complex
+from tinytorch.array_api.kinks import kinked
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -33,7 +34,10 @@ def pow(xp: Any, x1: Number, x2: Number, /) -> Tensor:
 def _pow_base(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
     if isinstance(x2, int | float | complex):  # the common case; x ** 0 is constant, at x = 0 too
         return g * (x2 * xp.pow(x1, x2 - 1)) if x2 != 0 else xp.zeros_like(g)
-    return g * xp.where(x2 == 0, xp.zeros_like(out), x2 * xp.pow(x1, xp.where(x2 == 0, xp.ones_like(x2), x2 - 1)))
+    constant = (x1 == 0) & (x2 == 0)
+    power = xp.pow(x1, xp.where(constant, xp.ones_like(x2), x2 - 1))
+    slope = xp.where(constant, xp.zeros_like(out), x2 * power)
+    return g * kinked(xp, slope, x2, _lacks_logarithm(xp, x1, x2 - 1, is_complex(xp, out)))
 
 
 def _pow_exponent(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
@@ -42,11 +46,20 @@ def _pow_exponent(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
     if isinstance(x1, int | float | complex):
         number = complex(x1)
         if number == 0 or (not complex_power and number.real < 0):
-            return xp.zeros_like(g)
+            zeros = xp.zeros_like(out)
+            return g * kinked(xp, zeros, x2, _lacks_logarithm(xp, zeros + x1, x2, complex_power))
         return g * out * (cmath.log(number) if complex_power else math.log(number.real))
     base = xp.astype(x1, out.dtype, copy=False) if complex_power else x1  # a negative real base has a complex logarithm
     has_logarithm = base != 0 if complex_power else base > 0
-    return g * out * xp.log(xp.where(has_logarithm, base, xp.ones_like(base)))
+    slope = out * xp.log(xp.where(has_logarithm, base, xp.ones_like(base)))
+    slope = kinked(xp, slope, x1, _lacks_logarithm(xp, base, x2 - 1, complex_power))
+    return g * kinked(xp, slope, x2, _lacks_logarithm(xp, base, x2, complex_power))
+
+
+def _lacks_logarithm(xp: Any, base: Any, exponent: Any, complex_power: bool) -> Any:
+    """Where ``base ** exponent`` has no derivative by the exponent: at negative real bases, and at 0, where it jumps, up to exponent 0."""
+    jump = (base == 0) & ((xp.real(exponent) if is_complex(xp, exponent) else exponent) <= 0)
+    return jump if complex_power else jump | (base < 0)
 
 
 pow.derivatives(x1=_pow_base, x2=_pow_exponent)
@@ -140,4 +153,5 @@ def _share_of_sum(xp: Any, out: Any, x: Any, other: Any) -> Any:
     """1 / (1 + exp(other - x)), without overflow; half where both are the same infinity, which have no difference."""
     zero = xp.zeros_like(out)
     same = xp.isinf(out) & (x == other)
-    return xp.exp(-xp.logaddexp(xp.where(same, zero, other) - xp.where(same, zero, x), zero))
+    share = xp.exp(-xp.logaddexp(xp.where(same, zero, other) - xp.where(same, zero, x), zero))
+    return kinked(xp, kinked(xp, share, x, same), other, same)
