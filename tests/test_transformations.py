@@ -222,6 +222,14 @@ def test_they_pass_through_fused_kernels(backend: Backend) -> None:
     numpy.testing.assert_allclose(host(product), host(reverse), rtol=1e-3, atol=1e-3)
 
 
+def test_second_derivatives_do_not_ask_a_plugin_which_values_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that forgot the scalars that numpy makes of 0-d results had them taken for constants."""
+    backend = tt.get_backend("numpy")
+    monkeypatch.setattr(type(backend), "owns", lambda self, array: isinstance(array, numpy.ndarray))
+    with tt.use_backend(backend):
+        assert_close(tt.hessian(lambda x: tt.sum(x) * tt.sum(x * x))(double([1.0, 2.0])), numpy.float64([[10, 6], [6, 14]]))
+
+
 # ---- complex numbers ----
 
 

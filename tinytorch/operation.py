@@ -135,13 +135,18 @@ class Operation(Generic[P, R]):
             raise TypeError(f"{self.__name__} needs a Tensor, got {_type_names(args)}; make one with tinytorch.asarray")
         if unusual:
             raws = [lower(self.__name__, backend, arg) for arg in args]
+        settings: dict[str, Any] = static
         if static:
+            settings = plain_settings(static)
             if self.recordable:
-                _refuse_gradients(self.__name__, static)
-            out = self.forward(backend.xp, *raws, **lower_all(self.__name__, backend, static))
+                _refuse_gradients(self.__name__, settings)
+            out = self.forward(backend.xp, *raws, **lower_all(self.__name__, backend, settings))
         else:
             out = self.forward(backend.xp, *raws)
-        node = _recorded(self, backend, args, raws, static, out) if recorded and self.recordable and is_recording() else None
+        node = None
+        if recorded and self.recordable and is_recording():
+            node = _recorded(self, backend, args, raws, settings, out)
+            node.kinds = _kinds(args) if unusual else None
         return wrap_all(out, backend, node) if type(out) is tuple else wrap(out, backend, node)  # type: ignore[return-value]
 
 
@@ -157,15 +162,20 @@ def operation(forward: Callable[..., Any] | None = None, /, *, saves: Saves = Sa
 
 
 class Call(Node):
-    """One recorded call of an operation, with what its rules look at: values and nodes, never the Tensors, which may be rebound."""
+    """One recorded call of an operation, with what its rules look at: values and nodes, never the Tensors, which may be rebound.
 
-    __slots__ = ("backend", "inputs", "operation", "out", "static")
+    ``kinds`` are the types of the inputs when they were passed, which say which of them were Tensors; ``None`` where the others are numbers
+    and the like of Python's.
+    """
+
+    __slots__ = ("backend", "inputs", "kinds", "operation", "out", "static")
 
     operation: Operation[..., Any]
     backend: Backend
     static: dict[str, Any]
     out: Any
     inputs: Sequence[Any] | None
+    kinds: list[Any] | None
 
     def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
         operation = self.operation
@@ -177,11 +187,12 @@ class Call(Node):
         xp: Namespace
         if recorded:
             xp = backend.namespace
-            inputs = [_box(backend, raw, parent) for raw, parent in zip(self.inputs, self.parents, strict=True)]
+            kinds = self.kinds or [type(raw) if type(raw) in _PLAIN else Tensor for raw in self.inputs]
+            inputs = [_box(backend, *saved) for saved in zip(self.inputs, kinds, self.parents, strict=True)]
             static = self.static
-            out = None if self.out is None else _box(backend, self.out, self)
-            if isinstance(g, dict) and isinstance(self.out, list | tuple):
-                out = wrap_all(self.out, backend, self)
+            out = self.out
+            if out is not None:
+                out = wrap_all(out, backend, self) if type(out) is tuple else wrap(out, backend, self)
         else:
             xp = backend.xp
             inputs = list(self.inputs)
@@ -263,8 +274,10 @@ def lower(name: str, backend: Backend, value: Any) -> Any:
         return value.raw
     if isinstance(value, DType):
         return backend.dtype(value.name)
-    if isinstance(value, tuple | list):
-        return type(value)([lower(name, backend, item) for item in value])
+    if isinstance(value, tuple):
+        return tuple([lower(name, backend, item) for item in value])
+    if isinstance(value, list):
+        return [lower(name, backend, item) for item in value]
     if isinstance(value, Device):
         raise TypeError(f"{name}: moving between devices is spelled x.to(device)")
     if is_host_scalar(value):
@@ -289,13 +302,41 @@ def _refuse_gradients(name: str, static: dict[str, Any]) -> None:
             raise NotDifferentiableError(f"{name} has no derivative with respect to {key}; use .detach() on it")
 
 
-def _box(backend: Backend, value: Any, node: Node | None) -> Any:
-    """The reverse of `lower` for a saved input: a Tensor at its place on the tape."""
+def plain(value: Any) -> Any:
+    """A setting with Python's numbers in place of numpy's, in tuples, lists and slices too."""
+    if type(value) in _PLAIN:
+        return value
+    if is_host_scalar(value):
+        return value.item()
+    if isinstance(value, tuple):
+        return tuple([plain(item) for item in value])
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, slice):
+        return slice(plain(value.start), plain(value.stop), plain(value.step))
+    return value
+
+
+def plain_settings(static: dict[str, Any]) -> dict[str, Any]:
+    """`plain` for arguments that were passed by name. They are recorded so: rules ask whether an axis is an ``int``."""
+    for value in static.values():
+        if type(value) not in _PLAIN:
+            return {key: plain(value) for key, value in static.items()}
+    return static
+
+
+def _kinds(args: Sequence[Any]) -> list[Any]:
+    """The type of each argument; for a tuple or a list, such as an index, a tuple of those of what it holds."""
+    return [tuple(map(type, arg)) if type(arg) is tuple or type(arg) is list else type(arg) for arg in args]
+
+
+def _box(backend: Backend, value: Any, kind: Any, node: Node | None) -> Any:
+    """The reverse of `lower` for a saved input: a Tensor at its place on the tape, where it was one."""
     if isinstance(value, Like):
         return Like(value.shape, backend._dtypes[value.dtype])
-    if isinstance(value, tuple | list):
-        return type(value)([_box(backend, item, None) for item in value])
-    return wrap(value, backend, node) if backend.owns(value) else value
+    if isinstance(kind, tuple):
+        return type(value)([_box(backend, item, each, None) for item, each in zip(value, kind, strict=True)])
+    return wrap(value, backend, node) if issubclass(kind, Tensor) else value
 
 
 def _type_names(args: Sequence[Any]) -> str:

@@ -33,6 +33,7 @@ class JaxBackend(Backend):
                 inplace=False,
                 deterministic_scatter=device.platform == "cpu",  # on a GPU repeated indices are summed in any order
                 graph=True,
+                checks_indices=False,
             ),
         )
 
@@ -49,6 +50,12 @@ class JaxBackend(Backend):
         view = numpy.asarray(array).view()
         view.setflags(write=False)
         return cast("numpy.ndarray[Any, Any]", view)
+
+    def out_of_bounds(self, indices: Array, length: int) -> int | None:
+        if isinstance(indices, jax.core.Tracer) or not indices.size:
+            return None
+        host = self.to_host(indices)
+        return next((int(i) for i in (host.min(), host.max()) if not -length <= i < length), None)
 
     def compile(self, step: Step, donate: bool = False) -> Step:
         compiled: Step = cast(Step, jax.jit(step, donate_argnums=(0,) if donate else ()))

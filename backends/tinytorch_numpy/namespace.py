@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
+import array_api_compat.numpy
 import numpy
 
 from tinytorch.backend.contract import Array
@@ -35,5 +37,20 @@ def _add_rows(rows: Array, indices: Array, length: int) -> Array:
     return sums
 
 
+def _in_32_bits(reduce: Callable[..., Array]) -> Callable[..., Array]:
+    """A sum that accumulates float16 in float32, as numpy's own do along some axes only."""
+
+    def reduced(x: Array, /, *, dtype: Any = None, **options: Any) -> Array:
+        if x.dtype.char != "e" or dtype not in (None, x.dtype):
+            return reduce(x, dtype=dtype, **options)
+        return reduce(x, dtype=numpy.float32, **options).astype(x.dtype)
+
+    return reduced
+
+
 #: Functions by name that numpy's namespace gets.
-OWN: Final[dict[str, Callable[..., Any]]] = {"add_rows": _add_rows}
+OWN: Final[dict[str, Callable[..., Any]]] = {
+    "add_rows": _add_rows,
+    "cumulative_sum": _in_32_bits(array_api_compat.numpy.cumulative_sum),  # type: ignore[attr-defined]
+    "sum": _in_32_bits(partial(numpy.add.reduce, axis=None)),
+}

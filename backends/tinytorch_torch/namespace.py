@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, Final
 
+import array_api_compat.torch
 import torch
 
 _SIGNED: Final = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
@@ -22,9 +24,11 @@ def _unique_all(x: torch.Tensor, /) -> tuple[torch.Tensor, ...]:
 
 
 def _var(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> torch.Tensor:
-    """`var`, of which PyTorch takes only whole corrections."""
+    """`var`, of which PyTorch takes only whole corrections, and warns where there is nothing."""
     axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
     size = math.prod(x.shape[a] for a in axes)
+    if x.numel() == 0:
+        return torch.sum(x, dim=axes, keepdim=keepdims) * math.nan
     variance = torch.var(x, dim=axes, correction=0, keepdim=keepdims) if axes else x - x
     return variance * (size / max(0.0, size - correction)) if size > correction else variance * math.nan
 
@@ -33,11 +37,35 @@ def _std(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keep
     return torch.sqrt(_var(x, axis=axis, correction=correction, keepdims=keepdims))
 
 
+def _with_index_errors(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """``function`` with an ``IndexError``, as PyTorch's own indexing has it, in place of a ``RuntimeError`` about indices out of bounds."""
+
+    @wraps(function)
+    def checked(*args: Any, **options: Any) -> torch.Tensor:
+        try:
+            return function(*args, **options)
+        except RuntimeError as error:
+            if "bounds" not in str(error):
+                raise
+            raise IndexError(str(error)) from None
+
+    return checked
+
+
+@_with_index_errors
 def _take_along_axis(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int = -1) -> torch.Tensor:
-    """`take_along_axis` with indices of any integer type, and of the unsigned types that PyTorch takes elements of in few places."""
+    """`take_along_axis` with indices of any integer type, and of the unsigned types that PyTorch takes elements of in few places.
+
+    Not by ``take_along_dim``, which takes indices that are out of bounds modulo the length.
+    """
     if x.dtype in _SIGNED:
         return _take_along_axis(x.view(_SIGNED[x.dtype]), indices, axis=axis).view(x.dtype)
-    return torch.take_along_dim(x, indices.long(), dim=axis)
+    axis %= x.ndim
+    indices = indices.long()
+    indices = torch.where(indices < 0, indices + x.shape[axis], indices)
+    rest = torch.broadcast_shapes(*[(*a.shape[:axis], 1, *a.shape[axis + 1 :]) for a in (x, indices)])  # type: ignore[no-untyped-call]
+    x, indices = [array.expand(*rest[:axis], array.shape[axis], *rest[axis + 1 :]) for array in (x, indices)]
+    return torch.gather(x, axis, indices)
 
 
 def _add_rows(rows: torch.Tensor, indices: torch.Tensor, length: int) -> torch.Tensor:
@@ -49,6 +77,7 @@ def _add_rows(rows: torch.Tensor, indices: torch.Tensor, length: int) -> torch.T
 OWN: Final[dict[str, Callable[..., Any]]] = {
     "add_rows": _add_rows,
     "std": _std,
+    "take": _with_index_errors(array_api_compat.torch.take),
     "take_along_axis": _take_along_axis,
     "unique_all": _unique_all,
     "var": _var,

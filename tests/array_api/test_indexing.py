@@ -38,13 +38,59 @@ def test_rows_at_integers_of_more_dimensions(backend: Backend) -> None:
     assert_close(tt.grad(lambda x: tt.sum(x[i] * frozen(weights)))(x), expected)
 
 
-@pytest.mark.parametrize("key", [3, -4, (0, 2), (..., -3), (None, 3), (slice(None), None, 2)])
+@pytest.mark.parametrize(
+    "key", [3, -4, (0, 2), (..., -3), (None, 3), (slice(None), None, 2), numpy.int64(3), (numpy.uint8(0), numpy.int32(-3))]
+)
 def test_a_place_that_is_not_there_is_refused_on_every_backend(backend: Backend, key: Any) -> None:
     x = tt.zeros((3, 2) if isinstance(key, tuple) and key[0] is not None else 3)
     with pytest.raises(IndexError):
         x[key]
     with pytest.raises(IndexError):
         x[key] = 1.0
+
+
+@pytest.mark.parametrize("wrong", [3, -4, 100])
+@pytest.mark.parametrize(
+    "where", ["alone", "after an array", "after a number", "after a slice", "as a matrix", "after a mask", "after ..."]
+)
+def test_indices_in_an_array_that_are_out_of_bounds_are_refused_on_every_backend(backend: Backend, where: str, wrong: int) -> None:
+    x, i, zeros = tt.zeros((2, 3, 3)), tt.asarray([0, wrong]), tt.asarray([0, 1])
+    keys = {
+        "alone": (tt.zeros(3), i),
+        "after an array": (x, (zeros, zeros, i)),
+        "after a number": (x, (0, zeros, i)),
+        "after a slice": (x, (slice(None), i)),
+        "as a matrix": (x, (slice(None), slice(None), tt.reshape(i, (2, 1)))),
+        "after a mask": (x, (tt.ones((2, 3), dtype="bool"), tt.asarray([wrong]))),
+        "after ...": (x, (..., i, None)),
+    }
+    if backend.name == "strict" and where not in ("alone", "after an array"):
+        pytest.skip("array-api-strict takes integer arrays for all dimensions, and nothing beside them")
+    x, key = keys[where]
+    with pytest.raises(IndexError):
+        x[key]
+    if backend.name != "strict":
+        with pytest.raises(IndexError):
+            x[key] = 1.0
+
+
+def test_a_number_beside_an_array_is_checked_too(backend: Backend) -> None:
+    with pytest.raises(IndexError, match=r"index 9 is out of bounds for axis 0 of shape \(2, 3\)"):
+        tt.zeros((2, 3))[9, tt.asarray([0])]
+
+
+@pytest.mark.parametrize("wrong", [3, -4, 100])
+def test_taking_from_places_that_are_not_there_is_refused_on_every_backend(backend: Backend, wrong: int) -> None:
+    x = tt.zeros((2, 3))
+    with pytest.raises(IndexError):
+        tt.take(x, tt.asarray([0, wrong]), axis=1)
+    with pytest.raises(IndexError):
+        tt.take_along_axis(x, tt.asarray([[0], [wrong]]), axis=1)
+
+
+def test_places_along_an_axis_broadcast_and_count_from_the_end(backend: Backend) -> None:
+    x = frozen(numpy.arange(12.0).reshape(2, 3, 2))
+    assert_close(tt.take_along_axis(x, frozen([[[-1]], [[-3]]]), axis=1), numpy.float64([[[4, 5]], [[6, 7]]]))
 
 
 def test_take_says_what_it_needs(backend: Backend) -> None:

@@ -14,6 +14,7 @@ from tests.helpers import assert_close
 from tinytorch import nn, optim
 from tinytorch.backend import BackendUnavailableError, get_backend
 from tinytorch.models import MLP, TinyGPT
+from tinytorch.tensor import wrap
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer, Trainer
 
@@ -61,6 +62,43 @@ def test_the_tape_runs_inside_jit() -> None:
 
     x = numpy.float32([0.5, 1.0])
     numpy.testing.assert_allclose(jax.jit(slope)(backend.from_host(x)), numpy.sin(2 * x), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "filled"), [("float32", numpy.nan), ("int32", -(2**31)), ("uint8", 255), ("bool", True)])
+def test_a_compiled_step_reads_nan_or_a_limit_where_an_index_is_out_of_bounds(dtype: str, filled: object) -> None:
+    """Its values cannot be looked at there. JAX would read the nearest element."""
+    backend = tt.current_backend()
+
+    def read(raws: tuple[object, ...], indices: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[object, ...]]:
+        x, i = wrap(raws[0], backend), wrap(indices[0], backend)
+        both = [x[i], x[0:2, ...][i], tt.take(x, i), tt.take_along_axis(x, i), tt.stack([x, x])[1, i], tt.stack([x, x])[:, i][0, ...]]
+        return tuple(tensor.raw for tensor in both), ()
+
+    x, i = backend.from_host(numpy.zeros(2), dtype), backend.from_host(numpy.asarray([2, 0, -1, -3]))
+    for found in backend.compile(read)((x,), (i,))[0]:
+        numpy.testing.assert_array_equal(backend.to_host(found), numpy.asarray([filled, 0, 0, filled], dtype))
+
+
+def test_a_compiled_step_neither_writes_nor_differentiates_where_an_index_is_out_of_bounds() -> None:
+    backend = tt.current_backend()
+
+    def step(raws: tuple[object, ...], indices: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[object, ...]]:
+        x, value, i = wrap(raws[0], backend), wrap(raws[1], backend), wrap(indices[0], backend)
+
+        def written(x: tt.Tensor, value: tt.Tensor) -> tt.Tensor:
+            y = +x
+            y[i] = value
+            return y
+
+        slopes = tt.grad(lambda x, value: tt.sum(written(x, value) ** 2), (0, 1))(x, value)
+        reads = [tt.grad(lambda x, read=read: tt.sum(read(x)))(x) for read in (lambda x: x[i], lambda x: tt.take(x, i))]
+        return tuple(tensor.raw for tensor in (written(x, value), *slopes, *reads)), ()
+
+    x, value, i = [backend.from_host(numpy.asarray(a)) for a in ([1.0, 2.0, 3.0], [10.0, 20.0, 30.0], [3, 1, -5])]
+    new, by_x, by_value, *reads = [backend.to_host(raw).tolist() for raw in backend.compile(step)((x, value), (i,))[0]]
+    assert new == [1.0, 20.0, 3.0]
+    assert (by_x, by_value) == ([2.0, 0.0, 6.0], [0.0, 40.0, 0.0])
+    assert reads == [[0.0, 1.0, 0.0]] * 2
 
 
 def language_model_losses(backend: str, steps: int = 20) -> list[float]:

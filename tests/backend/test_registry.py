@@ -33,7 +33,7 @@ class PlainBackend(Backend):
         super().__init__(name=name, device=device, xp=compat_numpy, capabilities=Capabilities(dtypes=frozenset({"float32"})))
 
     def owns(self, array: object) -> bool:
-        return isinstance(array, numpy.ndarray)
+        return isinstance(array, numpy.ndarray | numpy.generic)
 
     def from_host(self, array: Any, dtype: str | None = None) -> Any:
         return numpy.array(array)
@@ -151,6 +151,12 @@ class TestRegistration:
     def test_a_factory_that_returns_no_backend_is_told_so(self) -> None:
         register_backend("mine", lambda device: "numpy")  # type: ignore[arg-type, return-value]
         with pytest.raises(TypeError, match="must return a tinytorch Backend, but returned 'numpy'"):
+            get_backend("mine")
+
+    def test_a_plugin_that_does_not_own_its_0d_results_is_told_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(PlainBackend, "owns", lambda self, array: isinstance(array, numpy.ndarray))
+        register_backend("mine", lambda device: PlainBackend("mine", "cpu"))
+        with pytest.raises(TypeError, match=r"owns\(\) of the mine backend must accept .* it refuses a numpy.float64 of shape \(\)"):
             get_backend("mine")
 
     def test_a_missing_plugin_package_says_how_to_get_it(self, monkeypatch: pytest.MonkeyPatch) -> None:

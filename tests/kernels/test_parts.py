@@ -9,9 +9,9 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close, frozen
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.backend import Backend
 from tinytorch.kernels.erf import erf
-from tinytorch.kernels.precision import narrow, widen
 from tinytorch.kernels.random_bits import keep_mask, random_bits
 from tinytorch.tensor import wrap
 
@@ -60,6 +60,14 @@ def test_a_part_of_the_batch_draws_its_part_of_the_random_bits(backend: Backend)
     key = backend.from_host(numpy.int32([1, 2]))
     part = random_bits(backend.xp, key, 3, (4,), first=6)
     assert backend.to_host(part).tolist() == bits(backend, (1, 2), 3, 10)[6:]
+
+
+@pytest.mark.parametrize("first", [2**31 - 2, 2**31, 2**32 - 2, 2**32 + 6, 5 * 2**31 + 1])
+def test_positions_of_random_bits_wrap_around_at_32_bits(backend: Backend, first: int) -> None:
+    """As the kernels in CUDA and numba count them."""
+    drawn = random_bits(backend.xp, backend.from_host(numpy.int32([1, 2])), 3, (2, 3), first)
+    stream = mixed(1 ^ mixed(2 ^ mixed(3)))
+    assert backend.to_host(drawn).ravel().tolist() == [mixed((first + i) % 2**32 ^ stream) % 2**31 for i in range(6)]
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

@@ -148,6 +148,18 @@ def test_the_gradient_of_an_embedding_sums_repeated_tokens(backend: Backend) -> 
         assert_close(layer.weight.grad, expected)
 
 
+@either_kernels
+@pytest.mark.parametrize("size", [200, 257])
+def test_the_gradient_of_a_rare_token_is_not_lost_behind_a_frequent_one(backend: Backend, size: int, kernels: Callable[[], Any]) -> None:
+    gradient = numpy.full((8195, 1), 1e-4, numpy.float32)
+    gradient[:8192] = 1
+    with kernels():
+        layer = nn.Embedding(size, 1)
+        layer(numpy.array([0] * 8192 + [1, 2, 3])).backward(tt.asarray(gradient))
+        assert layer.weight.grad is not None
+        assert_close(layer.weight.grad[:5, ...], numpy.float32([[8192], [1e-4], [1e-4], [1e-4], [0]]))
+
+
 @pytest.mark.parametrize("ids", [[0, 7], [0, -1], [-3]])
 def test_ids_from_the_host_are_checked(backend: Backend, ids: list[int]) -> None:
     with pytest.raises(ValueError, match=f"ids must lie between 0 and 6, got {ids[-1]}$"):

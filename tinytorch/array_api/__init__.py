@@ -13,6 +13,7 @@ from tinytorch.array_api import (
     linear_algebra,
     logic,
     manipulation,
+    powers,
     searching,
     sets,
     statistics,
@@ -27,6 +28,7 @@ from tinytorch.array_api.info import NamespaceInfo
 from tinytorch.array_api.linear_algebra import *
 from tinytorch.array_api.logic import *
 from tinytorch.array_api.manipulation import *
+from tinytorch.array_api.powers import *
 from tinytorch.array_api.searching import *
 from tinytorch.array_api.sets import *
 from tinytorch.array_api.statistics import *
@@ -48,6 +50,7 @@ __all__ = [
     *linear_algebra.__all__,
     *logic.__all__,
     *manipulation.__all__,
+    *powers.__all__,
     *searching.__all__,
     *sets.__all__,
     *statistics.__all__,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cmath
-import math
 from typing import Any
 
+from tinytorch.array_api.kinks import kinked
+from tinytorch.array_api.precision import LARGEST_16, in_32_bits
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -17,30 +17,20 @@ __all__ = [
     "conj",
     "copysign",
     "divide",
-    "exp",
-    "expm1",
     "floor",
     "floor_divide",
     "imag",
-    "log",
-    "log10",
-    "log1p",
-    "log2",
-    "logaddexp",
     "maximum",
     "minimum",
     "multiply",
     "negative",
     "nextafter",
     "positive",
-    "pow",
     "real",
     "reciprocal",
     "remainder",
     "round",
     "sign",
-    "sqrt",
-    "square",
     "subtract",
     "trunc",
 ]
@@ -86,42 +76,16 @@ multiply.derivatives(
 
 @operation
 def divide(xp: Any, x1: Number, x2: Number, /) -> Tensor:
-    """x1 / x2."""
+    """x1 / x2. 16-bit numbers may be divided by a Python number that their type cannot hold, such as a count."""
+    if (type(x2) is float or type(x2) is int) and not -LARGEST_16 <= x2 <= LARGEST_16:
+        return in_32_bits(xp, lambda x1: xp.divide(x1, x2), x1)
     return xp.divide(x1, x2)
 
 
 divide.derivatives(
-    x1=lambda xp, g, out, x1, x2: g / x2,
+    x1=lambda xp, g, out, x1, x2: divide.forward(xp, g, x2),
     x2=lambda xp, g, out, x1, x2: -g * (x1 / x2) / x2,
 )
-
-
-@operation(saves=Saves.BOTH)
-def pow(xp: Any, x1: Number, x2: Number, /) -> Tensor:
-    """x1 to the power of x2."""
-    return xp.pow(x1, x2)
-
-
-def _pow_base(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
-    if isinstance(x2, int | float | complex):  # the common case; x ** 0 is constant, at x = 0 too
-        return g * (x2 * xp.pow(x1, x2 - 1)) if x2 != 0 else xp.zeros_like(g)
-    return g * xp.where(x2 == 0, xp.zeros_like(out), x2 * xp.pow(x1, xp.where(x2 == 0, xp.ones_like(x2), x2 - 1)))
-
-
-def _pow_exponent(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
-    """Zero at a base of 0, where the function is flat, and at negative ones among real numbers, where there is no derivative."""
-    complex_power = is_complex(xp, out)
-    if isinstance(x1, int | float | complex):
-        number = complex(x1)
-        if number == 0 or (not complex_power and number.real < 0):
-            return xp.zeros_like(g)
-        return g * out * (cmath.log(number) if complex_power else math.log(number.real))
-    base = xp.astype(x1, out.dtype, copy=False) if complex_power else x1  # a negative real base has a complex logarithm
-    has_logarithm = base != 0 if complex_power else base > 0
-    return g * out * xp.log(xp.where(has_logarithm, base, xp.ones_like(base)))
-
-
-pow.derivatives(x1=_pow_base, x2=_pow_exponent)
 
 
 @operation
@@ -132,7 +96,7 @@ def remainder(xp: Any, x1: Number, x2: Number, /) -> Tensor:
 
 remainder.derivatives(
     x1=lambda xp, g, out, x1, x2: g,
-    x2=lambda xp, g, out, x1, x2: -g * xp.floor(x1 / x2),
+    x2=lambda xp, g, out, x1, x2: -g * xp.floor_divide(x1, x2),  # not the floor of x1 / x2, which may have been rounded up
 )
 
 
@@ -160,98 +124,13 @@ def abs(xp: Any, x: Tensor, /) -> Tensor:
     return xp.abs(x)
 
 
-abs.derivatives(x=lambda xp, g, out, x: g * conjugate(xp, xp.sign(x)))
+def _abs_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    if is_complex(xp, x):
+        return g * kinked(xp, xp.conj(xp.sign(x)), x, x == 0)
+    return g * xp.sign(x)
 
 
-@operation
-def square(xp: Any, x: Tensor, /) -> Tensor:
-    """x * x."""
-    return xp.square(x)
-
-
-square.derivatives(x=lambda xp, g, out, x: g * (2 * x))
-
-
-@operation(saves=Saves.OUTPUT)
-def sqrt(xp: Any, x: Tensor, /) -> Tensor:
-    """Square root."""
-    return xp.sqrt(x)
-
-
-sqrt.derivatives(x=lambda xp, g, out, x: g / (2 * out))
-
-
-@operation(saves=Saves.OUTPUT)
-def exp(xp: Any, x: Tensor, /) -> Tensor:
-    """e to the power of x."""
-    return xp.exp(x)
-
-
-exp.derivatives(x=lambda xp, g, out, x: g * out)
-
-
-@operation(saves=Saves.OUTPUT)
-def expm1(xp: Any, x: Tensor, /) -> Tensor:
-    """e to the power of x, minus 1, exact near 0."""
-    return xp.expm1(x)
-
-
-expm1.derivatives(x=lambda xp, g, out, x: g * (out + 1))
-
-
-@operation
-def log(xp: Any, x: Tensor, /) -> Tensor:
-    """Natural logarithm."""
-    return xp.log(x)
-
-
-log.derivatives(x=lambda xp, g, out, x: g / x)
-
-
-@operation
-def log1p(xp: Any, x: Tensor, /) -> Tensor:
-    """Natural logarithm of 1 + x, exact near 0."""
-    return xp.log1p(x)
-
-
-log1p.derivatives(x=lambda xp, g, out, x: g / (1 + x))
-
-
-@operation
-def log2(xp: Any, x: Tensor, /) -> Tensor:
-    """Logarithm to base 2."""
-    return xp.log2(x)
-
-
-log2.derivatives(x=lambda xp, g, out, x: g / (x * math.log(2)))
-
-
-@operation
-def log10(xp: Any, x: Tensor, /) -> Tensor:
-    """Logarithm to base 10."""
-    return xp.log10(x)
-
-
-log10.derivatives(x=lambda xp, g, out, x: g / (x * math.log(10)))
-
-
-@operation(saves=Saves.BOTH)
-def logaddexp(xp: Any, x1: Number, x2: Number, /) -> Tensor:
-    """log(exp(x1) + exp(x2)), without overflow."""
-    return xp.logaddexp(x1, x2)
-
-
-logaddexp.derivatives(
-    x1=lambda xp, g, out, x1, x2: g * _share_of_sum(xp, out, x1, x2),
-    x2=lambda xp, g, out, x1, x2: g * _share_of_sum(xp, out, x2, x1),
-)
-
-
-def _share_of_sum(xp: Any, out: Any, x: Any, other: Any) -> Any:
-    """1 / (1 + exp(other - x)), without overflow; half where both are the same infinity, which have no difference."""
-    zero = xp.zeros_like(out)
-    same = xp.isinf(out) & (x == other)
-    return xp.exp(-xp.logaddexp(xp.where(same, zero, other) - xp.where(same, zero, x), zero))
+abs.derivatives(x=_abs_rule)
 
 
 def _share_of_ties(xp: Any, g: Any, ahead: Any, tied: Any) -> Any:
@@ -330,7 +209,7 @@ trunc.piecewise_constant()
 
 @operation(saves=Saves.BOTH)
 def sign(xp: Any, x: Tensor, /) -> Tensor:
-    """-1, 0 or 1; of a complex number its direction x / abs(x)."""
+    """-1, 0 or 1; of a complex number its direction x / abs(x), of which the derivative at 0 is taken as 0."""
     return xp.sign(x)
 
 
@@ -338,8 +217,9 @@ def _sign_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     if not is_complex(xp, x):
         return xp.zeros_like(g)
     size = xp.abs(x)
-    across = (g - xp.real(g * out) * xp.conj(out)) / xp.astype(xp.where(size == 0, xp.ones_like(size), size), x.dtype)
-    return xp.where(size == 0, xp.zeros_like(g), across)
+    zero = size == 0
+    across = (g - xp.real(g * out) * xp.conj(out)) / xp.astype(xp.where(zero, xp.ones_like(size), size), x.dtype)
+    return xp.where(zero, g * kinked(xp, xp.zeros_like(x), x, zero), across)
 
 
 sign.derivatives(x=_sign_rule)

@@ -12,8 +12,8 @@ from typing import Any
 from tinytorch.array_api.data_types import astype, dtype_name
 from tinytorch.array_api.manipulation import broadcast_to, stack
 from tinytorch.backend import Backend, current_backend, get_backend
-from tinytorch.backend.host import as_host_array, is_host_array, is_host_scalar
-from tinytorch.operation import NotDifferentiableError
+from tinytorch.backend.host import as_host_array, has_own_width, is_host_array, is_host_scalar
+from tinytorch.operation import NotDifferentiableError, plain
 from tinytorch.tape import Node, is_recording
 from tinytorch.tensor import Tensor, wrap
 
@@ -42,7 +42,9 @@ def _backend(device: Any) -> Backend:
 
 
 def _default(value: Any, backend: Backend) -> str:
-    """Name of the type that a Python number gets."""
+    """Name of the type that a number gets: numpy's have one of their own, Python's the default of their kind."""
+    if is_host_scalar(value):
+        return dtype_name(value.dtype)
     if isinstance(value, bool):
         return "bool"
     return backend.default_int if isinstance(value, int) else "complex64" if isinstance(value, complex) else "float32"
@@ -51,6 +53,7 @@ def _default(value: Any, backend: Backend) -> str:
 def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """A Tensor with the values of ``obj``: a number, nested lists of numbers, a numpy array, an array of some backend, or a Tensor.
 
+    Lists of Python numbers get the default type of their kind, and those with scalars or arrays of numpy in them the type that numpy gives.
     A Tensor stays on its own device unless ``device`` names another, and Tensors in lists are stacked there. Host arrays are copied, so
     later changes to them do not show. Raises ``ValueError`` where ``copy=False`` forbids a copy that is needed.
     """
@@ -74,7 +77,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     if copy is False:
         raise ValueError("asarray: values from the host have to be copied, and copy=False forbids it")
     host = as_host_array(obj)
-    if name is None and not is_host_array(obj) and not is_host_scalar(obj):  # Python's numbers have no width of their own
+    if name is None and not has_own_width(obj):  # Python's numbers
         name = {"i": backend.default_int, "f": "float32", "c": "complex64"}.get(host.dtype.kind)
     return wrap(backend.from_host(host, name), backend)
 
@@ -93,23 +96,23 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype
     backend = _backend(device)
     if stop is None:
         start, stop = 0, start
-    start, stop, step = _plain("arange", start, stop, step)
+    start, stop, step = _python_numbers("arange", start, stop, step)
     whole = all(isinstance(value, int) for value in (start, stop, step))
     name = dtype_name(dtype) if dtype is not None else backend.default_int if whole else "float32"
     return wrap(backend.xp.arange(start, stop, step, dtype=backend.dtype(name)), backend)
 
 
-def _plain(name: str, *numbers: Any) -> list[Any]:
-    """Numbers as array libraries take them, read from Tensors of no dimensions; one that carries a gradient would lose it."""
+def _python_numbers(name: str, *numbers: Any) -> list[Any]:
+    """Python's numbers, read from 0-d Tensors and numpy's scalars; a Tensor that carries a gradient would lose it."""
     if is_recording() and any(isinstance(number, Tensor) and number.node is not None for number in numbers):
         raise NotDifferentiableError(f"{name} has no derivative; use .detach() on the number, or compute with {name} of plain numbers")
-    return [number.item() if isinstance(number, Tensor) else number for number in numbers]
+    return [number.item() if isinstance(number, Tensor) else plain(number) for number in numbers]
 
 
 def linspace(start: complex, stop: complex, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True) -> Tensor:
     """``num`` numbers in equal steps from ``start`` to ``stop``, the last left out unless ``endpoint``."""
     backend = _backend(device)
-    start, stop = _plain("linspace", start, stop)
+    start, stop = _python_numbers("linspace", start, stop)
     is_complex = isinstance(start, complex) or isinstance(stop, complex)
     name = dtype_name(dtype) if dtype is not None else "complex64" if is_complex else "float32"
     return wrap(backend.xp.linspace(start, stop, num, dtype=backend.dtype(name), endpoint=endpoint), backend)
@@ -147,10 +150,11 @@ def full(shape: Shape, fill_value: complex | Tensor, *, dtype: Any = None, devic
         if fill_value.shape != ():
             raise TypeError(f"full repeats one value, got a Tensor of shape {fill_value.shape}; use broadcast_to")
         one = asarray(fill_value, dtype=dtype, device=device)
+        shape = plain(shape)
         return asarray(broadcast_to(one, (shape,) if isinstance(shape, int) else shape), copy=True)
     backend = _backend(device)
     name = _default(fill_value, backend) if dtype is None else dtype_name(dtype)
-    return wrap(backend.xp.full(shape, fill_value, dtype=backend.dtype(name)), backend)
+    return wrap(backend.xp.full(shape, plain(fill_value), dtype=backend.dtype(name)), backend)
 
 
 def zeros(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import operator
 from functools import partial
 from typing import Any
 
 from tinytorch.array_api.data_types import as_index
 from tinytorch.array_api.manipulation import _repeat, broadcast_to, flip
+from tinytorch.array_api.precision import in_32_bits
 from tinytorch.backend import DType
 from tinytorch.backend.host import is_host_scalar
-from tinytorch.operation import Like, Saves, operation
+from tinytorch.operation import Like, Saves, operation, plain
 from tinytorch.tensor import Tensor
 
 __all__ = [
@@ -43,7 +45,10 @@ def take(x: Tensor, indices: Tensor, /, *, axis: int | None = None) -> Tensor:
         raise ValueError(f"take: indices have one dimension, got shape {tuple(indices.shape)}; use x[indices]")
     if axis is None and x.ndim != 1:
         raise ValueError(f"take: say along which axis, since x has shape {tuple(x.shape)}")
-    return _take(x, as_index(indices), axis=axis)
+    indices = as_index(indices)
+    if not x.backend.capabilities.checks_indices:
+        _check_indices(x, 0 if axis is None else axis, indices)
+    return _take(x, indices, axis=axis)
 
 
 def _take_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis: int | None = None) -> Any:
@@ -51,7 +56,7 @@ def _take_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis: int | None
     length = x.shape[axis]
     rest = x.shape[:axis] + x.shape[axis + 1 :]
     rows = xp.reshape(xp.moveaxis(g, axis, 0), (g.shape[axis], math.prod(rest)))
-    return xp.moveaxis(xp.reshape(_rows_added(xp, rows, indices, length), (length, *rest)), 0, axis)
+    return xp.moveaxis(xp.reshape(rows_added(xp, rows, indices, length), (length, *rest)), 0, axis)
 
 
 @operation(saves=Saves.OTHERS)
@@ -64,7 +69,10 @@ _take_along_axis.__name__ = "take_along_axis"
 
 def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
     """For each position along the other dimensions, the elements of x at ``indices`` along ``axis``."""
-    return _take_along_axis(x, as_index(indices), axis=axis)
+    indices = as_index(indices)
+    if not x.backend.capabilities.checks_indices:
+        _check_indices(x, axis, indices)
+    return _take_along_axis(x, indices, axis=axis)
 
 
 def _take_along_axis_rule(xp: Any, g: Any, out: Any, x: Any, indices: Any, axis: int = -1) -> Any:
@@ -91,13 +99,23 @@ def _getitem(xp: Any, x: Tensor, key: Key, /) -> Tensor:
 _getitem.__name__ = "getitem"
 
 
+@operation(saves=Saves.OTHERS)
+def _getitem_by_plugin(xp: Any, x: Tensor, key: Key, /) -> Tensor:
+    """`getitem` for array libraries that do not raise for indices that are out of bounds: their plugin's namespace has one of its own."""
+    return getattr(xp, "getitem", operator.getitem)(x, key)
+
+
+_getitem_by_plugin.__name__ = "getitem"
+
+
 def getitem(x: Tensor, key: Key, /) -> Tensor:
-    """``x[key]``. Raises ``IndexError`` for a number that is no place in x, and for a list, which is no index in the standard."""
-    key, reversed_axes = _checked(x.shape, key)
-    return flip(_getitem(x, key), axis=reversed_axes) if reversed_axes else _getitem(x, key)
+    """``x[key]``. Raises ``IndexError`` for an index that is out of bounds, and for a list, which is no index in the standard."""
+    key, reversed_axes = _checked(x, key)
+    read = _getitem if x.backend.capabilities.checks_indices else _getitem_by_plugin
+    return flip(read(x, key), axis=reversed_axes) if reversed_axes else read(x, key)
 
 
-def _checked(shape: tuple[int, ...], key: Key) -> tuple[Key, tuple[int, ...]]:
+def _checked(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
     """``key`` with steps backwards turned round, as not every array library takes them, and the axes of the result to reverse after it."""
     parts = key if type(key) is tuple else (key,)
     arrays = numbers = backwards = False
@@ -111,23 +129,55 @@ def _checked(shape: tuple[int, ...], key: Key) -> tuple[Key, tuple[int, ...]]:
             arrays = True
         elif kind is list:
             raise IndexError("a list is not an index in the standard; make it one with tinytorch.asarray([...])")
+        elif is_host_scalar(part):
+            return _checked(x, plain(key))
     if arrays:
-        return (as_index(key) if type(key) is not tuple else tuple([as_index(part) for part in parts])), ()
+        parts = tuple([as_index(part) for part in parts])
+        if numbers or not x.backend.capabilities.checks_indices:
+            _check_places(x, parts)
+        return (parts if type(key) is tuple else parts[0]), ()
     if numbers:
-        _check_places(shape, parts)
-    return _turned(shape, parts) if backwards else (key, ())
+        _check_places(x, parts)
+    return _turned(x.shape, parts) if backwards else (key, ())
 
 
-def _check_places(shape: tuple[int, ...], parts: tuple[Any, ...]) -> None:
-    """Raise ``IndexError`` for a number beyond its axis, where JAX would read the last element."""
-    axis = 0
+def _check_places(x: Tensor, parts: tuple[Any, ...]) -> None:
+    """Raise ``IndexError`` for an index that is out of bounds, where JAX would read the last element."""
+    shape, axis = x.shape, 0
     for part in parts:
         if part is ...:
-            axis += len(shape) - sum(other is not None and other is not ... for other in parts)
-        elif part is not None:
-            if type(part) is int and axis < len(shape) and not -shape[axis] <= part < shape[axis]:
-                raise IndexError(f"index {part} is beyond axis {axis} of shape {shape}")
+            axis += len(shape) - sum(_axes_taken(other) for other in parts if other is not ...)
+            continue
+        if type(part) is int:
+            if axis < len(shape) and not -shape[axis] <= part < shape[axis]:
+                raise _out_of_bounds(x, axis, part)
             axis += 1
+            continue
+        if isinstance(part, Tensor) and axis < len(shape) and not _is_mask(part):
+            _check_indices(x, axis, part)
+        axis += _axes_taken(part)
+
+
+def _axes_taken(part: Any) -> int:
+    """How many axes of the array a part of a key, other than ``...``, stands for."""
+    if part is None or type(part) is bool:
+        return 0
+    return part.ndim if _is_mask(part) else 1
+
+
+def _is_mask(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.dtype.kind == "bool"
+
+
+def _check_indices(x: Tensor, axis: int, indices: Tensor) -> None:
+    """Raise ``IndexError`` for an index that is out of bounds, where the array library would not."""
+    wrong = x.backend.out_of_bounds(indices.raw, x.shape[axis])
+    if wrong is not None:
+        raise _out_of_bounds(x, axis % x.ndim, wrong)
+
+
+def _out_of_bounds(x: Tensor, axis: int, index: int) -> IndexError:
+    return IndexError(f"index {index} is out of bounds for axis {axis} of shape {tuple(x.shape)}")
 
 
 def _turned(shape: tuple[int, ...], parts: tuple[Any, ...]) -> tuple[Key, tuple[int, ...]]:
@@ -153,8 +203,8 @@ def _getitem_rule(xp: Any, g: Any, out: Any, x: Any, key: Key) -> Any:
     if _may_repeat(xp, parts):
         if len(parts) == 1:  # whole rows, at places along the first axis
             rows = xp.reshape(g, (math.prod(parts[0].shape), math.prod(x.shape[1:])))
-            return xp.reshape(_rows_added(xp, rows, xp.reshape(parts[0], (-1,)), x.shape[0]), x.shape)
-        return _added_at(xp, g, _places(xp, x.shape)[key], x.shape)
+            return xp.reshape(rows_added(xp, rows, xp.reshape(parts[0], (-1,)), x.shape[0]), x.shape)
+        return _added_at(xp, g, _read(xp, _places(xp, x.shape), key), x.shape)
     zeros = xp.zeros(x.shape, dtype=g.dtype)
     if any(part is None for part in parts):  # in the standard, new dimensions can be read but not written
         key = tuple(part for part in parts if part is not None)
@@ -178,11 +228,11 @@ _setitem.__name__ = "setitem"
 
 
 def _setitem_value_rule(xp: Any, g: Any, out: Any, x: Any, key: Key, value: Any) -> Any:
-    g = g[key]
+    g = _read(xp, g, key)
     if not _may_repeat(xp, key if isinstance(key, tuple) else (key,)):
         return g
     turn = xp.reshape(xp.arange(math.prod(g.shape)), g.shape)  # of two values for one place one stays, and counts
-    stays = replaced(xp, xp.zeros(x.shape, dtype=turn.dtype), key, turn)[key] == turn
+    stays = _read(xp, replaced(xp, xp.zeros(x.shape, dtype=turn.dtype), key, turn), key) == turn
     return xp.where(stays, g, xp.zeros_like(g))
 
 
@@ -202,7 +252,7 @@ def setitem(x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
         _check_fits(type(value).__name__, "real floating" if isinstance(value, float) else "complex floating", x.dtype)
     elif isinstance(value, list | tuple):
         raise TypeError(f"setitem takes a Tensor or a number, got a {type(value).__name__}; make it one with tinytorch.asarray")
-    key, reversed_axes = _checked(x.shape, key)
+    key, reversed_axes = _checked(x, key)
     if reversed_axes and isinstance(value, Tensor):
         value = flip(broadcast_to(value, x[key].shape), axis=reversed_axes)
     return _setitem(x, key, value)
@@ -223,6 +273,11 @@ def replaced(xp: Any, x: Any, key: Key, value: Any) -> Any:
     return at(x, key).set(value, copy=True, xp=xp)
 
 
+def _read(xp: Any, x: Any, key: Key) -> Any:
+    """``x[key]`` of a raw array or a Tensor."""
+    return x[key] if isinstance(x, Tensor) else _getitem_by_plugin.forward(xp, x, key)
+
+
 # ---- adding up ----
 
 
@@ -233,10 +288,11 @@ def _places(xp: Any, shape: tuple[int, ...]) -> Any:
 
 def _added_at(xp: Any, g: Any, places: Any, shape: tuple[int, ...]) -> Any:
     """``g`` summed into an array of ``shape`` at flattened positions, of the same shape as g."""
-    return xp.reshape(_rows_added(xp, xp.reshape(g, (-1, 1)), xp.reshape(places, (-1,)), math.prod(shape)), shape)
+    return xp.reshape(rows_added(xp, xp.reshape(g, (-1, 1)), xp.reshape(places, (-1,)), math.prod(shape)), shape)
 
 
-def _rows_added(xp: Any, rows: Any, indices: Any, length: int) -> Any:
+def rows_added(xp: Any, rows: Any, indices: Any, length: int) -> Any:
+    """The sum of the (N, D) ``rows``, raw arrays or Tensors, that belong to each of ``length`` indices: (length, D)."""
     return _add_rows(rows, indices, length) if isinstance(rows, Tensor) else _add_rows.forward(xp, rows, indices, length)
 
 
@@ -249,7 +305,8 @@ def _add_rows(xp: Any, rows: Tensor, indices: Tensor, length: int, /) -> Tensor:
     if rows.shape[0] == 0:
         return xp.zeros((length, *rows.shape[1:]), dtype=rows.dtype)
     indices = xp.where(indices < 0, indices + length, indices)
-    return getattr(xp, "add_rows", partial(_rows_doubled, xp))(rows, indices, length)
+    add = getattr(xp, "add_rows", partial(_rows_doubled, xp))
+    return in_32_bits(xp, lambda rows: add(rows, indices, length), rows)
 
 
 _add_rows.derivatives(rows=lambda xp, g, out, rows, indices, length: xp.take(g, indices, axis=0))
@@ -280,3 +337,4 @@ _take.derivatives(x=_take_rule)
 _repeat.derivatives(x=_repeat_rule)
 _take_along_axis.derivatives(x=_take_along_axis_rule)
 _getitem.derivatives(x=_getitem_rule)
+_getitem_by_plugin.derivatives(x=_getitem_rule)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tinytorch.array_api.arithmetic import conjugate
+from tinytorch.array_api.arithmetic import conjugate, is_complex
+from tinytorch.array_api.kinks import kinked
+from tinytorch.array_api.precision import in_32_bits, widen
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -61,18 +63,35 @@ def mean(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) ->
     return xp.mean(x, axis=axis, keepdims=keepdims)
 
 
-mean.derivatives(x=lambda xp, g, out, x, axis=None, keepdims=False: spread(xp, g, x.shape, axis, keepdims) / reduced_size(x.shape, axis))
+def _mean_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    share = widen(xp, g) / (reduced_size(x.shape, axis) or 1)  # in 32 bits, as float16 ends at 65504
+    return spread(xp, share, x.shape, axis, keepdims)
+
+
+mean.derivatives(x=_mean_rule)
 
 
 @operation
 def var(xp: Any, x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Variance; the sum of squared deviations is divided by the number of elements less ``correction``."""
-    return xp.var(x, axis=axis, correction=correction, keepdims=keepdims)
+    """Variance; the sum of squared deviations is divided by the number of elements less ``correction``, NaN where that is not positive."""
+    if reduced_size(x.shape, axis) <= correction:  # where numpy would divide by 0
+        return _nan(xp, x, axis, keepdims)
+    return in_32_bits(xp, lambda x: xp.var(x, axis=axis, correction=correction, keepdims=keepdims), x)
+
+
+def _nan(xp: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
+    """NaN in the shape of a reduction of x, and in its real type."""
+    total = xp.sum(x, axis=axis, keepdims=keepdims) * math.nan
+    return xp.real(total) if is_complex(xp, total) else total
 
 
 def _var_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Any:
-    deviation = x - xp.mean(x, axis=axis, keepdims=True)
-    return spread(xp, g, x.shape, axis, keepdims) * conjugate(xp, deviation) * (2 / (reduced_size(x.shape, axis) - correction))
+    if 0 in x.shape:
+        return xp.zeros_like(x)
+    degrees = reduced_size(x.shape, axis) - correction
+    wide = widen(xp, x)
+    deviation = wide - xp.mean(wide, axis=axis, keepdims=True)
+    return spread(xp, g, x.shape, axis, keepdims) * conjugate(xp, deviation) * (2 / degrees if degrees > 0 else math.nan)
 
 
 var.derivatives(x=_var_rule)
@@ -81,18 +100,33 @@ var.derivatives(x=_var_rule)
 @operation(saves=Saves.BOTH)
 def std(xp: Any, x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Standard deviation, the square root of `var`; where all elements are equal, its derivative is taken as 0."""
-    return xp.std(x, axis=axis, correction=correction, keepdims=keepdims)
+    if reduced_size(x.shape, axis) <= correction:
+        return _nan(xp, x, axis, keepdims)
+    return in_32_bits(xp, lambda x: xp.std(x, axis=axis, correction=correction, keepdims=keepdims), x)
 
 
-std.derivatives(x=lambda xp, g, out, x, **static: _var_rule(xp, g / (2 * xp.where(out == 0, xp.ones_like(out), out)), out, x, **static))
+def _std_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, **static: Any) -> Any:
+    zero = out == 0
+    half = 0.5 / xp.where(zero, xp.ones_like(out), out)
+    if reduced_size(x.shape, axis) > 1:  # that of one element is always 0
+        half = kinked(xp, half, out, zero)
+    return _var_rule(xp, g * half, out, x, axis, **static)
+
+
+std.derivatives(x=_std_rule)
 
 
 def _extremum_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The elements that attain the extremum share the gradient."""
-    attained = xp.astype(x == spread(xp, out, x.shape, axis, keepdims), x.dtype)
-    share = attained / xp.sum(attained, axis=axis, keepdims=True)
+    attained = x == spread(xp, out, x.shape, axis, keepdims)
     g = spread(xp, g, x.shape, axis, keepdims)
-    return xp.where(share == 0, xp.zeros_like(g), g) * share  # the others get nothing of an infinite g either
+    return xp.where(attained, g, xp.zeros_like(g)) * shares(xp, attained, g, axis)  # the others get nothing of an infinite g either
+
+
+def shares(xp: Any, chosen: Any, like: Any, axis: Axis) -> Any:
+    """1 over how many elements are ``chosen`` along ``axis``, at each of them, and 0 elsewhere; of at least 32 bits, to count in."""
+    ones = widen(xp, xp.astype(chosen, like.dtype))
+    return ones / xp.sum(ones, axis=axis, keepdims=True)
 
 
 @operation(saves=Saves.BOTH)
@@ -135,14 +169,16 @@ cumulative_sum.derivatives(x=_cumulative_sum_rule)
 @operation
 def prod(xp: Any, x: Tensor, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Product of the elements. Small integer types are multiplied in the default integer type."""
-    return xp.prod(x, axis=axis, dtype=dtype, keepdims=keepdims)
+    if dtype is not None:
+        return xp.prod(x, axis=axis, dtype=dtype, keepdims=keepdims)
+    return in_32_bits(xp, lambda x: xp.prod(x, axis=axis, keepdims=keepdims), x)
 
 
 def _prod_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
     """Each element's factor is the product of the others: of those before it and of those after, as a division would fail at 0."""
     axes = reduced_axes(axis, x.ndim)
     last = tuple(range(x.ndim - len(axes), x.ndim))
-    moved = xp.moveaxis(xp.astype(x, g.dtype), axes, last)
+    moved = xp.moveaxis(widen(xp, xp.astype(x, g.dtype)), axes, last)
     row = xp.reshape(moved, (*moved.shape[: x.ndim - len(axes)], reduced_size(x.shape, axis)))
     after = xp.flip(_products_before(xp, xp.flip(row, axis=-1)), axis=-1)
     others = xp.moveaxis(xp.reshape(_products_before(xp, row) * after, moved.shape), last, axes)
@@ -160,14 +196,16 @@ prod.derivatives(x=_prod_rule)
 @operation
 def cumulative_prod(xp: Any, x: Tensor, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
     """Running product along ``axis``, with a 1 before it where ``include_initial``."""
-    return xp.cumulative_prod(x, axis=axis, dtype=dtype, include_initial=include_initial)
+    if dtype is not None:
+        return xp.cumulative_prod(x, axis=axis, dtype=dtype, include_initial=include_initial)
+    return in_32_bits(xp, lambda x: xp.cumulative_prod(x, axis=axis, include_initial=include_initial), x)
 
 
 def _cumulative_prod_rule(
     xp: Any, g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
     axis = 0 if axis is None else axis
-    g, row = xp.moveaxis(g, axis, -1), xp.moveaxis(xp.astype(x, g.dtype), axis, -1)
+    g, row = xp.moveaxis(widen(xp, g), axis, -1), xp.moveaxis(widen(xp, xp.astype(x, g.dtype)), axis, -1)
     if include_initial:
         g = g[..., 1:]
     # s[i] = g[i] + x[i + 1] s[i + 1] gathers, without a division, what multiplies the product before x[i]

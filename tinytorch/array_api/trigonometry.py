@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinytorch.array_api.arithmetic import is_complex
+from tinytorch.array_api.kinks import kinked
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -153,11 +154,16 @@ atanh.derivatives(x=lambda xp, g, out, x: g / ((1 - x) * (1 + x)))
 
 @operation(saves=Saves.BOTH)
 def hypot(xp: Any, x1: Tensor, x2: Tensor, /) -> Tensor:
-    """Length of the vector (x1, x2); its derivative at the zero vector is taken as 0."""
+    """Norm of the vector (x1, x2); its derivative at the zero vector is taken as 0."""
     return xp.hypot(x1, x2)
 
 
+def _over_norm(xp: Any, x: Any, norm: Any) -> Any:
+    zero = norm == 0
+    return kinked(xp, x / xp.where(zero, xp.ones_like(norm), norm), norm, zero)
+
+
 hypot.derivatives(
-    x1=lambda xp, g, out, x1, x2: g * (x1 / xp.where(out == 0, xp.ones_like(out), out)),
-    x2=lambda xp, g, out, x1, x2: g * (x2 / xp.where(out == 0, xp.ones_like(out), out)),
+    x1=lambda xp, g, out, x1, x2: g * _over_norm(xp, x1, out),
+    x2=lambda xp, g, out, x1, x2: g * _over_norm(xp, x2, out),
 )

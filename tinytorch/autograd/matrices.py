@@ -9,6 +9,7 @@ from typing import Any
 from tinytorch.autograd.forward import Pushforward
 from tinytorch.autograd.reverse import grad
 from tinytorch.autograd.traced import Traced, results_of, zeros_like
+from tinytorch.operation import plain
 from tinytorch.tape import is_recording
 from tinytorch.tensor import Tensor
 from tinytorch.tree import map_tensors
@@ -32,6 +33,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     Raises:
         TypeError: there is no floating-point Tensor among the arguments or the results.
     """
+    argnums = plain(argnums)
     single = isinstance(argnums, int)
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 from tinytorch.autograd.traced import Traced, matching, results_of
+from tinytorch.operation import plain
 from tinytorch.tape import Node, accumulate, is_recording
 from tinytorch.tensor import Tensor
 
@@ -29,6 +30,7 @@ def value_and_grad(
     Raises:
         TypeError: an argument to differentiate holds no floating-point Tensor, or the value is not a Tensor of one real number.
     """
+    argnums = plain(argnums)
     single = isinstance(argnums, int)
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 

@@ -48,6 +48,8 @@ class Capabilities:
         inplace: whether its arrays can be written in place.
         deterministic_scatter: whether repeated indices are summed in the same order every time.
         graph: whether `Backend.compile` turns a step into one launch.
+        checks_indices: whether the library raises for indices that are out of bounds; otherwise `Backend.out_of_bounds` looks for them, and
+            ``xp`` may have a ``getitem(x, key)`` that reads NaN there.
     """
 
     dtypes: frozenset[str]
@@ -55,6 +57,7 @@ class Capabilities:
     inplace: bool = True
     deterministic_scatter: bool = True
     graph: bool = False
+    checks_indices: bool = True
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,13 @@ class Backend(ABC):
     @abstractmethod
     def to_host(self, array: Array) -> numpy.ndarray:
         """The values as a read-only host array; the other one of the only two transfer points."""
+
+    def out_of_bounds(self, indices: Array, length: int) -> int | None:
+        """Some index outside ``-length <= i < length``, or ``None``; asked where the library does not check indices itself.
+
+        ``None`` also where the values are not known yet, inside a step that is being compiled.
+        """
+        return None
 
     def rng(self, seed: int) -> Generator:
         """A generator for draws outside steps. It draws on the host, so that the numbers are the same on every backend."""

@@ -130,6 +130,8 @@ def _create(name: str, device: str | None) -> Backend:
         made = _find_factory(name)(device)
         if not isinstance(made, Backend):
             raise TypeError(f"the factory of the {name} backend must return a tinytorch Backend, but returned {made!r}")
+        if name not in _SHIPPED:
+            _check_owns(name, made)
         # "numpy" and "numpy:cpu" are one device, which only the backend itself knows: the first object made for it stays
         backend = _instances.get((name, made.device), made)
         if backend.namespace is None and _namespace_factory is not None:
@@ -137,6 +139,17 @@ def _create(name: str, device: str | None) -> Backend:
         _instances[name, backend.device] = backend
     _instances[name, device] = backend
     return backend
+
+
+def _check_owns(name: str, backend: Backend) -> None:
+    """Raise ``TypeError`` where a plugin does not own what its library returns, such as the scalars that numpy makes of 0-d results."""
+    ones = backend.xp.ones((1,))
+    for result in (ones, backend.xp.sum(ones)):
+        if not backend.owns(result):
+            raise TypeError(
+                f"owns() of the {name} backend must accept every array of its library on its device, 0-d results included, "
+                f"but it refuses a {type(result).__module__}.{type(result).__name__} of shape {tuple(result.shape)}"
+            )
 
 
 def _first_usable() -> Backend:

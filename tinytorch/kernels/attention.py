@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.kernels.fused import Fused
-from tinytorch.kernels.precision import narrow, widen
 from tinytorch.kernels.random_bits import keep_mask
 
 #: The score of a pair that may not attend. Finite, so that a row with nothing to attend to (padding) stays finite too.
@@ -40,6 +40,8 @@ def _weights(xp: Any, q: Any, k: Any, allowed: Any) -> Any:
     scores = xp.matmul(q, xp.matrix_transpose(k)) * (1.0 / math.sqrt(q.shape[-1]))
     if allowed is not None:
         scores = xp.where(allowed, scores, MASKED)
+    if 0 in scores.shape:  # nothing has no largest element
+        return scores
     exponentials = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
     return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
 

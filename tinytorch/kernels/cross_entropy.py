@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import nan
 from typing import Any
 
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.kernels.fused import Fused
-from tinytorch.kernels.precision import narrow, widen
 
 
 def _forward(xp: Any, logits: Any, targets: Any, *, ignore_index: int, label_smoothing: float) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from tinytorch.backend import Array, Backend, Kernel
-from tinytorch.operation import NotDifferentiableError
+from tinytorch.operation import NotDifferentiableError, plain_settings
 from tinytorch.tape import Gradient, Leaf, Node, backpropagate, is_recording, reachable
 from tinytorch.tensor import Tensor, check_same_backend, wrap
 
@@ -68,6 +68,7 @@ class Fused:
                 recorded = recorded or arg.node is not None
         if backend is None:
             raise TypeError(f"{self.name} needs a Tensor")
+        static = plain_settings(static)
         raws = tuple([None if arg is None else arg.raw for arg in args])
         out, residuals, kernel = self.run(backend, *raws, **static)
         node = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.kernels.fused import Fused
-from tinytorch.kernels.precision import narrow, widen
 
 
 def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[Any, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.kernels.fused import Fused
-from tinytorch.kernels.precision import narrow, widen
 
 
 def _forward(xp: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, None]:

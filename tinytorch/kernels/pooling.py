@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.kernels.fused import Fused
-from tinytorch.kernels.precision import narrow, widen
 from tinytorch.kernels.windows import Pair, add_at, cropped, first_inside, padded, places, window_counts
 
 

@@ -23,11 +23,12 @@ def random_bits(xp: Any, key: Any, site: int, shape: tuple[int, ...], first: int
     Args:
         key: int32 of shape (2), the run's key and the step's number.
         site: which use of randomness within the step this is.
-        first: how many of its numbers come before these: a part of the batch draws its part of them.
+        first: how many of its numbers come before these: a part of the batch draws its part of them. Positions count modulo 2^32.
     """
     run, step = key[0:1], key[1:2]  # arrays of one element: numpy would warn of overflow in single numbers
     stream = _mix(xp, run ^ _mix(xp, step ^ _mix(xp, xp.full((1,), site, dtype=xp.int32))))
-    index = xp.arange(first, first + prod(shape), dtype=xp.int32)
+    start = (first + 2**31) % 2**32 - 2**31  # as int32 has it: what is added wraps around
+    index = xp.arange(prod(shape), dtype=xp.int32) + xp.full((1,), start, dtype=xp.int32)
     return xp.reshape(_mix(xp, index ^ stream) & 0x7FFFFFFF, shape)
 
 

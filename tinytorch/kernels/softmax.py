@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.kernels.fused import Fused
-from tinytorch.kernels.precision import narrow, widen
 
 
 def _forward(xp: Any, x: Any, *, axis: int) -> tuple[Any, Any]:
     """``exp(x) / sum(exp(x))`` along ``axis``, without overflow."""
+    if 0 in x.shape:  # nothing has no largest element
+        return x, x
     wide = widen(xp, x)
     exponentials = xp.exp(wide - xp.max(wide, axis=axis, keepdims=True))
     out = narrow(xp, exponentials / xp.sum(exponentials, axis=axis, keepdims=True), x)

@@ -14,8 +14,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tinytorch.array_api.precision import narrow, widen
 from tinytorch.kernels.fused import Fused
-from tinytorch.kernels.precision import narrow, widen
 
 Arrays = Sequence[Any]
 

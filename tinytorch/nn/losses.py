@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tinytorch import kernels
 from tinytorch.array_api import astype, reshape, square, sum, take, where, zeros_like
+from tinytorch.array_api.precision import widen
 from tinytorch.nn.basic import as_index
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor
@@ -115,7 +116,8 @@ class MSELoss(Loss):
         return total if self.reduction == "sum" else total / self.count(targets)
 
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return sum(square(outputs - targets))
+        difference = outputs - targets
+        return sum(square(widen(difference.backend.namespace, difference)))  # 16 bits would overflow long before the mean does
 
     def count(self, targets: Tensor) -> float:
         return float(targets.size)

@@ -239,9 +239,9 @@ def test_logits_that_are_not_finite_give_what_the_portable_kernel_gives() -> Non
 def test_dropout_keeps_exactly_what_the_portable_kernel_keeps() -> None:
     ones = numpy.ones((3, 500), numpy.float32)
     for p in (0.1, 0.5, 0.999):
-        for key in (KEY, numpy.asarray([-1, -(2**31)], dtype=numpy.int32)):
-            out, _ = KERNELS["dropout"].forward(*on_device([ones, key], "float32"), p=p, site=9)
-            expected, _ = portable("dropout").forward(numpy, ones, key, p=p, site=9)
+        for key, first in ((KEY, 0), (numpy.asarray([-1, -(2**31)], dtype=numpy.int32), 5), (KEY, 2**31 - 700), (KEY, 2**32 - 3)):
+            out, _ = KERNELS["dropout"].forward(*on_device([ones, key], "float32"), p=p, site=9, first=first)
+            expected, _ = portable("dropout").forward(numpy, ones, key, p=p, site=9, first=first)
             numpy.testing.assert_array_equal(out, expected)
 
 

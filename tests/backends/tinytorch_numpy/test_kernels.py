@@ -121,6 +121,7 @@ def attention_cases(draw: Draw) -> list[Case]:
             cases.append(Case([*arrays, None, None], static | {"p": 0.0}, 3))
             cases.append(Case([*arrays, None, KEY], static | {"p": 0.3}, 3))
             cases.append(Case([*arrays, None, KEY], static | {"p": 0.3, "first": 1000}, 3))
+            cases.append(Case([*arrays, None, KEY], static | {"p": 0.3, "first": 2**32 - 20}, 3))
             mask = draw.generator.random((batch, 1, 1, keys)) < 0.7
             mask[..., 0] = True
             cases.append(Case([*arrays, mask, KEY], static | {"p": 0.2}, 3))
@@ -408,9 +409,9 @@ def test_mixed_types_are_left_to_the_portable_kernel() -> None:
 def test_dropout_keeps_exactly_what_the_portable_kernel_keeps(name: str, kernel: Kernel, backend: Backend) -> None:
     ones = numpy.ones((3, CHUNK), numpy.float32)
     for p in (0.1, 0.5, 0.999):
-        for key in (KEY, numpy.asarray([-1, -(2**31)], dtype=numpy.int32)):
-            out, _ = kernel.forward(ones, key, p=p, site=9)
-            expected, _ = portable(name).forward(backend.xp, ones, key, p=p, site=9)
+        for key, first in ((KEY, 0), (numpy.asarray([-1, -(2**31)], dtype=numpy.int32), 5), (KEY, 2**31 - CHUNK), (KEY, 2**32 - 3)):
+            out, _ = kernel.forward(ones, key, p=p, site=9, first=first)
+            expected, _ = portable(name).forward(backend.xp, ones, key, p=p, site=9, first=first)
             numpy.testing.assert_array_equal(out, expected)
 
 

@@ -2,7 +2,8 @@
 
 Rules of vectors (of `eigh`, `svd` and `qr`) hold for functions that do not depend on what a decomposition leaves open: signs, or phases of
 complex vectors. How vectors of equal values turn into each other has no derivative: the gradient is NaN where a function depends on it, and
-what it is elsewhere, as for the projector on another vector.
+what it is elsewhere, as for the projector on another vector. Second derivatives, of values too, are NaN for a matrix with equal values:
+they depend on how its vectors turn.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from typing import Any, Literal, NamedTuple
 
 from tinytorch.array_api.arithmetic import conj, is_complex
+from tinytorch.array_api.kinks import kinked
 from tinytorch.array_api.linalg.adjoint import adjoint, conjugated
 from tinytorch.array_api.manipulation import matrix_transpose
 from tinytorch.operation import NotDifferentiableError, Saves, operation
@@ -39,6 +41,12 @@ def _over_gaps(xp: Any, turning: Any, values: Any) -> Any:
     nothing = xp.zeros_like(turning)
     unknown = (turning != 0) & (xp.eye(values.shape[-1], dtype=values.dtype) == 0)
     return xp.where(equal, xp.where(unknown, nothing + math.nan, nothing), quotient)
+
+
+def _steady(xp: Any, vectors: Any, values: Any) -> Any:
+    """``vectors``, without a derivative for matrices of which two of the sorted ``values`` (..., K) are equal."""
+    repeated = xp.any(values[..., 1:] == values[..., :-1], axis=-1)
+    return kinked(xp, vectors, vectors, repeated[..., None, None])
 
 
 # ---- Cholesky ----
@@ -143,6 +151,7 @@ _eigh.__name__ = "eigh"
 def _eigh_rule(xp: Any, g: dict[int, Any], out: Any, x: Any) -> Any:
     """Giles 2008, section 3.1."""
     values, vectors = out
+    vectors = _steady(xp, vectors, values)
     size = values.shape[-1]
     inner = xp.zeros_like(x)
     if 0 in g:
@@ -167,7 +176,8 @@ def eigvalsh(xp: Any, x: Tensor, /) -> Tensor:
 
 
 def _eigvalsh_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
-    vectors = xp.linalg.eigh(x)[1]
+    values, vectors = xp.linalg.eigh(x)
+    vectors = _steady(xp, vectors, values)
     return xp.matmul(vectors * _columns(xp, g, x), adjoint(xp, vectors))
 
 
@@ -204,6 +214,7 @@ def _svd_rule(xp: Any, g: dict[int, Any], out: Any, x: Any, full_matrices: bool 
         )
     if full_matrices and rows != columns:  # taken anew, so that derivatives of this rule need none of those vectors
         u, s, vh = xp.linalg.svd(x, full_matrices=False)
+    u = _steady(xp, u, s)
     inner = xp.zeros((*s.shape[:-1], size, size), dtype=x.dtype)
     if 1 in g:
         inner = inner + xp.eye(size, dtype=x.dtype) * _columns(xp, g[1], x)
@@ -242,8 +253,8 @@ def svdvals(xp: Any, x: Tensor, /) -> Tensor:
 
 
 def _svdvals_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
-    u, _, vh = xp.linalg.svd(x, full_matrices=False)
-    return xp.matmul(u * _columns(xp, g, x), vh)
+    u, s, vh = xp.linalg.svd(x, full_matrices=False)
+    return xp.matmul(_steady(xp, u, s) * _columns(xp, g, x), vh)
 
 
 svdvals.derivatives(x=conjugated(_svdvals_rule))

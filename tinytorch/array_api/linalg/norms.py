@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from tinytorch.array_api.arithmetic import abs, conjugate
+from tinytorch.array_api.arithmetic import abs, conjugate, is_complex
+from tinytorch.array_api.kinks import kinked
 from tinytorch.array_api.linalg.decompositions import svdvals
 from tinytorch.array_api.manipulation import expand_dims
-from tinytorch.array_api.statistics import Axis, max, min, spread, sum
+from tinytorch.array_api.precision import in_32_bits, widen
+from tinytorch.array_api.statistics import Axis, max, min, shares, spread, sum
 from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -19,28 +21,41 @@ def vector_norm(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = Fa
 
     The derivative at the zero vector is taken as 0, and elements that tie for the largest share it.
     """
-    return xp.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)
+    return in_32_bits(xp, lambda x: xp.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord), x)
 
 
 def _vector_norm_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Any:
     if ord == 0:
         return xp.zeros_like(x)
-    norm = spread(xp, out, x.shape, axis, keepdims)
-    if ord == 2:  # without sign(x), which would hide the second derivative at elements that are 0
-        zero = norm == 0
-        direction = xp.where(zero, xp.zeros_like(x), conjugate(xp, x) / xp.where(zero, xp.ones_like(norm), norm))
-        return spread(xp, g, x.shape, axis, keepdims) * direction
+    x, norm = widen(xp, x), spread(xp, widen(xp, out), x.shape, axis, keepdims)
+    slope = _slope(xp, x, norm, axis, ord)
+    straight = ord in (1, math.inf, -math.inf)  # between their kinks, such norms of real numbers have no curvature
+    if not straight or is_complex(xp, x):
+        slope = kinked(xp, slope, norm, norm == 0)
+    if is_complex(xp, x) if straight else ord < 1:
+        slope = kinked(xp, slope, x, x == 0)
+    return spread(xp, g, x.shape, axis, keepdims) * slope
+
+
+def _slope(xp: Any, x: Any, norm: Any, axis: Axis, ord: float) -> Any:
+    """The derivative of a norm by each element, taken as 0 by those that are 0."""
+    divisor = xp.where(norm == 0, xp.ones_like(norm), norm)
+    if ord > 0 and ord % 2 == 0:  # without sign and abs, which would hide higher derivatives at elements that are 0
+        unit = conjugate(xp, x / divisor)
+        return unit if ord == 2 else unit * xp.astype(_squares(xp, unit) ** (ord / 2 - 1), x.dtype)
     direction, size = conjugate(xp, xp.sign(x)), xp.abs(x)
+    if ord == 1:
+        return direction
     if math.isinf(ord):
-        attained = xp.astype(size == norm, size.dtype)
-        share = attained / xp.sum(attained, axis=axis, keepdims=True)
-    elif ord == 1:
-        share = xp.ones_like(size)
-    else:  # (|x| / norm) ** (ord - 1), with nothing for elements that are 0
-        zero = (size == 0) | (norm == 0)
-        ratio = xp.where(zero, xp.ones_like(size), size) / xp.where(zero, xp.ones_like(norm), norm)
-        share = xp.where(zero, xp.zeros_like(size), ratio ** (ord - 1))
-    return spread(xp, g, x.shape, axis, keepdims) * share * direction
+        return direction * shares(xp, size == norm, size, axis)
+    if ord > 1:
+        return direction * (size / divisor) ** (ord - 1)
+    zero = size == 0
+    return direction * xp.where(zero, xp.zeros_like(size), (xp.where(zero, xp.ones_like(size), size) / divisor) ** (ord - 1))
+
+
+def _squares(xp: Any, x: Any) -> Any:
+    return xp.real(x * xp.conj(x)) if is_complex(xp, x) else x * x
 
 
 vector_norm.derivatives(x=_vector_norm_rule)

@@ -1,0 +1,48 @@
+"""Which data types numbers get: Python's the defaults, numpy's their own."""
+
+from __future__ import annotations
+
+import array
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import assert_close
+from tinytorch.backend import Backend
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [numpy.int32(1)],
+        [numpy.ones(2)],
+        [[numpy.float32(1)], [numpy.float32(2)]],
+        ((numpy.uint8(1), numpy.uint8(2)), (numpy.uint8(3), numpy.uint8(4))),
+        [1, numpy.int32(2)],
+        [1.5, numpy.float64(2)],
+        [[numpy.complex128(1j)]],
+        [numpy.True_, False],
+        array.array("d", [1.0]),
+    ],
+    ids=repr,
+)
+def test_a_list_with_numbers_of_numpys_has_the_type_that_numpy_gives_it(backend: Backend, values: Any) -> None:
+    assert_close(tt.asarray(values), numpy.asarray(values))
+    assert_close(tt.Tensor(values), numpy.asarray(values))
+
+
+@pytest.mark.parametrize("value", [numpy.int32(3), numpy.float64(0.5), numpy.float32(0.5), numpy.True_, numpy.complex64(1j)], ids=repr)
+def test_a_number_of_numpys_fills_a_tensor_of_its_type(backend: Backend, value: Any) -> None:
+    assert_close(tt.full((2,), value), numpy.full(2, value))
+    assert_close(tt.full_like(tt.zeros(2, dtype=str(value.dtype)), value), numpy.full(2, value))
+
+
+def test_ranges_by_numbers_of_numpys_are_those_by_pythons(backend: Backend) -> None:
+    one, four, two = numpy.int32(1), numpy.int64(4), numpy.uint8(2)
+    assert_close(tt.arange(four), numpy.asarray([0, 1, 2, 3], backend.default_int))
+    assert_close(tt.arange(one, four, two), numpy.asarray([1, 3], backend.default_int))
+    assert_close(tt.linspace(numpy.float64(0), numpy.complex64(1j), numpy.int64(2)), numpy.complex64([0, 1j]))
+    assert_close(tt.zeros((two, one)), numpy.zeros((2, 1), numpy.float32))
+    assert_close(tt.full(two, tt.asarray(1.0)), numpy.ones(2, numpy.float32))
