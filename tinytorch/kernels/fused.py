@@ -53,8 +53,12 @@ class Fused:
             result = kernel.forward(*arrays, **static)
             if result is not NotImplemented:
                 return *result, kernel
-        kernel = Kernel(partial(self.forward, backend.xp), None if self.backward is None else partial(self.backward, backend.xp))
+        kernel = Kernel(partial(self.forward, backend.xp), None if self.backward is None else partial(self._portable_backward, backend))
         return *kernel.forward(*arrays, **static), kernel
+
+    def _portable_backward(self, backend: Backend, *args: Any, **static: Any) -> Sequence[Array | None]:
+        assert self.backward is not None
+        return self.backward(backend.xp, *args, **static)  # taken now: a backend of several devices makes its own the current one
 
     def __call__(self, *args: Tensor | None, **static: Any) -> Tensor:
         backend = None

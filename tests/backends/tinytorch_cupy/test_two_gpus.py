@@ -68,7 +68,7 @@ def test_a_result_and_its_gradient_lie_where_the_operands_do(two_gpus: Any, else
     numpy.testing.assert_allclose(out.numpy(), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name not in ("zeros_like", "relu in float64")])
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "zeros_like"])
 def test_a_pullback_runs_where_its_operands_lie(two_gpus: Any, elsewhere: Callable[[], None], name: str) -> None:
     out, pullback = tt.vjp(CALLS[name], tt.asarray([[0.5, 2.0, 1.0], [1.5, -1.0, 3.0]], dtype="float32"))
     g = tt.ones_like(out)
