@@ -38,7 +38,10 @@ class CupyBackend(Backend):
             xp=DeviceNamespace(xp, self._gpu if self._several else None, own_functions(cupy, xp)),
             # scatter-adds are atomic, so repeated indices are summed in any order
             capabilities=Capabilities(
-                dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)), deterministic_scatter=False, graph=True
+                dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)),
+                deterministic_scatter=False,
+                graph=True,
+                checks_indices=False,  # cupy takes indices modulo the length
             ),
             kernels={name: self._here(kernel) for name, kernel in KERNELS.items()} if self._several else KERNELS,
         )
@@ -76,6 +79,15 @@ class CupyBackend(Backend):
             host = self._cupy.asnumpy(array)  # waits for the array to be computed
         host.setflags(write=False)
         return cast("numpy.ndarray[Any, Any]", host)
+
+    def out_of_bounds(self, indices: Array, length: int) -> int | None:
+        """As the contract has it. Raises ``NotImplementedError`` while a graph is captured, so that the step is run launch by launch."""
+        if self._cupy.cuda.get_current_stream().is_capturing():
+            raise NotImplementedError("indices in an array cannot be checked while a CUDA graph is captured")
+        if not indices.size:
+            return None
+        ends = self.to_host(self.xp.stack([indices.min(), indices.max()]))
+        return next((int(i) for i in ends if not -length <= i < length), None)
 
     def synchronize(self) -> None:
         self._gpu.synchronize()

@@ -19,8 +19,15 @@ from tinytorch_cupy import gemm
 _SORTING = ("argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values")
 
 
+#: Indices for which a one-hot matrix is made.
+_MOST_ONE_HOT = 512
+
+
 def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
-    """What this plugin does in another way than array-api-compat's namespace for cupy, ``xp``, by the standard's dotted names."""
+    """What this plugin does in another way than array-api-compat's namespace for cupy, ``xp``, by the standard's dotted names.
+
+    And `add_rows`, which tinytorch uses where it finds it.
+    """
 
     def matmul(x1: Any, x2: Any, /) -> Any:
         """`matmul` without copies of transposed operands, in 16 bits too; see `tinytorch_cupy.gemm`."""
@@ -51,6 +58,46 @@ def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
         if not _is_bfloat16(dtype):
             return bool(xp.isdtype(dtype, kind))
         return any(k in ("real floating", "numeric") or k is dtype or k == dtype for k in (kind if isinstance(kind, tuple) else (kind,)))
+
+    def add_rows(rows: Any, indices: Any, length: int) -> Any:
+        """The sum of the (N, D) ``rows`` that belong to each of ``length`` indices: (length, D). It does not sort, so it can be captured.
+
+        For few indices a product with the one-hot matrix. For many by atomic additions, in any order.
+        """
+        if length <= _MOST_ONE_HOT:
+            one_hot = xp.arange(length, dtype=indices.dtype)[:, None] == indices[None, :]
+            return gemm.matmul(xp.astype(one_hot, rows.dtype), rows, exact=True)
+        sums = xp.zeros((length, rows.shape[1]), dtype=rows.dtype)
+        cupy.add.at(sums, indices, rows)
+        return sums
+
+    def divmod_(x1: Any, x2: Any) -> tuple[Any, Any]:
+        """Quotient and remainder of floats, from the exact remainder of `fmod`; cupy has the floor of x1 / x2, which may be rounded up."""
+        like = x1 if hasattr(x1, "dtype") else x2
+        x1, x2 = (x if hasattr(x, "dtype") else xp.full((), x, dtype=like.dtype) for x in (x1, x2))
+        ratio, rest = x1 / x2, cupy.fmod(x1, x2)
+        quotient = (x1 - rest) / x2
+        turned = (rest != 0) & ((rest < 0) != (x2 < 0))  # the remainder has the sign of x2
+        rest, quotient = xp.where(turned, rest + x2, rest), xp.round(xp.where(turned, quotient - 1, quotient))
+        zero = xp.zeros_like(rest)
+        quotient = xp.where(x2 == 0, ratio, xp.where(quotient == 0, xp.copysign(zero, ratio), quotient))
+        return quotient, xp.where(rest == 0, xp.copysign(zero, x2), rest)
+
+    def floor_divide(x1: Any, x2: Any, /) -> Any:
+        """`floor_divide`, with the quotient that belongs to `remainder`."""
+        return divmod_(x1, x2)[0] if _are_wide_floats(x1, x2) else xp.floor_divide(x1, x2)
+
+    def remainder(x1: Any, x2: Any, /) -> Any:
+        """`remainder`, exact as in numpy: 1 % 0.1 is just under 0.1."""
+        return divmod_(x1, x2)[1] if _are_wide_floats(x1, x2) else xp.remainder(x1, x2)
+
+    def linspace(start: Any, stop: Any, /, num: int, **options: Any) -> Any:
+        """`linspace` between complex numbers too, which cupy takes for real ones."""
+        if not (isinstance(start, complex) or isinstance(stop, complex)):
+            return xp.linspace(start, stop, num, **options)
+        dtype = options.pop("dtype", None)
+        real, imaginary = (xp.linspace(a, b, num, **options) for a, b in zip(_parts(start), _parts(stop), strict=True))
+        return xp.astype(real + 1j * imaginary, xp.complex128 if dtype is None else dtype)
 
     def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
         """`repeat` by an array of repeats too, which cupy refuses. The host reads how long the result is."""
@@ -99,15 +146,29 @@ def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
         return refusing
 
     return {
+        "add_rows": add_rows,
         "clip": clip,
         "finfo": finfo,
+        "floor_divide": floor_divide,
         "isdtype": isdtype,
         "linalg.solve": solve,
+        "linspace": linspace,
         "matmul": matmul,
+        "remainder": remainder,
         "repeat": repeat,
         "where": where,
         **{name: not_captured(name) for name in _SORTING},
     }
+
+
+def _are_wide_floats(*values: Any) -> bool:
+    """Whether the arrays among the operands are of float32 or float64."""
+    return all(value.dtype.kind == "f" and value.dtype.itemsize > 2 for value in values if hasattr(value, "dtype"))
+
+
+def _parts(number: complex) -> tuple[float, float]:
+    number = complex(number)
+    return number.real, number.imag
 
 
 def _is_bfloat16(dtype: Any) -> bool:

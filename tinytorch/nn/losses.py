@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinytorch import kernels
-from tinytorch.array_api import astype, reshape, square, sum, take, where, zeros_like
+from tinytorch.array_api import astype, reshape, square, sum, where, zeros_like
 from tinytorch.array_api.precision import widen
 from tinytorch.nn.basic import as_index
 from tinytorch.nn.module import Module
@@ -79,8 +79,8 @@ class CrossEntropyLoss(Loss):
         kept = targets != self.ignore_index
         if self.weight is None:
             return astype(kept, "float32")
-        known = kept & (targets >= 0) & (targets < self.weight.shape[0])  # the others' terms are 0, or NaN, without a weight
-        weights = take(self.weight, where(known, targets, zeros_like(targets)), axis=0)
+        rows = kernels.embedding(reshape(self.weight, (self.weight.shape[0], 1)), targets)  # NaN where a target is no class
+        weights = reshape(rows, targets.shape)
         return where(kept, weights, zeros_like(weights))
 
     def _terms(self, logits: Tensor, targets: Tensor) -> Tensor:

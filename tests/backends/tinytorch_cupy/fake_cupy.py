@@ -254,6 +254,8 @@ def new_cupy(capability: str = "90", gpus: int = 1, capacity: int = 80 << 30) ->
     cupy.__version__ = "fake"
     cupy.copyto = numpy.copyto
     cupy.asnumpy = lambda array: array.get()
+    cupy.add = SimpleNamespace(at=_add_at)
+    cupy.fmod = numpy.fmod
     cupy.matmul = _matmul
     cupy.machine = machine
     cupy.gpu = machine.gpus[0]
@@ -312,6 +314,10 @@ def _matmul(a: Any, b: Any) -> Any:
     if gpu.graph is not None:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     return _new(_plain(a) @ _plain(b), gpu)
+
+
+def _add_at(out: FakeArray, indices: FakeArray, rows: FakeArray) -> None:
+    _gpu_of((out, indices, rows)).do(lambda: numpy.add.at(addressed(out), addressed(indices), addressed(rows)))
 
 
 def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 import tinytorch as tt
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace
+from tinytorch.tensor import wrap
 from tinytorch_cupy.backend import CupyBackend
 from tinytorch_cupy.namespace import own_functions
 
@@ -116,6 +117,7 @@ def test_bfloat16_needs_its_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_is_that_of_the_gpu(fake_gpu: Any) -> None:
     assert fake_gpu.backend.capabilities.graph
+    fake_gpu.cupy.get_default_memory_pool().free_all_blocks()  # what is idle there would be taken first
     before = fake_gpu.backend.memory_info()
     held = [fake_gpu.cupy.zeros(128, dtype="float32") for _ in range(3)]
     info = fake_gpu.backend.memory_info()
@@ -152,3 +154,70 @@ def test_solving_broadcasts_batches(shapes: tuple[tuple[int, ...], tuple[int, ..
     a, b = random.normal(size=shapes[0]) + 3 * numpy.eye(3), random.normal(size=shapes[1])
     found = own_functions(new_cupy(), _Solver(xp))["linalg.solve"](a, b)
     numpy.testing.assert_allclose(found, xp.linalg.solve(a, b))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_quotients_and_remainders_are_numpys(own: Any, dtype: str) -> None:
+    values = numpy.array([1.0, 0.1, 0.3, -0.1, 7.5, -7.5, 1e-3, 12345.678, 0.0, -0.0, numpy.inf, -numpy.inf, numpy.nan], dtype)
+    x1, x2 = values[:, None], values[None, :]
+    with numpy.errstate(all="ignore"):
+        for name in ("floor_divide", "remainder"):
+            expected, found = getattr(numpy, name)(x1, x2), own[name](x1, x2)
+            assert found.dtype == expected.dtype
+            numpy.testing.assert_array_equal(found, expected)
+            numpy.testing.assert_array_equal(numpy.signbit(found), numpy.signbit(expected))
+    assert own["floor_divide"](numpy.ones(1), 0.1).tolist() == [9.0]  # and not the floor of 10
+    assert own["remainder"](1.0, numpy.array([0.1])).tolist() == [1.0 % 0.1]
+    assert own["floor_divide"](numpy.array([7, -7]), 2).tolist() == [3, -4]
+
+
+def test_ranges_between_complex_numbers(own: Any) -> None:
+    for stop in (1j, 2.0, 1 + 1j):
+        found = own["linspace"](0.5j, stop, 4, dtype=numpy.complex64, endpoint=False)
+        assert found.dtype == numpy.complex64
+        numpy.testing.assert_allclose(found, numpy.linspace(0.5j, stop, 4, endpoint=False), rtol=1e-6)
+    assert own["linspace"](0.0, 1.0, 3, dtype=numpy.float32).tolist() == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("length", [7, 513])
+def test_rows_are_added_up_by_index(fake_gpu: Any, length: int) -> None:
+    random = numpy.random.default_rng(0)
+    rows, indices = random.normal(size=(300, 4)).astype("float32"), random.integers(0, 7, 300)
+    expected = numpy.zeros((length, 4))
+    numpy.add.at(expected, indices, rows)
+    found = fake_gpu.backend.xp.add_rows(fake_gpu.cupy.asarray(rows), fake_gpu.cupy.asarray(indices), length)
+    numpy.testing.assert_allclose(found.get(), expected, rtol=1e-5, atol=1e-5)
+
+
+# ---- indices, which cupy takes modulo the length ----
+
+
+def test_indices_out_of_bounds_are_found(fake_gpu: Any) -> None:
+    def found(*indices: int) -> int | None:
+        result: int | None = fake_gpu.backend.out_of_bounds(fake_gpu.cupy.asarray(numpy.array(indices, dtype="int64")), 3)
+        return result
+
+    assert found(0, 2, -3) is None
+    assert found() is None
+    assert found(0, 3) == 3
+    assert found(-4, 5) == -4
+    x = tt.asarray([1.0, 2.0, 3.0])
+    for read in (lambda i: x[i], lambda i: tt.take(x, i), lambda i: tt.take_along_axis(x, i)):
+        assert read(tt.asarray([0, -3])).tolist() == [1.0, 1.0]
+        with pytest.raises(IndexError, match=r"index 3 is out of bounds for axis 0 of shape \(3,\)"):
+            read(tt.asarray([0, 3]))
+
+
+def test_a_step_that_reads_by_indices_is_run_as_it_is(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing can be read while a graph is captured, and what cupy would read in a wrong place would not be noticed."""
+
+    def read(state: Any, batch: Any) -> Any:
+        return state, (tt.take(wrap(state[0], fake_gpu.backend), wrap(batch[0], fake_gpu.backend)).raw,)
+
+    step = fake_gpu.backend.compile(read)
+    state = (tt.asarray([1.0, 2.0, 3.0]).raw,)
+    _, (out,) = step(state, (tt.asarray([2, 0]).raw,))
+    assert out.get().tolist() == [3.0, 1.0]
+    assert "indices in an array cannot be checked while a CUDA graph is captured" in caplog.text
+    with pytest.raises(IndexError, match="index 7"):
+        step(state, (tt.asarray([2, 7]).raw,))
