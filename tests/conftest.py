@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 # JAX reads it once, when it is loaded; without it there is no float64 to hold derivatives to
@@ -17,6 +18,11 @@ import pytest
 import tinytorch as tt
 from tinytorch.backend import Backend, backend_status
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
+
+# a shell starts what runs in the background with SIGINT ignored, nohup with SIGHUP; processes that the tests start would inherit that
+for _number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler)
 
 #: The backend that the environment asks for, which then runs alone.
 ASKED = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
