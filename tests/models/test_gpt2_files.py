@@ -78,6 +78,14 @@ def test_a_run_is_not_written_over(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
+def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    for name in (".model-0123abcd.safetensors", ".config-0123abcd.json"):
+        (tmp_path / name).write_bytes(b"half")
+    with tt.use_backend("numpy"):
+        TinyGPT(50, d_model=12, num_heads=2, num_layers=1, max_length=16).save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     with tt.use_backend("numpy"):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from tinytorch.errors import InputError
-from tinytorch.files import HostArray, array_shapes, atomic_write_text, load_array, read_regular, refuse_run, save_arrays
+from tinytorch.files import HostArray, array_shapes, atomic_write_text, load_array, read_regular, refuse_run, save_arrays, sole_writer
 from tinytorch.models.shapes import Shape, differences
 from tinytorch.models.tiny_gpt import TinyGPT
 from tinytorch.nn import init
@@ -250,7 +250,7 @@ def save_gpt2(model: TinyGPT, path: str | os.PathLike[str]) -> None:
     """Write a model as a GPT-2 directory, which `transformers` loads as ``GPT2LMHeadModel``; a sinusoidal table becomes ``wpe``.
 
     Raises:
-        InputError: the directory holds a run, whose weights and settings that would replace.
+        InputError: the directory holds a run, whose weights and settings that would replace, or another process writes there.
         OSError: it cannot be written.
     """
     directory = Path(path)
@@ -280,5 +280,6 @@ def save_gpt2(model: TinyGPT, path: str | os.PathLike[str]) -> None:
         "eos_token_id": None,
         "dtype": "float32",
     }
-    save_arrays(directory / WEIGHTS, arrays, {"format": "pt"})
-    atomic_write_text(directory / CONFIG, json.dumps(config, indent=2) + "\n")
+    with sole_writer(directory / WEIGHTS), sole_writer(directory / CONFIG):
+        save_arrays(directory / WEIGHTS, arrays, {"format": "pt"})
+        atomic_write_text(directory / CONFIG, json.dumps(config, indent=2) + "\n")

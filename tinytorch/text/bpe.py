@@ -15,7 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from tinytorch.errors import InputError
-from tinytorch.files import atomic_write_text, refuse_run
+from tinytorch.files import atomic_write_text, refuse_run, sole_writer
 from tinytorch.text.bpe_training import learn_byte_pairs
 from tinytorch.text.engines import ReadingSettings, library, make_engine, no_panics, split_settings, with_settings
 from tinytorch.text.gpt2_tokenizer import read_gpt2_tokenizer
@@ -183,15 +183,20 @@ class BPETokenizer:
         """Write ``tokenizer.json`` into a directory, for `transformers` and `from_gpt2`, with the settings that it was read with.
 
         Raises:
-            InputError: the directory holds a run, whose tokenizer that would replace.
+            InputError: the directory holds a run, whose tokenizer that would replace, or another process writes there.
             OSError: it cannot be written.
         """
         directory = Path(path)
         refuse_run(directory)
         directory.mkdir(parents=True, exist_ok=True)
         content = with_settings(json.loads(self._engine.to_str()), self._settings)
-        atomic_write_text(directory / "tokenizer.json", json.dumps(content, indent=2, ensure_ascii=False))
-        atomic_write_text(directory / "tokenizer_config.json", json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}) + "\n")
+        contents = {
+            "tokenizer.json": json.dumps(content, indent=2, ensure_ascii=False),
+            "tokenizer_config.json": json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}) + "\n",
+        }
+        for name, text in contents.items():
+            with sole_writer(directory / name):
+                atomic_write_text(directory / name, text)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BPETokenizer:
