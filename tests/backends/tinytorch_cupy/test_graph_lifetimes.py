@@ -1,4 +1,4 @@
-"""What a capture owns, what outlives it, and what becomes of a capture that breaks."""
+"""What a capture owns, what outlives it, and how a capture that breaks is handled."""
 
 from __future__ import annotations
 
