@@ -229,3 +229,10 @@ def test_complex_gradients_are_those_of_jax_and_the_conjugates_of_pytorchs(name:
     x = torch.tensor(z, requires_grad=True)
     weighted(torch, torch.asarray, call(torch, x)).backward()
     numpy.testing.assert_allclose(ours, x.grad.numpy().conj(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("values", [[1j], [1j, 0, 2], [0j], [[0, 3j], [0, 0]]])
+def test_the_norm_of_order_0_counts_what_is_not_0(backend: Backend, values: Any) -> None:
+    x = numpy.asarray(values, "complex128")
+    assert_close(tt.linalg.vector_norm(frozen(x), ord=0), numpy.float64(numpy.count_nonzero(x)))
+    assert_close(tt.linalg.vector_norm(frozen(x), ord=0, axis=-1, keepdims=True), numpy.float64((x != 0).sum(axis=-1, keepdims=True)))
