@@ -63,7 +63,8 @@ def _take_along_axis(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int = -
     axis %= x.ndim
     indices = indices.long()
     indices = torch.where(indices < 0, indices + x.shape[axis], indices)
-    rest = torch.broadcast_shapes(*[(*a.shape[:axis], 1, *a.shape[axis + 1 :]) for a in (x, indices)])  # type: ignore[no-untyped-call]
+    common_shape: Any = torch.broadcast_shapes  # which has no types
+    rest = common_shape(*[(*a.shape[:axis], 1, *a.shape[axis + 1 :]) for a in (x, indices)])
     x, indices = [array.expand(*rest[:axis], array.shape[axis], *rest[axis + 1 :]) for array in (x, indices)]
     return torch.gather(x, axis, indices)
 
