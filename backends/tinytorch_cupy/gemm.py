@@ -54,6 +54,7 @@ class Blas:
     """
 
     def __init__(self, cupy: Any, library: Any, workspace: int) -> None:
+        self._handle = ctypes.c_void_p()  # first, as __del__ asks for it
         self._cupy = cupy
         self._library = library
         self._gpu = cupy.cuda.Device()
@@ -62,7 +63,6 @@ class Blas:
         self._workspaces: dict[int, Any] = {}  # by stream: two that run at once must not share one
         self._ones: dict[tuple[int, Any, int], Array] = {}  # by stream, type and length
         self._stream: int | None = None
-        self._handle = ctypes.c_void_p()
         self._check("cublasCreate_v2", ctypes.byref(self._handle))
 
     def __del__(self) -> None:
