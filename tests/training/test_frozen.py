@@ -154,6 +154,23 @@ def test_a_parameter_that_is_frozen_for_a_while_goes_on_as_in_pytorch(backend: B
     assert [trainer.optimizer.state[p].steps for p in model.parameters()] == [11, 15, 15, 9]
 
 
+def test_steps_that_float16_skipped_are_not_counted_twice(backend: Backend) -> None:
+    """A parameter that was frozen meanwhile begins with Adam's first step, by a whole learning rate."""
+    if backend.lacks_precision("float16") is not None:
+        pytest.skip(f"{backend.spec} cannot compute in float16")
+    random.seed(0)
+    model = nn.Linear(1, 1)
+    model.bias.requires_grad = False
+    trainer = Trainer(model, AdamW(model.parameters(), lr=0.01, weight_decay=0.0), nn.MSELoss(), precision="float16")
+    x, y = numpy.float32([[1.0]]), numpy.float32([[300.0]])
+    trainer.train(lambda: (x, y), 12)
+    assert trainer.scaling[2] > 0  # the first gradients overflow
+    model.bias.requires_grad = True
+    before = host(model.bias).copy()
+    trainer.train(lambda: (x, y), 13)
+    numpy.testing.assert_allclose(host(model.bias) - before, 0.01, rtol=1e-3)
+
+
 def test_buffers_are_updated_beside_frozen_parameters(backend: Backend) -> None:
     def running_mean(frozen: bool) -> Any:
         random.seed(0)

@@ -47,7 +47,8 @@ class Optimizer(ABC):
 
     Attributes:
         parameters: all parameters, in the order they were given.
-        steps: how many steps have been taken.
+        steps: how many steps there have been.
+        skipped: how many of them changed nothing, as the gradient overflowed float16.
         state: what is kept for each parameter that has taken a step.
 
     Raises:
@@ -76,6 +77,7 @@ class Optimizer(ABC):
         self.schedule = schedule
         self.max_norm = max_norm
         self.steps = 0
+        self.skipped = 0
         self.state: dict[Parameter, ParameterState] = {}
         self._weight_decays = {parameter: decay for params, decay in groups for parameter in params}
 
@@ -114,18 +116,19 @@ class Optimizer(ABC):
             for parameter in parameters
         ]
 
-    def keep_state(self, parameters: Sequence[Parameter], arrays: Iterable[Array], steps: int) -> None:
-        """Keep ``arrays``, in the order of `state_arrays`, as the state of ``parameters`` after ``steps`` more steps.
+    def keep_state(self, parameters: Sequence[Parameter], arrays: Iterable[Array], steps: int, skipped: int = 0) -> None:
+        """Keep ``arrays``, in the order of `state_arrays`, as the state of ``parameters`` after ``steps`` more, some of them ``skipped``.
 
         They are taken one by one, so that an iterator that makes them need not hold all in memory beside those they replace.
         """
         slots, remaining = len(self.slots()), iter(arrays)
         for parameter in parameters:
-            self.state.setdefault(parameter, ParameterState(0, [None] * slots)).steps += steps
+            self.state.setdefault(parameter, ParameterState(0, [None] * slots)).steps += steps - skipped
         for slot in range(slots):
             for parameter in parameters:
                 self.state[parameter].arrays[slot] = next(remaining)
         self.steps += steps
+        self.skipped += skipped
 
     def update(
         self,
@@ -146,7 +149,7 @@ class Optimizer(ABC):
             params, grads: one for each of them.
             state: as `state_arrays` made it. It is donated: it may be overwritten.
             lr: learning rate before the schedule, a 0-d array of the type `rate_dtype`.
-            step: the number of this step, counting from 1, a 0-d array of int32.
+            step: the number of this step among those that were not skipped, counting from 1, a 0-d array of int32.
             donate: whether ``params`` are donated too.
 
         Returns:
@@ -189,7 +192,7 @@ class Optimizer(ABC):
         late: dict[int, list[int]] = {}
         for i, parameter in enumerate(parameters):
             taken = self.state[parameter].steps if parameter in self.state else 0
-            late.setdefault(self.steps - taken, []).append(i)
+            late.setdefault(self.steps - self.skipped - taken, []).append(i)
         return late
 
     def step(self) -> None:
@@ -204,7 +207,7 @@ class Optimizer(ABC):
         params = [parameter.raw for parameter in parameters]
         grads = [parameter.grad.raw for parameter in parameters if parameter.grad is not None]
         state = self.state_arrays(parameters)
-        lr, step = scalar(backend, self.lr, rate_dtype(parameters)), scalar(backend, self.steps + 1, "int32")
+        lr, step = scalar(backend, self.lr, rate_dtype(parameters)), scalar(backend, self.steps - self.skipped + 1, "int32")
         params, state, _ = self.update(backend, parameters, params, grads, state, lr, step)
         for parameter, raw in zip(parameters, params, strict=True):
             parameter.raw = raw

@@ -40,7 +40,7 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
         for slot, raw in zip(optimizer.slots(), kept.arrays, strict=True)
     }
     taken = {names[p]: optimizer.state[p].steps if p in optimizer.state else 0 for p in optimizer.parameters}
-    fewer = {name: count for name, count in taken.items() if count != optimizer.steps}
+    fewer = {name: count for name, count in taken.items() if count != optimizer.steps - optimizer.skipped}
     if trainer.precision.scaled:
         arrays[SCALING] = as_host_array(trainer.scaling)
     save_arrays(directory / NEXT_MODEL, weights, {"step": step}, permissions_of=directory / MODEL)
@@ -97,8 +97,12 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> None:
         fewer = {str(name): int(count) for name, count in json.loads(metadata.get(FEWER_STEPS, "{}")).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {FEWER_STEPS}; restore it from a copy, or train in a new directory") from error
-    taken = {parameter: fewer.get(names[parameter], step) for parameter in optimizer.parameters}
+    skipped = 0 if scaling is None else int(scaling[2])
+    taken = {parameter: fewer.get(names[parameter], step - skipped) for parameter in optimizer.parameters}
     holders = {f"{slot}.{names[p]}": p for p, count in taken.items() if count for slot in optimizer.slots()}
+    # of a parameter that took no step, because all of them were skipped, there may be zeros
+    zeros = {f"{slot}.{names[p]}" for p, count in taken.items() if not count for slot in optimizer.slots()}
+    arrays = {name: array for name, array in arrays.items() if name not in zeros}
     if arrays.keys() != holders.keys() or any(arrays[name].shape != tuple(p.shape) for name, p in holders.items()):
         raise InputError(f"{path} belongs to another optimizer or model; restore it from a copy, or train in a new directory")
     try:
@@ -108,7 +112,7 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> None:
     optimizer.state = {p: ParameterState(count, []) for p, count in taken.items() if count}
     for name, p in holders.items():  # slot by slot for each parameter
         optimizer.state[p].arrays.append(p.backend.from_host(arrays[name], p.dtype.name))
-    optimizer.steps = step
+    optimizer.steps, optimizer.skipped = step, skipped
     if scaling is not None:
         trainer.scaling = [float(value) for value in scaling]
 

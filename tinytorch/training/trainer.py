@@ -268,9 +268,10 @@ class Trainer:
         used = [parameter for parameter in trained if parameter not in unused]
         owners = [parameter for _ in optimizer.slots() for parameter in trained]
         arrays = (_copy(backend, raw) for owner, raw in zip(owners, state.optimizer, strict=True) if owner not in unused)
-        optimizer.keep_state(used, arrays, int(backend.to_host(state.step)) - optimizer.steps)
         if self.precision.scaled:
             self.scaling = [float(value) for value in backend.to_host(state.scaling)]
+        skipped = int(self.scaling[2]) - optimizer.skipped
+        optimizer.keep_state(used, arrays, int(backend.to_host(state.step)) - optimizer.steps, skipped)
 
 
 def _first_not_finite(loss: float, rate: float, norm: float) -> str | None:
