@@ -56,7 +56,7 @@ def oracle(session: nox.Session) -> None:
     """Hold models, layers and GPT-2 directories to PyTorch and transformers, on numpy."""
     session.install("-e", ".[test,oracle]")
     session.run(
-        "pytest", *(session.posargs or ["tests/models", "tests/nn", "tests/optim", "tests/kernels"]), env={"TINYTORCH_BACKEND": "numpy"}
+        "pytest", *(session.posargs or ["tests/models", "tests/nn", "tests/optim", "tests/ops"]), env={"TINYTORCH_BACKEND": "numpy"}
     )
 
 

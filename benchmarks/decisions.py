@@ -59,7 +59,7 @@ class Watched:
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
         for name, module in network.named_modules():
             if isinstance(module, nn.ReLU | nn.MaxPool2d):
-                module.entrywise = False  # a batch in one piece, which one look takes in
+                module.batch_independent = False  # a batch in one piece, which one look takes in
                 module.forward = self._noting(len(self.names), module.forward)  # type: ignore[assignment, method-assign]
                 self.names.append(name)
                 self.seen.append((torch.empty(0), torch.empty(0)))

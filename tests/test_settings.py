@@ -10,7 +10,7 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close, frozen
-from tinytorch import kernels
+from tinytorch import ops
 from tinytorch.backend import Backend
 from tinytorch.tensor import Tensor
 
@@ -38,7 +38,7 @@ SETTINGS: dict[str, Callable[[Tensor, Any, Any, Any], Tensor]] = {
     "a slice": lambda x, zero, one, two: x[zero:two, one],
     "a diagonal": lambda x, zero, one, two: tt.linalg.diagonal(x, offset=one),
     "pow": lambda x, zero, one, two: x**two,
-    "softmax": lambda x, zero, one, two: kernels.softmax(x, axis=zero),
+    "softmax": lambda x, zero, one, two: ops.softmax(x, axis=zero),
 }
 
 
@@ -61,7 +61,7 @@ def test_a_number_of_numpys_is_a_setting_like_pythons(backend: Backend, name: st
 
 def test_a_fused_operation_keeps_its_type_with_numbers_of_numpys(backend: Backend) -> None:
     x, weight = frozen(numpy.float32([[1, 2], [3, 5]])), frozen(numpy.float32([1, 1]))
-    assert_close(kernels.layer_norm(x, weight, weight, eps=numpy.float64(1e-5)), kernels.layer_norm(x, weight, weight, eps=1e-5), rtol=1e-6)
+    assert_close(ops.layer_norm(x, weight, weight, eps=numpy.float64(1e-5)), ops.layer_norm(x, weight, weight, eps=1e-5), rtol=1e-6)
 
 
 def test_arguments_may_be_named_by_a_number_of_numpys(backend: Backend) -> None:

@@ -12,7 +12,12 @@ from tinytorch import array_api
 from tinytorch.array_api import *
 from tinytorch.array_api import __array_api_version__, __array_namespace_info__
 from tinytorch.array_api.namespace import BoundNamespace
-from tinytorch.autograd import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from tinytorch.autograd.forward import hvp, jvp
+from tinytorch.autograd.graph import enable_grad, no_grad
+from tinytorch.autograd.matrices import hessian, jacobian
+from tinytorch.autograd.operation import NotDifferentiableError
+from tinytorch.autograd.recompute import checkpoint
+from tinytorch.autograd.reverse import grad, value_and_grad, vjp
 from tinytorch.backend import (
     BackendError,
     BackendMismatchError,
@@ -25,17 +30,15 @@ from tinytorch.backend import (
     set_namespace_factory,
     use_backend,
 )
-from tinytorch.operation import NotDifferentiableError
-from tinytorch.tape import enable_grad, no_grad
+from tinytorch.backend.tuning import tune
 from tinytorch.tensor import Tensor
-from tinytorch.tuning import tune
 
 __version__ = "0.1.0"
 
 set_namespace_factory(lambda backend: BoundNamespace(backend, array_api))
 
 #: Parts that are loaded when they are first named, so that array code does not wait for neural networks.
-_LAZY = ("kernels", "models", "nn", "optim", "random", "text", "training", "vision")
+_LAZY = ("models", "nn", "ops", "optim", "text", "training", "vision")
 
 __all__ = [
     *array_api.__all__,
@@ -69,8 +72,8 @@ __all__ = [
 
 
 def seed(n: int) -> None:
-    """Start all randomness afresh from ``n``: weights, batches, dropout and samples. See `tinytorch.random.seed`."""
-    from tinytorch import random
+    """Start all randomness afresh from ``n``: weights, batches, dropout and samples. See `tinytorch.ops.random.seed`."""
+    from tinytorch.ops import random
 
     random.seed(n)
 

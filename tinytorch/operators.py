@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tinytorch.autograd.graph import Node, Owner, is_recording
 from tinytorch.backend.errors import BackendMismatchError
 from tinytorch.backend.host import is_host_scalar
-from tinytorch.tape import Node, Owner, is_recording
 
 if TYPE_CHECKING:
     from tinytorch.backend import Backend

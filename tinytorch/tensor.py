@@ -6,11 +6,11 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from tinytorch.autograd.graph import Node, Owner, backpropagate, reachable
 from tinytorch.backend import Backend, BackendMismatchError, DType, get_backend
+from tinytorch.backend.device import Device
 from tinytorch.backend.selection import current_backend
-from tinytorch.device import Device
 from tinytorch.operators import Operators
-from tinytorch.tape import Node, Owner, backpropagate, reachable
 
 if TYPE_CHECKING:
     from numpy import ndarray

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy
 
 from tinytorch.backend.contract import Kernel
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch_numpy import threads
 
 THREADS_VARIABLE: Final = "TINYTORCH_NUM_THREADS"

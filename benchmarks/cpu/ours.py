@@ -11,7 +11,7 @@ from typing import Any
 import tinytorch as tt
 from benchmarks.cpu.workloads import BETAS, DECAY, EPS, NORM, RATE, WORKLOADS, Workload, batches, prompt
 from tinytorch import nn
-from tinytorch.files import StoredArrays, save_arrays
+from tinytorch.io.files import StoredArrays, save_arrays
 from tinytorch.models import MLP, LeNet5, TinyGPT
 from tinytorch.nn.init import blank
 from tinytorch.optim import AdamW, weight_decay_groups

@@ -15,8 +15,8 @@ from tests.array_api.cases import Case
 from tests.array_api.cases_extensions import CASES
 from tests.helpers import assert_close, check_gradients, frozen
 from tinytorch import array_api
+from tinytorch.autograd.operation import Operation, operation
 from tinytorch.backend import Backend
-from tinytorch.operation import Operation, operation
 from tinytorch.tensor import Tensor
 
 UNWRITTEN = operation(lambda xp, x: x).reason

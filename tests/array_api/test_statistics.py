@@ -123,20 +123,20 @@ EMPTY: dict[str, Callable[[Tensor], Any]] = {
     "cumulative_sum": lambda x: tt.cumulative_sum(x, axis=0),
     "cumulative_prod": lambda x: tt.cumulative_prod(x, axis=0),
     "sort": lambda x: tt.sort(x, axis=0),
-    "softmax": lambda x: tt.kernels.softmax(x, axis=-1),
-    "softmax over no elements": lambda x: tt.kernels.softmax(x, axis=0),
+    "softmax": lambda x: tt.ops.softmax(x, axis=-1),
+    "softmax over no elements": lambda x: tt.ops.softmax(x, axis=0),
     "attention of no positions": lambda x: _attention(x[None, ...]),
     "attention of no sequences": lambda x: _attention(tt.stack([x, x], axis=1)),
-    "layer_norm": lambda x: tt.kernels.layer_norm(x, tt.ones(3, dtype="float64"), tt.zeros(3, dtype="float64"), eps=1e-5),
-    "linear": lambda x: tt.kernels.linear(x, tt.ones((2, 3), dtype="float64"), None),
-    "gelu": lambda x: tt.kernels.gelu(x, approximate="tanh"),
-    "cross_entropy": lambda x: tt.kernels.cross_entropy(x, tt.zeros(0, dtype="int64"), ignore_index=-100, label_smoothing=0.1),
+    "layer_norm": lambda x: tt.ops.layer_norm(x, tt.ones(3, dtype="float64"), tt.zeros(3, dtype="float64"), eps=1e-5),
+    "linear": lambda x: tt.ops.linear(x, tt.ones((2, 3), dtype="float64"), None),
+    "gelu": lambda x: tt.ops.gelu(x, approximate="tanh"),
+    "cross_entropy": lambda x: tt.ops.cross_entropy(x, tt.zeros(0, dtype="int64"), ignore_index=-100, label_smoothing=0.1),
 }
 
 
 def _attention(x: Tensor) -> Tensor:
     """Of x (B, T, 3) to itself."""
-    return tt.kernels.attention(x, x, x, None, None, num_heads=1, causal=True, p=0.0, site=0)
+    return tt.ops.attention(x, x, x, None, None, num_heads=1, causal=True, p=0.0, site=0)
 
 
 @pytest.mark.parametrize("name", EMPTY)

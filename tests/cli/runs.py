@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
-from tinytorch.files import load_arrays
+from tinytorch.io.files import load_arrays
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

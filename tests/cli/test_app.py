@@ -17,7 +17,7 @@ import typer
 import tinytorch
 from tinytorch.backend import BackendMismatchError, BackendUnavailableError, UnknownBackendError
 from tinytorch.cli import app, main
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.training import DivergedError
 
 ROOT = Path(__file__).parents[2]
@@ -214,7 +214,7 @@ def test_an_output_that_fails_does_not_change_the_exit_code_of_an_error(error: s
     source = f"""
 import sys, types, typer
 from tinytorch.cli import app
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 def trial():
     print("a line")
     raise {error}

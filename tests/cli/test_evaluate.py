@@ -10,7 +10,7 @@ import pytest
 
 import tinytorch as tt
 from tests.cli.tiny import TEXT, Command
-from tinytorch.files import load_arrays, save_arrays
+from tinytorch.io.files import load_arrays, save_arrays
 from tinytorch.training import load_pretrained
 from tinytorch.training.evaluation import evaluate
 

@@ -11,7 +11,7 @@ import pytest
 
 import tinytorch as tt
 from tests.cli.tiny import TEXT, Command
-from tinytorch.files import load_arrays
+from tinytorch.io.files import load_arrays
 from tinytorch.models import TinyGPT
 from tinytorch.text import BPETokenizer
 

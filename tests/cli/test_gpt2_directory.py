@@ -10,7 +10,7 @@ import pytest
 
 import tinytorch as tt
 from tests.cli.tiny import TEXT, Command
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
 from tinytorch.text import BPETokenizer, TokenFile
 from tinytorch.training import load_pretrained

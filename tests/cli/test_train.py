@@ -20,9 +20,9 @@ import tinytorch as tt
 from tests.cli.runs import rows, same_run, same_weights, saved_step, start, wait_for_step
 from tests.cli.tiny import TINY, Command
 from tests.helpers import host
-from tinytorch import locking
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
-from tinytorch.files import load_arrays
+from tinytorch.io import locking
+from tinytorch.io.files import load_arrays
 from tinytorch.text import split_text
 from tinytorch.training import LanguageModelTrainer
 from tinytorch.training.run_directory import RunDirectory

@@ -15,8 +15,8 @@ import pytest
 import tinytorch as tt
 from tests.helpers import host
 from tinytorch.backend import Backend
-from tinytorch.errors import InputError
-from tinytorch.files import load_arrays, save_arrays
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import load_arrays, save_arrays
 from tinytorch.models import TinyGPT
 
 IDS = numpy.random.default_rng(0).integers(0, 50, (2, 9))

@@ -10,11 +10,11 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close, host
-from tinytorch import nn, random
+from tinytorch import nn
 from tinytorch.backend import Backend
-from tinytorch.kernels import portable_kernels
 from tinytorch.models import LeNet1, LeNet5
 from tinytorch.models.lenet import Image
+from tinytorch.ops import portable_kernels, random
 from tinytorch.optim import SGD
 from tinytorch.tensor import Tensor
 

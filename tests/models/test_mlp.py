@@ -9,9 +9,10 @@ import numpy
 import pytest
 
 from tests.helpers import assert_close, host
-from tinytorch import nn, random
+from tinytorch import nn
 from tinytorch.backend import Backend
 from tinytorch.models import MLP, Perceptron
+from tinytorch.ops import random
 
 
 def pixels(*shape: int) -> numpy.ndarray[Any, Any]:

@@ -12,10 +12,10 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close, host
-from tinytorch import nn, random
+from tinytorch import nn
 from tinytorch.backend import Backend
-from tinytorch.kernels import portable_kernels
 from tinytorch.models import TinyGPT
+from tinytorch.ops import portable_kernels, random
 from tinytorch.optim import AdamW, weight_decay_groups
 from tinytorch.tensor import Tensor
 

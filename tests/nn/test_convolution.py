@@ -11,8 +11,9 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close, check_gradients, frozen, host
-from tinytorch import nn, random
+from tinytorch import nn
 from tinytorch.backend import Backend
+from tinytorch.ops import random
 from tinytorch.tensor import Tensor
 
 #: Relative and absolute tolerance of a comparison with PyTorch, by data type.

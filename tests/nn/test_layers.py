@@ -12,9 +12,9 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close, host
-from tinytorch import nn, random
+from tinytorch import nn
 from tinytorch.backend import Backend
-from tinytorch.kernels import portable_kernels
+from tinytorch.ops import portable_kernels, random
 from tinytorch.tensor import Tensor
 
 #: Relative and absolute tolerance of a comparison with PyTorch, by data type.

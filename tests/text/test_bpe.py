@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tinytorch as tt
 from tinytorch.cli import main
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
 from tinytorch.text import BPETokenizer, load_tokenizer, stream
 

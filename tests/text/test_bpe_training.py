@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.text import BPETokenizer, bpe_training
 from tinytorch.text.bpe_training import learn_byte_pairs
 

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.text import python_reference, read_text, text_digest
 
 

@@ -9,10 +9,10 @@ import numpy
 import pytest
 
 import tinytorch as tt
-from tinytorch import random
 from tinytorch.backend import Backend
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
+from tinytorch.ops import random
 from tinytorch.tensor import Tensor
 from tinytorch.text import CharTokenizer, Decoder, crop_prompt, generate, stream
 from tinytorch.text.pieces import TextPieces

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.text import BPETokenizer
 
 tokenizers = pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import tinytorch as tt
 from tinytorch.backend import Backend
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.text import next_tokens, penalized
 from tinytorch.text.sampling import NO_TOKEN

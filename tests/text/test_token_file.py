@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from tinytorch.errors import InputError
-from tinytorch.files import load_arrays
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import load_arrays
 from tinytorch.text import BPETokenizer, CharTokenizer, TokenFile, is_token_file, text_digest, write_token_file
 
 TEXT = "To be, or not to be: that is the question 🐢\n" * 50

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.text import CharTokenizer, Tokenizer, load_tokenizer
 
 # Any text Python can hold, lone surrogates too.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.text import random_windows, remaining_window, sequential_windows, sliding_windows, split_text
 
 

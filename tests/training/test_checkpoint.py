@@ -13,10 +13,10 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import host, moments
-from tinytorch import random
-from tinytorch.errors import InputError
-from tinytorch.files import load_arrays, save_arrays
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import load_arrays, save_arrays
 from tinytorch.models import TinyGPT
+from tinytorch.ops import random
 from tinytorch.optim import SGD, AdamW, Optimizer
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer

@@ -14,7 +14,7 @@ import pytest
 import tinytorch as tt
 from tests.helpers import host
 from tinytorch.backend import Backend
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
 from tinytorch.text import CharTokenizer, bigram_bits, write_token_file
 from tinytorch.training import evaluation

@@ -11,9 +11,10 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import host, moments
-from tinytorch import nn, random
+from tinytorch import nn
 from tinytorch.backend import Backend
 from tinytorch.models import TinyGPT
+from tinytorch.ops import random
 from tinytorch.optim import SGD, AdamW, Optimizer
 from tinytorch.tensor import Tensor
 from tinytorch.text import CharTokenizer

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 import tinytorch as tt
-from tinytorch import random
 from tinytorch.backend import Backend
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
+from tinytorch.ops import random
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer
 from tinytorch.training.memory import does_not_fit

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import pytest
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.training import StepRecord, metrics_log
 from tinytorch.training.metrics_log import MetricsLog, read_metrics
 

@@ -14,7 +14,7 @@ from tinytorch.models import MLP, LeNet5, TinyGPT
 from tinytorch.optim import SGD, AdamW
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer, Trainer
-from tinytorch.training.pieces import cut, is_entrywise, piece_count
+from tinytorch.training.pieces import cut, is_batch_independent, piece_count
 from tinytorch.vision import Augment
 from tinytorch_numpy import threads
 
@@ -70,8 +70,8 @@ def test_pieces_hold_every_entry_once_and_know_their_places() -> None:
 
 
 def test_models_whose_entries_depend_on_each_other_stay_whole() -> None:
-    assert is_entrywise(MLP(192, (8,), 4))
-    assert not is_entrywise(MLP(192, (8,), 4, batch_norm=True))
+    assert is_batch_independent(MLP(192, (8,), 4))
+    assert not is_batch_independent(MLP(192, (8,), 4, batch_norm=True))
 
 
 def test_a_module_that_says_nothing_stays_whole() -> None:
@@ -79,8 +79,8 @@ def test_a_module_that_says_nothing_stays_whole() -> None:
         def forward(self, x: tt.Tensor) -> tt.Tensor:
             return x - tt.mean(x, axis=0)
 
-    assert not is_entrywise(nn.Sequential(nn.Flatten(), Centred(), nn.Linear(192, 4)))
-    assert not is_entrywise(nn.Sequential(nn.Flatten(0), nn.Linear(192, 4)))
+    assert not is_batch_independent(nn.Sequential(nn.Flatten(), Centred(), nn.Linear(192, 4)))
+    assert not is_batch_independent(nn.Sequential(nn.Flatten(0), nn.Linear(192, 4)))
 
 
 def test_a_batch_is_cut_for_the_threads_but_not_finer_than_its_entries() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import tinytorch as tt
-from tinytorch import locking
-from tinytorch.errors import InputError
-from tinytorch.files import save_arrays
+from tinytorch.io import locking
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import save_arrays
 from tinytorch.models import TinyGPT
 from tinytorch.text import CharTokenizer
 from tinytorch.training.run_directory import (

@@ -11,10 +11,11 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import host, moments
-from tinytorch import nn, random
+from tinytorch import nn
 from tinytorch.backend import Backend
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
+from tinytorch.ops import random
 from tinytorch.optim import SGD, Adam, AdamW, WarmupCosine
 from tinytorch.tensor import Tensor
 from tinytorch.text import CharTokenizer, split_text

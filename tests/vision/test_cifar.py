@@ -9,7 +9,7 @@ import numpy
 import pytest
 
 from tests.vision.layouts import CLASSES, cifar_records, write_cifar
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.vision import load_images, read_cifar10
 
 

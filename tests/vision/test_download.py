@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.vision.layouts import write_cifar, write_mnist
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.vision import datasets, download, load_images
 from tinytorch.vision.download import Remote, fetch_archive, fetch_files
 

@@ -10,7 +10,7 @@ import numpy
 import pytest
 
 from tests.vision.layouts import idx, mnist_arrays, write_mnist
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.vision import load_images, read_idx, read_mnist
 
 

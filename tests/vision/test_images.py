@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import pytest
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.vision import ImageData, load_images, read_digits
 
 

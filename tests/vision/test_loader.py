@@ -9,8 +9,8 @@ import numpy
 import pytest
 
 import tinytorch as tt
-from tinytorch import random
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
+from tinytorch.ops import random
 from tinytorch.vision import Batch, DataLoader, ImageData
 
 

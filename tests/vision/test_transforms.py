@@ -9,9 +9,10 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import host
-from tinytorch import nn, optim, random
+from tinytorch import nn, optim
 from tinytorch.backend import Backend
-from tinytorch.kernels.random_bits import random_bits
+from tinytorch.ops import random
+from tinytorch.ops.random_bits import random_bits
 from tinytorch.tensor import Tensor
 from tinytorch.training import Trainer
 from tinytorch.vision import Augment, DataLoader, ImageData, Normalise, shift_and_flip

@@ -6,7 +6,7 @@ from typing import Any
 
 from tinytorch.array_api.kinks import kinked
 from tinytorch.array_api.precision import LARGEST_16, in_32_bits
-from tinytorch.operation import Saves, operation
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 __all__ = [

@@ -11,10 +11,10 @@ from typing import Any
 
 from tinytorch.array_api.data_types import astype, dtype_name
 from tinytorch.array_api.manipulation import broadcast_to, stack
+from tinytorch.autograd.graph import Node, is_recording
+from tinytorch.autograd.operation import NotDifferentiableError, plain
 from tinytorch.backend import Backend, current_backend, get_backend
 from tinytorch.backend.host import as_host_array, has_own_width, is_host_array, is_host_scalar
-from tinytorch.operation import NotDifferentiableError, plain
-from tinytorch.tape import Node, is_recording
 from tinytorch.tensor import Tensor, wrap
 
 __all__ = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.backend import DType, current_backend
 from tinytorch.backend.dtypes import DTYPES, dtype_named
-from tinytorch.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 __all__ = [

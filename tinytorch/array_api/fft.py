@@ -13,7 +13,7 @@ from tinytorch.array_api.arithmetic import conj
 from tinytorch.array_api.creation import arange
 from tinytorch.array_api.manipulation import roll
 from tinytorch.array_api.searching import where
-from tinytorch.operation import Saves, operation
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 __all__ = [

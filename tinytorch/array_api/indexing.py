@@ -10,9 +10,9 @@ from typing import Any
 from tinytorch.array_api.data_types import as_index
 from tinytorch.array_api.manipulation import _repeat, broadcast_to, flip
 from tinytorch.array_api.precision import in_32_bits
+from tinytorch.autograd.operation import Like, Saves, operation, plain
 from tinytorch.backend import DType
 from tinytorch.backend.host import is_host_scalar
-from tinytorch.operation import Like, Saves, operation, plain
 from tinytorch.tensor import Tensor
 
 __all__ = [

@@ -6,8 +6,8 @@ from typing import Any
 
 from tinytorch.array_api.data_types import isdtype
 from tinytorch.backend import Backend, current_backend, get_backend
+from tinytorch.backend.device import Device
 from tinytorch.backend.dtypes import DTYPES, DType
-from tinytorch.device import Device
 
 
 class NamespaceInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tinytorch.operation import Saves, operation
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 

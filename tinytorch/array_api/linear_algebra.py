@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.array_api.arithmetic import conjugate
-from tinytorch.operation import Like, Saves, operation
+from tinytorch.autograd.operation import Like, Saves, operation
 from tinytorch.tensor import Tensor
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinytorch.operation import Operation, operation
+from tinytorch.autograd.operation import Operation, operation
 from tinytorch.tensor import Tensor
 
 __all__ = [

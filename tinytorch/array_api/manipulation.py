@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tinytorch.array_api.arithmetic import positive
 from tinytorch.array_api.data_types import as_index
-from tinytorch.operation import Saves, operation
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor, check_same_backend
 
 __all__ = [

@@ -11,7 +11,7 @@ from tinytorch.array_api import fft
 from tinytorch.array_api.creation import CREATORS, asarray
 from tinytorch.array_api.info import NamespaceInfo
 from tinytorch.backend import Backend
-from tinytorch.device import Device
+from tinytorch.backend.device import Device
 from tinytorch.tensor import Tensor
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tinytorch.array_api.arithmetic import Number, is_complex
 from tinytorch.array_api.kinks import kinked
-from tinytorch.operation import Saves, operation
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 __all__ = [

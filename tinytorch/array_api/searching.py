@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tinytorch.array_api.indexing import take_along_axis
-from tinytorch.operation import Saves, operation
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tinytorch.operation import operation
+from tinytorch.autograd.operation import operation
 from tinytorch.tensor import Tensor
 
 __all__ = [

@@ -6,12 +6,3 @@ the argument of an outer transformation, or a Tensor that requires a gradient.
 Gradients of real numbers with respect to complex ones are ``d/dx - i d/dy`` for ``z = x + iy``, as in JAX and HIPS autograd: a step
 downhill goes along the conjugate.
 """
-
-from __future__ import annotations
-
-from tinytorch.autograd.forward import hvp, jvp
-from tinytorch.autograd.matrices import hessian, jacobian
-from tinytorch.autograd.recompute import checkpoint
-from tinytorch.autograd.reverse import grad, value_and_grad, vjp
-
-__all__ = ["checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]

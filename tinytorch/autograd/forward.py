@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tinytorch.autograd.graph import Leaf, Node, accumulate, is_recording, reachable
+from tinytorch.autograd.pytrees import map_tensors
 from tinytorch.autograd.reverse import grad
 from tinytorch.autograd.traced import Traced, carry, matching, results_of, zeros_like
-from tinytorch.tape import Leaf, Node, accumulate, is_recording, reachable
 from tinytorch.tensor import Tensor, wrap
-from tinytorch.tree import map_tensors
 
 
 class Pushforward:

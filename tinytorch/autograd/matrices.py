@@ -7,12 +7,12 @@ from functools import wraps
 from typing import Any
 
 from tinytorch.autograd.forward import Pushforward
+from tinytorch.autograd.graph import is_recording
+from tinytorch.autograd.operation import plain
+from tinytorch.autograd.pytrees import map_tensors
 from tinytorch.autograd.reverse import grad
 from tinytorch.autograd.traced import Traced, results_of, zeros_like
-from tinytorch.operation import plain
-from tinytorch.tape import is_recording
 from tinytorch.tensor import Tensor
-from tinytorch.tree import map_tensors
 
 
 def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:

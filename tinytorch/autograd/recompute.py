@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
-from tinytorch.tape import Gradient, Leaf, Node, Output, accumulate, backpropagate, enable_grad, is_recording, reachable
+from tinytorch.autograd.graph import Gradient, Leaf, Node, Output, accumulate, backpropagate, enable_grad, is_recording, reachable
+from tinytorch.autograd.pytrees import list_tensors, map_tensors
 from tinytorch.tensor import Tensor, wrap
-from tinytorch.tree import list_tensors, map_tensors
 
 #: A ``with`` block around a function's first run; what it yields is called before the second run, and restores what it would find changed.
 Save = Callable[[], AbstractContextManager[Callable[[], object]]]

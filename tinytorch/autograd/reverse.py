@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+from tinytorch.autograd.graph import Node, accumulate, is_recording
+from tinytorch.autograd.operation import plain
 from tinytorch.autograd.traced import Traced, matching, results_of
-from tinytorch.operation import plain
-from tinytorch.tape import Node, accumulate, is_recording
 from tinytorch.tensor import Tensor
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tinytorch.tape import Gradient, Leaf, Node, Owner, backpropagate, enable_grad, is_recording, reachable
+from tinytorch.autograd.graph import Gradient, Leaf, Node, Owner, backpropagate, enable_grad, is_recording, reachable
+from tinytorch.autograd.pytrees import list_tensors, map_tensors
 from tinytorch.tensor import Tensor, check_same_backend, wrap
-from tinytorch.tree import list_tensors, map_tensors
 
 
 class Traced:

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from tinytorch import BackendUnavailableError, UnknownBackendError, __version__
 from tinytorch.cli.output import OutputError, flush_output, open_standard_streams
 from tinytorch.cli.signals import TERMINATION, Terminated, exit_code, signal_handler, terminate
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 DONE: Final = 0
 FAILED: Final = 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tinytorch.backend import current_backend, use_backend
+from tinytorch.backend.tuning import tune
 from tinytorch.cli.writing import (
     BackendName,
     MinP,
@@ -25,8 +26,7 @@ from tinytorch.cli.writing import (
     read_model,
     show,
 )
-from tinytorch.errors import InputError
-from tinytorch.tuning import tune
+from tinytorch.io.errors import InputError
 
 if TYPE_CHECKING:
     from tinytorch.models import TinyGPT

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from tinytorch.backend import current_backend, use_backend
+from tinytorch.backend.tuning import tune
 from tinytorch.cli.paths import PATH
 from tinytorch.cli.writing import BackendName, PrecisionName, possible_precision, read_model
-from tinytorch.tuning import tune
 
 
 def evaluate(

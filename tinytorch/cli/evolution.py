@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from tinytorch.backend import current_backend, use_backend
+from tinytorch.backend.tuning import tune
 from tinytorch.cli.locking import locked_directory
 from tinytorch.cli.paths import PATH, check_writable
-from tinytorch.errors import InputError
-from tinytorch.tuning import tune
+from tinytorch.io.errors import InputError
 
 _RESULTS = "results.json"
 

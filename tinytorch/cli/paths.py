@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 
 def path(word: str) -> Path:

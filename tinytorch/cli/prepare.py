@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tinytorch.cli.paths import PATH, check_writable
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 if TYPE_CHECKING:
     from tinytorch.cli.waiting import Advance

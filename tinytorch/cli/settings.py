@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tinytorch.cli.presets import PRESETS
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.nn.precision import check_precision
 
 #: What ``--resume`` may be given: how far to go is not a setting of the run.

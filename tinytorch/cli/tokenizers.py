@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 if TYPE_CHECKING:
     from tinytorch.cli.waiting import Waiting

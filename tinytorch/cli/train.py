@@ -13,16 +13,17 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.console import Console
 
-from tinytorch import __version__, random
+from tinytorch import __version__
 from tinytorch.backend import current_backend, use_backend
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
+from tinytorch.backend.tuning import tune
 from tinytorch.cli.locking import locked_directory, warn
 from tinytorch.cli.output import OutputError, TolerantOutput
 from tinytorch.cli.paths import PATH, check_writable
 from tinytorch.cli.settings import MAY_CHANGE, check_pretrained, flag, model_settings, new_settings, pretrained_settings, resumed_settings
 from tinytorch.cli.signals import TERMINATION, exit_code, signal_handler
-from tinytorch.errors import InputError
-from tinytorch.tuning import tune
+from tinytorch.io.errors import InputError
+from tinytorch.ops import random
 
 if TYPE_CHECKING:
     from tinytorch.models import TinyGPT

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinytorch import random
 from tinytorch.evolution.recipes import Recipe
 from tinytorch.nn import CrossEntropyLoss, Module, Sequential
+from tinytorch.ops import random
 from tinytorch.optim import SGD, AdamW, Optimizer, WarmupCosine, weight_decay_groups
 from tinytorch.text import Tokenizer
 from tinytorch.training import Accuracy, StepRecord, Trainer

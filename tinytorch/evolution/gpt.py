@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tinytorch import random
 from tinytorch.evolution.classifier import Outcome
 from tinytorch.models import TinyGPT
+from tinytorch.ops import random
 from tinytorch.optim import AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.text import CharTokenizer, python_reference, split_text
 from tinytorch.training import LanguageModelTrainer, StepRecord

@@ -9,13 +9,13 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from tinytorch import kernels
+from tinytorch import ops
 from tinytorch.array_api import matmul, matrix_transpose, permute_dims, reshape, where
+from tinytorch.autograd.graph import no_grad
 from tinytorch.evolution.classifier import Outcome
 from tinytorch.evolution.story import Story
-from tinytorch.files import atomic_path
+from tinytorch.io.files import atomic_path
 from tinytorch.nn import Conv2d, Linear, causal_mask
-from tinytorch.tape import no_grad
 from tinytorch.tensor import Tensor
 
 #: The files that `draw_story` writes.
@@ -116,7 +116,7 @@ def attention_maps(outcome: Outcome, text: str) -> NDArray[Any]:
     block = model.blocks[0]
     x = block.norm1(model.positions(model.embedding(ids)))  # (1, T, C)
     attention = block.attention
-    qkv = kernels.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+    qkv = ops.linear(x, attention.in_proj_weight, attention.in_proj_bias)
     length, heads = len(text), attention.num_heads
     width = x.shape[-1] // heads
 
@@ -126,4 +126,4 @@ def attention_maps(outcome: Outcome, text: str) -> NDArray[Any]:
 
     scores = matmul(split(0), matrix_transpose(split(1))) / width**0.5
     scores = where(causal_mask(length, device=x.device), scores, -1e9)
-    return kernels.softmax(scores, axis=-1).numpy()
+    return ops.softmax(scores, axis=-1).numpy()

@@ -12,8 +12,8 @@ from tinytorch.array_api import asarray
 from tinytorch.evolution.classifier import Outcome, steps_per_epoch, train_classifier
 from tinytorch.evolution.gpt import GPTChapter
 from tinytorch.evolution.recipes import FLOORS, GPT_EPOCHS, RECIPES
-from tinytorch.files import atomic_write_text
-from tinytorch.models import Reuse, component_reuse
+from tinytorch.evolution.reuse import Reuse, component_reuse
+from tinytorch.io.files import atomic_write_text
 from tinytorch.nn import CrossEntropyLoss, LanguageModelLoss, Loss
 from tinytorch.optim import AdamW
 from tinytorch.tensor import Tensor

@@ -2,7 +2,6 @@
 
 from tinytorch.models.lenet import LeNet1, LeNet5
 from tinytorch.models.mlp import MLP, Perceptron
-from tinytorch.models.reuse import Reuse, component_reuse
 from tinytorch.models.tiny_gpt import TinyGPT
 
-__all__ = ["LeNet1", "LeNet5", "MLP", "Perceptron", "Reuse", "TinyGPT", "component_reuse"]
+__all__ = ["LeNet1", "LeNet5", "MLP", "Perceptron", "TinyGPT"]

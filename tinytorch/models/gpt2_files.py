@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy
 
-from tinytorch.errors import InputError
-from tinytorch.files import HostArray, array_shapes, atomic_write_text, load_array, read_regular, refuse_run, save_arrays, sole_writer
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import HostArray, array_shapes, atomic_write_text, load_array, read_regular, refuse_run, save_arrays, sole_writer
 from tinytorch.models.shapes import Shape, differences
 from tinytorch.models.tiny_gpt import TinyGPT
 from tinytorch.nn import init

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinytorch.nn.basic import Linear, ReLU, Tanh, checked_sizes
+from tinytorch.nn.activation import ReLU, Tanh
 from tinytorch.nn.containers import Sequential
 from tinytorch.nn.convolution import AvgPool2d, Conv2d, Flatten, MaxPool2d, check_images
+from tinytorch.nn.linear import Linear
 from tinytorch.nn.module import Module
+from tinytorch.nn.validation import checked_sizes
 from tinytorch.tensor import Tensor
 
 Image = tuple[int, int, int]  #: (C, H, W)
@@ -23,7 +25,7 @@ class _LeNet(Module):
     both: the coefficients by which their pooling is scaled, and the tables of which map is connected to which (here all are).
     """
 
-    entrywise = True
+    batch_independent = True
 
     def __init__(self, image: Image, made_for: int, maps: tuple[int, int], dense: Sequence[int], classes: int, classic: bool) -> None:
         super().__init__()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinytorch.nn.basic import Dropout, Linear, ReLU, checked_sizes
-from tinytorch.nn.batch_norm import BatchNorm1d
+from tinytorch.nn.activation import ReLU
 from tinytorch.nn.containers import Sequential
 from tinytorch.nn.convolution import Flatten
+from tinytorch.nn.dropout import Dropout
+from tinytorch.nn.linear import Linear
 from tinytorch.nn.module import Module
+from tinytorch.nn.normalization import BatchNorm1d
+from tinytorch.nn.validation import checked_sizes
 from tinytorch.tensor import Tensor
 
 
@@ -24,7 +27,7 @@ class Perceptron(Module):
         (N, in_features), or images (N, C, H, W) of as many pixels -> logits (N, classes).
     """
 
-    entrywise = True
+    batch_independent = True
 
     def __init__(self, in_features: int = 3072, classes: int = 10) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class MLP(Module):
         (N, in_features), or images (N, C, H, W) of as many pixels -> logits (N, classes).
     """
 
-    entrywise = True
+    batch_independent = True
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any, TypeAlias
 
 from tinytorch.models.tiny_gpt import TinyGPT
-from tinytorch.nn.basic import checked_sizes
+from tinytorch.nn.validation import checked_sizes
 
 Shape: TypeAlias = tuple[int, ...]
 

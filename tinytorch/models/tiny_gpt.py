@@ -7,16 +7,20 @@ import os
 from functools import partial
 from typing import Any
 
-from tinytorch import kernels
-from tinytorch.autograd import checkpoint
-from tinytorch.device import Device
+from tinytorch import ops
+from tinytorch.autograd.recompute import checkpoint
+from tinytorch.backend.device import Device
 from tinytorch.nn import init
-from tinytorch.nn.basic import Dropout, Embedding, LayerNorm, Linear, checked_ids, checked_sizes
 from tinytorch.nn.cache import KVCache, StepCache
 from tinytorch.nn.containers import ModuleList
+from tinytorch.nn.dropout import Dropout
+from tinytorch.nn.embedding import Embedding
+from tinytorch.nn.linear import Linear
 from tinytorch.nn.module import Module
+from tinytorch.nn.normalization import LayerNorm
 from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
 from tinytorch.nn.transformer import TransformerBlock
+from tinytorch.nn.validation import checked_ids, checked_sizes
 from tinytorch.tensor import Tensor
 from tinytorch.text import generation
 
@@ -50,7 +54,7 @@ class TinyGPT(Module):
         ValueError: a size is not positive, ``num_heads`` does not divide ``d_model``, or ``positional`` is neither word.
     """
 
-    entrywise = True
+    batch_independent = True
 
     def __init__(
         self,
@@ -146,7 +150,7 @@ class TinyGPT(Module):
         x = self.norm(x)
         if self.head is not None:
             return self.head(x)  # type: ignore[no-any-return]
-        return kernels.linear(x, self.embedding.weight, None)
+        return ops.linear(x, self.embedding.weight, None)
 
     def new_cache(self, starts: Tensor | None = None) -> KVCache:
         """An empty cache with room for the whole window. ``starts``: see `KVCache`."""

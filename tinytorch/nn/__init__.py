@@ -1,14 +1,17 @@
 """Layers, losses and what they are made of."""
 
 from tinytorch.nn import init
+from tinytorch.nn.activation import GELU, ReLU, Sigmoid, Softmax, Tanh
 from tinytorch.nn.attention import MultiHeadAttention, SelfAttention, causal_mask
-from tinytorch.nn.basic import GELU, Dense, Dropout, Embedding, LayerNorm, Linear, ReLU, Sigmoid, Softmax, Tanh
-from tinytorch.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from tinytorch.nn.cache import KVCache, LayerCache
 from tinytorch.nn.containers import ModuleList, Sequential
 from tinytorch.nn.convolution import AvgPool2d, Conv2d, Flatten, MaxPool2d
+from tinytorch.nn.dropout import Dropout
+from tinytorch.nn.embedding import Embedding
+from tinytorch.nn.linear import Dense, Linear
 from tinytorch.nn.losses import CrossEntropyLoss, LanguageModelLoss, Loss, MSELoss
 from tinytorch.nn.module import Module, Parameter, bind, functional_call
+from tinytorch.nn.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
 from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
 from tinytorch.nn.precision import PRECISIONS, Precision
 from tinytorch.nn.transformer import TransformerBlock

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tinytorch import kernels, random
+from tinytorch import ops
 from tinytorch.array_api import arange, expand_dims, matmul, matrix_transpose, where
 from tinytorch.nn import init
-from tinytorch.nn.basic import Linear, checked_share, checked_sizes
 from tinytorch.nn.cache import LayerCache, StepLayer
+from tinytorch.nn.linear import Linear
 from tinytorch.nn.module import Module, Parameter
+from tinytorch.nn.validation import checked_share, checked_sizes
+from tinytorch.ops import random
 from tinytorch.tensor import Tensor, wrap
 
 #: The score of a pair that may not attend in `SelfAttention`: float16 holds it too, and its exponential is 0 beside any other score's.
@@ -38,7 +40,7 @@ class SelfAttention(Module):
         x (B, T, d_model) -> output (B, T, d_model) and weights (B, T, T), where ``weights[b, i, j]`` is how much i takes from j.
     """
 
-    entrywise = True
+    batch_independent = True
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -53,7 +55,7 @@ class SelfAttention(Module):
         if mask is not None:
             _check_mask(mask)
             scores = where(mask, scores, _BLOCKED)
-        weights = kernels.softmax(scores, axis=-1)
+        weights = ops.softmax(scores, axis=-1)
         return matmul(weights, v), weights
 
 
@@ -69,7 +71,7 @@ class MultiHeadAttention(Module):
     key and value, ``in_proj_bias (3 d_model)``, and ``out_proj`` is a `Linear`.
     """
 
-    entrywise = True
+    batch_independent = True
 
     in_proj_weight: Parameter
     in_proj_bias: Parameter
@@ -120,8 +122,8 @@ class MultiHeadAttention(Module):
             return {"num_heads": self.num_heads, "causal": is_causal, "p": p, **(draws.place(pairs) if draws else {"site": 0})}
 
         if key is None and value is None and cache is None:
-            qkv = kernels.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
-            return self.out_proj(kernels.packed_attention(qkv, mask, random_key, **settings(query.shape[1])))  # type: ignore[no-any-return]
+            qkv = ops.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
+            return self.out_proj(ops.packed_attention(qkv, mask, random_key, **settings(query.shape[1])))  # type: ignore[no-any-return]
         if cache is not None:
             if key is not None or value is not None:
                 raise ValueError("a cache holds a layer's own keys and values: leave key and value out")
@@ -130,12 +132,12 @@ class MultiHeadAttention(Module):
         else:
             key = query if key is None else key
             q, k, v = self._project(query, key, key if value is None else value)
-        return self.out_proj(kernels.attention(q, k, v, mask, random_key, **settings(k.shape[1])))  # type: ignore[no-any-return]
+        return self.out_proj(ops.attention(q, k, v, mask, random_key, **settings(k.shape[1])))  # type: ignore[no-any-return]
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         width = self.in_proj_weight.shape[1]
         if query is key and key is value:  # one product instead of three
-            qkv = kernels.linear(query, self.in_proj_weight, self.in_proj_bias)
+            qkv = ops.linear(query, self.in_proj_weight, self.in_proj_bias)
             parts = [(slice(None), slice(None), slice(i * width, (i + 1) * width)) for i in range(3)]
             if qkv.node is None:  # decoding, a token at a time: the array's own index takes a tenth of the time
                 q, k, v = [wrap(qkv.raw[part], qkv.backend) for part in parts]
@@ -144,7 +146,7 @@ class MultiHeadAttention(Module):
             return q, k, v
         rows = [slice(i * width, (i + 1) * width) for i in range(3)]
         weight, bias = self.in_proj_weight, self.in_proj_bias
-        q, k, v = [kernels.linear(x, weight[r, :], bias[r]) for x, r in zip((query, key, value), rows, strict=True)]
+        q, k, v = [ops.linear(x, weight[r, :], bias[r]) for x, r in zip((query, key, value), rows, strict=True)]
         return q, k, v
 
     def extra_repr(self) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinytorch.array_api import arange, expand_dims
+from tinytorch.autograd.graph import is_recording
 from tinytorch.backend import Array, Backend
-from tinytorch.kernels import append_rows, put_row
-from tinytorch.tape import is_recording
+from tinytorch.ops import append_rows, put_row
 from tinytorch.tensor import Tensor, wrap
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinytorch.device import Device
+from tinytorch.backend.device import Device
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor
 
@@ -13,7 +13,7 @@ from tinytorch.tensor import Tensor
 class ModuleList(Module):
     """Modules in order, to loop over."""
 
-    entrywise = True
+    batch_independent = True
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()

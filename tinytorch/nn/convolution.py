@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from tinytorch import kernels
+from tinytorch import ops
 from tinytorch.array_api import reshape
 from tinytorch.nn import init
-from tinytorch.nn.basic import checked_sizes
 from tinytorch.nn.module import Module, Parameter
+from tinytorch.nn.validation import checked_sizes
 from tinytorch.tensor import Tensor
 
 Pair = tuple[int, int]
@@ -31,7 +31,7 @@ class Conv2d(Module):
     Values start uniform in plus or minus 1 / sqrt(in_channels kh kw), as in PyTorch.
     """
 
-    entrywise = True
+    batch_independent = True
 
     weight: Parameter
     bias: Parameter | None
@@ -58,7 +58,7 @@ class Conv2d(Module):
         weight = self.weight
         check_images("Conv2d", x, weight.shape[1])
         check_windows("Conv2d", x, self.kernel_size, self.padding)
-        return kernels.conv2d(x, weight, self.bias, stride=self.stride, padding=self.padding)
+        return ops.conv2d(x, weight, self.bias, stride=self.stride, padding=self.padding)
 
     def extra_repr(self) -> str:
         out_channels, in_channels = self.weight.shape[:2]
@@ -69,7 +69,7 @@ class Conv2d(Module):
 class _Pool2d(Module):
     """What the pooling layers share."""
 
-    entrywise = True
+    batch_independent = True
 
     def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class MaxPool2d(_Pool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         self.check(x)
-        return kernels.max_pool2d(x, kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
+        return ops.max_pool2d(x, kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
 
 
 class AvgPool2d(_Pool2d):
@@ -110,7 +110,7 @@ class AvgPool2d(_Pool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         self.check(x)
-        return kernels.avg_pool2d(x, kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
+        return ops.avg_pool2d(x, kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
 
 
 class Flatten(Module):
@@ -119,7 +119,7 @@ class Flatten(Module):
     def __init__(self, start_dim: int = 1) -> None:
         super().__init__()
         self.start_dim = start_dim
-        self.entrywise = start_dim > 0
+        self.batch_independent = start_dim > 0
 
     def forward(self, x: Tensor) -> Tensor:
         if not -x.ndim <= self.start_dim < x.ndim:

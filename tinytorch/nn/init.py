@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from tinytorch import random
 from tinytorch.array_api import broadcast_to, full
 from tinytorch.nn.module import Parameter
+from tinytorch.ops import random
 
 _blank: ContextVar[bool] = ContextVar("tinytorch_blank", default=False)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tinytorch import kernels
+from tinytorch import ops
 from tinytorch.array_api import astype, reshape, square, sum, where, zeros_like
 from tinytorch.array_api.precision import widen
-from tinytorch.nn.basic import as_index
 from tinytorch.nn.module import Module
+from tinytorch.nn.validation import as_index
 from tinytorch.tensor import Tensor
 
 
@@ -79,7 +79,7 @@ class CrossEntropyLoss(Loss):
         kept = targets != self.ignore_index
         if self.weight is None:
             return astype(kept, "float32")
-        rows = kernels.embedding(reshape(self.weight, (self.weight.shape[0], 1)), targets)  # NaN where a target is no class
+        rows = ops.embedding(reshape(self.weight, (self.weight.shape[0], 1)), targets)  # NaN where a target is no class
         weights = reshape(rows, targets.shape)
         return where(kept, weights, zeros_like(weights))
 
@@ -90,7 +90,7 @@ class CrossEntropyLoss(Loss):
             raise ValueError(f"there are weights for {self.weight.size} classes and logits for {logits.shape[-1]}")
         flat = _flat(targets)
         rows = reshape(logits, (targets.size, logits.shape[-1]))
-        terms = kernels.cross_entropy(rows, flat, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing)
+        terms = ops.cross_entropy(rows, flat, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing)
         return terms if self.weight is None else terms * self._weights(flat)
 
 

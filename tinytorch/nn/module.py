@@ -9,8 +9,8 @@ from typing import Any, Self, TypeAlias
 
 from tinytorch.array_api import asarray, reshape
 from tinytorch.autograd.recompute import restored_on_replay
+from tinytorch.backend.device import Device
 from tinytorch.backend.host import as_host_array, is_host_array
-from tinytorch.device import Device
 from tinytorch.tensor import Tensor
 
 #: What a step binds in place of a module's own value: a parameter, or a buffer by its module and name.
@@ -41,12 +41,12 @@ class Module:
 
     Attributes:
         training: whether layers such as `Dropout` behave as in training; see `train` and `eval`.
-        entrywise: whether what comes of one entry of a batch (its first dimension) does not depend on the others, and no buffer is set.
-            Where all modules of a model say so, threads may share the batches it is trained on.
+        batch_independent: true if every example of a batch (its first axis) is processed independently and forward updates no buffer
+            (Linear: yes, BatchNorm: no). A batch may be sharded where this holds for all modules of a model.
     """
 
     training: bool
-    entrywise: bool = False
+    batch_independent: bool = False
 
     def __init__(self) -> None:
         self.__dict__.update(_parameters={}, _buffers={}, _transient=set(), _modules={}, training=True)
@@ -207,7 +207,7 @@ class Module:
         """Take over values by name: Tensors, numpy arrays, or anything numpy can read (a PyTorch CPU state dict, say).
 
         They are copied, and converted to the module's own data types. When this raises, nothing has been changed. Each is looked up twice,
-        to be checked and to be copied, so a mapping that reads a file when it is asked (`tinytorch.files.StoredArrays`) saves memory.
+        to be checked and to be copied, so a mapping that reads a file when it is asked (`tinytorch.io.files.StoredArrays`) saves memory.
 
         Raises:
             KeyError: with ``strict``, a name is missing or unknown; all of them are listed.

@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 from tinytorch.array_api import arange, astype, cos, exp, expand_dims, maximum, reshape, sin, stack
 from tinytorch.backend import current_backend
-from tinytorch.kernels import embedding
 from tinytorch.nn import init
-from tinytorch.nn.basic import checked_sizes
 from tinytorch.nn.module import Module, Parameter
+from tinytorch.nn.validation import checked_sizes
+from tinytorch.ops import embedding
 from tinytorch.tensor import Tensor
 
 #: Position of the first column: one number, or a Tensor (B) with a number for each row.
@@ -57,7 +57,7 @@ class PositionalEncoding(Module):
         (B, T, d_model) -> the same.
     """
 
-    entrywise = True
+    batch_independent = True
 
     def __init__(self, d_model: int, max_length: int = 5000, scale: float = 1.0) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class LearnedPositionalEncoding(Module):
         (B, T, d_model) -> the same; ``weight`` is (max_length, d_model).
     """
 
-    entrywise = True
+    batch_independent = True
 
     weight: Parameter
 

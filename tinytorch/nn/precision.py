@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from tinytorch.array_api import astype
+from tinytorch.autograd.graph import no_grad
 from tinytorch.backend import Backend
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.nn.module import Module, bind
-from tinytorch.tape import no_grad
 from tinytorch.tensor import Tensor
 
 #: ``tf32`` is float32 of which products keep 10 bits of mantissa.

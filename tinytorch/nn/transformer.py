@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinytorch.nn.activation import GELU, ReLU, Tanh
 from tinytorch.nn.attention import MultiHeadAttention
-from tinytorch.nn.basic import GELU, Dropout, LayerNorm, Linear, ReLU, Tanh
 from tinytorch.nn.cache import LayerCache, StepLayer
+from tinytorch.nn.dropout import Dropout
+from tinytorch.nn.linear import Linear
 from tinytorch.nn.module import Module
+from tinytorch.nn.normalization import LayerNorm
 from tinytorch.tensor import Tensor
 
 #: What stands between the two layers of the feed-forward network.
@@ -30,7 +33,7 @@ class TransformerBlock(Module):
         (B, T, d_model) -> the same.
     """
 
-    entrywise = True
+    batch_independent = True
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinytorch import kernels
+from tinytorch import ops
 from tinytorch.backend import Array, Backend
 from tinytorch.optim.optimizer import Optimizer, Parameters
 from tinytorch.optim.schedules import Schedule
@@ -53,7 +53,7 @@ class Adam(Optimizer):
         donate: bool,
     ) -> tuple[list[Array], list[Array], Array]:
         n = len(params)
-        (new_params, first, second, norm), _, _ = kernels.adam.run(
+        (new_params, first, second, norm), _, _ = ops.adam.run(
             backend,
             params,
             grads,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from tinytorch import kernels
+from tinytorch import ops
 from tinytorch.backend import Array, Backend
 from tinytorch.backend.host import as_host_array
 from tinytorch.nn.module import Parameter
@@ -165,7 +165,7 @@ class Optimizer(ABC):
             new, state, norm = self.apply(backend, params, grads, state, rate, own_step, decays, self.max_norm, donate)
             return new, state, (rate, norm)
         # bias corrections count a parameter's own steps, so those with equal counts are updated together; clipping takes all at once
-        grads, norm = kernels.clip_by_norm(xp, grads, self.max_norm)
+        grads, norm = ops.clip_by_norm(xp, grads, self.max_norm)
         n = len(parameters)
         new_params, new_state = list(params), list(state)
         for behind, members in late.items():

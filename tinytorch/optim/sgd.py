@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinytorch import kernels
+from tinytorch import ops
 from tinytorch.backend import Array, Backend
 from tinytorch.optim.optimizer import Optimizer, Parameters
 from tinytorch.optim.schedules import Schedule
@@ -53,7 +53,7 @@ class SGD(Optimizer):
         max_norm: float | None,
         donate: bool,
     ) -> tuple[list[Array], list[Array], Array]:
-        (new_params, velocities, norm), _, _ = kernels.sgd.run(
+        (new_params, velocities, norm), _, _ = ops.sgd.run(
             backend,
             params,
             grads,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy
 from numpy.typing import NDArray
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 #: How many observations the unigrams count for beside a character's own followers.
 _WEIGHT = 5.0

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy
 from numpy.typing import NDArray
 
-from tinytorch.errors import InputError
-from tinytorch.files import atomic_write_text, refuse_run, sole_writer
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import atomic_write_text, refuse_run, sole_writer
 from tinytorch.text.bpe_training import learn_byte_pairs
 from tinytorch.text.engines import ReadingSettings, library, make_engine, no_panics, split_settings, with_settings
 from tinytorch.text.gpt2_tokenizer import read_gpt2_tokenizer

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.text.engines import Content
 
 #: The bytes of the longest piece of a word that pairs are counted in.

@@ -6,10 +6,10 @@ import weakref
 from collections.abc import Sequence
 
 from tinytorch.array_api import asarray, astype, expand_dims
+from tinytorch.autograd.graph import no_grad
 from tinytorch.backend import Array, Backend, Step
 from tinytorch.nn.cache import KVCache, StepCache
 from tinytorch.nn.module import Module, bind
-from tinytorch.tape import no_grad
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.text.sampling import next_tokens
 

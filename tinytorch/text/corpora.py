@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 

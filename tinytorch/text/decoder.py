@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 from tinytorch.array_api import asarray, astype, concat, expand_dims
+from tinytorch.autograd.graph import no_grad
 from tinytorch.backend import Array
 from tinytorch.backend.host import as_host_array
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.nn.cache import KVCache
 from tinytorch.nn.module import Module, bind
 from tinytorch.nn.precision import Precision
-from tinytorch.tape import no_grad
 from tinytorch.tensor import Tensor
 from tinytorch.text.compiled import CompiledDecoding
 

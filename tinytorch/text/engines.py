@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine

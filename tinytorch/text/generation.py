@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from tinytorch import random
 from tinytorch.array_api import arange, asarray, expand_dims, where
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.nn.module import Module
+from tinytorch.ops import random
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.text.decoder import Decoder
 from tinytorch.text.pieces import IdPieces, TextPieces

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tinytorch.files import read_regular
+from tinytorch.io.files import read_regular
 from tinytorch.text.engines import Content
 
 WHOLE = "tokenizer.json"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy
 from numpy.typing import NDArray
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.text.bpe import BPETokenizer
 from tinytorch.text.tokenizer_files import parse_tokenizer, read_tokenizer_file
 from tinytorch.text.tokenizers import CharTokenizer

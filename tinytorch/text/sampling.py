@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from tinytorch import array_api as xp
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.tensor import Tensor
 
 #: What `next_tokens` gives for a row of logits with nothing to choose by.

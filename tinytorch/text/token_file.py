@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy
 
-from tinytorch.errors import InputError
-from tinytorch.files import HostArray, atomic_path, map_array, read_metadata, sole_writer
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import HostArray, atomic_path, map_array, read_metadata, sole_writer
 from tinytorch.text.protocol import Tokenizer, tokenizer_from_json
 from tinytorch.text.words import whole_words
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tinytorch.errors import InputError
-from tinytorch.files import read_regular
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import read_regular
 
 FORMAT = "tinytorch-tokenizer"
 FORMAT_VERSION = 1

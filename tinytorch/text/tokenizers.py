@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy
 from numpy.typing import NDArray
 
-from tinytorch.errors import InputError
-from tinytorch.files import atomic_write_text
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import atomic_write_text
 from tinytorch.text.tokenizer_files import broken_tokenizer_file, dump_tokenizer, parse_tokenizer, read_tokenizer_file
 
 PAD_TOKEN = "<PAD>"

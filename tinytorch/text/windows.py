@@ -12,7 +12,7 @@ from typing import Any, Protocol, overload
 import numpy
 from numpy.typing import NDArray
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 Tokens = NDArray[Any]
 

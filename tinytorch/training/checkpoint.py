@@ -11,11 +11,11 @@ import json
 import os
 from pathlib import Path
 
-from tinytorch import random
 from tinytorch.backend.host import as_host_array
-from tinytorch.errors import InputError
-from tinytorch.files import load_arrays, save_arrays
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import load_arrays, save_arrays
 from tinytorch.nn.module import Module, Parameter
+from tinytorch.ops import random
 from tinytorch.optim import ParameterState
 from tinytorch.training.trainer import Trainer
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinytorch.errors import InputError
-from tinytorch.files import HostArray
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import HostArray
 from tinytorch.text import TokenFile, Tokenizer, is_token_file, python_reference, read_text, text_digest
 
 PYTHON = "the Python language reference"

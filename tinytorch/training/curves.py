@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tinytorch.files import atomic_path
+from tinytorch.io.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from tinytorch.array_api import asarray
-from tinytorch.errors import InputError
-from tinytorch.files import HostArray
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import HostArray
 from tinytorch.models import TinyGPT
 from tinytorch.nn import LanguageModelLoss, Precision
 from tinytorch.text import TokenFile, Tokenizer, sliding_windows

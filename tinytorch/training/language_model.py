@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tinytorch import random
-from tinytorch.errors import InputError
-from tinytorch.files import HostArray
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import HostArray
 from tinytorch.models import TinyGPT
 from tinytorch.nn.losses import LanguageModelLoss, Loss
 from tinytorch.nn.module import Module
+from tinytorch.ops import random
 from tinytorch.optim import AdamW, Optimizer, weight_decay_groups
 from tinytorch.tensor import Tensor
 from tinytorch.text import Tokenizer, generate, random_windows, remaining_window, sequential_windows, split_text

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.backend import Backend
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.models.shapes import parameter_count
 from tinytorch.training.trainer import Trainer
 

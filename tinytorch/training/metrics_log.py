@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tinytorch.errors import InputError
-from tinytorch.files import atomic_write_text
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import atomic_write_text
 from tinytorch.training.trainer import StepRecord
 
 #: The fields of a row that may be null.

@@ -8,20 +8,20 @@ from itertools import pairwise
 
 from tinytorch.backend import Array, Backend
 from tinytorch.nn.module import Module
-from tinytorch.random import Share
+from tinytorch.ops.random import Share
 from tinytorch.tensor import Tensor
 
 #: Some entries of a batch, and which they are; ``None`` for all of them.
 Piece = tuple[tuple[Tensor, ...], Share | None]
 
 
-def is_entrywise(model: Module) -> bool:
+def is_batch_independent(model: Module) -> bool:
     """Whether entries of a batch depend on each other nowhere in the model, so that it may be cut."""
-    return all(module.entrywise for module in model.modules())
+    return all(module.batch_independent for module in model.modules())
 
 
 def piece_count(backend: Backend, batch: Sequence[Tensor], numbers: int) -> int:
-    """How many pieces to cut a batch into for an entrywise model that learns so many ``numbers``."""
+    """How many pieces to cut a batch into for an batch_independent model that learns so many ``numbers``."""
     entries = batch[0].shape[0]
     return max(1, min(entries, backend.lanes(batch[-1].size, numbers)))
 

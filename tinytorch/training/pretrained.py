@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
 from tinytorch.models.gpt2_files import is_pretrained, load_gpt2
 from tinytorch.text import BPETokenizer, Tokenizer

@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tinytorch.errors import InputError
-from tinytorch.files import RUN_FORMAT, array_shapes, atomic_write_text, read_regular, remove_leftovers
-from tinytorch.locking import locked
+from tinytorch.io.errors import InputError
+from tinytorch.io.files import RUN_FORMAT, array_shapes, atomic_write_text, read_regular, remove_leftovers
+from tinytorch.io.locking import locked
 from tinytorch.models import TinyGPT
 from tinytorch.models.shapes import differences
 from tinytorch.nn import init

@@ -7,15 +7,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from tinytorch import random
-from tinytorch.autograd import value_and_grad
+from tinytorch.autograd.reverse import value_and_grad
 from tinytorch.backend import Array, Backend, Step
 from tinytorch.nn.losses import Loss
 from tinytorch.nn.module import Module, Parameter, Slot, bind
 from tinytorch.nn.precision import Precision
+from tinytorch.ops import random
 from tinytorch.optim import Optimizer
 from tinytorch.tensor import Tensor, wrap
-from tinytorch.training.pieces import cut, is_entrywise, piece_count, summed
+from tinytorch.training.pieces import cut, is_batch_independent, piece_count, summed
 from tinytorch.training.scaling import after_step, unless
 from tinytorch.training.state import RING, Layout, TrainState
 
@@ -65,7 +65,7 @@ def make_step(
             return loss, [bound[slot] for slot in buffer_slots]
 
     differentiated = value_and_grad(part_loss, has_aux=True, materialize_grads=False)
-    numbers, divisible = sum(parameter.size for parameter in trained), is_entrywise(model)
+    numbers, divisible = sum(parameter.size for parameter in trained), is_batch_independent(model)
 
     def step(flat: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         xp = backend.xp

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tinytorch import random
 from tinytorch.array_api import all, asarray, isfinite, stack
 from tinytorch.backend import Array, Backend, Step
 from tinytorch.nn.losses import Loss
 from tinytorch.nn.module import Module, Parameter, own_value
 from tinytorch.nn.precision import Precision
+from tinytorch.ops import random
 from tinytorch.optim import Optimizer
 from tinytorch.optim.optimizer import rate_dtype, scalar
 from tinytorch.tensor import Tensor, wrap
@@ -64,7 +64,7 @@ class Trainer:
 
     Attributes:
         scaling: the loss scale of float16 and its history, as in `TrainState`.
-        key: the key for random bits within steps, the seed's; see `tinytorch.random.run_key`.
+        key: the key for random bits within steps, the seed's; see `tinytorch.ops.random.run_key`.
         stopping: set it, from a signal handler say, to end `train` after the step that is being taken, or the first one.
     """
 

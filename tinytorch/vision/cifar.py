@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.vision.images import ImageData
 from tinytorch.vision.reading import checked_directory, read_bytes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.vision import cifar
 from tinytorch.vision.cifar import read_cifar10
 from tinytorch.vision.digits import read_digits

@@ -5,7 +5,7 @@ Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI
 
 from __future__ import annotations
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.vision.images import ImageData
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress

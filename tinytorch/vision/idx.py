@@ -21,7 +21,7 @@ from typing import IO, cast
 import numpy
 from numpy.typing import NDArray
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 from tinytorch.vision.images import ImageData
 from tinytorch.vision.reading import checked_directory, opened
 

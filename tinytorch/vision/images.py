@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy
 from numpy.typing import NDArray
 
-from tinytorch import random
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
+from tinytorch.ops import random
 from tinytorch.vision.images import ImageData
 
 #: Images, uint8 (B, C, H, W), and labels, int64 (B).
@@ -78,7 +78,7 @@ class DataLoader:
         return {"images": len(self.data), "position": self._position, "generator": self._generator_state}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue as the loader that `get_state` was called on; later epochs are the same if `tinytorch.random.set_state` is called too.
+        """Continue as the loader that `get_state` was called on; call `tinytorch.ops.random.set_state` too for the same later epochs.
 
         Raises:
             ValueError: the state is that of other data, or of a loader that shuffles where this one does not.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tinytorch.errors import InputError
+from tinytorch.io.errors import InputError
 
 
 @contextmanager

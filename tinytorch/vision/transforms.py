@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tinytorch import random
 from tinytorch.array_api import asarray, astype, reshape
-from tinytorch.kernels.random_bits import random_bits
+from tinytorch.autograd.operation import operation
 from tinytorch.nn.module import Module
-from tinytorch.operation import operation
+from tinytorch.ops import random
+from tinytorch.ops.random_bits import random_bits
 from tinytorch.tensor import Tensor
 
 #: What may take the place of pixels that a shift brings in from outside.
@@ -32,7 +32,7 @@ class Normalise(Module):
     Raises ``TypeError`` for images that are not uint8, and ``ValueError`` for another number of channels or a ``std`` of 0.
     """
 
-    entrywise = True
+    batch_independent = True
 
     mean: Tensor
     std: Tensor
@@ -77,7 +77,7 @@ class Augment(Normalise):
     Shape:
         uint8 (B, C, H, W) -> float32 (B, C, H, W).
 
-    The same draws are made on every backend, and in a training step they are those of the step's key; see `tinytorch.random.draws`.
+    The same draws are made on every backend, and in a training step they are those of the step's key; see `tinytorch.ops.random.draws`.
 
     Source: He et al. 2015, arXiv:1512.03385, section 4.2, with ``shift=4`` and zeros on CIFAR-10.
     """
@@ -124,7 +124,7 @@ def shift_and_flip(
 
     Args:
         images: (B, C, H, W), of any type.
-        key, site: see `tinytorch.kernels.random_bits.random_bits`; draws 3 B numbers: rows, columns, mirrors.
+        key, site: see `tinytorch.ops.random_bits.random_bits`; draws 3 B numbers: rows, columns, mirrors.
         among: how many images come before these in the batch that they are a part of, and how many there are in all.
 
     Raises:

@@ -53,7 +53,7 @@ __device__ inline float block_sum(float x) {
     return x;
 }
 
-// ---- random bits: tinytorch/kernels/random_bits.py, with the same constants and so the same bits ----
+// ---- random bits: tinytorch/ops/random_bits.py, with the same constants and so the same bits ----
 
 __device__ inline Word mix(Word x) {
     x = (x ^ (x >> 16)) * 0x7feb352du;

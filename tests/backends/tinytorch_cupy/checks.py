@@ -10,8 +10,8 @@ import numpy
 import pytest
 
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
-from tinytorch import kernels
-from tinytorch.kernels.fused import Fused
+from tinytorch import ops
+from tinytorch.ops.fused import Fused
 from tinytorch_cupy.kernels import KERNELS
 
 Array = Any
@@ -110,7 +110,7 @@ def assert_close(actual: Any, expected: Any, tolerance: float, dtype: str | None
 
 
 def portable(name: str) -> Fused:
-    twin = getattr(kernels, name)
+    twin = getattr(ops, name)
     assert isinstance(twin, Fused)
     return twin
 

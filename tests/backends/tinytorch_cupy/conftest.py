@@ -15,7 +15,7 @@ import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
 from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace, with_cuda
-from tinytorch.kernels import fused
+from tinytorch.ops import fused
 from tinytorch_cupy import gemm
 from tinytorch_cupy.backend import CupyBackend
 from tinytorch_cupy.kernels import KERNELS

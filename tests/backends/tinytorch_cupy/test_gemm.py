@@ -12,7 +12,7 @@ import pytest
 
 from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy
-from tinytorch.kernels import linear as twin
+from tinytorch.ops import linear as twin
 from tinytorch_cupy import gemm
 from tinytorch_cupy.kernels import KERNELS
 

@@ -11,8 +11,8 @@ import pytest
 
 import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy as emulator
-from tinytorch import random
 from tinytorch.models import TinyGPT
+from tinytorch.ops import random
 from tinytorch.optim import AdamW, WarmupCosine
 from tinytorch.text import CharTokenizer, generate, stream
 from tinytorch.training import LanguageModelTrainer

@@ -13,7 +13,7 @@ import pytest
 
 import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
-from tinytorch import kernels, nn, optim
+from tinytorch import nn, ops, optim
 from tinytorch.backend import Kernel, get_backend
 from tinytorch.models import LeNet5, TinyGPT
 from tinytorch.text import generate
@@ -63,7 +63,7 @@ def on_the_emulator() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _set_up(cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    module = sys.modules["tinytorch_cupy.kernels.conv2d"]
+    module = sys.modules["tinytorch_cupy.ops.conv2d"]
     monkeypatch.setattr(module, "matmul", lambda a, b: fake_cupy.asarray(numpy.asarray(a) @ numpy.asarray(b)))
     with tt.use_backend("numpy"):
         yield
@@ -115,7 +115,7 @@ def train_lenet() -> list[float]:
     ],
 )
 def test_a_model_learns_what_it_learns_with_the_portable_kernels(train: Callable[[], list[float]], used: set[str]) -> None:
-    with kernels.portable_kernels():
+    with ops.portable_kernels():
         expected = train()
     fake_cupy.state.launches.clear()
     with on_the_emulator():
@@ -131,7 +131,7 @@ def test_a_model_writes_what_it_writes_with_the_portable_kernels() -> None:
     def write() -> Any:
         return generate(model, [1, 2, 3], max_new_tokens=12, temperature=0.0)
 
-    with kernels.portable_kernels():
+    with ops.portable_kernels():
         expected = write()
     fake_cupy.state.launches.clear()
     with on_the_emulator():
@@ -145,14 +145,14 @@ def test_second_derivatives_are_those_without_overrides() -> None:
     weight, bias = (tt.asarray(draw.normal(size=4), dtype="float32") for _ in range(2))
 
     def function(x: tt.Tensor) -> tt.Tensor:
-        out = kernels.packed_attention(x, None, None, num_heads=2, causal=True, p=0.0, site=0)
-        out = kernels.gelu(kernels.layer_norm(out, weight, bias, eps=1e-5), approximate="tanh")
-        return tt.sum(kernels.relu(out) * out)
+        out = ops.packed_attention(x, None, None, num_heads=2, causal=True, p=0.0, site=0)
+        out = ops.gelu(ops.layer_norm(out, weight, bias, eps=1e-5), approximate="tanh")
+        return tt.sum(ops.relu(out) * out)
 
     def slope(x: tt.Tensor) -> tt.Tensor:
         return tt.sum(tt.grad(function)(x) ** 2)
 
-    with kernels.portable_kernels():
+    with ops.portable_kernels():
         expected = tt.grad(slope)(qkv).numpy()
     with on_the_emulator():
         numpy.testing.assert_allclose(tt.grad(slope)(qkv).numpy(), expected, rtol=1e-4, atol=1e-4 * abs(expected).max())

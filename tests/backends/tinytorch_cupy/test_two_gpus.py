@@ -10,8 +10,9 @@ import pytest
 
 import tinytorch as tt
 from tests.backends.tinytorch_cupy.test_graph import losses
-from tinytorch import kernels, nn, random
+from tinytorch import nn, ops
 from tinytorch.models import TinyGPT
+from tinytorch.ops import random
 from tinytorch.optim import SGD, AdamW
 from tinytorch.text import generate
 from tinytorch_cupy import gemm
@@ -29,11 +30,11 @@ CALLS: dict[str, Callable[[tt.Tensor], Any]] = {
     "var": lambda x: tt.var(x, axis=0),
     "zeros_like": tt.zeros_like,
     "inv": lambda x: tt.linalg.inv(x @ x.T),
-    "relu": lambda x: kernels.relu(x),
-    "relu in float64": lambda x: kernels.relu(tt.astype(x, "float64")),
-    "layer_norm": lambda x: kernels.layer_norm(x, tt.ones_like(x)[0], tt.zeros_like(x)[0], eps=1e-5),
-    "linear": lambda x: kernels.linear(x, x, None),
-    "attention": lambda x: kernels.attention(x[None], x[None], x[None], None, None, num_heads=1, causal=True, p=0.0, site=0),
+    "relu": lambda x: ops.relu(x),
+    "relu in float64": lambda x: ops.relu(tt.astype(x, "float64")),
+    "layer_norm": lambda x: ops.layer_norm(x, tt.ones_like(x)[0], tt.zeros_like(x)[0], eps=1e-5),
+    "linear": lambda x: ops.linear(x, x, None),
+    "attention": lambda x: ops.attention(x[None], x[None], x[None], None, None, num_heads=1, causal=True, p=0.0, site=0),
     "cross_entropy": lambda x: nn.CrossEntropyLoss()(x, tt.asarray([1, 0], device=x.device)),
 }
 
@@ -80,7 +81,7 @@ def test_a_pullback_runs_where_its_operands_lie(two_gpus: Any, elsewhere: Callab
 def test_a_backward_pass_after_work_on_the_other_gpu(two_gpus: Any, elsewhere: Callable[[], None]) -> None:
     here, there = [tt.Tensor([[1.0, -2.0]], device=f"fakegpu:{i}", requires_grad=True) for i in (1, 0)]
     for x in (here, there):
-        loss = tt.sum(kernels.gelu(x, approximate="tanh") * tt.exp(x) + x[:, ::-1] ** 2)
+        loss = tt.sum(ops.gelu(x, approximate="tanh") * tt.exp(x) + x[:, ::-1] ** 2)
         elsewhere() if x is there else None
         loss.backward()
     here_grad, there_grad = here.grad, there.grad

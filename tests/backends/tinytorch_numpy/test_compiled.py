@@ -76,7 +76,7 @@ def test_a_numba_that_is_too_old_is_left_alone_and_said(release: str, used: bool
 
 @needs_numba
 def test_neither_an_import_nor_tune_nor_small_arrays_load_numba() -> None:
-    code = _TUNED + "from tinytorch import kernels\nkernels.gelu(tt.ones((1, 3072), dtype=tt.float32), approximate='tanh')"
+    code = _TUNED + "from tinytorch import ops\nops.gelu(tt.ones((1, 3072), dtype=tt.float32), approximate='tanh')"
     assert run(code, "'numba' in sys.modules") is False
     assert run(code.replace("(1, 3072)", "(64, 3072)"), "'numba' in sys.modules") is True
 

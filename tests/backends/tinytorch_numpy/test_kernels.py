@@ -11,9 +11,9 @@ import numpy
 import pytest
 
 import tinytorch as tt
-from tinytorch import kernels
+from tinytorch import ops
 from tinytorch.backend import Backend, Kernel, get_backend
-from tinytorch.kernels.fused import Fused
+from tinytorch.ops.fused import Fused
 from tinytorch_numpy import compiled, threads
 from tinytorch_numpy.kernels import KERNELS, support, updates
 from tinytorch_numpy.kernels.support import CHUNK
@@ -283,7 +283,7 @@ def assert_equal(actual: Any, expected: Any, tolerance: float) -> None:
 
 
 def portable(name: str) -> Fused:
-    twin = getattr(kernels, name)
+    twin = getattr(ops, name)
     assert isinstance(twin, Fused)
     return twin
 
@@ -368,7 +368,7 @@ def test_second_derivatives_are_those_without_overrides(name: str) -> None:
         for case in CASES[name](Draw("float64"))[:4]:
             function = scalar_function(name, case)
             inputs = [tt.asarray(x) for x in case.arrays[: case.gradients]]
-            with kernels.portable_kernels():
+            with ops.portable_kernels():
                 expected = curvature(function, inputs)
             assert_equal(curvature(function, inputs), expected, 1e-9)
 

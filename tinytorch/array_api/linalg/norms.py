@@ -11,7 +11,7 @@ from tinytorch.array_api.linalg.decompositions import svdvals
 from tinytorch.array_api.manipulation import expand_dims
 from tinytorch.array_api.precision import in_32_bits, widen
 from tinytorch.array_api.statistics import Axis, max, min, shares, spread, sum
-from tinytorch.operation import Saves, operation
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 

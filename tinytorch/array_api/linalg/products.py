@@ -11,7 +11,7 @@ from tinytorch.array_api.linalg.solving import inv
 from tinytorch.array_api.linear_algebra import matmul
 from tinytorch.array_api.manipulation import broadcast_to, roll
 from tinytorch.array_api.statistics import sum
-from tinytorch.operation import Saves, operation
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 

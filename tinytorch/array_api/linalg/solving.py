@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tinytorch.array_api.arithmetic import is_complex
 from tinytorch.array_api.linalg.adjoint import adjoint, conjugated
-from tinytorch.operation import Saves, operation
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 

@@ -1,0 +1,73 @@
+"""The one seed: host draws and the bits of dropout start from it, and can be continued."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from typing import Any
+
+import numpy
+import pytest
+
+import tinytorch as tt
+from tests.helpers import host
+from tinytorch import nn
+from tinytorch.backend import Backend
+from tinytorch.ops import random
+
+
+def fresh() -> Any:
+    """The module as a new process has it."""
+    spec = importlib.util.find_spec("tinytorch.ops.random")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_without_a_call_the_seed_is_zero(backend: Backend) -> None:
+    untouched, seeded = fresh(), fresh()
+    seeded.seed(0)
+    assert untouched.generator().random() == seeded.generator().random()
+    numpy.testing.assert_array_equal(host(untouched.draws(backend).key), host(seeded.draws(backend).key))
+
+
+def test_a_seed_starts_weights_and_dropout_afresh(backend: Backend) -> None:
+    def run(n: int) -> list[Any]:
+        random.seed(n)
+        return [host(nn.Linear(3, 2).weight), host(nn.Dropout()(tt.ones((4, 5))))]
+
+    for first, again, other in zip(run(1), run(1), run(2), strict=True):
+        numpy.testing.assert_array_equal(first, again)
+        assert (first != other).any()
+
+
+def test_a_state_goes_through_json_and_continues() -> None:
+    random.seed(4)
+    random.generator().random(3)
+    state = json.loads(json.dumps(random.get_state()))
+    expected = random.generator().random(5)
+    random.seed(9)
+    random.set_state(state)
+    numpy.testing.assert_array_equal(random.generator().random(5), expected)
+
+
+def test_a_step_draws_by_its_key_and_the_order_of_uses(backend: Backend) -> None:
+    key, next_key = (tt.asarray(numpy.array([7, step], numpy.int32)) for step in (1, 2))
+    layers = [nn.Dropout(), nn.Dropout()]
+    x = tt.ones((6, 7))
+
+    def step(key: Any) -> list[Any]:
+        with random.step_draws(key):
+            return [host(layer(x)) for layer in layers]
+
+    first, replayed, following = step(key), step(key), step(next_key)
+    numpy.testing.assert_array_equal(first, replayed)
+    assert (first[0] != first[1]).any()
+    assert (first[0] != following[0]).any()
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 or more, got -1"):
+        random.seed(-1)

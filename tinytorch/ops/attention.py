@@ -1,0 +1,112 @@
+"""Scaled dot-product attention with several heads (Vaswani et al. 2017, arXiv:1706.03762, sections 3.2.1 and 3.2.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tinytorch.array_api.precision import narrow, widen
+from tinytorch.ops.fused import Fused
+from tinytorch.ops.random_bits import keep_mask
+
+#: The score of a pair that may not attend. Finite, so that a row with nothing to attend to (padding) stays finite too.
+MASKED = -1e9
+
+
+def _split(xp: Any, x: Any, num_heads: int) -> Any:
+    """(B, T, C) -> (B, H, T, C / H)."""
+    batch, length, width = x.shape
+    return xp.permute_dims(xp.reshape(x, (batch, length, num_heads, width // num_heads)), (0, 2, 1, 3))
+
+
+def _merge(xp: Any, x: Any) -> Any:
+    """(B, H, T, d) -> (B, T, H d)."""
+    batch, heads, length, width = x.shape
+    return xp.reshape(xp.permute_dims(x, (0, 2, 1, 3)), (batch, length, heads * width))
+
+
+def _allowed(xp: Any, queries: int, keys: int, mask: Any, causal: bool) -> Any:
+    """Which pairs may attend, broadcastable to (B, H, T, S); ``None`` where all may."""
+    if not causal:
+        return mask
+    # the last query sees every key; with a cache there are more keys than queries
+    past = xp.tril(xp.ones((queries, keys), dtype=xp.bool), k=keys - queries)
+    return past if mask is None else past & mask
+
+
+def _weights(xp: Any, q: Any, k: Any, allowed: Any) -> Any:
+    """Softmax of the scaled scores: (B, H, T, S)."""
+    scores = xp.matmul(q, xp.matrix_transpose(k)) * (1.0 / math.sqrt(q.shape[-1]))
+    if allowed is not None:
+        scores = xp.where(allowed, scores, MASKED)
+    if 0 in scores.shape:  # nothing has no largest element
+        return scores
+    exponentials = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+    return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
+
+
+def _dropped(xp: Any, x: Any, key: Any, site: int, p: float, first: int) -> Any:
+    return x if p == 0.0 else xp.where(keep_mask(xp, key, site, x.shape, p, first), x * (1.0 / (1.0 - p)), xp.zeros_like(x))
+
+
+def _forward(
+    xp: Any, q: Any, k: Any, v: Any, mask: Any, key: Any, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
+) -> tuple[Any, Any]:
+    """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of C / H columns: (B, T, C).
+
+    ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
+    ``p`` of the attention weights is dropped, drawn with ``key``, ``site`` and ``first`` as in `random_bits`.
+    """
+    heads = [_split(xp, widen(xp, x), num_heads) for x in (q, k, v)]
+    weights = _weights(xp, heads[0], heads[1], _allowed(xp, q.shape[1], k.shape[1], mask, causal))
+    out = _merge(xp, xp.matmul(_dropped(xp, weights, key, site, p, first), heads[2]))
+    return narrow(xp, out, q), weights
+
+
+def _backward(
+    xp: Any,
+    g: Any,
+    weights: Any,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
+) -> list[Any]:
+    q, k, v, mask, key = inputs
+    g_out, q_heads, k_heads, v_heads = [_split(xp, widen(xp, x), num_heads) for x in (g, q, k, v)]
+    g_v = xp.matmul(xp.matrix_transpose(_dropped(xp, weights, key, site, p, first)), g_out)
+    g_weights = _dropped(xp, xp.matmul(g_out, xp.matrix_transpose(v_heads)), key, site, p, first)
+    g_scores = weights * (g_weights - xp.sum(g_weights * weights, axis=-1, keepdims=True))
+    allowed = _allowed(xp, q.shape[1], k.shape[1], mask, causal)
+    if allowed is not None:  # matters in a row with nothing to attend to: it has weights, but its scores are constants
+        g_scores = xp.where(allowed, g_scores, xp.zeros_like(g_scores))
+    g_scores = g_scores * (1.0 / math.sqrt(q_heads.shape[-1]))
+    grads = (xp.matmul(g_scores, k_heads), xp.matmul(xp.matrix_transpose(g_scores), q_heads), g_v)
+    return [narrow(xp, _merge(xp, grad), x) for grad, x in zip(grads, (q, k, v), strict=True)] + [None, None]
+
+
+def _parts(xp: Any, qkv: Any) -> list[Any]:
+    """(B, T, 3 C) -> three of (B, T, C)."""
+    width = qkv.shape[-1] // 3
+    return [qkv[:, :, i * width : (i + 1) * width] for i in range(3)]
+
+
+def _packed_forward(xp: Any, qkv: Any, mask: Any, key: Any, **static: Any) -> tuple[Any, Any]:
+    """Self-attention of queries, keys and values that lie side by side in ``qkv (B, T, 3 C)``: (B, T, C). See `attention`."""
+    q, k, v = _parts(xp, qkv)
+    return _forward(xp, q, k, v, mask, key, **static)
+
+
+def _packed_backward(xp: Any, g: Any, weights: Any, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Any]:
+    qkv, mask, key = inputs
+    grads = _backward(xp, g, weights, (*_parts(xp, qkv), mask, key), (True, True, True, False, False), **static)
+    return [xp.concat(grads[:3], axis=-1), None, None]
+
+
+attention = Fused("attention", _forward, _backward)
+packed_attention = Fused("packed_attention", _packed_forward, _packed_backward)

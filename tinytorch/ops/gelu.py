@@ -1,0 +1,39 @@
+"""The Gaussian error linear unit (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tinytorch.array_api.precision import narrow, widen
+from tinytorch.ops.erf import erf
+from tinytorch.ops.fused import Fused
+
+_SCALE = math.sqrt(2 / math.pi)
+_CUBIC = 0.044715
+
+
+def _forward(xp: Any, x: Any, *, approximate: str) -> tuple[Any, None]:
+    """x times the probability that a standard normal number is below it; with ``approximate="tanh"`` by the paper's tanh formula."""
+    wide = widen(xp, x)
+    if approximate == "tanh":
+        probability = 0.5 * (1.0 + xp.tanh(_SCALE * (wide + _CUBIC * (wide * wide * wide))))
+    else:
+        probability = 0.5 * (1.0 + erf(xp, wide * math.sqrt(0.5)))
+    return narrow(xp, wide * probability, x), None
+
+
+def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, approximate: str) -> list[Any]:
+    x = widen(xp, inputs[0])
+    if approximate == "tanh":
+        square = x * x
+        t = xp.tanh(_SCALE * x * (1.0 + _CUBIC * square))
+        slope = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * (_SCALE * (1.0 + 3.0 * _CUBIC * square))
+    else:
+        density = xp.exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2 * math.pi))
+        slope = 0.5 * (1.0 + erf(xp, x * math.sqrt(0.5))) + x * density
+    return [narrow(xp, widen(xp, g) * slope, inputs[0])]
+
+
+gelu = Fused("gelu", _forward, _backward)

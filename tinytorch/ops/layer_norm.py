@@ -1,0 +1,41 @@
+"""Layer normalisation (Ba, Kiros and Hinton 2016, arXiv:1607.06450, equations 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinytorch.array_api.precision import narrow, widen
+from tinytorch.ops.fused import Fused
+
+
+def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[Any, Any]:
+    """``x (..., D)`` to mean 0 and variance 1 over its last dimension, times ``weight (D)``, plus ``bias (D)``."""
+    wide = widen(xp, x)
+    mean = xp.mean(wide, axis=-1, keepdims=True)
+    centred = wide - mean
+    rstd = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)
+    return narrow(xp, centred * rstd * weight + bias, x), (mean, rstd)
+
+
+def _backward(xp: Any, g: Any, residuals: Any, inputs: Sequence[Any], needs: Sequence[bool], *, eps: float) -> list[Any]:
+    x, weight, bias = inputs
+    mean, rstd = residuals
+    g_wide = widen(xp, g)
+    normal = (widen(xp, x) - mean) * rstd
+    g_x = None
+    if needs[0]:
+        # what points along the mean and along x itself is removed: normalisation undoes changes in these two directions
+        scaled = g_wide * weight
+        along_mean = xp.mean(scaled, axis=-1, keepdims=True)
+        along_x = xp.mean(scaled * normal, axis=-1, keepdims=True)
+        g_x = narrow(xp, (scaled - along_mean - normal * along_x) * rstd, x)
+    rows = tuple(range(len(x.shape) - 1))
+    return [
+        g_x,
+        narrow(xp, xp.sum(g_wide * normal, axis=rows), weight) if needs[1] else None,
+        narrow(xp, xp.sum(g_wide, axis=rows), bias) if needs[2] else None,
+    ]
+
+
+layer_norm = Fused("layer_norm", _forward, _backward)

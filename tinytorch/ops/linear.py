@@ -1,0 +1,34 @@
+"""A dense layer's product: x W^T + b."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from tinytorch.array_api.precision import narrow, widen
+from tinytorch.ops.fused import Fused
+
+
+def _forward(xp: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, None]:
+    """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out); ``bias`` may be ``None``."""
+    # one two-dimensional product: array libraries do batched ones slowly
+    rows = xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+    out = xp.matmul(widen(xp, rows), xp.matrix_transpose(widen(xp, weight)))
+    if bias is not None:
+        out = out + bias
+    return xp.reshape(narrow(xp, out, x), (*x.shape[:-1], weight.shape[0])), None
+
+
+def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+    x, weight, bias = inputs
+    rows = widen(xp, xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1])))
+    g_rows = widen(xp, xp.reshape(g, (rows.shape[0], weight.shape[0])))
+    return [
+        xp.reshape(narrow(xp, xp.matmul(g_rows, widen(xp, weight)), x), x.shape) if needs[0] else None,
+        narrow(xp, xp.matmul(xp.matrix_transpose(g_rows), rows), weight) if needs[1] else None,
+        narrow(xp, xp.sum(g_rows, axis=0), bias) if needs[2] else None,
+    ]
+
+
+linear = Fused("linear", _forward, _backward)

@@ -1,0 +1,76 @@
+"""Pooling: one number for each window of a feature map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+from tinytorch.array_api.precision import narrow, widen
+from tinytorch.ops.fused import Fused
+from tinytorch.ops.windows import Pair, add_at, cropped, first_inside, padded, places, window_counts
+
+
+def _counts(x: Any, kernel_size: Pair, stride: Pair, padding: Pair) -> Pair:
+    return window_counts((x.shape[2], x.shape[3]), kernel_size, stride, padding)
+
+
+def _padded_zeros(xp: Any, x: Any, padding: Pair, dtype: Any) -> Any:
+    n, c, height, width = x.shape
+    return xp.zeros((n, c, height + 2 * padding[0], width + 2 * padding[1]), dtype=dtype)
+
+
+def _max_forward(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Any, Any]:
+    """The largest element of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Of equal ones the first counts, as in PyTorch.
+
+    Residuals: which element of its window it is, counted row by row.
+    """
+    frame, counts = padded(xp, x, padding, -inf), _counts(x, kernel_size, stride, padding)
+    first = first_inside(xp, kernel_size, stride, padding, counts) if any(padding) else None
+    out = index = None
+    for k, place in enumerate(places(kernel_size, stride, counts)):
+        part = frame[(slice(None), slice(None), *place)]
+        if k == 0:
+            out, index = part, xp.zeros(part.shape, dtype=xp.int32)
+        else:
+            larger = (part > out) | (part != part)  # a NaN counts as largest
+            if first is not None:
+                larger = larger | (first == k)  # -inf of the image comes before that of the padding
+            out = xp.where(larger, part, out)
+            index = xp.where(larger, k, index)
+    return out, index
+
+
+def _max_backward(
+    xp: Any, g: Any, index: Any, inputs: Sequence[Any], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
+) -> list[Any]:
+    (x,) = inputs
+    wide = widen(xp, g)
+    out = _padded_zeros(xp, x, padding, wide.dtype)
+    for k, place in enumerate(places(kernel_size, stride, _counts(x, kernel_size, stride, padding))):
+        out = add_at(xp, out, place, xp.where(index == k, wide, xp.zeros_like(wide)))
+    return [narrow(xp, cropped(out, (x.shape[2], x.shape[3]), padding), x)]
+
+
+def _avg_forward(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Any, None]:
+    """The mean of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Zeros that were padded count too, as in PyTorch."""
+    frame = padded(xp, widen(xp, x), padding, 0.0)
+    total: Any = 0.0
+    for place in places(kernel_size, stride, _counts(x, kernel_size, stride, padding)):
+        total = total + frame[(slice(None), slice(None), *place)]
+    return narrow(xp, total * (1.0 / (kernel_size[0] * kernel_size[1])), x), None
+
+
+def _avg_backward(
+    xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
+) -> list[Any]:
+    (x,) = inputs
+    share = widen(xp, g) * (1.0 / (kernel_size[0] * kernel_size[1]))
+    out = _padded_zeros(xp, x, padding, share.dtype)
+    for place in places(kernel_size, stride, _counts(x, kernel_size, stride, padding)):
+        out = add_at(xp, out, place, share)
+    return [narrow(xp, cropped(out, (x.shape[2], x.shape[3]), padding), x)]
+
+
+max_pool2d = Fused("max_pool2d", _max_forward, _max_backward)
+avg_pool2d = Fused("avg_pool2d", _avg_forward, _avg_backward)

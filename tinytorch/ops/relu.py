@@ -1,0 +1,21 @@
+"""The rectifier (Fukushima 1969; Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinytorch.ops.fused import Fused
+
+
+def _forward(xp: Any, x: Any) -> tuple[Any, None]:
+    """``max(x, 0)``; NaN stays NaN, and the derivative at 0 is 0."""
+    return xp.where(x <= 0, xp.zeros_like(x), x), None
+
+
+def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+    (x,) = inputs
+    return [xp.where(x <= 0, xp.zeros_like(g), g)]
+
+
+relu = Fused("relu", _forward, _backward)

@@ -1,0 +1,27 @@
+"""Softmax: exponentials that sum to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinytorch.array_api.precision import narrow, widen
+from tinytorch.ops.fused import Fused
+
+
+def _forward(xp: Any, x: Any, *, axis: int) -> tuple[Any, Any]:
+    """``exp(x) / sum(exp(x))`` along ``axis``, without overflow."""
+    if 0 in x.shape:  # nothing has no largest element
+        return x, x
+    wide = widen(xp, x)
+    exponentials = xp.exp(wide - xp.max(wide, axis=axis, keepdims=True))
+    out = narrow(xp, exponentials / xp.sum(exponentials, axis=axis, keepdims=True), x)
+    return out, out
+
+
+def _backward(xp: Any, g: Any, out: Any, inputs: Sequence[Any], needs: Sequence[bool], *, axis: int) -> list[Any]:
+    wide, g_wide = widen(xp, out), widen(xp, g)
+    return [narrow(xp, wide * (g_wide - xp.sum(g_wide * wide, axis=axis, keepdims=True)), out)]
+
+
+softmax = Fused("softmax", _forward, _backward)
