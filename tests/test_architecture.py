@@ -48,8 +48,7 @@ HOST_MODULES = {
 #: From the bottom up, packages and modules. A file may import what is listed above its line here; the face is ``tinytorch/__init__.py``.
 LAYERS = [
     ("backend", "io"),
-    ("autograd.graph",),
-    ("operators",),
+    ("autograd.graph", "autograd.grad_mode"),
     ("tensor",),
     ("autograd",),
     ("array_api",),

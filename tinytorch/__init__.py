@@ -12,10 +12,10 @@ from tinytorch import array_api
 from tinytorch.array_api import *
 from tinytorch.array_api import __array_api_version__, __array_namespace_info__
 from tinytorch.array_api.namespace import BoundNamespace
+from tinytorch.autograd.arguments import NotDifferentiableError
 from tinytorch.autograd.forward import hvp, jvp
-from tinytorch.autograd.graph import enable_grad, no_grad
+from tinytorch.autograd.grad_mode import enable_grad, no_grad
 from tinytorch.autograd.matrices import hessian, jacobian
-from tinytorch.autograd.operation import NotDifferentiableError
 from tinytorch.autograd.recompute import checkpoint
 from tinytorch.autograd.reverse import grad, value_and_grad, vjp
 from tinytorch.backend import (

@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tinytorch.autograd.graph import Node, Owner, backpropagate, reachable
+from tinytorch.autograd.grad_mode import is_grad_enabled
+from tinytorch.autograd.graph import AccumulateGrad, Node, backpropagate, topological_order
 from tinytorch.backend import Backend, BackendMismatchError, DType, get_backend
 from tinytorch.backend.device import Device
+from tinytorch.backend.host import is_host_scalar
 from tinytorch.backend.selection import current_backend
-from tinytorch.operators import Operators
 
 if TYPE_CHECKING:
     from numpy import ndarray
 
 
-class Tensor(Operators):
+#: A method for a binary operator.
+Operator: TypeAlias = Callable[["Tensor", Any], "Tensor"]
+
+
+def _binary(symbol: str, apply: Callable[[Any, Any], Any], name: str) -> tuple[Operator, Operator, Operator]:
+    """The methods for ``x + y``, ``y + x`` and ``x += y``: the function of the standard called ``name``, from the Tensor's namespace."""
+
+    def forward(self: Tensor, other: Any) -> Tensor:
+        # the most frequent type is tested here: a call of _is_operand would be a tenth of the time of a small addition
+        if type(other) is Tensor or _is_operand(symbol, self, other):
+            return getattr(self.backend.namespace, name)(self, other)
+        return NotImplemented
+
+    def reflected(self: Tensor, other: Any) -> Tensor:
+        return getattr(self.backend.namespace, name)(other, self) if _is_operand(symbol, self, other) else NotImplemented
+
+    def in_place(self: Tensor, other: Any) -> Tensor:
+        return _rebind(self, apply(self, other), f"{symbol}=")
+
+    return forward, reflected, in_place
+
+
+def _comparison(symbol: str, name: str) -> Operator:
+    def compare(self: Tensor, other: Any) -> Tensor:
+        return getattr(self.backend.namespace, name)(self, other) if _is_operand(symbol, self, other) else NotImplemented
+
+    return compare
+
+
+def _unary(name: str) -> Callable[[Tensor], Tensor]:
+    def apply(self: Tensor) -> Tensor:
+        return getattr(self.backend.namespace, name)(self)
+
+    return apply
+
+
+class Tensor:
     """An n-dimensional array on some backend.
 
     Its operators and functions are those of the Array API standard (2024.12); ``x.__array_namespace__()`` is the namespace of its own
@@ -51,6 +90,49 @@ class Tensor(Operators):
         self.raw, self.backend, self.node, self._grad = source.raw, backend, None, None
         if requires_grad:
             self.requires_grad = True
+
+    # ---- operators ----
+
+    # numpy hands `ndarray * Tensor` over to __rmul__ below instead of looping over the elements
+    __array_ufunc__ = None
+
+    __add__, __radd__, __iadd__ = _binary("+", operator.add, "add")
+    __sub__, __rsub__, __isub__ = _binary("-", operator.sub, "subtract")
+    __mul__, __rmul__, __imul__ = _binary("*", operator.mul, "multiply")
+    __truediv__, __rtruediv__, __itruediv__ = _binary("/", operator.truediv, "divide")
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _binary("//", operator.floordiv, "floor_divide")
+    __mod__, __rmod__, __imod__ = _binary("%", operator.mod, "remainder")
+    __pow__, __rpow__, __ipow__ = _binary("**", operator.pow, "pow")
+    __matmul__, __rmatmul__, __imatmul__ = _binary("@", operator.matmul, "matmul")
+    __and__, __rand__, __iand__ = _binary("&", operator.and_, "bitwise_and")
+    __or__, __ror__, __ior__ = _binary("|", operator.or_, "bitwise_or")
+    __xor__, __rxor__, __ixor__ = _binary("^", operator.xor, "bitwise_xor")
+    __lshift__, __rlshift__, __ilshift__ = _binary("<<", operator.lshift, "bitwise_left_shift")
+    __rshift__, __rrshift__, __irshift__ = _binary(">>", operator.rshift, "bitwise_right_shift")
+
+    __eq__ = _comparison("==", "equal")  # type: ignore[assignment]  # the standard's == compares element by element
+    __ne__ = _comparison("!=", "not_equal")  # type: ignore[assignment]
+    __lt__ = _comparison("<", "less")
+    __le__ = _comparison("<=", "less_equal")
+    __gt__ = _comparison(">", "greater")
+    __ge__ = _comparison(">=", "greater_equal")
+    __hash__ = object.__hash__  # by identity, since == returns no bool
+
+    __neg__ = _unary("negative")
+    __pos__ = _unary("positive")
+    __abs__ = _unary("abs")
+    __invert__ = _unary("bitwise_invert")
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return self.backend.namespace.getitem(self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        _rebind(self, self.backend.namespace.setitem(self, key, value), "x[...] =")
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("a 0-d Tensor cannot be iterated over; use .item() for its number")
+        return (self[i, ...] for i in range(self.shape[0]))
 
     # ---- what it is ----
 
@@ -105,7 +187,7 @@ class Tensor(Operators):
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("a Tensor of no dimensions has no length")
+            raise TypeError("a 0-d Tensor has no len()")
         return self.shape[0]
 
     # ---- taking values out ----
@@ -168,9 +250,7 @@ class Tensor(Operators):
 
     def _scalar(self, what: str) -> Any:
         if self.shape != ():
-            raise TypeError(
-                f"{what}() needs a Tensor of no dimensions, this one has shape {self.shape}; use tinytorch.all, any or an index"
-            )
+            raise TypeError(f"{what}() needs a 0-d Tensor, this one has shape {self.shape}; use tinytorch.all, any or an index")
         return self.item()
 
     # ---- moving ----
@@ -189,7 +269,7 @@ class Tensor(Operators):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What `copy` and `pickle` take along: values, type, device, and whether a gradient is required; not the gradient itself."""
-        if self.node is not None and not isinstance(self.node, Owner):
+        if self.node is not None and not isinstance(self.node, AccumulateGrad):
             raise RuntimeError("this Tensor was computed from others, which a copy would forget; copy or pickle x.detach()")
         return _restored, (type(self), self.backend.to_host(self.raw), self.backend.spec, self.requires_grad)
 
@@ -202,13 +282,13 @@ class Tensor(Operators):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if self.node is not None and not isinstance(self.node, Owner):
+        if self.node is not None and not isinstance(self.node, AccumulateGrad):
             raise RuntimeError(
                 "this Tensor was computed from others, so it cannot be told to require a gradient or not; use .detach() first"
             )
         if value and not self.dtype.is_floating:
             raise TypeError(f"only floating-point Tensors can require a gradient, this one is {self.dtype.name}")
-        self.node = (self.node or Owner(self)) if value else None
+        self.node = (self.node or AccumulateGrad(self)) if value else None
 
     @property
     def grad(self) -> Tensor | None:
@@ -260,14 +340,47 @@ class Tensor(Operators):
             raise ValueError(f"gradient has shape {gradient.shape}, expected {self.shape}")
         if gradient.dtype is not self.dtype:
             raise TypeError(f"gradient is {gradient.dtype.name}, expected {self.dtype.name}; convert it with tinytorch.astype")
-        order = reachable(self.node)
-        owners = [node for node in order if isinstance(node, Owner)]
-        found = backpropagate(order, {self.node: gradient.raw}, set(owners), recorded=False, release=not retain_graph)
+        order = topological_order(self.node)
+        owners = [node for node in order if isinstance(node, AccumulateGrad)]
+        found = backpropagate(order, {self.node: gradient.raw}, set(owners), create_graph=False, release=not retain_graph)
         for owner in owners:
             tensor = owner.tensor()
             if tensor is not None and owner in found:
                 total = found[owner] if tensor._grad is None else tensor._grad.raw + found[owner]
                 tensor._grad = wrap(total, tensor.backend)
+
+
+def _is_operand(symbol: str, tensor: Tensor, other: object) -> bool:
+    """Whether ``other`` can be the second operand; arrays that are not Tensors raise, since nothing crosses by itself."""
+    if isinstance(other, _OPERANDS) or is_host_scalar(other):
+        return True
+    if hasattr(other, "__array__") or hasattr(other, "__array_namespace__"):
+        raise BackendMismatchError(
+            f"{symbol}: a Tensor on {tensor.backend.spec} cannot be combined with a {type(other).__module__}.{type(other).__name__}; "
+            f"convert it first with tinytorch.asarray(x, device=tensor.device)"
+        )
+    return False
+
+
+_OPERANDS = (Tensor, int, float, complex)  # bool is an int
+
+
+def _rebind(tensor: Tensor, new: Tensor, symbol: str) -> Tensor:
+    """Give ``tensor`` the value and the node of ``new``."""
+    if new.shape != tensor.shape or new.dtype is not tensor.dtype:
+        raise TypeError(
+            f"{symbol} would turn {tuple(tensor.shape)} {tensor.dtype.name} into {tuple(new.shape)} {new.dtype.name}; "
+            f"in-place operators keep shape and type, so write x = x ... instead"
+        )
+    if isinstance(tensor.node, AccumulateGrad):
+        if is_grad_enabled():
+            raise RuntimeError(
+                f"{symbol} on a Tensor that requires a gradient would lose the place where the gradient belongs; "
+                f"update it inside `with tinytorch.no_grad():`, or write x = x ... instead"
+            )
+        new.node = tensor.node  # an update by hand: the new value is where the next gradient ends
+    tensor.raw, tensor.node = new.raw, new.node
+    return tensor
 
 
 def _restored(kind: type[Tensor], array: ndarray, spec: str, requires_grad: bool) -> Tensor:

@@ -52,7 +52,7 @@ OTHERS = {
 
 def differentiable(name: str) -> bool:
     found = OPERATIONS.get(name)
-    return found is None or found.rules is not None or found.joint_rule is not None
+    return found is None or bool(found.rules) or found.joint_rule is not None
 
 
 def _names(cases: list[Case]) -> list[str]:

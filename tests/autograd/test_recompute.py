@@ -11,7 +11,7 @@ import pytest
 import tinytorch as tt
 from tests.helpers import assert_close, frozen, host
 from tinytorch import nn
-from tinytorch.autograd.graph import Node, reachable
+from tinytorch.autograd.graph import Node, topological_order
 from tinytorch.backend import Backend
 from tinytorch.nn import functional_call
 from tinytorch.ops import random
@@ -136,7 +136,7 @@ def bytes_saved(root: Node | None) -> int:
         elif hasattr(value, "nbytes"):
             sizes[id(value)] = value.nbytes
 
-    for node in reachable(root):
+    for node in topological_order(root):
         for name in ("inputs", "out", "residuals", "arguments"):
             count(getattr(node, name, None))
     return sum(sizes.values())

@@ -12,11 +12,12 @@ import tinytorch as tt
 from tests.helpers import assert_close, check_gradients, frozen
 from tests.ops.cases import CASES, Case
 from tinytorch import ops
+from tinytorch.autograd.operation import Operation, fused_operation
 from tinytorch.backend import Backend
-from tinytorch.ops import Fused, portable_kernels
+from tinytorch.ops import portable_kernels
 from tinytorch.tensor import Tensor
 
-FUSED = {value.name: value for value in vars(ops).values() if isinstance(value, Fused)}
+FUSED = {value.__name__: value for value in vars(ops).values() if isinstance(value, Operation)}
 NAMES = [c.kernel for c in CASES]
 MANY = [c for c in CASES if sum(x.dtype == numpy.float64 for x in c.inputs) > 1]
 
@@ -42,7 +43,7 @@ def _slope(case: Case) -> Any:
 
 
 def test_every_fused_operation_with_a_derivative_is_in_the_table() -> None:
-    assert {name for name, fused in FUSED.items() if fused.backward is not None} == set(NAMES)
+    assert {name for name, fused in FUSED.items() if fused.joint_rule is not None} == set(NAMES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
@@ -82,7 +83,10 @@ def _results(case: Case, dtype: str) -> list[Tensor]:
 
 
 def test_one_without_a_backward_says_so() -> None:
-    nothing = Fused("nothing", lambda xp, x: (x, None))
+    @fused_operation
+    def nothing(xp: Any, x: Any) -> tuple[Tensor, None]:
+        return x, None
+
     with pytest.raises(tt.NotDifferentiableError, match="nothing has no derivative"):
         tt.grad(lambda x: tt.sum(nothing(x)))(frozen([1.0]))
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from tinytorch.array_api.data_types import astype, dtype_name
 from tinytorch.array_api.manipulation import broadcast_to, stack
-from tinytorch.autograd.graph import Node, is_recording
-from tinytorch.autograd.operation import NotDifferentiableError, plain
+from tinytorch.autograd.arguments import NotDifferentiableError, plain
+from tinytorch.autograd.grad_mode import is_grad_enabled
+from tinytorch.autograd.graph import FunctionNode
 from tinytorch.backend import Backend, current_backend, get_backend
 from tinytorch.backend.host import as_host_array, has_own_width, is_host_array, is_host_scalar
 from tinytorch.tensor import Tensor, wrap
@@ -104,7 +105,7 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype
 
 def _python_numbers(name: str, *numbers: Any) -> list[Any]:
     """Python's numbers, read from 0-d Tensors and numpy's scalars; a Tensor that carries a gradient would lose it."""
-    if is_recording() and any(isinstance(number, Tensor) and number.node is not None for number in numbers):
+    if is_grad_enabled() and any(isinstance(number, Tensor) and number.node is not None for number in numbers):
         raise NotDifferentiableError(f"{name} has no derivative; use .detach() on the number, or compute with {name} of plain numbers")
     return [number.item() if isinstance(number, Tensor) else plain(number) for number in numbers]
 
@@ -201,27 +202,18 @@ def empty_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor
     return empty(x.shape, dtype=dtype or x.dtype, device=device or x.device)
 
 
-class _Transfer(Node):
-    """A move between backends; the gradient makes the way back."""
-
-    __slots__ = ("source", "target")
-
-    def __init__(self, parent: Node, source: Backend, target: Backend) -> None:
-        super().__init__((parent,))
-        self.source = source
-        self.target = target
-
-    def pullback(self, g: Any, needs: Any, recorded: bool) -> Any:
-        return (to_device(g, self.source),) if recorded else (_carried(g, self.target, self.source),)
-
-
 def to_device(x: Tensor, device: Any) -> Tensor:
     """The same values on another backend or device; the one way from here to there, through host memory."""
     target = get_backend(device)
     if target is x.backend:
         return x
-    node = _Transfer(x.node, x.backend, target) if x.node is not None and is_recording() else None
-    return wrap(_carried(x.raw, x.backend, target), target, node)
+    source, node = x.backend, None
+    if x.node is not None and is_grad_enabled():
+        # the gradient is moved the other way
+        node = FunctionNode(
+            (x.node,), lambda g, needs, create_graph: (to_device(g, source) if create_graph else _carried(g, target, source),)
+        )
+    return wrap(_carried(x.raw, source, target), target, node)
 
 
 def _carried(raw: Any, source: Backend, target: Backend) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 from tinytorch.array_api.data_types import as_index
 from tinytorch.array_api.manipulation import _repeat, broadcast_to, flip
 from tinytorch.array_api.precision import in_32_bits
-from tinytorch.autograd.operation import Like, Saves, operation, plain
+from tinytorch.autograd.arguments import ShapeDtype, plain
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.backend import DType
 from tinytorch.backend.host import is_host_scalar
 from tinytorch.tensor import Tensor
@@ -84,7 +85,7 @@ def _repeat_rule(xp: Any, g: Any, out: Any, x: Any, repeats: Any, axis: int | No
     """Sum what each slice was repeated to: a repetition is a `take` whose indices repeat."""
     length = math.prod(x.shape) if axis is None else x.shape[axis]
     indices = xp.repeat(xp.arange(length), repeats)
-    flat = Like((length,), x.dtype) if axis is None else x
+    flat = ShapeDtype((length,), x.dtype) if axis is None else x
     return xp.reshape(_take_rule(xp, g, out, flat, indices, axis), x.shape)
 
 

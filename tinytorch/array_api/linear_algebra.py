@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.array_api.arithmetic import conjugate
-from tinytorch.autograd.operation import Like, Saves, operation
+from tinytorch.autograd.arguments import ShapeDtype
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 __all__ = [
@@ -28,8 +29,8 @@ def _as_matrices(xp: Any, g: Any, x1: Any, x2: Any) -> tuple[Any, Any, Any]:
         g = xp.expand_dims(g, axis=-1 if x2.ndim == 1 else -2)
     if x2.ndim == 1:
         g = xp.expand_dims(g, axis=-1)
-    row = x1 if x1.ndim > 1 or isinstance(x1, Like) else xp.expand_dims(x1, axis=0)
-    column = x2 if x2.ndim > 1 or isinstance(x2, Like) else xp.expand_dims(x2, axis=1)
+    row = x1 if x1.ndim > 1 or isinstance(x1, ShapeDtype) else xp.expand_dims(x1, axis=0)
+    column = x2 if x2.ndim > 1 or isinstance(x2, ShapeDtype) else xp.expand_dims(x2, axis=1)
     return g, row, column
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinytorch.autograd.graph import Leaf, Node, accumulate, is_recording, reachable
+from tinytorch.autograd.grad_mode import is_grad_enabled
+from tinytorch.autograd.graph import Node, accumulate, topological_order
 from tinytorch.autograd.pytrees import map_tensors
 from tinytorch.autograd.reverse import grad
 from tinytorch.autograd.traced import Traced, carry, matching, results_of, zeros_like
@@ -22,15 +23,15 @@ class Pushforward:
     def __init__(self, traced: Traced, outputs: Sequence[Tensor]) -> None:
         self._traced = traced
         self._outputs = [output for output in outputs if output.node is not None]
-        self._leaves = [Leaf() for _ in self._outputs]
+        self._leaves = [Node() for _ in self._outputs]
         seeds: dict[Node, Tensor] = {}
         for output, leaf in zip(self._outputs, self._leaves, strict=True):
             assert output.node is not None
             accumulate(seeds, output.node, wrap(zeros_like(output).raw, output.backend, leaf))
-        found = traced.pull(seeds, recorded=True) if seeds else [None] * len(traced.inputs)
+        found = traced.pull(seeds, create_graph=True) if seeds else [None] * len(traced.inputs)
         self._nodes = [None if g is None else g.node for g in found]
         roots = [node for node in self._nodes if node is not None]
-        self._order = reachable(*roots, floor=self._leaves[0].id) if roots else []
+        self._order = topological_order(*roots, floor=self._leaves[0].id) if roots else []
 
     def __call__(self, tangents: Sequence[Tensor]) -> dict[Node, Tensor]:
         """The tangent of each result that depends on the inputs, by the node of that result."""
@@ -38,8 +39,8 @@ class Pushforward:
         for node, tangent in zip(self._nodes, tangents, strict=True):
             if node is not None:
                 accumulate(seeds, node, tangent)
-        recorded = is_recording() and (bool(self._traced.kept) or any(tangent.node is not None for tangent in tangents))
-        found = carry(self._order, seeds, self._leaves, self._outputs, recorded, release=False)
+        create_graph = is_grad_enabled() and (bool(self._traced.kept) or any(tangent.node is not None for tangent in tangents))
+        found = carry(self._order, seeds, self._leaves, self._outputs, create_graph, release=False)
         return {o.node: t for o, t in zip(self._outputs, found, strict=True) if o.node is not None and t is not None}
 
 

@@ -1,74 +1,62 @@
-"""The tape: a graph of nodes that remembers how Tensors were computed, and the walk that turns it into gradients.
+"""The computation graph, and the backward pass over it.
 
-Reverse-mode differentiation (Griewank and Walther, *Evaluating Derivatives*, 2nd ed., chapter 3). There is no global list: a Tensor points
-at the node that made it and nodes point at their parents, so every thread has its own tape without doing anything for it, and what nobody
-can reach is freed.
+Reverse-mode differentiation (Griewank and Walther, *Evaluating Derivatives*, 2nd ed., chapter 3). A Tensor points at the node that
+computed it, and a node at its parents. There is no global list: every thread builds graphs of its own, and what nobody can reach any
+more is freed.
 """
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextvars import ContextVar
-from functools import wraps
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-P = ParamSpec("P")
-R = TypeVar("R")
+T = TypeVar("T")
 
-#: A gradient: a backend's raw array, a Tensor where the backward pass is itself recorded, a dictionary for a node with several outputs.
+#: A gradient: a backend's raw array; a Tensor where the backward pass is itself recorded; a dict for a node with several outputs.
 Gradient: TypeAlias = Any
 
-#: The next node's ``id``.
+#: ``vjp(g, needs, create_graph)``, as `Node.vjp`.
+VJP: TypeAlias = Callable[[Gradient, Sequence[bool], bool], Sequence[Gradient | None]]
+
+#: The ``id`` of the next node.
 next_id: Callable[[], int] = itertools.count().__next__
-
-_recording: ContextVar[bool] = ContextVar("tinytorch_recording", default=True)
-_outside: ContextVar[tuple[bool, ...]] = ContextVar("tinytorch_recording_outside", default=())  # of each open `with` block
-
-#: Whether operations are being recorded in this thread (and context).
-is_recording: Callable[[], bool] = _recording.get
 
 
 class Node:
-    """One recorded computation.
+    """One computation in the graph; by itself a leaf, at which gradients end.
 
-    ``id`` counts up as nodes are made, so a parent's is smaller than its child's and sorting by ``id`` is a topological order.
-    ``parents`` has an entry for each operand: its node, or ``None`` where no gradient is asked for.
+    A leaf is an argument of a differentiated function. If that argument is itself recorded, its node is the leaf's parent, through which
+    an outer derivative goes on.
+
+    Attributes:
+        id: counts up as nodes are made, so a parent's is smaller than its child's, and sorting by it is a topological order.
+        parents: the node of each input, ``None`` for an input that needs no gradient.
     """
 
     __slots__ = ("__weakref__", "id", "parents")
 
-    def __init__(self, parents: tuple[Node | None, ...]) -> None:
+    def __init__(self, parents: tuple[Node | None, ...] = ()) -> None:
         self.id = next_id()
         self.parents = parents
 
-    def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
-        """The gradient for each parent where ``needs`` is true, given the gradient ``g`` of this node's output."""
-        raise NotImplementedError
+    def vjp(self, g: Gradient, needs: Sequence[bool], create_graph: bool) -> Sequence[Gradient | None]:
+        """The vector-Jacobian product: gradients of the inputs, from the gradient ``g`` of the output.
 
-    def release(self) -> None:
-        """Let go of the values saved for `pullback`."""
-
-
-class Leaf(Node):
-    """Where a gradient ends: a Tensor that requires one, or an argument of a differentiated function.
-
-    An argument that was itself being recorded keeps that node as its parent, which is what makes nested derivatives see through it.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, parent: Node | None = None) -> None:
-        super().__init__(() if parent is None else (parent,))
-
-    def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
+        Args:
+            g: an array, or a Tensor with ``create_graph``.
+            needs: for each parent whether its gradient is wanted; where it is not, the result may be ``None``.
+            create_graph: record the computation of the gradients, so that they can be differentiated again.
+        """
         return (g,)
 
+    def release(self) -> None:
+        """Free the values that were saved for `vjp`."""
 
-class Owner(Leaf):
-    """The leaf of a Tensor that requires a gradient; `Tensor.backward` stores the gradient there."""
+
+class AccumulateGrad(Node):
+    """The leaf of a Tensor that requires a gradient; `Tensor.backward` adds the gradient to its ``.grad``."""
 
     __slots__ = ("tensor",)
 
@@ -77,58 +65,36 @@ class Owner(Leaf):
         self.tensor = weakref.ref(tensor)
 
 
-class Output(Node):
-    """One output of a node that has several; its gradient reaches that node under its index."""
+class FunctionNode(Node):
+    """A node whose vector-Jacobian product is given as a function."""
 
-    __slots__ = ("index",)
+    __slots__ = ("function",)
 
-    def __init__(self, parent: Node, index: int) -> None:
-        super().__init__((parent,))
-        self.index = index
+    def __init__(self, parents: tuple[Node | None, ...], function: VJP) -> None:
+        super().__init__(parents)
+        self.function: VJP | None = function
 
-    def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
-        return ({self.index: g},)
+    def vjp(self, g: Gradient, needs: Sequence[bool], create_graph: bool) -> Sequence[Gradient | None]:
+        return kept(self.function)(g, needs, create_graph)
 
-
-class _Recording:
-    """Turns recording on or off for a ``with`` block or a decorated function."""
-
-    def __init__(self, on: bool) -> None:
-        self._on = on
-
-    def __enter__(self) -> None:
-        _outside.set((*_outside.get(), _recording.get()))  # not kept in this object, which threads may share
-        _recording.set(self._on)
-
-    def __exit__(self, *exc_info: object) -> None:
-        *rest, before = _outside.get()
-        _outside.set(tuple(rest))
-        _recording.set(before)
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
-            raise TypeError(f"{function.__name__} does its work after it has returned; use a with block inside, between its pauses")
-
-        @wraps(function)
-        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-            with _Recording(self._on):
-                return function(*args, **kwargs)
-
-        return wrapped
+    def release(self) -> None:
+        self.function = None
 
 
-def no_grad() -> _Recording:
-    """Record nothing inside: ``with tt.no_grad(): ...``, or ``@tt.no_grad()`` above a function."""
-    return _Recording(False)
+def output_node(node: Node, index: int) -> Node:
+    """The node of one output of a ``node`` that has several; its gradient reaches ``node`` in a dict, under ``index``."""
+    return FunctionNode((node,), lambda g, needs, create_graph: ({index: g},))
 
 
-def enable_grad() -> _Recording:
-    """Record again inside a `no_grad` block."""
-    return _Recording(True)
+def kept(saved: T | None) -> T:
+    """What a node saved for its `Node.vjp`; raises ``RuntimeError`` if an earlier backward pass has freed it."""
+    if saved is None:
+        raise RuntimeError("the graph was freed by an earlier backward(); pass retain_graph=True to the earlier one")
+    return saved
 
 
-def reachable(*roots: Node, floor: int = 0) -> list[Node]:
-    """The nodes that ``roots`` were computed from, themselves included, with an ``id`` of ``floor`` or more; children before parents."""
+def topological_order(*roots: Node, floor: int = 0) -> list[Node]:
+    """The nodes that ``roots`` were computed from, themselves included, with an ``id`` of at least ``floor``; children before parents."""
     seen = {root for root in roots if root.id >= floor}
     stack = list(seen)
     while stack:  # a loop, not a recursion: graphs are deeper than Python's stack
@@ -140,21 +106,21 @@ def reachable(*roots: Node, floor: int = 0) -> list[Node]:
 
 
 def backpropagate(
-    order: Sequence[Node], seeds: Mapping[Node, Gradient], targets: Collection[Node], recorded: bool, release: bool
+    order: Sequence[Node], seeds: Mapping[Node, Gradient], targets: Collection[Node], create_graph: bool, release: bool
 ) -> dict[Node, Gradient]:
-    """Carry gradients of some nodes to the ``targets``.
+    """Propagate gradients backward from some nodes to the ``targets``.
 
     Args:
-        order: nodes, children before parents, from `reachable`.
-        seeds: gradients to begin with, each of the shape of its node's output.
+        order: nodes, children before parents, from `topological_order`.
+        seeds: the gradients to start with, each of the shape of its node's output.
         targets: nodes to stop at.
-        recorded: run the rules on Tensors, so that the result can be differentiated again; otherwise on raw arrays.
-        release: free each node's saved values as soon as it is done.
+        create_graph: run derivative rules on Tensors, so that the result can be differentiated again; otherwise on raw arrays.
+        release: free each node's saved values as soon as its rule has run.
 
     Returns:
         The gradient of each target that a node of ``seeds`` depends on.
     """
-    useful = set()  # the nodes that lead to a target; the others' rules need not run
+    useful = set()  # the nodes with a path to a target; the rules of the others need not run
     for node in reversed(order):
         if node in targets or any(parent in useful for parent in node.parents):
             useful.add(node)
@@ -164,10 +130,9 @@ def backpropagate(
             continue
         needs = [parent in useful for parent in node.parents]
         if any(needs):
-            contributions = node.pullback(gradients[node], needs, recorded)
-            for parent, needed, contribution in zip(node.parents, needs, contributions, strict=True):
-                if parent is not None and needed and contribution is not None:
-                    accumulate(gradients, parent, contribution)
+            for parent, needed, g in zip(node.parents, needs, node.vjp(gradients[node], needs, create_graph), strict=True):
+                if parent is not None and needed and g is not None:
+                    accumulate(gradients, parent, g)
         del gradients[node]
         if release:
             node.release()
@@ -175,7 +140,7 @@ def backpropagate(
 
 
 def accumulate(gradients: dict[Node, Gradient], node: Node, g: Gradient) -> None:
-    """Add ``g`` to what is known of a node's gradient."""
+    """Add ``g`` to the gradient of a node."""
     gradients[node] = _add(gradients[node], g) if node in gradients else g
 
 

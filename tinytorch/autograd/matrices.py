@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+from tinytorch.autograd.arguments import plain
 from tinytorch.autograd.forward import Pushforward
-from tinytorch.autograd.graph import is_recording
-from tinytorch.autograd.operation import plain
+from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.pytrees import map_tensors
 from tinytorch.autograd.reverse import grad
 from tinytorch.autograd.traced import Traced, results_of, zeros_like
@@ -81,14 +81,14 @@ def _blocks(traced: Traced, outputs: Sequence[Tensor]) -> list[list[Tensor | Non
 
 def _rows(traced: Traced, outputs: Sequence[Tensor]) -> list[list[Tensor | None]]:
     """For each output and each input the block of derivatives, by a pullback for each element of the output."""
-    recorded = is_recording() and bool(traced.kept)
+    create_graph = is_grad_enabled() and bool(traced.kept)
     blocks = []
     for output in outputs:
         node = output.node
         if node is None:
             rows: list[list[Tensor | None]] = []
         else:
-            rows = [traced.pull({node: unit}, recorded) for unit in _units(output)]
+            rows = [traced.pull({node: unit}, create_graph) for unit in _units(output)]
         blocks.append([_joined(output, tensor, [row[i] for row in rows], 0) for i, tensor in enumerate(traced.inputs)])
     return blocks
 

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
-from tinytorch.autograd.graph import Gradient, Leaf, Node, Output, accumulate, backpropagate, enable_grad, is_recording, reachable
+from tinytorch.autograd.grad_mode import enable_grad, is_grad_enabled
+from tinytorch.autograd.graph import FunctionNode, Gradient, Node, accumulate, backpropagate, output_node, topological_order
 from tinytorch.autograd.pytrees import list_tensors, map_tensors
 from tinytorch.tensor import Tensor, wrap
 
@@ -36,7 +37,7 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if not is_recording():
+        if not is_grad_enabled():
             return function(*args, **kwargs)
         context = contextvars.copy_context()
         restores: list[Callable[[], object]] = []
@@ -55,8 +56,8 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
             return context.copy().run(run)
 
         arguments = list_tensors((args, kwargs))
-        leaves = [Leaf() for _ in arguments]
-        floor = leaves[0].id if leaves else Leaf().id
+        leaves = [Node() for _ in arguments]
+        floor = leaves[0].id if leaves else Node().id
         marked = iter([wrap(t.raw, t.backend, None if t.node is None else leaf) for t, leaf in zip(arguments, leaves, strict=True)])
         called = map_tensors(lambda _: next(marked), (args, kwargs))
         with ExitStack() as stack:
@@ -66,12 +67,12 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
         roots = [output.node for output in outputs if output.node is not None]
         if not roots:
             return result
-        node = Replay(replay, arguments, _captured(roots, floor))
+        node = _replay_node(replay, arguments, _captured(roots, floor))
         places = iter(range(len(outputs)))
 
         def on_the_tape(output: Tensor) -> Tensor:
             i = next(places)
-            return output if output.node is None else wrap(output.raw, output.backend, Output(node, i))
+            return output if output.node is None else wrap(output.raw, output.backend, output_node(node, i))
 
         return map_tensors(on_the_tape, result)
 
@@ -81,36 +82,30 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
 def _captured(roots: Sequence[Node], floor: int) -> list[Node]:
     """The nodes from before ``floor`` that ``roots`` were computed from, by way of no other such node; the newest first."""
     found = {root for root in roots if root.id < floor}
-    for node in reachable(*roots, floor=floor):
+    for node in topological_order(*roots, floor=floor):
         found.update(parent for parent in node.parents if parent is not None and parent.id < floor)
     return sorted(found, key=lambda node: node.id, reverse=True)
 
 
-class Replay(Node):
-    """A function that was run and forgotten; its parents are those of its arguments, then what it captured."""
+def _replay_node(replay: Callable[[Sequence[Tensor]], Any], arguments: Sequence[Tensor], captured: Sequence[Node]) -> Node:
+    """The node of a function whose graph was dropped; its parents are the nodes of its arguments, then those it captured."""
+    own = [tensor.node for tensor in arguments]
+    values = [(tensor.raw, tensor.backend) for tensor in arguments]
 
-    __slots__ = ("arguments", "captured", "replay")
-
-    def __init__(self, replay: Callable[[Sequence[Tensor]], Any], arguments: Sequence[Tensor], captured: Sequence[Node]) -> None:
-        super().__init__((*[tensor.node for tensor in arguments], *captured))
-        self.replay = replay
-        self.arguments = [(tensor.raw, tensor.backend) for tensor in arguments]
-        self.captured = captured
-
-    def pullback(self, g: Gradient, needs: Sequence[bool], recorded: bool) -> Sequence[Gradient | None]:
-        own = self.parents[: len(self.arguments)]
-        leaves = [Leaf(parent if recorded else None) for parent in own]
-        floor = leaves[0].id if leaves else Leaf().id
+    def vjp(g: Gradient, needs: Sequence[bool], create_graph: bool) -> Sequence[Gradient | None]:
+        leaves = [Node((parent if create_graph else None,)) for parent in own]
+        floor = leaves[0].id if leaves else Node().id
         inputs = [
-            wrap(raw, backend, None if parent is None else leaf)
-            for (raw, backend), leaf, parent in zip(self.arguments, leaves, own, strict=True)
+            wrap(raw, backend, None if parent is None else leaf) for (raw, backend), leaf, parent in zip(values, leaves, own, strict=True)
         ]
         seeds: dict[Node, Gradient] = {}
-        for i, output in enumerate(list_tensors(self.replay(inputs))):
+        for i, output in enumerate(list_tensors(replay(inputs))):
             if output.node is not None and i in g:
                 accumulate(seeds, output.node, g[i])
-        ends = [node if needed else None for node, needed in zip([*leaves, *self.captured], needs, strict=True)]
-        order = [*reachable(*seeds, floor=floor), *self.captured]
+        ends = [node if needed else None for node, needed in zip([*leaves, *captured], needs, strict=True)]
+        order = [*topological_order(*seeds, floor=floor), *captured]
         with enable_grad():
-            found = backpropagate(order, seeds, {node for node in ends if node is not None}, recorded, release=not recorded)
+            found = backpropagate(order, seeds, {node for node in ends if node is not None}, create_graph, release=not create_graph)
         return [None if node is None else found.get(node) for node in ends]
+
+    return FunctionNode((*own, *captured), vjp)

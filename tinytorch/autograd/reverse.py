@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from tinytorch.autograd.graph import Node, accumulate, is_recording
-from tinytorch.autograd.operation import plain
+from tinytorch.autograd.arguments import plain
+from tinytorch.autograd.grad_mode import is_grad_enabled
+from tinytorch.autograd.graph import Node, accumulate
 from tinytorch.autograd.traced import Traced, matching, results_of
 from tinytorch.tensor import Tensor
 
@@ -47,7 +48,7 @@ def value_and_grad(
         found: Sequence[Tensor | None] = [None] * len(traced.inputs)
         if value.node is not None:
             one = value.backend.namespace.ones_like(value.detach())
-            found = traced.pull({value.node: one}, recorded=value.node in traced.kept, release=not traced.kept)
+            found = traced.pull({value.node: one}, create_graph=value.node in traced.kept, release=not traced.kept)
         gradients = traced.like_inputs([args[p] for p in positions], found, materialize_grads)
         value, aux = traced.released((value, aux))
         return ((value, aux) if has_aux else value), (gradients[0] if single else tuple(gradients))
@@ -92,8 +93,8 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
         for output, cotangent in zip(outputs, given, strict=True):
             if output.node is not None:
                 accumulate(seeds, output.node, cotangent)
-        recorded = is_recording() and (bool(traced.kept) or any(cotangent.node is not None for cotangent in given))
-        found = traced.pull(seeds, recorded) if seeds else [None] * len(traced.inputs)
+        create_graph = is_grad_enabled() and (bool(traced.kept) or any(cotangent.node is not None for cotangent in given))
+        found = traced.pull(seeds, create_graph) if seeds else [None] * len(traced.inputs)
         return tuple(traced.like_inputs(primals, found))
 
     results = traced.released(result)

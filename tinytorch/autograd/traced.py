@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tinytorch.autograd.graph import Gradient, Leaf, Node, Owner, backpropagate, enable_grad, is_recording, reachable
+from tinytorch.autograd.grad_mode import enable_grad, is_grad_enabled
+from tinytorch.autograd.graph import AccumulateGrad, Gradient, Node, backpropagate, topological_order
 from tinytorch.autograd.pytrees import list_tensors, map_tensors
 from tinytorch.tensor import Tensor, check_same_backend, wrap
 
 
 class Traced:
-    """``function(*args, **kwargs)``, recorded from the floating-point Tensors in the arguments at ``positions``.
+    """``function(*args, **kwargs)``, create_graph from the floating-point Tensors in the arguments at ``positions``.
 
     Attributes:
         inputs: these Tensors, in order.
@@ -24,9 +25,9 @@ class Traced:
     """
 
     def __init__(self, function: Callable[..., Any], args: Sequence[Any], positions: Sequence[int], kwargs: Mapping[str, Any]) -> None:
-        outer = is_recording()
+        outer = is_grad_enabled()
         self.inputs: list[Tensor] = []
-        self.leaves: list[Leaf] = []
+        self.leaves: list[Node] = []
         called = list(args)
         for position in positions:
             if not -len(args) <= position < len(args):
@@ -38,13 +39,13 @@ class Traced:
         with enable_grad():
             self.result = function(*called, **kwargs)
         nodes = [tensor.node for tensor in list_tensors(self.result) if tensor.node is not None]
-        self._orders = {node: reachable(node, floor=self.leaves[0].id) for node in nodes}
+        self._orders = {node: topological_order(node, floor=self.leaves[0].id) for node in nodes}
         self.kept = {node for node, order in self._orders.items() if outer and self._depends_on_others(order)}
 
     def _as_input(self, tensor: Tensor, outer: bool) -> Tensor:
         if not tensor.dtype.is_floating:
             return tensor
-        leaf = Leaf(tensor.node if outer else None)
+        leaf = Node((tensor.node if outer else None,))
         self.inputs.append(tensor)
         self.leaves.append(leaf)
         return wrap(tensor.raw, tensor.backend, leaf)
@@ -55,19 +56,21 @@ class Traced:
         A younger leaf that is no such Tensor's belongs to a derivative that was taken, and finished, inside the function.
         """
         floor = self.leaves[0].id
-        return any(isinstance(node, Owner) or any(parent is not None and parent.id < floor for parent in node.parents) for node in order)
+        return any(
+            isinstance(node, AccumulateGrad) or any(parent is not None and parent.id < floor for parent in node.parents) for node in order
+        )
 
     def released(self, tree: Any) -> Any:
         """``tree`` with its Tensors taken off the tape, except those that stay."""
         return map_tensors(lambda t: t if t.node is None or t.node in self.kept else t.detach(), tree)
 
-    def pull(self, seeds: Mapping[Node, Tensor], recorded: bool, release: bool = False) -> list[Tensor | None]:
+    def pull(self, seeds: Mapping[Node, Tensor], create_graph: bool, release: bool = False) -> list[Tensor | None]:
         """Carry gradients of results back to the inputs; ``None`` for an input that they do not depend on."""
         if len(seeds) == 1:
             order = self._orders[next(iter(seeds))]
         else:
-            order = reachable(*seeds, floor=self.leaves[0].id)
-        return carry(order, seeds, self.leaves, self.inputs, recorded, release)
+            order = topological_order(*seeds, floor=self.leaves[0].id)
+        return carry(order, seeds, self.leaves, self.inputs, create_graph, release)
 
     def like_inputs(self, args: Sequence[Any], gradients: Sequence[Tensor | None], materialize: bool = True) -> list[Any]:
         """Gradients in the structure of the arguments: ``None`` for a Tensor that can have none, zero (or ``None``) for one without."""
@@ -83,12 +86,12 @@ class Traced:
 
 
 def carry(
-    order: Sequence[Node], seeds: Mapping[Node, Tensor], leaves: Sequence[Leaf], inputs: Sequence[Tensor], recorded: bool, release: bool
+    order: Sequence[Node], seeds: Mapping[Node, Tensor], leaves: Sequence[Node], inputs: Sequence[Tensor], create_graph: bool, release: bool
 ) -> list[Tensor | None]:
     """`backpropagate` from Tensors to Tensors: the gradient that each leaf, on the backend of its input, is given."""
-    raw: Mapping[Node, Gradient] = seeds if recorded else {node: seed.raw for node, seed in seeds.items()}
+    raw: Mapping[Node, Gradient] = seeds if create_graph else {node: seed.raw for node, seed in seeds.items()}
     with enable_grad():
-        found = backpropagate(order, raw, set(leaves), recorded, release)
+        found = backpropagate(order, raw, set(leaves), create_graph, release)
     gradients: list[Tensor | None] = []
     for tensor, leaf in zip(inputs, leaves, strict=True):
         g = found.get(leaf)
@@ -97,7 +100,7 @@ def carry(
 
 
 def zeros_like(tensor: Tensor) -> Tensor:
-    """Zeros that nothing is recorded of."""
+    """Zeros that nothing is create_graph of."""
     return wrap(tensor.backend.xp.zeros_like(tensor.raw), tensor.backend)
 
 

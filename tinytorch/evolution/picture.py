@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tinytorch import ops
 from tinytorch.array_api import matmul, matrix_transpose, permute_dims, reshape, where
-from tinytorch.autograd.graph import no_grad
+from tinytorch.autograd.grad_mode import no_grad
 from tinytorch.evolution.classifier import Outcome
 from tinytorch.evolution.story import Story
 from tinytorch.io.files import atomic_path

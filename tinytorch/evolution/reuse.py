@@ -11,10 +11,9 @@ from types import FrameType
 from typing import Any
 
 import tinytorch
-from tinytorch.autograd.graph import Node, reachable
+from tinytorch.autograd.graph import topological_order
 from tinytorch.autograd.operation import Call
 from tinytorch.nn.module import Module
-from tinytorch.ops.fused import FusedCall
 from tinytorch.tensor import Tensor
 
 _LIBRARY = str(Path(tinytorch.__file__).parent) + os.sep  # not the plugins, which may be installed beside it
@@ -95,14 +94,9 @@ def measure_parts(model: Module, step: Callable[[], Tensor]) -> Parts:
         sys.settrace(before)
     # a model's own class is what is new by definition; its layers are what it is built of
     layers = {type(module).__name__ for module in model.modules() if type(module).__module__.startswith("tinytorch.nn")}
-    nodes = [] if loss.node is None else reachable(loss.node)
-    return Parts(frozenset(layers), frozenset(filter(None, map(_name, nodes))), frozenset(lines))
-
-
-def _name(node: Node) -> str | None:
-    if isinstance(node, Call):
-        return node.operation.__name__
-    return node.fused.name if isinstance(node, FusedCall) else None
+    nodes = [] if loss.node is None else topological_order(loss.node)
+    operations = frozenset(node.operation.__name__ for node in nodes if isinstance(node, Call))
+    return Parts(frozenset(layers), operations, frozenset(lines))
 
 
 def _share(own: frozenset[Any], earlier: set[Any]) -> float:

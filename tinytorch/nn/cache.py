@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinytorch.array_api import arange, expand_dims
-from tinytorch.autograd.graph import is_recording
+from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.backend import Array, Backend
 from tinytorch.ops import append_rows, put_row
 from tinytorch.tensor import Tensor, wrap
@@ -34,7 +34,7 @@ class LayerCache:
 
         Raises ``ValueError`` where they do not fit, and ``RuntimeError`` where a gradient would be lost.
         """
-        if (k.node is not None or v.node is not None) and is_recording():
+        if (k.node is not None or v.node is not None) and is_grad_enabled():
             raise RuntimeError("a cache keeps values without their gradients: decode inside `with tinytorch.no_grad():`")
         batch, count, width = k.shape
         if self.length + count > self.capacity:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from tinytorch.array_api import astype
-from tinytorch.autograd.graph import no_grad
+from tinytorch.autograd.grad_mode import no_grad
 from tinytorch.backend import Backend
 from tinytorch.io.errors import InputError
 from tinytorch.nn.module import Module, bind

@@ -1,12 +1,12 @@
 """Fused operations, a file each: portable forward and backward, which a backend may override by name."""
 
+from tinytorch.autograd.operation import portable_kernels
 from tinytorch.ops.append_rows import append_rows
 from tinytorch.ops.attention import attention, packed_attention
 from tinytorch.ops.conv2d import col2im, conv2d, im2col
 from tinytorch.ops.cross_entropy import cross_entropy
 from tinytorch.ops.dropout import dropout
 from tinytorch.ops.embedding import embedding
-from tinytorch.ops.fused import Fused, portable_kernels
 from tinytorch.ops.gelu import gelu
 from tinytorch.ops.layer_norm import layer_norm
 from tinytorch.ops.linear import linear
@@ -17,7 +17,6 @@ from tinytorch.ops.softmax import softmax
 from tinytorch.ops.updates import adam, clip_by_norm, sgd
 
 __all__ = [
-    "Fused",
     "adam",
     "append_rows",
     "attention",

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.array_api.precision import narrow, widen
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import fused_operation
 from tinytorch.ops.random_bits import keep_mask
+from tinytorch.tensor import Tensor
 
 #: The score of a pair that may not attend. Finite, so that a row with nothing to attend to (padding) stays finite too.
 MASKED = -1e9
@@ -50,9 +51,10 @@ def _dropped(xp: Any, x: Any, key: Any, site: int, p: float, first: int) -> Any:
     return x if p == 0.0 else xp.where(keep_mask(xp, key, site, x.shape, p, first), x * (1.0 / (1.0 - p)), xp.zeros_like(x))
 
 
-def _forward(
+@fused_operation
+def attention(
     xp: Any, q: Any, k: Any, v: Any, mask: Any, key: Any, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Any]:
     """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of C / H columns: (B, T, C).
 
     ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
@@ -64,6 +66,7 @@ def _forward(
     return narrow(xp, out, q), weights
 
 
+@attention.joint_derivative
 def _backward(
     xp: Any,
     g: Any,
@@ -96,17 +99,31 @@ def _parts(xp: Any, qkv: Any) -> list[Any]:
     return [qkv[:, :, i * width : (i + 1) * width] for i in range(3)]
 
 
-def _packed_forward(xp: Any, qkv: Any, mask: Any, key: Any, **static: Any) -> tuple[Any, Any]:
+@fused_operation
+def packed_attention(
+    xp: Any, qkv: Any, mask: Any, key: Any, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
+) -> tuple[Tensor, Any]:
     """Self-attention of queries, keys and values that lie side by side in ``qkv (B, T, 3 C)``: (B, T, C). See `attention`."""
     q, k, v = _parts(xp, qkv)
-    return _forward(xp, q, k, v, mask, key, **static)
+    return attention.forward(xp, q, k, v, mask, key, num_heads=num_heads, causal=causal, p=p, site=site, first=first)
 
 
-def _packed_backward(xp: Any, g: Any, weights: Any, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Any]:
+@packed_attention.joint_derivative
+def _packed_backward(
+    xp: Any,
+    g: Any,
+    weights: Any,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
+) -> list[Any]:
     qkv, mask, key = inputs
-    grads = _backward(xp, g, weights, (*_parts(xp, qkv), mask, key), (True, True, True, False, False), **static)
+    unpacked = (*_parts(xp, qkv), mask, key)
+    every = (True, True, True, False, False)
+    grads = _backward(xp, g, weights, unpacked, every, num_heads=num_heads, causal=causal, p=p, site=site, first=first)
     return [xp.concat(grads[:3], axis=-1), None, None]
-
-
-attention = Fused("attention", _forward, _backward)
-packed_attention = Fused("packed_attention", _packed_forward, _packed_backward)

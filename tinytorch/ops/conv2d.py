@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.array_api.precision import narrow, widen
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import fused_operation
 from tinytorch.ops.windows import Pair, add_at, cropped, padded, places, window_counts
+from tinytorch.tensor import Tensor
 
 
 def im2col(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
@@ -41,7 +42,8 @@ def _rows(xp: Any, weight: Any) -> Any:
     return xp.reshape(widen(xp, weight), (o, c * kh * kw))
 
 
-def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, stride: Pair, padding: Pair) -> tuple[Any, None]:
+@fused_operation
+def conv2d(xp: Any, x: Any, weight: Any, bias: Any, *, stride: Pair, padding: Pair) -> tuple[Tensor, None]:
     """``x (N, C, H, W)`` with each of the filters ``weight (O, C, kh, kw)``, plus ``bias (O)`` or ``None``: (N, O, Ho, Wo).
 
     It is the correlation that other frameworks call convolution: the filters are not flipped.
@@ -57,6 +59,7 @@ def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, stride: Pair, padding: 
     return xp.permute_dims(out, (3, 0, 1, 2)), None
 
 
+@conv2d.joint_derivative
 def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, stride: Pair, padding: Pair) -> list[Any]:
     x, weight, bias = inputs
     n, o, *counts = g.shape
@@ -69,6 +72,3 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
         columns = im2col(xp, widen(xp, x), **static)
         g_weight = xp.reshape(narrow(xp, xp.matmul(g_rows, xp.matrix_transpose(columns)), weight), weight.shape)
     return [g_x, g_weight, narrow(xp, xp.sum(g_rows, axis=1), bias) if needs[2] else None]
-
-
-conv2d = Fused("conv2d", _forward, _backward)

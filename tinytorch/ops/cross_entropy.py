@@ -7,10 +7,12 @@ from math import nan
 from typing import Any
 
 from tinytorch.array_api.precision import narrow, widen
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import fused_operation
+from tinytorch.tensor import Tensor
 
 
-def _forward(xp: Any, logits: Any, targets: Any, *, ignore_index: int, label_smoothing: float) -> tuple[Any, Any]:
+@fused_operation
+def cross_entropy(xp: Any, logits: Any, targets: Any, *, ignore_index: int, label_smoothing: float) -> tuple[Tensor, Any]:
     """``-log softmax(logits (N, V))[targets (N)]`` for each row: (N), 0 where the target is ``ignore_index``, NaN where it is no class.
 
     With label smoothing the target's weight is ``1 - label_smoothing``, and the rest is spread evenly over all V classes
@@ -36,6 +38,7 @@ def _unknown(targets: Any, kept: Any, classes: int) -> Any:
     return kept & ((targets < 0) | (targets >= classes))
 
 
+@cross_entropy.joint_derivative
 def _backward(
     xp: Any, g: Any, log_sum: Any, inputs: Sequence[Any], needs: Sequence[bool], *, ignore_index: int, label_smoothing: float
 ) -> list[Any]:
@@ -47,6 +50,3 @@ def _backward(
     weight = xp.where(kept, g, xp.zeros_like(g)) * xp.where(_unknown(targets, kept, classes), nan, xp.ones_like(g))
     target = (1.0 - label_smoothing) * one_hot + label_smoothing / classes if label_smoothing else one_hot
     return [narrow(xp, (probabilities - target) * weight[:, None], logits), None]
-
-
-cross_entropy = Fused("cross_entropy", _forward, _backward)

@@ -8,10 +8,12 @@ from typing import Any
 
 from tinytorch.array_api.indexing import rows_added
 from tinytorch.array_api.precision import narrow, widen
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import fused_operation
+from tinytorch.tensor import Tensor
 
 
-def _forward(xp: Any, weight: Any, ids: Any) -> tuple[Any, None]:
+@fused_operation
+def embedding(xp: Any, weight: Any, ids: Any) -> tuple[Tensor, None]:
     """Rows of ``weight (V, D)`` at the whole numbers ``ids``, of any shape: (*ids.shape, D); NaN unless 0 <= id < V."""
     flat = xp.reshape(ids, (prod(ids.shape),))
     known = (flat >= 0) & (flat < weight.shape[0])
@@ -19,6 +21,7 @@ def _forward(xp: Any, weight: Any, ids: Any) -> tuple[Any, None]:
     return xp.reshape(xp.where(known[:, None], rows, xp.full((), nan, dtype=rows.dtype)), (*ids.shape, weight.shape[1])), None
 
 
+@embedding.joint_derivative
 def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
     weight, ids = inputs
     length, width = weight.shape
@@ -28,6 +31,3 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
     places = xp.where(known, flat, xp.full_like(flat, length))  # the rest are summed in a row of their own, which is dropped
     sums = rows_added(xp, xp.reshape(widen(xp, g), (n, width)), places, length + 1)
     return [narrow(xp, sums[:length, ...], weight), None]
-
-
-embedding = Fused("embedding", _forward, _backward)

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.array_api.precision import narrow, widen
+from tinytorch.autograd.operation import fused_operation
 from tinytorch.ops.erf import erf
-from tinytorch.ops.fused import Fused
+from tinytorch.tensor import Tensor
 
 _SCALE = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
 
 
-def _forward(xp: Any, x: Any, *, approximate: str) -> tuple[Any, None]:
+@fused_operation
+def gelu(xp: Any, x: Any, *, approximate: str) -> tuple[Tensor, None]:
     """x times the probability that a standard normal number is below it; with ``approximate="tanh"`` by the paper's tanh formula."""
     wide = widen(xp, x)
     if approximate == "tanh":
@@ -24,6 +26,7 @@ def _forward(xp: Any, x: Any, *, approximate: str) -> tuple[Any, None]:
     return narrow(xp, wide * probability, x), None
 
 
+@gelu.joint_derivative
 def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, approximate: str) -> list[Any]:
     x = widen(xp, inputs[0])
     if approximate == "tanh":
@@ -34,6 +37,3 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
         density = xp.exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2 * math.pi))
         slope = 0.5 * (1.0 + erf(xp, x * math.sqrt(0.5))) + x * density
     return [narrow(xp, widen(xp, g) * slope, inputs[0])]
-
-
-gelu = Fused("gelu", _forward, _backward)

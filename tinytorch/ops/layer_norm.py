@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.array_api.precision import narrow, widen
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import fused_operation
+from tinytorch.tensor import Tensor
 
 
-def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[Any, Any]:
+@fused_operation
+def layer_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[Tensor, Any]:
     """``x (..., D)`` to mean 0 and variance 1 over its last dimension, times ``weight (D)``, plus ``bias (D)``."""
     wide = widen(xp, x)
     mean = xp.mean(wide, axis=-1, keepdims=True)
@@ -18,6 +20,7 @@ def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[An
     return narrow(xp, centred * rstd * weight + bias, x), (mean, rstd)
 
 
+@layer_norm.joint_derivative
 def _backward(xp: Any, g: Any, residuals: Any, inputs: Sequence[Any], needs: Sequence[bool], *, eps: float) -> list[Any]:
     x, weight, bias = inputs
     mean, rstd = residuals
@@ -36,6 +39,3 @@ def _backward(xp: Any, g: Any, residuals: Any, inputs: Sequence[Any], needs: Seq
         narrow(xp, xp.sum(g_wide * normal, axis=rows), weight) if needs[1] else None,
         narrow(xp, xp.sum(g_wide, axis=rows), bias) if needs[2] else None,
     ]
-
-
-layer_norm = Fused("layer_norm", _forward, _backward)

@@ -7,10 +7,12 @@ from math import prod
 from typing import Any
 
 from tinytorch.array_api.precision import narrow, widen
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import fused_operation
+from tinytorch.tensor import Tensor
 
 
-def _forward(xp: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, None]:
+@fused_operation
+def linear(xp: Any, x: Any, weight: Any, bias: Any) -> tuple[Tensor, None]:
     """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out); ``bias`` may be ``None``."""
     # one two-dimensional product: array libraries do batched ones slowly
     rows = xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
@@ -20,6 +22,7 @@ def _forward(xp: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, None]:
     return xp.reshape(narrow(xp, out, x), (*x.shape[:-1], weight.shape[0])), None
 
 
+@linear.joint_derivative
 def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
     x, weight, bias = inputs
     rows = widen(xp, xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1])))
@@ -29,6 +32,3 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
         narrow(xp, xp.matmul(xp.matrix_transpose(g_rows), rows), weight) if needs[1] else None,
         narrow(xp, xp.sum(g_rows, axis=0), bias) if needs[2] else None,
     ]
-
-
-linear = Fused("linear", _forward, _backward)

@@ -7,8 +7,9 @@ from math import inf
 from typing import Any
 
 from tinytorch.array_api.precision import narrow, widen
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import fused_operation
 from tinytorch.ops.windows import Pair, add_at, cropped, first_inside, padded, places, window_counts
+from tinytorch.tensor import Tensor
 
 
 def _counts(x: Any, kernel_size: Pair, stride: Pair, padding: Pair) -> Pair:
@@ -20,14 +21,16 @@ def _padded_zeros(xp: Any, x: Any, padding: Pair, dtype: Any) -> Any:
     return xp.zeros((n, c, height + 2 * padding[0], width + 2 * padding[1]), dtype=dtype)
 
 
-def _max_forward(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Any, Any]:
+@fused_operation
+def max_pool2d(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Tensor, Any]:
     """The largest element of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Of equal ones the first counts, as in PyTorch.
 
     Residuals: which element of its window it is, counted row by row.
     """
     frame, counts = padded(xp, x, padding, -inf), _counts(x, kernel_size, stride, padding)
     first = first_inside(xp, kernel_size, stride, padding, counts) if any(padding) else None
-    out = index = None
+    out: Any = None
+    index: Any = None
     for k, place in enumerate(places(kernel_size, stride, counts)):
         part = frame[(slice(None), slice(None), *place)]
         if k == 0:
@@ -41,6 +44,7 @@ def _max_forward(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: P
     return out, index
 
 
+@max_pool2d.joint_derivative
 def _max_backward(
     xp: Any, g: Any, index: Any, inputs: Sequence[Any], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
 ) -> list[Any]:
@@ -52,7 +56,8 @@ def _max_backward(
     return [narrow(xp, cropped(out, (x.shape[2], x.shape[3]), padding), x)]
 
 
-def _avg_forward(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Any, None]:
+@fused_operation
+def avg_pool2d(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Tensor, None]:
     """The mean of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Zeros that were padded count too, as in PyTorch."""
     frame = padded(xp, widen(xp, x), padding, 0.0)
     total: Any = 0.0
@@ -61,6 +66,7 @@ def _avg_forward(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: P
     return narrow(xp, total * (1.0 / (kernel_size[0] * kernel_size[1])), x), None
 
 
+@avg_pool2d.joint_derivative
 def _avg_backward(
     xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
 ) -> list[Any]:
@@ -70,7 +76,3 @@ def _avg_backward(
     for place in places(kernel_size, stride, _counts(x, kernel_size, stride, padding)):
         out = add_at(xp, out, place, share)
     return [narrow(xp, cropped(out, (x.shape[2], x.shape[3]), padding), x)]
-
-
-max_pool2d = Fused("max_pool2d", _max_forward, _max_backward)
-avg_pool2d = Fused("avg_pool2d", _avg_forward, _avg_backward)

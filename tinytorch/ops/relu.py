@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import fused_operation
+from tinytorch.tensor import Tensor
 
 
-def _forward(xp: Any, x: Any) -> tuple[Any, None]:
+@fused_operation
+def relu(xp: Any, x: Any) -> tuple[Tensor, None]:
     """``max(x, 0)``; NaN stays NaN, and the derivative at 0 is 0."""
     return xp.where(x <= 0, xp.zeros_like(x), x), None
 
 
+@relu.joint_derivative
 def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
     (x,) = inputs
     return [xp.where(x <= 0, xp.zeros_like(g), g)]
-
-
-relu = Fused("relu", _forward, _backward)

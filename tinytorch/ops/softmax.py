@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.array_api.precision import narrow, widen
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import fused_operation
+from tinytorch.tensor import Tensor
 
 
-def _forward(xp: Any, x: Any, *, axis: int) -> tuple[Any, Any]:
+@fused_operation
+def softmax(xp: Any, x: Any, *, axis: int) -> tuple[Tensor, Any]:
     """``exp(x) / sum(exp(x))`` along ``axis``, without overflow."""
     if 0 in x.shape:  # nothing has no largest element
         return x, x
@@ -19,9 +21,7 @@ def _forward(xp: Any, x: Any, *, axis: int) -> tuple[Any, Any]:
     return out, out
 
 
+@softmax.joint_derivative
 def _backward(xp: Any, g: Any, out: Any, inputs: Sequence[Any], needs: Sequence[bool], *, axis: int) -> list[Any]:
     wide, g_wide = widen(xp, out), widen(xp, g)
     return [narrow(xp, wide * (g_wide - xp.sum(g_wide * wide, axis=axis, keepdims=True)), out)]
-
-
-softmax = Fused("softmax", _forward, _backward)

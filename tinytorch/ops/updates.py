@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.array_api.precision import narrow, widen
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import fused_operation
 
 Arrays = Sequence[Any]
 
@@ -52,7 +52,8 @@ def _as(xp: Any, value: Any, dtype: Any) -> Any:
     return value if value.dtype == dtype else xp.astype(xp.asarray(value), dtype)
 
 
-def _adam(
+@fused_operation
+def adam(
     xp: Any,
     params: Arrays,
     grads: Arrays,
@@ -97,7 +98,8 @@ def _adam(
     return (new_params, new_first, new_second, norm), None
 
 
-def _sgd(
+@fused_operation
+def sgd(
     xp: Any,
     params: Arrays,
     grads: Arrays,
@@ -128,5 +130,5 @@ def _sgd(
     return (new_params, new_velocities, norm), None
 
 
-adam = Fused("adam", _adam)
-sgd = Fused("sgd", _sgd)
+adam.no_derivative("it updates parameters")
+sgd.no_derivative("it updates parameters")

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Sequence
 
 from tinytorch.array_api import asarray, astype, expand_dims
-from tinytorch.autograd.graph import no_grad
+from tinytorch.autograd.grad_mode import no_grad
 from tinytorch.backend import Array, Backend, Step
 from tinytorch.nn.cache import KVCache, StepCache
 from tinytorch.nn.module import Module, bind

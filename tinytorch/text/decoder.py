@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 from tinytorch.array_api import asarray, astype, concat, expand_dims
-from tinytorch.autograd.graph import no_grad
+from tinytorch.autograd.grad_mode import no_grad
 from tinytorch.backend import Array
 from tinytorch.backend.host import as_host_array
 from tinytorch.io.errors import InputError

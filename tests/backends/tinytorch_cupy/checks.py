@@ -11,7 +11,7 @@ import pytest
 
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
 from tinytorch import ops
-from tinytorch.ops.fused import Fused
+from tinytorch.autograd.operation import Operation
 from tinytorch_cupy.kernels import KERNELS
 
 Array = Any
@@ -109,9 +109,9 @@ def assert_close(actual: Any, expected: Any, tolerance: float, dtype: str | None
     numpy.testing.assert_allclose(wide(actual), expected, rtol=tolerance, atol=tolerance * size)
 
 
-def portable(name: str) -> Fused:
+def portable(name: str) -> Operation[..., Any]:
     twin = getattr(ops, name)
-    assert isinstance(twin, Fused)
+    assert isinstance(twin, Operation)
     return twin
 
 
@@ -163,7 +163,7 @@ def check(name: str, case: Case, dtype: str, layout: str = "as_made", tolerance:
     out, grads = in_every_order(run, fake_cupy.ORDERS if dtype != "bfloat16" else (1,))  # the code is that of float16
     _assert_same(arrays, before)
     assert_close(out, expected, tolerance, "float32" if name == "cross_entropy" else dtype, least)
-    assert twin.backward is not None
-    wanted = twin.backward(numpy, wide(g), residuals, exact, needs, **case.static)
+    assert twin.joint_rule is not None
+    wanted = twin.joint_rule(numpy, wide(g), residuals, exact, needs, **case.static)
     wanted = [grad if needed else None for grad, needed in zip(wanted, needs, strict=True)]
     assert_close(grads, wanted, tolerance, dtype, least)

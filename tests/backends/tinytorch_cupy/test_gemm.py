@@ -250,7 +250,7 @@ def test_a_dense_layer_is_that_of_the_portable_kernel(gpu: Bench, dtype: str, bi
     grads = KERNELS["linear"].backward(g, residuals, inputs, needs)
     wide = [None if array is None else array.get().astype(numpy.float64) for array in inputs]
     expected, _ = twin.forward(numpy, *wide)
-    wanted = twin.backward(numpy, g.get().astype(numpy.float64), None, wide, needs)
+    wanted = twin.joint_rule(numpy, g.get().astype(numpy.float64), None, wide, needs)
     for found, value, like in zip((out, *grads), (expected, *wanted), (x, *inputs), strict=True):
         assert (found is None) == (value is None)
         if found is not None:

@@ -167,12 +167,12 @@ def test_layer_norm_takes_16_bits_beside_weights_of_32() -> None:
     g = fake_cupy.asarray(draw(3, 40), "float16")
     backward, twin = KERNELS["layer_norm"].backward, portable("layer_norm")
     assert backward is not None
-    assert twin.backward is not None
+    assert twin.joint_rule is not None
     grads = backward(g, residuals, arrays, (True, True, True), eps=1e-5)
     assert [grad.dtype.name for grad in grads if grad is not None] == ["float16", "float32", "float32"]
     expected, kept = twin.forward(numpy, *wide(arrays), eps=1e-5)
     assert_close(out, expected, 2e-3, "float16")
-    assert_close(grads, twin.backward(numpy, wide(g), kept, wide(arrays), (True, True, True), eps=1e-5), 2e-3)
+    assert_close(grads, twin.joint_rule(numpy, wide(g), kept, wide(arrays), (True, True, True), eps=1e-5), 2e-3)
 
 
 def test_shapes_that_do_not_fit_are_left_to_the_portable_kernel_to_refuse() -> None:

@@ -69,11 +69,11 @@ def test_rows_that_are_worked_out_together_are_the_same(filters: int, stride: tu
     numpy.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
     backward = KERNELS["conv2d"].backward
     assert backward is not None
-    assert twin.backward is not None
+    assert twin.joint_rule is not None
     g = images(*out.shape)
     needs = (True, True, True)
     for ours, theirs in zip(
-        backward(g, residuals, inputs, needs, **static), twin.backward(numpy, g, None, inputs, needs, **static), strict=True
+        backward(g, residuals, inputs, needs, **static), twin.joint_rule(numpy, g, None, inputs, needs, **static), strict=True
     ):
         numpy.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 

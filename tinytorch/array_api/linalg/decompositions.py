@@ -15,7 +15,8 @@ from tinytorch.array_api.arithmetic import conj, is_complex
 from tinytorch.array_api.kinks import kinked
 from tinytorch.array_api.linalg.adjoint import adjoint, conjugated
 from tinytorch.array_api.manipulation import matrix_transpose
-from tinytorch.autograd.operation import NotDifferentiableError, Saves, operation
+from tinytorch.autograd.arguments import NotDifferentiableError
+from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 
