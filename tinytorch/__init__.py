@@ -6,69 +6,37 @@ chosen backend (`use_backend`, `set_backend`, ``TINYTORCH_BACKEND``), numpy wher
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from tinytorch import array_api
 from tinytorch.array_api import *
-from tinytorch.array_api import __array_api_version__, __array_namespace_info__
+from tinytorch.array_api import __array_api_version__ as __array_api_version__, __array_namespace_info__ as __array_namespace_info__
 from tinytorch.array_api.namespace import BoundNamespace
-from tinytorch.autograd.arguments import NotDifferentiableError
-from tinytorch.autograd.forward import hvp, jvp
-from tinytorch.autograd.grad_mode import enable_grad, no_grad
-from tinytorch.autograd.matrices import hessian, jacobian
-from tinytorch.autograd.recompute import checkpoint
-from tinytorch.autograd.reverse import grad, value_and_grad, vjp
+from tinytorch.autograd.arguments import NotDifferentiableError as NotDifferentiableError
+from tinytorch.autograd.forward import hvp as hvp, jvp as jvp
+from tinytorch.autograd.grad_mode import enable_grad as enable_grad, no_grad as no_grad
+from tinytorch.autograd.matrices import hessian as hessian, jacobian as jacobian
+from tinytorch.autograd.recompute import checkpoint as checkpoint
+from tinytorch.autograd.reverse import grad as grad, value_and_grad as value_and_grad, vjp as vjp
 from tinytorch.backend import (
-    BackendError,
-    BackendMismatchError,
-    BackendUnavailableError,
-    UnknownBackendError,
-    current_backend,
-    get_backend,
-    register_backend,
-    set_backend,
+    BackendError as BackendError,
+    BackendMismatchError as BackendMismatchError,
+    BackendUnavailableError as BackendUnavailableError,
+    UnknownBackendError as UnknownBackendError,
+    current_backend as current_backend,
+    get_backend as get_backend,
+    register_backend as register_backend,
+    set_backend as set_backend,
     set_namespace_factory,
-    use_backend,
+    use_backend as use_backend,
 )
-from tinytorch.backend.tuning import tune
-from tinytorch.tensor import Tensor
+from tinytorch.backend.tuning import tune as tune
+from tinytorch.tensor import Tensor as Tensor
 
 __version__ = "0.1.0"
 
 set_namespace_factory(lambda backend: BoundNamespace(backend, array_api))
-
-#: Parts that are loaded when they are first named, so that array code does not wait for neural networks.
-_LAZY = ("models", "nn", "ops", "optim", "text", "training", "vision")
-
-__all__ = [
-    *array_api.__all__,
-    "BackendError",
-    "BackendMismatchError",
-    "BackendUnavailableError",
-    "NotDifferentiableError",
-    "Tensor",
-    "UnknownBackendError",
-    "__array_api_version__",
-    "__array_namespace_info__",
-    "__version__",
-    "checkpoint",
-    "current_backend",
-    "enable_grad",
-    "get_backend",
-    "grad",
-    "hessian",
-    "hvp",
-    "jacobian",
-    "jvp",
-    "no_grad",
-    "register_backend",
-    "seed",
-    "set_backend",
-    "tune",
-    "use_backend",
-    "value_and_grad",
-    "vjp",
-]
 
 
 def seed(n: int) -> None:
@@ -78,9 +46,44 @@ def seed(n: int) -> None:
     random.seed(n)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
+if TYPE_CHECKING:  # type checkers read the imports above and these: a misspelled name is an error to them
+    from tinytorch import models as models, nn as nn, ops as ops, optim as optim, text as text, training as training, vision as vision
+else:
+    # imported when they are first used, so that array code does not wait for neural networks
+    _PACKAGES = ("models", "nn", "ops", "optim", "text", "training", "vision")
 
-        return import_module(f"tinytorch.{name}")
-    raise AttributeError(f"module 'tinytorch' has no attribute {name!r}")
+    __all__ = [
+        *array_api.__all__,
+        "BackendError",
+        "BackendMismatchError",
+        "BackendUnavailableError",
+        "NotDifferentiableError",
+        "Tensor",
+        "UnknownBackendError",
+        "__version__",
+        "checkpoint",
+        "current_backend",
+        "enable_grad",
+        "get_backend",
+        "grad",
+        "hessian",
+        "hvp",
+        "jacobian",
+        "jvp",
+        "no_grad",
+        "register_backend",
+        "seed",
+        "set_backend",
+        "tune",
+        "use_backend",
+        "value_and_grad",
+        "vjp",
+    ]
+
+    def __getattr__(name):
+        if name in _PACKAGES:
+            return import_module(f"tinytorch.{name}")
+        raise AttributeError(f"module 'tinytorch' has no attribute {name!r}")
+
+    def __dir__():
+        return [*__all__, *_PACKAGES]

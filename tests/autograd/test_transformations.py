@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import tinytorch as tt
 from tests.array_api.strategies import PROPERTIES

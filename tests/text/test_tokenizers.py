@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tinytorch.io.errors import InputError
 from tinytorch.text import CharTokenizer, Tokenizer, load_tokenizer

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tinytorch.io.errors import InputError
 from tinytorch.text import random_windows, remaining_window, sequential_windows, sliding_windows, split_text

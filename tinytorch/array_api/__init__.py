@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from tinytorch.array_api import (
-    arithmetic,
-    constants,
-    creation,
-    data_types,
-    fft,
-    indexing,
-    linalg,
-    linear_algebra,
-    logic,
-    manipulation,
-    powers,
-    searching,
-    sets,
-    statistics,
-    trigonometry,
-)
+from typing import TYPE_CHECKING
+
+from tinytorch.array_api import fft as fft, linalg as linalg
 from tinytorch.array_api.arithmetic import *
 from tinytorch.array_api.constants import *
 from tinytorch.array_api.creation import *
@@ -37,22 +23,39 @@ from tinytorch.array_api.trigonometry import *
 __array_api_version__ = "2024.12"
 __array_namespace_info__ = NamespaceInfo
 
-__all__ = [
-    "__array_api_version__",
-    "__array_namespace_info__",
-    "fft",
-    "linalg",
-    *arithmetic.__all__,
-    *constants.__all__,
-    *creation.__all__,
-    *data_types.__all__,
-    *indexing.__all__,
-    *linear_algebra.__all__,
-    *logic.__all__,
-    *manipulation.__all__,
-    *powers.__all__,
-    *searching.__all__,
-    *sets.__all__,
-    *statistics.__all__,
-    *trigonometry.__all__,
-]
+if not TYPE_CHECKING:  # type checkers know the names from the imports above: they cannot read this list
+    from tinytorch.array_api import (
+        arithmetic,
+        constants,
+        creation,
+        data_types,
+        indexing,
+        linear_algebra,
+        logic,
+        manipulation,
+        powers,
+        searching,
+        sets,
+        statistics,
+        trigonometry,
+    )
+
+    __all__ = [
+        "__array_api_version__",
+        "__array_namespace_info__",
+        "fft",
+        "linalg",
+        *arithmetic.__all__,
+        *constants.__all__,
+        *creation.__all__,
+        *data_types.__all__,
+        *indexing.__all__,
+        *linear_algebra.__all__,
+        *logic.__all__,
+        *manipulation.__all__,
+        *powers.__all__,
+        *searching.__all__,
+        *sets.__all__,
+        *statistics.__all__,
+        *trigonometry.__all__,
+    ]

@@ -7,7 +7,7 @@ needed (Townsend 2017, *A new trick for calculating Jacobian vector products*).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import Node, accumulate, topological_order
@@ -15,6 +15,9 @@ from tinytorch.autograd.pytrees import map_tensors
 from tinytorch.autograd.reverse import grad
 from tinytorch.autograd.traced import Traced, carry, matching, results_of, zeros_like
 from tinytorch.tensor import Tensor, wrap
+
+R = TypeVar("R")
+S = TypeVar("S")
 
 
 class Pushforward:
@@ -44,6 +47,12 @@ class Pushforward:
         return {o.node: t for o, t in zip(self._outputs, found, strict=True) if o.node is not None and t is not None}
 
 
+@overload
+def jvp(function: Callable[..., R], primals: Sequence[Any], tangents: Sequence[Any], has_aux: Literal[False] = False) -> tuple[R, R]: ...
+@overload
+def jvp(
+    function: Callable[..., tuple[R, S]], primals: Sequence[Any], tangents: Sequence[Any], has_aux: Literal[True]
+) -> tuple[R, R, S]: ...
 def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> tuple[Any, ...]:
     """Call a function, and get how its results change when its arguments move along ``tangents``.
 
@@ -83,4 +92,4 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
         A tuple of the structure of ``primals``.
     """
     gradient = grad(function, argnums=tuple(range(len(primals))))
-    return jvp(gradient, primals, tangents)[1]  # type: ignore[no-any-return]
+    return jvp(gradient, primals, tangents)[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec
 
 from tinytorch.autograd.arguments import plain
 from tinytorch.autograd.forward import Pushforward
@@ -14,8 +14,10 @@ from tinytorch.autograd.reverse import grad
 from tinytorch.autograd.traced import Traced, results_of, zeros_like
 from tinytorch.tensor import Tensor
 
+P = ParamSpec("P")
 
-def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+
+def jacobian(function: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Callable[P, Any]:
     """A function that returns every derivative of each result with respect to each argument.
 
     The function runs once. Then each element of the results is carried back, or each element of the arguments forward, whichever are fewer;
@@ -54,7 +56,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     return wrapped
 
 
-def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def hessian(function: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Callable[P, Any]:
     """A function that returns every second derivative of ``function``, which returns a Tensor of one element.
 
     The result has the structure of `jacobian` of `grad`: for Tensors x and y among the arguments a block of shape ``(*x.shape, *y.shape)``.

@@ -97,6 +97,10 @@ class Operation(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<operation {self.__name__}>"
 
+    def __get__(self, instance: object, owner: type | None = None) -> Operation[P, R]:
+        """Makes `help` show the operation as a function. As a class attribute it is not bound, as numpy's functions are not."""
+        return self
+
     @property
     def __signature__(self) -> inspect.Signature:
         """What a caller passes: everything but the namespace, which comes from the operands."""

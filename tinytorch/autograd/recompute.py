@@ -6,12 +6,15 @@ import contextvars
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from tinytorch.autograd.grad_mode import enable_grad, is_grad_enabled
 from tinytorch.autograd.graph import FunctionNode, Gradient, Node, accumulate, backpropagate, output_node, topological_order
 from tinytorch.autograd.pytrees import list_tensors, map_tensors
 from tinytorch.tensor import Tensor, wrap
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: A ``with`` block around a function's first run; what it yields is called before the second run, and restores what it would find changed.
 Save = Callable[[], AbstractContextManager[Callable[[], object]]]
@@ -26,7 +29,7 @@ def restored_on_replay(save: Callable[[], Iterator[Callable[[], object]]]) -> Sa
     return manager
 
 
-def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
+def checkpoint(function: Callable[P, R]) -> Callable[P, R]:
     """A function that computes the same and saves only its arguments for the backward pass, which runs it again.
 
     Chen et al. 2016 (arXiv:1604.06174). Arguments and results are Tensors in any structure. Gradients also reach Tensors that the function
@@ -36,7 +39,7 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         if not is_grad_enabled():
             return function(*args, **kwargs)
         context = contextvars.copy_context()
@@ -70,11 +73,11 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
         node = _replay_node(replay, arguments, _captured(roots, floor))
         places = iter(range(len(outputs)))
 
-        def on_the_tape(output: Tensor) -> Tensor:
+        def with_node(output: Tensor) -> Tensor:
             i = next(places)
             return output if output.node is None else wrap(output.raw, output.backend, output_node(node, i))
 
-        return map_tensors(on_the_tape, result)
+        return map_tensors(with_node, result)  # type: ignore[no-any-return]
 
     return wrapped
 

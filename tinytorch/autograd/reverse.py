@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from tinytorch.autograd.arguments import plain
 from tinytorch.autograd.grad_mode import is_grad_enabled
@@ -12,9 +12,31 @@ from tinytorch.autograd.graph import Node, accumulate
 from tinytorch.autograd.traced import Traced, matching, results_of
 from tinytorch.tensor import Tensor
 
+A = TypeVar("A")
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
 
+
+# The gradient has the type of its argument. The signatures overlap, as 0 is an int too; the first that fits is taken.
+@overload
+def value_and_grad(  # type: ignore[overload-overlap]
+    function: Callable[Concatenate[A, P], R], argnums: Literal[0] = 0, has_aux: bool = False, materialize_grads: Literal[True] = True
+) -> Callable[Concatenate[A, P], tuple[R, A]]: ...
+@overload
 def value_and_grad(
-    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, materialize_grads: bool = True
+    function: Callable[P, R], argnums: Sequence[int], has_aux: bool = False, materialize_grads: bool = True
+) -> Callable[P, tuple[R, tuple[Any, ...]]]: ...
+@overload
+def value_and_grad(
+    function: Callable[P, R], argnums: int, has_aux: bool = False, materialize_grads: bool = True
+) -> Callable[P, tuple[R, Any]]: ...
+@overload
+def value_and_grad(
+    function: Callable[P, R], argnums: int | Sequence[int] = 0, has_aux: bool = False, *, materialize_grads: bool
+) -> Callable[P, tuple[R, Any]]: ...
+def value_and_grad(
+    function: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, materialize_grads: bool = True
 ) -> Callable[..., Any]:
     """A function that returns both what ``function`` returns and its gradient.
 
@@ -56,9 +78,23 @@ def value_and_grad(
     return wrapped
 
 
-def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+@overload
+def grad(  # type: ignore[overload-overlap]
+    function: Callable[Concatenate[A, P], Any], argnums: Literal[0] = 0, has_aux: Literal[False] = False
+) -> Callable[Concatenate[A, P], A]: ...
+@overload
+def grad(
+    function: Callable[Concatenate[A, P], tuple[Any, S]], argnums: Literal[0] = 0, *, has_aux: Literal[True]
+) -> Callable[Concatenate[A, P], tuple[A, S]]: ...
+@overload
+def grad(function: Callable[P, Any], argnums: Sequence[int], has_aux: Literal[False] = False) -> Callable[P, tuple[Any, ...]]: ...
+@overload
+def grad(function: Callable[P, Any], argnums: int | Sequence[int], has_aux: bool = False) -> Callable[P, Any]: ...
+@overload
+def grad(function: Callable[P, Any], argnums: int | Sequence[int] = 0, *, has_aux: bool) -> Callable[P, Any]: ...
+def grad(function: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that returns the gradient of ``function``; with ``has_aux`` the pair of gradient and aux. See `value_and_grad`."""
-    both = value_and_grad(function, argnums, has_aux)
+    both: Callable[..., Any] = value_and_grad(function, argnums, has_aux)
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -68,6 +104,10 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux
     return wrapped
 
 
+@overload
+def vjp(function: Callable[..., R], *primals: Any, has_aux: Literal[False] = False) -> tuple[R, Callable[[R], tuple[Any, ...]]]: ...
+@overload
+def vjp(function: Callable[..., tuple[R, S]], *primals: Any, has_aux: Literal[True]) -> tuple[R, Callable[[R], tuple[Any, ...]], S]: ...
 def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """Call a function, and get the linear map that carries gradients of its results to gradients of its arguments.
 

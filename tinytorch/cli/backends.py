@@ -10,8 +10,7 @@ import typer
 
 from tinytorch.backend import BackendError, BackendStatus, MemoryInfo, backend_status, current_backend
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
-from tinytorch.backend.tuning import ENVIRONMENT_VARIABLE as TUNING_VARIABLE
-from tinytorch.backend.tuning import tune
+from tinytorch.backend.tuning import ENVIRONMENT_VARIABLE as TUNING_VARIABLE, tune
 
 if TYPE_CHECKING:
     from rich.table import Table

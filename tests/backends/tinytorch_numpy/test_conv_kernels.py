@@ -10,8 +10,7 @@ from typing import Any
 import numpy
 import pytest
 
-from tinytorch.ops import conv2d as twin
-from tinytorch.ops import max_pool2d as portable_max_pool2d
+from tinytorch.ops import conv2d as twin, max_pool2d as portable_max_pool2d
 from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.kernels.images import batch_first, cropped, padded, rows_first
