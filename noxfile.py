@@ -39,6 +39,7 @@ def types(session: nox.Session) -> None:
     """Check types, strictly."""
     session.install("-e", ".[dev]")
     session.run("mypy")
+    session.run("pytest", "tests/test_public_names.py")  # what a user's type checker says
 
 
 @nox.session
@@ -123,8 +124,8 @@ def wheel(session: nox.Session) -> None:
 
 
 def _pytest(session: nox.Session, **env: str) -> None:
-    """Run pytest with what follows `--`, here and with these settings."""
-    session.run("pytest", *session.posargs, env=env)
+    """Run pytest in a process for each core, with what follows `--` (such as `-n 0` for one process) and with these settings."""
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs, env=env)
 
 
 def _requirement(extra: str, name: str) -> str:

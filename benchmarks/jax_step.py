@@ -1,7 +1,7 @@
 """A training step of a GPT under ``jax.jit``, ours beside one in plain JAX: ``python -m benchmarks.jax_step``.
 
 Both train the same model from the same weights on the same batches, with AdamW, clipping and a schedule: ours is tinytorch's step, the
-tape inside, as `Backend.compile` has it; the other is `jax.value_and_grad` of the model in ``jax.numpy``. They take turns in one process,
+graph inside, as `Backend.compile` has it; the other is `jax.value_and_grad` of the model in ``jax.numpy``. They take turns in one process,
 and what is printed is the median, and the range, of the ratios of turns that follow each other.
 """
 

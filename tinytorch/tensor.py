@@ -70,7 +70,7 @@ class Tensor:
     Attributes:
         raw: the backend's own array. Do not write into it: others may hold the same array.
         backend: the backend it lives on.
-        node: its place on the tape, ``None`` where nothing is recorded.
+        node: its node in the graph, ``None`` where nothing is recorded.
     """
 
     __slots__ = ("__weakref__", "_grad", "backend", "node", "raw")

@@ -17,7 +17,7 @@ from tinytorch_torch.namespace import OWN
 
 
 class TorchBackend(Backend):
-    """PyTorch on one device. Its arrays are plain tensors that require no gradient: ours is the tape."""
+    """PyTorch on one device. Its arrays are plain tensors that require no gradient: the graph is ours."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

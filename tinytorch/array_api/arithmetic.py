@@ -1,4 +1,4 @@
-"""Element-wise functions on numbers, each with its derivative. Operands broadcast; the tape sums gradients over broadcast dimensions."""
+"""Element-wise functions on numbers, each with its derivative. Operands broadcast; the graph sums gradients over broadcast dimensions."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def real(xp: Any, x: Tensor, /) -> Tensor:
     return xp.real(x)
 
 
-real.derivatives(x=lambda xp, g, out, x: g)  # the tape converts it to the complex type of x
+real.derivatives(x=lambda xp, g, out, x: g)  # the graph converts it to the complex type of x
 
 
 @operation(saves=Saves.NOTHING)

@@ -34,7 +34,7 @@ def _astype(xp: Any, x: Tensor, dtype: Any, /, *, copy: bool = True) -> Tensor:
 
 
 _astype.__name__ = "astype"
-_astype.derivatives(x=lambda xp, g, out, x, dtype, copy=True: g)  # the tape converts a gradient to its input's type
+_astype.derivatives(x=lambda xp, g, out, x, dtype, copy=True: g)  # the graph converts a gradient to its input's type
 
 
 def astype(x: Tensor, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tensor:

@@ -181,7 +181,7 @@ def broadcast_to(xp: Any, x: Tensor, /, shape: tuple[int, ...]) -> Tensor:
     return xp.broadcast_to(x, shape)
 
 
-broadcast_to.derivatives(x=lambda xp, g, out, x, shape=None: g)  # the tape sums over broadcast dimensions
+broadcast_to.derivatives(x=lambda xp, g, out, x, shape=None: g)  # the graph sums over broadcast dimensions
 
 
 @operation(saves=Saves.NOTHING)

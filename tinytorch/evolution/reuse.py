@@ -25,7 +25,7 @@ class Parts:
 
     Attributes:
         layers: names of the library's layer classes in the module tree.
-        operations: names of the operations and kernels on the tape.
+        operations: names of the operations in the graph.
         lines: (file, line number) of every line of the library that ran.
     """
 
