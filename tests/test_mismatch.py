@@ -42,7 +42,7 @@ CALLS: dict[str, list[Callable[[Any, Any, Any, Any], Any]]] = {
     **{name: [lambda x, y, i, j, f=name: getattr(operator, f"i{f}")(x, y)] for name in ("add", "matmul", "pow")},
     "jvp": [lambda x, y, i, j: tt.jvp(tt.sin, (x,), (y,))],
     "the pullback of vjp": [lambda x, y, i, j: tt.vjp(tt.sin, x)[1](y)],
-    "backward": [lambda x, y, i, j: (tt.Tensor(x, requires_grad=True) * 2).backward(y)],
+    "gradient": [lambda x, y, i, j: (tt.Tensor(x, requires_grad=True) * 2).backward(y)],
 }
 for _name in ALIKE:
     CALLS.setdefault(_name.rpartition(".")[2], []).append(lambda x, y, i, j, f=_name: operator.attrgetter(f)(tt)(x, y))

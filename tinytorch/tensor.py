@@ -6,25 +6,27 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from tinytorch.autograd.grad_mode import is_grad_enabled
-from tinytorch.autograd.graph import AccumulateGrad, Node, backpropagate, topological_order
+from tinytorch.autograd.graph import AccumulateGrad, Node, leaf_gradients
 from tinytorch.backend import Backend, BackendMismatchError, DType, get_backend
 from tinytorch.backend.device import Device
+from tinytorch.backend.errors import refuse_foreign_array
 from tinytorch.backend.host import is_host_scalar
 from tinytorch.backend.selection import current_backend
 
 if TYPE_CHECKING:
     from numpy import ndarray
 
+N = TypeVar("N")
 
 #: A method for a binary operator.
 Operator: TypeAlias = Callable[["Tensor", Any], "Tensor"]
 
 
-def _binary(symbol: str, apply: Callable[[Any, Any], Any], name: str) -> tuple[Operator, Operator, Operator]:
-    """The methods for ``x + y``, ``y + x`` and ``x += y``: the function of the standard called ``name``, from the Tensor's namespace."""
+def _binary(symbol: str, name: str) -> Operator:
+    """The method for ``x + y``: the function of the standard called ``name``, from the Tensor's namespace."""
 
     def forward(self: Tensor, other: Any) -> Tensor:
         # the most frequent type is tested here: a call of _is_operand would be a tenth of the time of a small addition
@@ -32,20 +34,19 @@ def _binary(symbol: str, apply: Callable[[Any, Any], Any], name: str) -> tuple[O
             return getattr(self.backend.namespace, name)(self, other)
         return NotImplemented
 
+    return forward
+
+
+def _arithmetic(symbol: str, apply: Callable[[Any, Any], Any], name: str) -> tuple[Operator, Operator, Operator]:
+    """The methods for ``x + y``, ``y + x`` and ``x += y``."""
+
     def reflected(self: Tensor, other: Any) -> Tensor:
         return getattr(self.backend.namespace, name)(other, self) if _is_operand(symbol, self, other) else NotImplemented
 
     def in_place(self: Tensor, other: Any) -> Tensor:
         return _rebind(self, apply(self, other), f"{symbol}=")
 
-    return forward, reflected, in_place
-
-
-def _comparison(symbol: str, name: str) -> Operator:
-    def compare(self: Tensor, other: Any) -> Tensor:
-        return getattr(self.backend.namespace, name)(self, other) if _is_operand(symbol, self, other) else NotImplemented
-
-    return compare
+    return _binary(symbol, name), reflected, in_place
 
 
 def _unary(name: str) -> Callable[[Tensor], Tensor]:
@@ -53,6 +54,16 @@ def _unary(name: str) -> Callable[[Tensor], Tensor]:
         return getattr(self.backend.namespace, name)(self)
 
     return apply
+
+
+def _conversion(kind: Callable[[Any], N]) -> Callable[[Tensor], N]:
+    def convert(self: Tensor) -> N:
+        if self.shape != ():
+            name = kind.__name__
+            raise TypeError(f"{name}() needs a 0-d Tensor, this one has shape {self.shape}; use tinytorch.all, any or an index")
+        return kind(self.item())
+
+    return convert
 
 
 class Tensor:
@@ -96,26 +107,26 @@ class Tensor:
     # numpy hands `ndarray * Tensor` over to __rmul__ below instead of looping over the elements
     __array_ufunc__ = None
 
-    __add__, __radd__, __iadd__ = _binary("+", operator.add, "add")
-    __sub__, __rsub__, __isub__ = _binary("-", operator.sub, "subtract")
-    __mul__, __rmul__, __imul__ = _binary("*", operator.mul, "multiply")
-    __truediv__, __rtruediv__, __itruediv__ = _binary("/", operator.truediv, "divide")
-    __floordiv__, __rfloordiv__, __ifloordiv__ = _binary("//", operator.floordiv, "floor_divide")
-    __mod__, __rmod__, __imod__ = _binary("%", operator.mod, "remainder")
-    __pow__, __rpow__, __ipow__ = _binary("**", operator.pow, "pow")
-    __matmul__, __rmatmul__, __imatmul__ = _binary("@", operator.matmul, "matmul")
-    __and__, __rand__, __iand__ = _binary("&", operator.and_, "bitwise_and")
-    __or__, __ror__, __ior__ = _binary("|", operator.or_, "bitwise_or")
-    __xor__, __rxor__, __ixor__ = _binary("^", operator.xor, "bitwise_xor")
-    __lshift__, __rlshift__, __ilshift__ = _binary("<<", operator.lshift, "bitwise_left_shift")
-    __rshift__, __rrshift__, __irshift__ = _binary(">>", operator.rshift, "bitwise_right_shift")
+    __add__, __radd__, __iadd__ = _arithmetic("+", operator.add, "add")
+    __sub__, __rsub__, __isub__ = _arithmetic("-", operator.sub, "subtract")
+    __mul__, __rmul__, __imul__ = _arithmetic("*", operator.mul, "multiply")
+    __truediv__, __rtruediv__, __itruediv__ = _arithmetic("/", operator.truediv, "divide")
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _arithmetic("//", operator.floordiv, "floor_divide")
+    __mod__, __rmod__, __imod__ = _arithmetic("%", operator.mod, "remainder")
+    __pow__, __rpow__, __ipow__ = _arithmetic("**", operator.pow, "pow")
+    __matmul__, __rmatmul__, __imatmul__ = _arithmetic("@", operator.matmul, "matmul")
+    __and__, __rand__, __iand__ = _arithmetic("&", operator.and_, "bitwise_and")
+    __or__, __ror__, __ior__ = _arithmetic("|", operator.or_, "bitwise_or")
+    __xor__, __rxor__, __ixor__ = _arithmetic("^", operator.xor, "bitwise_xor")
+    __lshift__, __rlshift__, __ilshift__ = _arithmetic("<<", operator.lshift, "bitwise_left_shift")
+    __rshift__, __rrshift__, __irshift__ = _arithmetic(">>", operator.rshift, "bitwise_right_shift")
 
-    __eq__ = _comparison("==", "equal")  # type: ignore[assignment]  # the standard's == compares element by element
-    __ne__ = _comparison("!=", "not_equal")  # type: ignore[assignment]
-    __lt__ = _comparison("<", "less")
-    __le__ = _comparison("<=", "less_equal")
-    __gt__ = _comparison(">", "greater")
-    __ge__ = _comparison(">=", "greater_equal")
+    __eq__ = _binary("==", "equal")  # type: ignore[assignment]  # the standard's == compares element by element
+    __ne__ = _binary("!=", "not_equal")  # type: ignore[assignment]
+    __lt__ = _binary("<", "less")
+    __le__ = _binary("<=", "less_equal")
+    __gt__ = _binary(">", "greater")
+    __ge__ = _binary(">=", "greater_equal")
     __hash__ = object.__hash__  # by identity, since == returns no bool
 
     __neg__ = _unary("negative")
@@ -194,14 +205,12 @@ class Tensor:
 
     def numpy(self) -> ndarray:
         """A copy of the values as a numpy array; raises ``RuntimeError`` where a gradient would be lost."""
-        if self.node is not None:
-            raise RuntimeError("this Tensor carries a gradient, which numpy would drop; use .detach().numpy()")
+        self._refuse_gradient("numpy", ".detach().numpy()")
         return self.backend.to_host(self.raw).copy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
         """Lets numpy read a Tensor that lives on the host and carries no gradient; raises otherwise."""
-        if self.node is not None:
-            raise RuntimeError("this Tensor carries a gradient, which numpy would drop; use .detach().numpy()")
+        self._refuse_gradient("numpy", ".detach().numpy()")
         if not self.backend.capabilities.host:
             raise TypeError(f"this Tensor lives on {self.backend.spec} and nothing leaves a device by itself; use .detach().numpy()")
         array = self.backend.to_host(self.raw)
@@ -211,14 +220,17 @@ class Tensor:
 
     def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
         """Lets another library import the values, which then share this memory: do not write there. Raises for one with a gradient."""
-        if self.node is not None:
-            raise RuntimeError("this Tensor carries a gradient, which another library would drop; use x.detach()")
+        self._refuse_gradient("another library", "x.detach()")
         given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
         return self.backend.xp.asarray(self.raw).__dlpack__(**{name: value for name, value in given.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[Any, int]:
         """Kind and number of the device in the DLPack protocol."""
         return self.backend.xp.asarray(self.raw).__dlpack_device__()
+
+    def _refuse_gradient(self, reader: str, instead: str) -> None:
+        if self.node is not None:
+            raise RuntimeError(f"this Tensor carries a gradient, which {reader} would drop; use {instead}")
 
     def item(self) -> Any:
         """The number in a Tensor of one element, as a Python number; raises ``ValueError`` for any other size."""
@@ -230,30 +242,17 @@ class Tensor:
         """The values as nested lists of Python numbers."""
         return self.backend.to_host(self.raw).tolist()
 
-    def __bool__(self) -> bool:
-        return bool(self._scalar("bool"))
-
-    def __int__(self) -> int:
-        return int(self._scalar("int"))
-
-    def __float__(self) -> float:
-        return float(self._scalar("float"))
-
-    def __complex__(self) -> complex:
-        return complex(self._scalar("complex"))
+    __bool__ = _conversion(bool)
+    __int__ = _conversion(int)
+    __float__ = _conversion(float)
+    __complex__ = _conversion(complex)
 
     def __index__(self) -> int:
-        value = self._scalar("index")
-        if not isinstance(value, int) or isinstance(value, bool):
+        if self.dtype.kind not in ("signed integer", "unsigned integer"):
             raise TypeError(f"only a Tensor of an integer type can be an index, not {self.dtype.name}")
-        return value
+        return int(self)
 
-    def _scalar(self, what: str) -> Any:
-        if self.shape != ():
-            raise TypeError(f"{what}() needs a 0-d Tensor, this one has shape {self.shape}; use tinytorch.all, any or an index")
-        return self.item()
-
-    # ---- moving ----
+    # ---- moving and copying ----
 
     def to(self, device: Any) -> Tensor:
         """The same values on another backend or device (``x.to("cupy")``); the gradient finds its way back."""
@@ -264,8 +263,6 @@ class Tensor:
         if stream is not None:
             raise ValueError("tinytorch has no streams of its own; leave stream=None")
         return self.to(device)
-
-    # ---- copying ----
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What `copy` and `pickle` take along: values, type, device, and whether a gradient is required; not the gradient itself."""
@@ -283,9 +280,7 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if self.node is not None and not isinstance(self.node, AccumulateGrad):
-            raise RuntimeError(
-                "this Tensor was computed from others, so it cannot be told to require a gradient or not; use .detach() first"
-            )
+            raise RuntimeError("requires_grad cannot be set on a Tensor that was computed from others; use .detach() first")
         if value and not self.dtype.is_floating:
             raise TypeError(f"only floating-point Tensors can require a gradient, this one is {self.dtype.name}")
         self.node = (self.node or AccumulateGrad(self)) if value else None
@@ -301,14 +296,18 @@ class Tensor:
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
-            if not isinstance(value, Tensor):
-                raise TypeError(f"grad must be a Tensor or None, got {type(value).__name__}; make one with tinytorch.asarray")
-            check_same_backend("grad", self.backend, value)
-            if value.shape != self.shape:
-                raise ValueError(f"grad must have the Tensor's shape {self.shape}, got {value.shape}")
-            if value.dtype is not self.dtype:
-                raise TypeError(f"grad must have the Tensor's type {self.dtype.name}, got {value.dtype.name}; use tinytorch.astype")
+            self._check_gradient("grad", value)
         self._grad = value
+
+    def _check_gradient(self, name: str, value: object) -> None:
+        """Raise for what cannot be a gradient of this Tensor."""
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a Tensor or None, got {type(value).__name__}; make one with tinytorch.asarray")
+        check_same_backend(name, self.backend, value)
+        if value.shape != self.shape:
+            raise ValueError(f"{name} must have the Tensor's shape {self.shape}, got {value.shape}")
+        if value.dtype is not self.dtype:
+            raise TypeError(f"{name} must have the Tensor's type {self.dtype.name}, got {value.dtype.name}; use tinytorch.astype")
 
     def detach(self) -> Tensor:
         """The same values with no memory of how they were computed."""
@@ -335,30 +334,17 @@ class Tensor:
             if self.dtype.kind == "complex floating":
                 raise RuntimeError("backward() starts from a real number; take tinytorch.real of this one, or pass gradient=")
             gradient = self.backend.namespace.ones_like(self.detach())
-        check_same_backend("backward", self.backend, gradient)
-        if gradient.shape != self.shape:
-            raise ValueError(f"gradient has shape {gradient.shape}, expected {self.shape}")
-        if gradient.dtype is not self.dtype:
-            raise TypeError(f"gradient is {gradient.dtype.name}, expected {self.dtype.name}; convert it with tinytorch.astype")
-        order = topological_order(self.node)
-        owners = [node for node in order if isinstance(node, AccumulateGrad)]
-        found = backpropagate(order, {self.node: gradient.raw}, set(owners), create_graph=False, release=not retain_graph)
-        for owner in owners:
-            tensor = owner.tensor()
-            if tensor is not None and owner in found:
-                total = found[owner] if tensor._grad is None else tensor._grad.raw + found[owner]
-                tensor._grad = wrap(total, tensor.backend)
+        self._check_gradient("gradient", gradient)
+        for tensor, g in leaf_gradients(self.node, gradient.raw, retain_graph):
+            if tensor is not None:
+                tensor._grad = wrap(g if tensor._grad is None else tensor._grad.raw + g, tensor.backend)
 
 
 def _is_operand(symbol: str, tensor: Tensor, other: object) -> bool:
     """Whether ``other`` can be the second operand; arrays that are not Tensors raise, since nothing crosses by itself."""
     if isinstance(other, _OPERANDS) or is_host_scalar(other):
         return True
-    if hasattr(other, "__array__") or hasattr(other, "__array_namespace__"):
-        raise BackendMismatchError(
-            f"{symbol}: a Tensor on {tensor.backend.spec} cannot be combined with a {type(other).__module__}.{type(other).__name__}; "
-            f"convert it first with tinytorch.asarray(x, device=tensor.device)"
-        )
+    refuse_foreign_array(symbol, other, tensor.backend.spec)
     return False
 
 

@@ -311,7 +311,7 @@ def test_a_gradient_to_start_from_must_have_the_tensors_type(backend: Backend) -
     """Otherwise `.grad` would get that type."""
     x = frozen([1.0, 2.0], requires_grad=True)
     for start in (x, x * 2.0):
-        with pytest.raises(TypeError, match=r"gradient is int32, expected float32; convert it with tinytorch\.astype"):
+        with pytest.raises(TypeError, match=r"gradient must have the Tensor.s type float32, got int32; use tinytorch\.astype"):
             start.backward(tt.ones((2,), dtype="int32"))
     assert x.grad is None
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import Node
-from tinytorch.backend import Backend, BackendMismatchError, DType
+from tinytorch.backend import Backend, DType
 from tinytorch.backend.device import Device
+from tinytorch.backend.errors import refuse_foreign_array
 from tinytorch.backend.host import is_host_scalar
 from tinytorch.tensor import Tensor, check_same_backend, wrap
 
@@ -66,11 +67,7 @@ def unwrap(name: str, backend: Backend, value: Any) -> Any:
         raise TypeError(f"{name}: moving between devices is spelled x.to(device)")
     if is_host_scalar(value):
         return value.item()
-    if not isinstance(value, type) and (hasattr(value, "__array__") or hasattr(value, "__array_namespace__")):
-        raise BackendMismatchError(
-            f"{name}: got a {type(value).__module__}.{type(value).__name__} beside a Tensor on {backend.spec}; "
-            f"convert it first with tinytorch.asarray(x, device={backend.spec!r})"
-        )
+    refuse_foreign_array(name, value, backend.spec)
     return value
 
 

@@ -139,6 +139,14 @@ def backpropagate(
     return gradients
 
 
+def leaf_gradients(root: Node, gradient: Gradient, retain_graph: bool) -> list[tuple[Any, Gradient]]:
+    """Each Tensor that requires a gradient and that ``root`` was computed from, with its gradient; ``None`` for one that is gone."""
+    order = topological_order(root)
+    leaves = [node for node in order if isinstance(node, AccumulateGrad)]
+    found = backpropagate(order, {root: gradient}, set(leaves), create_graph=False, release=not retain_graph)
+    return [(leaf.tensor(), found[leaf]) for leaf in leaves if leaf in found]
+
+
 def accumulate(gradients: dict[Node, Gradient], node: Node, g: Gradient) -> None:
     """Add ``g`` to the gradient of a node."""
     gradients[node] = _add(gradients[node], g) if node in gradients else g

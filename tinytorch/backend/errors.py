@@ -27,3 +27,12 @@ class BackendUnavailableError(BackendError):
 
 class BackendMismatchError(BackendError, TypeError):
     """An operation was given operands of two backends, or of two devices."""
+
+
+def refuse_foreign_array(operation: str, value: object, spec: str) -> None:
+    """Raise `BackendMismatchError` if ``value``, an operand beside a Tensor on ``spec``, is an array but no Tensor."""
+    if not isinstance(value, type) and (hasattr(value, "__array__") or hasattr(value, "__array_namespace__")):
+        raise BackendMismatchError(
+            f"{operation}: got a {type(value).__module__}.{type(value).__name__} beside a Tensor on {spec}; "
+            f"convert it first with tinytorch.asarray(x, device={spec!r})"
+        )
