@@ -190,7 +190,7 @@ def on_gpu(device: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     return bound
 
 
-class DeviceNamespace:
+class CupyNamespace:
     """A module of cupy's functions, with the plugin's own in place of some.
 
     Where ``device`` is given, each function runs there; see `on_gpu`.
@@ -205,7 +205,7 @@ class DeviceNamespace:
         value = self._own.get(name) or getattr(self._module, name)
         if isinstance(value, ModuleType):
             inside = {dotted.removeprefix(f"{name}."): function for dotted, function in self._own.items() if dotted.startswith(f"{name}.")}
-            value = DeviceNamespace(value, self._device, inside)
+            value = CupyNamespace(value, self._device, inside)
         elif self._device is not None and callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
             value = on_gpu(self._device, value)
         setattr(self, name, value)  # from now on an ordinary attribute
