@@ -22,6 +22,7 @@ struct Call {
     int whole;     // whether no key can be left out, as there may be rows with nothing to attend to
     int site, threshold;
     float kept_scale;  // of weights that dropout keeps
+    Word first;        // position of the first weight among the random bits, which count modulo 2^32
 };
 
 // The part of an operand that belongs to this block's entry and head.
@@ -48,6 +49,6 @@ __device__ inline float score(const Call& call, const bool* mask, float product,
 
 // What dropout multiplies the weight of a pair with.
 __device__ inline float kept_share(const Call& call, Word stream, int query, int key) {
-    Word index = (Word)numbered(call, query) * (Word)call.keys + (Word)key;
+    Word index = call.first + (Word)numbered(call, query) * (Word)call.keys + (Word)key;
     return kept(stream, index, call.threshold) ? call.kept_scale : 0.0f;
 }

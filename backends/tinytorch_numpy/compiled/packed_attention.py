@@ -31,7 +31,9 @@ _U: Final = numpy.uint64
 _1, _2, _3, _4, _ROW = (numpy.uint64(n) for n in (1, 2, 3, 4, _PITCH))
 
 
-def _forward(qkv: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, **where: int) -> Any:
+def _forward(
+    qkv: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
+) -> Any:
     """Queries, keys and values side by side in ``qkv (B, T, 3 C)``: (B, T, C). Residuals: all weights, (B, H, T, T)."""
     batch, length, width = qkv.shape
     head = width // 3 // num_heads
@@ -136,7 +138,9 @@ def _backward(
     *,
     num_heads: int,
     causal: bool,
-    **where: float,
+    p: float,
+    site: int,
+    first: int = 0,
 ) -> list[Array | None]:
     qkv = numpy.ascontiguousarray(inputs[0])
     grad = numpy.empty_like(qkv)

@@ -34,6 +34,17 @@ _Slices = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
+class _Settings:
+    """The settings of one call; see `_forward`."""
+
+    num_heads: int
+    causal: bool
+    p: float
+    site: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Block:
     """Some queries of some heads of some entries of the batch, and the keys that they see."""
 
@@ -51,25 +62,12 @@ def _heads(x: Array, num_heads: int) -> Array:
 class _Call:
     """The operands of one call, cut into blocks, with memory for one block that all blocks use in turn."""
 
-    def __init__(
-        self,
-        q: Array,
-        k: Array,
-        v: Array,
-        mask: Array | None,
-        key: Array | None,
-        *,
-        num_heads: int,
-        causal: bool,
-        p: float,
-        site: int,
-        first: int = 0,
-    ) -> None:
-        self.q, self.k, self.v = (_heads(x, num_heads) for x in (q, k, v))  # (B, H, T, d), (B, H, S, d), (B, H, S, e)
-        self.causal = causal
-        self.p = p
-        self.first = first
-        self.stream = stream(key, site) if p else 0
+    def __init__(self, q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, settings: _Settings) -> None:
+        self.q, self.k, self.v = (_heads(x, settings.num_heads) for x in (q, k, v))  # (B, H, T, d), (B, H, S, d), (B, H, S, e)
+        self.causal = causal = settings.causal
+        self.p = settings.p
+        self.first = settings.first & 0xFFFFFFFF  # positions count modulo 2^32
+        self.stream = stream(key, settings.site) if settings.p else 0
         self.scale = 1.0 / math.sqrt(self.q.shape[-1])
         queries, keys = self.q.shape[2], self.k.shape[2]
         # a query with nothing to attend to takes from all keys alike, so no key can be left out where there may be one
@@ -216,7 +214,19 @@ def _differentiate(call: _Call, g: Array, residuals: _Residuals, grads: Sequence
         written.add(group)
 
 
-def _forward(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, **static: Any) -> Any:
+def _forward(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    key: Array | None,
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
+) -> Any:
     """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of columns: (B, T, C).
 
     ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
@@ -224,9 +234,9 @@ def _forward(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None
     """
     if not takes(q, k, v) or not (q.size and k.size and v.size) or (mask is not None and mask.dtype != bool):
         return NotImplemented
-    if q.shape[1] == 1 and mask is None and not static["p"]:
-        return _attend_once(q, k, v, static["num_heads"]), None
-    return _attend(_Call(q, k, v, mask, key, **static), q.dtype)
+    if q.shape[1] == 1 and mask is None and not p:
+        return _attend_once(q, k, v, num_heads), None
+    return _attend(_Call(q, k, v, mask, key, _Settings(num_heads, causal, p, site, first)), q.dtype)
 
 
 def _attend_once(q: Array, k: Array, v: Array, num_heads: int) -> Array:
@@ -241,10 +251,21 @@ def _attend_once(q: Array, k: Array, v: Array, num_heads: int) -> Array:
     return out
 
 
-def _backward(g: Array, residuals: _Residuals | None, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+def _backward(
+    g: Array,
+    residuals: _Residuals | None,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
+) -> list[Array | None]:
     q, k, v, mask, key = inputs
     grads = [numpy.empty(x.shape, x.dtype) for x in (q, k, v)]
-    call = _Call(q, k, v, mask, key, **static)
+    call = _Call(q, k, v, mask, key, _Settings(num_heads, causal, p, site, first))
     _differentiate(call, g, residuals or _attend(call, q.dtype)[1], grads)
     return [*[grad if needed else None for grad, needed in zip(grads, needs, strict=False)], None, None]
 
@@ -255,19 +276,30 @@ def _parts(qkv: Array) -> list[Array]:
     return [qkv[:, :, i * width : (i + 1) * width] for i in range(3)]
 
 
-def _packed_forward(qkv: Array, mask: Array | None, key: Array | None, **static: Any) -> Any:
+def _packed_forward(
+    qkv: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
+) -> Any:
     """Self-attention of queries, keys and values that lie side by side in ``qkv (B, T, 3 C)``: (B, T, C). See `_forward`."""
     q, k, v = _parts(qkv)
-    return _forward(q, k, v, mask, key, **static)
+    return _forward(q, k, v, mask, key, num_heads=num_heads, causal=causal, p=p, site=site, first=first)
 
 
 def _packed_backward(
-    g: Array, residuals: _Residuals | None, inputs: Sequence[Any], needs: Sequence[bool], **static: Any
+    g: Array,
+    residuals: _Residuals | None,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
 ) -> list[Array | None]:
     qkv, mask, key = inputs
     q, k, v = _parts(qkv)
     grad = numpy.empty(qkv.shape, qkv.dtype)
-    call = _Call(q, k, v, mask, key, **static)
+    call = _Call(q, k, v, mask, key, _Settings(num_heads, causal, p, site, first))
     _differentiate(call, g, residuals or _attend(call, q.dtype)[1], _parts(grad))
     return [grad, None, None]
 

@@ -23,8 +23,8 @@ def hold(case: Case, dtype: str, name: str = "attention", layout: str = "as_made
     check(name, case, dtype, layout, factor * TOLERANCE[dtype], least=0.2)
 
 
-def static(num_heads: int, causal: bool = True, p: float = 0.0) -> dict[str, object]:
-    return {"num_heads": num_heads, "causal": causal, "p": p, "site": 5}
+def static(num_heads: int, causal: bool = True, p: float = 0.0, first: int = 0) -> dict[str, object]:
+    return {"num_heads": num_heads, "causal": causal, "p": p, "site": 5, "first": first}
 
 
 def operands(batch: int, queries: int, keys: int, width: int) -> list[object]:
@@ -57,8 +57,8 @@ def test_values_and_gradients_are_those_of_the_portable_kernel(size: tuple[int, 
 @pytest.mark.parametrize("queries", [3, 37])
 def test_dropout_drops_what_the_portable_kernel_drops(queries: int, dtype: str) -> None:
     skip_without(dtype)
-    case = Case([*operands(2, queries, 37, 32), None, KEY], static(2, p=0.3), 3)
-    hold(case, dtype)
+    for first in (0, 1000, 2**32 - 20):  # positions of random bits count modulo 2^32
+        hold(Case([*operands(2, queries, 37, 32), None, KEY], static(2, p=0.3, first=first), 3), dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
