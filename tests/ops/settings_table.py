@@ -132,15 +132,14 @@ def settings_of(function: Any) -> dict[str, tuple[Any, Any]]:
 
 def calls(name: str) -> Iterator[tuple[Example, dict[str, Any]]]:
     """Every call of an operation: each setting with each of its values, and those with a default without any."""
-    defaults = [
-        setting for setting, (_, default) in settings_of(OPERATIONS[name].forward).items() if default is not inspect.Parameter.empty
-    ]
+    declared = settings_of(OPERATIONS[name].forward)
+    optional = [setting for setting, (_, default) in declared.items() if default is not inspect.Parameter.empty]
     for example in EXAMPLES[name]:
         yield example, example.settings
         for setting, values in example.others.items():
             for value in values:
                 yield example, example.settings | {setting: value}
-        for left_out in defaults:
+        for left_out in optional:
             yield example, {setting: value for setting, value in example.settings.items() if setting != left_out}
 
 

@@ -101,7 +101,7 @@ def test_a_kernel_that_ignores_a_setting_or_declines_everything_is_found() -> No
     numpy = get_backend("numpy")
     kernel = tinytorch_numpy.kernels.KERNELS["layer_norm"]
     ignoring = Kernel(lambda *arrays, eps: kernel.forward(*arrays, eps=1e-5), kernel.backward)
-    with pytest.raises(AssertionError, match="layer_norm with {'eps': 0.5} is not what the portable version computes"):
+    with pytest.raises(AssertionError, match=r"layer_norm with \{'eps': 0.5\} is not what the portable version computes"):
         check_kernel("layer_norm", numpy, ignoring)
     with pytest.raises(AssertionError, match="declines every call"):
         check_kernel("layer_norm", numpy, Kernel(lambda *arrays, eps: NotImplemented))
