@@ -25,7 +25,7 @@ _flash = Source(
 )
 _decode = Source("attention_decode", variants(ELEMENT=FLOATS))
 
-_STRIDES = numpy.dtype([("entry", "i8"), ("row", "i8")])
+_STRIDES = numpy.dtype([("example", "i8"), ("row", "i8")])
 _OPERANDS = ("q", "k", "v", "out", "g", "g_q", "g_k", "g_v")
 _CALL = numpy.dtype(
     [

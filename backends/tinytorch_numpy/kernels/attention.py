@@ -18,7 +18,7 @@ from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy.kernels.random_bits import apply_bits, keep_bits, stream
 from tinytorch_numpy.kernels.support import CHUNK, takes
 
-#: Queries in a block: enough for a matrix product to run well, few enough that a causal block skips most of what it may not see.
+#: Queries in a block: enough for a matmul to run well, few enough that a causal block skips most of what it may not see.
 _ROWS = 64
 
 #: Up to this many keys the exponentials are kept for the backward pass; for more they are worked out again.
@@ -27,7 +27,7 @@ _KEPT_KEYS = 256
 #: Scores within these bounds need no maximum subtracted: neither a sum of exponentials nor its reciprocal leaves float32.
 _SAFE = 50.0
 
-#: The score of a pair that may not attend, finite as in the portable kernel.
+#: The score of a pair that may not attend, finite as in the portable version.
 _MASKED = -1e9
 
 _Slices = tuple[slice, slice, slice]
@@ -46,11 +46,11 @@ class _Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Some queries of some heads of some entries of the batch, and the keys that they see."""
+    """Some queries of some heads of some examples of the batch, and the keys that they see."""
 
     queries: _Slices  # of (B, H, T)
     keys: _Slices  # of (B, H, S)
-    shape: tuple[int, int, int, int]  # (entries, heads, queries, keys)
+    shape: tuple[int, int, int, int]  # (examples, heads, queries, keys)
 
 
 def _heads(x: Array, num_heads: int) -> Array:
@@ -87,21 +87,21 @@ class _Call:
         keys = self.k.shape[2]
         rows = min(queries, _ROWS)
         some_heads = min(heads, max(1, CHUNK // (rows * keys)))
-        some_entries = min(batch, max(1, CHUNK // (rows * keys * heads)))
+        some_examples = min(batch, max(1, CHUNK // (rows * keys * heads)))
         blocks = []
-        for b in range(0, batch, some_entries):
-            entries = slice(b, min(b + some_entries, batch))
+        for b in range(0, batch, some_examples):
+            examples = slice(b, min(b + some_examples, batch))
             for h in range(0, heads, some_heads):
                 group = slice(h, min(h + some_heads, heads))
                 for i in range(0, queries, rows):
                     j = min(i + rows, queries)
                     seen = keys if self.whole else j + keys - queries  # the last query stands at the last key
-                    shape = (entries.stop - entries.start, group.stop - group.start, j - i, seen)
-                    blocks.append(_Block((entries, group, slice(i, j)), (entries, group, slice(0, seen)), shape))
+                    shape = (examples.stop - examples.start, group.stop - group.start, j - i, seen)
+                    blocks.append(_Block((examples, group, slice(i, j)), (examples, group, slice(0, seen)), shape))
         return blocks
 
     def memory(self, name: str, block: _Block, dtype: Any) -> Array:
-        """An array for (entries, heads, queries, keys) of a block, valid until it is asked for again under the same name."""
+        """An array for (examples, heads, queries, keys) of a block, valid until it is asked for again under the same name."""
         if name not in self._memory:
             self._memory[name] = numpy.empty(max(math.prod(b.shape) for b in self.blocks), dtype)
         return self._memory[name][: math.prod(block.shape)].reshape(block.shape)

@@ -51,7 +51,7 @@ def _forget() -> None:
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """``backend``, ``cupy`` and ``blas`` of a GPU that defers its launches as one does; it is the chosen backend.
 
-    Products are captured as its other launches are; of the kernels it has those that are such products, and no CUDA.
+    Matmuls are captured as its other launches are; of the kernels it has those that are such matmuls, and no CUDA.
     """
     with _machine(monkeypatch, new_cupy()) as machine:
         yield machine
