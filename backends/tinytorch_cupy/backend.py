@@ -14,7 +14,7 @@ from tinytorch_cupy import gemm
 from tinytorch_cupy.diagnosis import cuda_version
 from tinytorch_cupy.graph import CapturedStep
 from tinytorch_cupy.kernels import KERNELS
-from tinytorch_cupy.namespace import DeviceNamespace, on_gpu, own_functions
+from tinytorch_cupy.namespace import CupyNamespace, on_gpu, own_functions
 
 
 class CupyBackend(Backend):
@@ -35,7 +35,7 @@ class CupyBackend(Backend):
         super().__init__(
             name="cupy",
             device=str(number),
-            xp=DeviceNamespace(xp, self._gpu if self._several else None, own_functions(cupy, xp)),
+            xp=CupyNamespace(xp, self._gpu if self._several else None, own_functions(cupy, xp)),
             # scatter-adds are atomic, so repeated indices are summed in any order
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)),
@@ -71,7 +71,7 @@ class CupyBackend(Backend):
 
     def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
         raw = self.dtype(dtype or array.dtype.name)
-        self._gpu.use()  # not `with`: operators on the result run on the current GPU (see DeviceNamespace)
+        self._gpu.use()  # not `with`: operators on the result run on the current GPU (see CupyNamespace)
         return self._cupy.array(numpy.asarray(array, dtype=raw, order="C"), order="C", copy=True)
 
     def to_host(self, array: Array) -> numpy.ndarray:

@@ -36,7 +36,7 @@ class CapturedStep:
         cupy: the module.
         gpu: the device that the arrays lie on; it becomes the current one.
         step: the step; it must read nothing on the host.
-        donate: whether the state is given for good: a call that is given the state that another call returned overwrites it, which is
+        donate: whether the state is donated: a call that is given the state that another call returned overwrites it, which is
             the same memory. Otherwise what is returned is the caller's.
 
     A state that is still held by someone is not touched by calls with other states: they get a graph of their own.

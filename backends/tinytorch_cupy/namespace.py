@@ -1,4 +1,4 @@
-"""cupy's namespace, with this plugin's own products, on one of several GPUs where there are such.
+"""cupy's namespace, with this plugin's own matmul, on one of several GPUs where there are such.
 
 cupy runs everything, operators too, on the thread's *current* GPU, and most of its creation functions ignore ``device=``. With one GPU that
 is always the right one.
@@ -62,7 +62,7 @@ def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
     def add_rows(rows: Any, indices: Any, length: int) -> Any:
         """The sum of the (N, D) ``rows`` that belong to each of ``length`` indices: (length, D). It does not sort, so it can be captured.
 
-        For few indices a product with the one-hot matrix. For many by atomic additions, in any order.
+        For few indices a matmul with the one-hot matrix. For many by atomic additions, in any order.
         """
         if length <= _MOST_ONE_HOT:
             one_hot = xp.arange(length, dtype=indices.dtype)[:, None] == indices[None, :]
@@ -190,7 +190,7 @@ def on_gpu(device: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     return bound
 
 
-class DeviceNamespace:
+class CupyNamespace:
     """A module of cupy's functions, with the plugin's own in place of some.
 
     Where ``device`` is given, each function runs there; see `on_gpu`.
@@ -205,7 +205,7 @@ class DeviceNamespace:
         value = self._own.get(name) or getattr(self._module, name)
         if isinstance(value, ModuleType):
             inside = {dotted.removeprefix(f"{name}."): function for dotted, function in self._own.items() if dotted.startswith(f"{name}.")}
-            value = DeviceNamespace(value, self._device, inside)
+            value = CupyNamespace(value, self._device, inside)
         elif self._device is not None and callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
             value = on_gpu(self._device, value)
         setattr(self, name, value)  # from now on an ordinary attribute

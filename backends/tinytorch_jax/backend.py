@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy
 
-from tinytorch.backend.binding import DeviceNamespace
+from tinytorch.backend.binding import LibraryNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch_jax.namespace import OWN
@@ -26,7 +26,7 @@ class JaxBackend(Backend):
         super().__init__(
             name="jax",
             device=f"{device.platform}:{device.id}" if device.id else device.platform,
-            xp=DeviceNamespace(jnp, None if device == jax.devices()[0] else device, OWN),
+            xp=LibraryNamespace(jnp, None if device == jax.devices()[0] else device, OWN),
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) if wide else frozenset(DTYPES) - _WIDE,
                 host=device.platform == "cpu",

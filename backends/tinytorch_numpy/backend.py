@@ -10,7 +10,7 @@ from typing import Any, cast
 import array_api_compat.numpy
 import numpy
 
-from tinytorch.backend.binding import DeviceNamespace
+from tinytorch.backend.binding import LibraryNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch_numpy import threads
@@ -29,7 +29,7 @@ class NumpyBackend(Backend):
 
     def __init__(self) -> None:
         capabilities = Capabilities(dtypes=frozenset(DTYPES) - {"bfloat16"}, host=True)
-        xp = DeviceNamespace(array_api_compat.numpy, None, OWN)
+        xp = LibraryNamespace(array_api_compat.numpy, None, OWN)
         super().__init__(name="numpy", device="cpu", xp=xp, capabilities=capabilities, kernels=KERNELS)
 
     def owns(self, array: object) -> bool:

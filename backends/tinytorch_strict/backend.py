@@ -10,7 +10,7 @@ import numpy
 from tinytorch.backend.contract import Array, Backend, Capabilities
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch.backend.errors import BackendUnavailableError
-from tinytorch_strict.namespace import STRICT_ARRAY, DeviceNamespace
+from tinytorch_strict.namespace import STRICT_ARRAY, StrictNamespace
 
 _CPU: Final = array_api_strict.Device("CPU_DEVICE")
 
@@ -31,7 +31,7 @@ class StrictBackend(Backend):
         super().__init__(
             name="strict",
             device=device,
-            xp=array_api_strict if self._device == _CPU else DeviceNamespace(array_api_strict, self._device),
+            xp=array_api_strict if self._device == _CPU else StrictNamespace(array_api_strict, self._device),
             capabilities=Capabilities(dtypes=frozenset(supported) & frozenset(DTYPES), host=self._device == _CPU),
         )
 

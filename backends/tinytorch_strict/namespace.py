@@ -13,7 +13,7 @@ STRICT_ARRAY: Final = type(array_api_strict.empty(()))  #: its array class, whic
 _CREATION: Final = {"arange", "asarray", "empty", "eye", "fftfreq", "from_dlpack", "full", "linspace", "ones", "rfftfreq", "zeros"}
 
 
-class DeviceNamespace:
+class StrictNamespace:
     """A module of array-api-strict whose creation functions make arrays on ``device`` unless told otherwise.
 
     Everything else is the module's own: it already follows its operands.
@@ -26,7 +26,7 @@ class DeviceNamespace:
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
         if isinstance(value, ModuleType):
-            return DeviceNamespace(value, self._device)
+            return StrictNamespace(value, self._device)
         return self._bind(value) if name in _CREATION else value
 
     def __dir__(self) -> list[str]:

@@ -10,7 +10,7 @@ import array_api_compat.torch as xp
 import numpy
 import torch
 
-from tinytorch.backend.binding import DeviceNamespace
+from tinytorch.backend.binding import LibraryNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch_torch.namespace import OWN
@@ -24,7 +24,7 @@ class TorchBackend(Backend):
         super().__init__(
             name="torch",
             device=str(device),
-            xp=DeviceNamespace(xp, device, OWN),
+            xp=LibraryNamespace(xp, device, OWN),
             # on a GPU repeated indices are summed in any order
             capabilities=Capabilities(dtypes=frozenset(DTYPES), host=device.type == "cpu", deterministic_scatter=device.type == "cpu"),
         )

@@ -257,7 +257,7 @@ def test_with_several_gpus_every_function_first_makes_its_own_current() -> None:
     library.linalg = ModuleType("library.linalg")  # type: ignore[attr-defined]
     library.linalg.qr = lambda x: calls.append("qr")
     library.float32 = numpy.float32  # type: ignore[attr-defined]
-    bound = namespace.DeviceNamespace(library, SimpleNamespace(use=lambda: calls.append("use")))
+    bound = namespace.CupyNamespace(library, SimpleNamespace(use=lambda: calls.append("use")))
     bound.zeros(3)
     bound.linalg.qr(3)
     assert calls == ["use", "zeros", "use", "qr"]

@@ -86,16 +86,16 @@ _NOTHING = numpy.array([[True, True, False], [False, False, False], [True, True,
 for _heads in (1, 2):
     for _causal in (False, True):
         for _p in (0.0, 0.4):
-            _static = {"num_heads": _heads, "causal": _causal, "p": _p, "site": 7}
-            _plain = partial(lambda q, k, v, key, static: attention(q, k, v, None, key, **static), static=_static)
+            _settings = {"num_heads": _heads, "causal": _causal, "p": _p, "site": 7}
+            _plain = partial(lambda q, k, v, key, settings: attention(q, k, v, None, key, **settings), settings=_settings)
             case(_plain, normal(2, 3, 4), normal(2, 3, 4), normal(2, 3, 4), KEY, kernel="attention")
             case(_plain, normal(2, 2, 4), normal(2, 5, 4), normal(2, 5, 4), KEY, kernel="attention")  # more keys than queries
             for _mask in (_LOWER, _PADDED, _NOTHING):
-                _masked = partial(attention, **_static)
+                _masked = partial(attention, **_settings)
                 case(_masked, normal(2, 3, 4), normal(2, 3, 4), normal(2, 3, 4), _mask, KEY, kernel="attention")
-            _packed = partial(lambda qkv, key, static: packed_attention(qkv, None, key, **static), static=_static)
+            _packed = partial(lambda qkv, key, settings: packed_attention(qkv, None, key, **settings), settings=_settings)
             case(_packed, normal(2, 3, 12), KEY, kernel="packed_attention")
-            case(partial(packed_attention, **_static), normal(2, 3, 12), _NOTHING, KEY, kernel="packed_attention")
+            case(partial(packed_attention, **_settings), normal(2, 3, 12), _NOTHING, KEY, kernel="packed_attention")
 
 # windows that overlap, touch and leave gaps; rows that fill no window; images and windows that are not square
 for _size, _kernel, _stride, _padding in [

@@ -102,7 +102,7 @@ def _heads(x: Any, count: int) -> Any:
 @pytest.mark.parametrize("mask", [None, _LOWER, _PADDED], ids=["all", "lower", "padded"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention(backend: Backend, heads: int, mask: Any, causal: bool) -> None:
-    static = {"num_heads": heads, "causal": causal, "p": 0.0, "site": 0}
+    settings = {"num_heads": heads, "causal": causal, "p": 0.0, "site": 0}
     ours_mask = None if mask is None else frozen(mask)
     both = mask if not causal else _LOWER if mask is None else _LOWER & mask
 
@@ -112,9 +112,9 @@ def test_attention(backend: Backend, heads: int, mask: Any, causal: bool) -> Non
         return out.transpose(1, 2).flatten(2)
 
     q, k, v = normal(2, 4, 6), normal(2, 4, 6), normal(2, 4, 6)
-    compare(lambda q, k, v: ops.attention(q, k, v, ours_mask, None, **static), theirs, q, k, v)
+    compare(lambda q, k, v: ops.attention(q, k, v, ours_mask, None, **settings), theirs, q, k, v)
     packed = numpy.concatenate([q, k, v], axis=-1)
-    compare(lambda qkv: ops.packed_attention(qkv, ours_mask, None, **static), lambda qkv: theirs(*qkv.split(6, dim=-1)), packed)
+    compare(lambda qkv: ops.packed_attention(qkv, ours_mask, None, **settings), lambda qkv: theirs(*qkv.split(6, dim=-1)), packed)
 
 
 # ---- optimizers ----
@@ -150,8 +150,8 @@ def follow(make: Callable[[Any], Any], update: Callable[..., Any], backend: Back
 @pytest.mark.parametrize("decoupled", [False, True], ids=["Adam", "AdamW"])
 def test_adam(backend: Backend, decoupled: bool, decay: float, max_norm: float | None) -> None:
     def update(params: Any, grads: Any, state: Sequence[Any], rate: Any, step: Any) -> Any:
-        static = {"betas": (0.8, 0.95), "eps": 1e-6, "weight_decays": (decay,) * 3, "decoupled": decoupled, "max_norm": max_norm}
-        (params, first, second, norm), _, _ = ops.adam.run(backend, params, grads, *state, rate, step, **static)
+        settings = {"betas": (0.8, 0.95), "eps": 1e-6, "weight_decays": (decay,) * 3, "decoupled": decoupled, "max_norm": max_norm}
+        (params, first, second, norm), _, _ = ops.adam.run(backend, params, grads, *state, rate, step, **settings)
         return params, [first, second], norm
 
     peer = torch.optim.AdamW if decoupled else torch.optim.Adam
@@ -163,8 +163,8 @@ def test_adam(backend: Backend, decoupled: bool, decay: float, max_norm: float |
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 def test_sgd(backend: Backend, momentum: float, nesterov: bool, decay: float, max_norm: float | None) -> None:
     def update(params: Any, grads: Any, state: Sequence[Any], rate: Any, step: Any) -> Any:
-        static = {"momentum": momentum, "nesterov": nesterov, "weight_decays": (decay,) * 3, "max_norm": max_norm}
-        (params, velocities, norm), _, _ = ops.sgd.run(backend, params, grads, state[0] if momentum else [], rate, **static)
+        settings = {"momentum": momentum, "nesterov": nesterov, "weight_decays": (decay,) * 3, "max_norm": max_norm}
+        (params, velocities, norm), _, _ = ops.sgd.run(backend, params, grads, state[0] if momentum else [], rate, **settings)
         return params, [velocities], norm
 
     peer = torch.optim.SGD

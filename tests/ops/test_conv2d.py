@@ -32,12 +32,12 @@ def normal(*shape: int, seed: int = 0) -> numpy.ndarray[Any, Any]:
 
 @pytest.mark.parametrize(("size", "kernel", "stride", "padding"), WINDOWS)
 def test_im2col_and_col2im_are_adjoint(backend: Backend, size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> None:
-    static: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
+    settings: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
     shape = (2, 3, *size)
     x = backend.from_host(normal(*shape))
-    columns = im2col(backend.xp, x, **static)
+    columns = im2col(backend.xp, x, **settings)
     y = backend.from_host(normal(*columns.shape, seed=1))
-    image = col2im(backend.xp, y, shape, **static)
+    image = col2im(backend.xp, y, shape, **settings)
     assert tuple(image.shape) == shape
     left = float(numpy.sum(backend.to_host(columns) * backend.to_host(y)))
     right = float(numpy.sum(backend.to_host(x) * backend.to_host(image)))

@@ -10,7 +10,7 @@ from typing import Any, Final
 _CREATION: Final = frozenset({"arange", "asarray", "empty", "eye", "fftfreq", "full", "linspace", "ones", "rfftfreq", "zeros"})
 
 
-class DeviceNamespace:
+class LibraryNamespace:
     """A module's functions, with the plugin's own in place of some, and creation functions that make arrays on ``device``.
 
     Args:
@@ -27,7 +27,7 @@ class DeviceNamespace:
     def __getattr__(self, name: str) -> Any:
         value: Any = self._own.get(name) or getattr(self._module, name)
         if isinstance(value, ModuleType):
-            value = DeviceNamespace(value, self._device)
+            value = LibraryNamespace(value, self._device)
         elif self._device is not None and name in _CREATION:
             value = partial(value, device=self._device)
         setattr(self, name, value)  # from now on an ordinary attribute

@@ -28,9 +28,10 @@ Step: TypeAlias = Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[tuple[A
 class Kernel:
     """One implementation of a fused operation on a backend's raw arrays.
 
-    ``forward(*arrays, **static) -> (out, residuals) | NotImplemented``: it declines what it cannot do (a dtype, a layout) by returning
+    ``forward(*arrays, **settings) -> (out, residuals) | NotImplemented``: it declines what it cannot do (a dtype, a layout) by returning
     ``NotImplemented``, and the portable implementation runs in its place.
-    ``backward(g, residuals, inputs, needs, **static) -> gradients``: one gradient for each array input, ``None`` where ``needs`` is false.
+    ``backward(g, residuals, inputs, needs, **settings) -> gradients``: one gradient per array input, ``None`` where ``needs`` is false.
+    The settings are the keyword-only parameters of the portable forward: both declare the same names, annotations and defaults.
     An operation that is never differentiated (an optimizer's update) has no ``backward`` and returns its results as ``out``.
     """
 

@@ -5,6 +5,6 @@ extern "C" __global__ void append_rows(
     T* buffer, const T* rows, int batch, int capacity, int length, int width, int at, Size batch_stride, Size row_stride) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= batch * length * width) return;
-    int entry = i / width / length, row = i / width % length, column = i % width;
-    buffer[((Size)entry * capacity + at + row) * width + column] = rows[entry * batch_stride + row * row_stride + column];
+    int example = i / width / length, row = i / width % length, column = i % width;
+    buffer[((Size)example * capacity + at + row) * width + column] = rows[example * batch_stride + row * row_stride + column];
 }

@@ -15,7 +15,7 @@ _source = Source("append_rows", variants(ELEMENT=FLOATS))
 
 
 def _forward(buffer: Array, rows: Array, *, at: int) -> Any:
-    """``buffer (B, S, C)``, given for good, with ``rows (B, T, C)`` at positions ``at`` to ``at + T - 1``."""
+    """``buffer (B, S, C)``, donated, with ``rows (B, T, C)`` at positions ``at`` to ``at + T - 1``."""
     batch, capacity, width = buffer.shape
     size = rows.dtype.itemsize
     fits = rows.shape == (batch, rows.shape[1], width) and 0 <= at <= capacity - rows.shape[1]

@@ -7,7 +7,7 @@
 //
 // Backward, from these two the weights are worked out again. One kernel goes along the keys for the gradient of its queries, another along
 // the queries for those of its keys and values, so every sum belongs to one block and has one order. (The paper's single pass over both has
-// five products instead of seven, and adds to the queries' gradient in any order.)
+// five matmuls instead of seven, and adds to the queries' gradient in any order.)
 //
 // With p the weights, s the scores, o = p v and g the gradient of o: the gradient of v is p^T g, of p is g v^T, and of s
 // p (g v^T - g.o), where g.o is a number for each query.
@@ -98,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_forward(
         float s[HELD][held];
         wait_for_loads<1>();  // the keys; the values may still be on their way
         __syncthreads();
-        product_rows(s, own, keys);
+        matmul_transposed(s, own, keys);
         __syncthreads();
         if (start + columns < seen) load_tile<columns>(keys, k, call.k.row, start + columns, call.keys, call.width);
         end_loads();
@@ -124,7 +124,7 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_forward(
         }
         wait_for_loads<1>();  // the values
         __syncthreads();
-        product_columns(o, s, values, scratch);
+        add_matmul(o, s, values, scratch);
         __syncthreads();
         if (start + columns < seen) load_tile<columns>(values, v, call.v.row, start + columns, call.keys, call.width);
         end_loads();
@@ -187,8 +187,8 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_backward_qu
         float s[HELD][held], g_p[HELD][held];
         wait_for_loads<0>();
         __syncthreads();
-        product_rows(g_p, own_g, values);
-        product_rows(s, own_q, keys);
+        matmul_transposed(g_p, own_g, values);
+        matmul_transposed(s, own_q, keys);
         __syncthreads();
         if (start + columns < seen) load_tile<columns>(values, v, call.v.row, start + columns, call.keys, call.width);
         to_scores<true>(s, call, mask, first, start);
@@ -200,7 +200,7 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_backward_qu
                 if (call.threshold) g_p[r][n] *= kept_share(call, stream, first + tile_row(r), start + tile_column(n));
                 s[r][n] = constant(top[r]) ? 0.0f : weight * (g_p[r][n] - g_o[r]);
             }
-        product_columns(grad, s, keys, scratch);
+        add_matmul(grad, s, keys, scratch);
         __syncthreads();
         if (start + columns < seen) load_tile<columns>(keys, k, call.k.row, start + columns, call.keys, call.width);
         end_loads();
@@ -244,8 +244,8 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_backward_ke
         }
         wait_for_loads<0>();
         __syncthreads();
-        product_rows(s, own_k, queries);
-        product_rows(g_p, own_v, slopes);
+        matmul_transposed(s, own_k, queries);
+        matmul_transposed(g_p, own_v, slopes);
         to_scores<false>(s, call, mask, start, first);
 #pragma unroll
         for (int n = 0; n < held; ++n) {
@@ -259,8 +259,8 @@ extern "C" __global__ void __launch_bounds__(WARP * WARPS) attention_backward_ke
                 g_p[r][n] = constant(top) ? 0.0f : weight * (g_p[r][n] * dropped - g_o);
             }
         }
-        product_columns(grad_v, s, slopes, scratch);
-        product_columns(grad_k, g_p, queries, scratch);
+        add_matmul(grad_v, s, slopes, scratch);
+        add_matmul(grad_k, g_p, queries, scratch);
         __syncthreads();
     }
     store_rows(part(g_k, call.g_k, call.width), call.g_k.row, grad_k, first, call.keys, call.width, call.root);

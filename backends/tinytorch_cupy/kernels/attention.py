@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -24,7 +25,7 @@ _flash = Source(
 )
 _decode = Source("attention_decode", variants(ELEMENT=FLOATS))
 
-_STRIDES = numpy.dtype([("entry", "i8"), ("row", "i8")])
+_STRIDES = numpy.dtype([("example", "i8"), ("row", "i8")])
 _OPERANDS = ("q", "k", "v", "out", "g", "g_q", "g_k", "g_v")
 _CALL = numpy.dtype(
     [
@@ -34,7 +35,7 @@ _CALL = numpy.dtype(
         *[(name, "f4") for name in ("scale", "root")],
         *[(name, "i4") for name in ("causal", "whole", "site", "threshold")],
         ("kept_scale", "f4"),
-        ("padding", "i4"),  # up to a multiple of 8 bytes, as in C
+        ("first", "u4"),
     ]
 )
 
@@ -44,26 +45,37 @@ def _by_tensor_cores(element: str, capability: int) -> bool:
     return capability >= {"float16": 75, "bfloat16": 80}.get(element, 1000)
 
 
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """The settings of one call; see `_forward`."""
+
+    num_heads: int
+    causal: bool
+    p: float
+    site: int
+    first: int
+
+
 class _Call:
     """The operands of one call, and how the kernels are told where they lie."""
 
-    def __init__(
-        self, q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, site: int
-    ) -> None:
+    def __init__(self, q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, settings: _Settings) -> None:
         self.q, self.k, self.v = (_with_rows(x) for x in (q, k, v))
         self.key = key if key is None else contiguous(key)
         self.mask = mask
-        self.p = p
+        self.p = settings.p
         self.batch, self.queries, width = q.shape
-        self.keys, self.heads, self.width = k.shape[1], num_heads, width // num_heads
+        self.keys, self.heads, self.width = k.shape[1], settings.num_heads, width // settings.num_heads
         packed = self._packed = numpy.zeros(1, _CALL)
-        packed["heads"], packed["queries"], packed["keys"], packed["width"] = num_heads, self.queries, self.keys, self.width
+        packed["heads"], packed["queries"], packed["keys"], packed["width"] = self.heads, self.queries, self.keys, self.width
         packed["root"] = 1.0 / math.sqrt(self.width)
         packed["scale"] = math.log2(math.e) / math.sqrt(self.width)
-        packed["causal"], packed["whole"] = causal, not causal or mask is not None or self.queries > self.keys
-        packed["site"], (packed["threshold"], packed["kept_scale"]) = site, share(p)
+        packed["causal"] = settings.causal
+        packed["whole"] = not settings.causal or mask is not None or self.queries > self.keys
+        packed["site"], packed["first"] = settings.site, settings.first & 0xFFFFFFFF  # positions count modulo 2^32
+        packed["threshold"], packed["kept_scale"] = share(settings.p)
         if mask is not None:
-            shape = (self.batch, num_heads, self.queries, self.keys)
+            shape = (self.batch, self.heads, self.queries, self.keys)
             strides = (0,) * (4 - mask.ndim) + mask.strides
             sizes = (1,) * (4 - mask.ndim) + mask.shape
             packed["mask"] = [0 if size == 1 < whole else stride for stride, size, whole in zip(strides, sizes, shape, strict=True)]
@@ -134,22 +146,47 @@ def _can(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, nu
     return bool(q.shape[2] // num_heads <= _WIDTHS[-1] and max(q.shape[0], num_heads) < 2**16)
 
 
-def _forward(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, *, num_heads: int, p: float, **static: Any) -> Any:
+def _forward(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    key: Array | None,
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
+) -> Any:
     """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of columns: (B, T, C).
 
     ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
-    ``p`` of the weights is dropped, drawn with ``key`` and ``site``. Residuals: the result; each query's largest score and its sum of
-    exponentials (B, H, T).
+    ``p`` of the weights is dropped, drawn with ``key``, ``site`` and ``first``.
+
+    Residuals: the result; each query's largest score and its sum of exponentials (B, H, T).
     """
     if not _can(q, k, v, mask, key, num_heads, p):
         return NotImplemented
-    return _Call(q, k, v, mask, key, num_heads=num_heads, p=p, **static).forward()
+    return _Call(q, k, v, mask, key, _Settings(num_heads, causal, p, site, first)).forward()
 
 
-def _backward(g: Array, residuals: Any, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+def _backward(
+    g: Array,
+    residuals: Any,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
+) -> list[Array | None]:
     q, k, v, mask, key = inputs
     grads = [empty(x.shape, x.dtype) for x in (q, k, v)]
-    _Call(q, k, v, mask, key, **static).backward(g, residuals, grads, keys_too=needs[1] or needs[2])
+    settings = _Settings(num_heads, causal, p, site, first)
+    _Call(q, k, v, mask, key, settings).backward(g, residuals, grads, keys_too=needs[1] or needs[2])
     return [*[grad if needed else None for grad, needed in zip(grads, needs, strict=False)], None, None]
 
 
@@ -159,17 +196,31 @@ def _parts(qkv: Array) -> list[Array]:
     return [qkv[:, :, i * width : (i + 1) * width] for i in range(3)]
 
 
-def _packed_forward(qkv: Array, mask: Array | None, key: Array | None, **static: Any) -> Any:
+def _packed_forward(
+    qkv: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
+) -> Any:
     """Self-attention of queries, keys and values that lie side by side in ``qkv (B, T, 3 C)``: (B, T, C). See `_forward`."""
     q, k, v = _parts(qkv)
-    return _forward(q, k, v, mask, key, **static)
+    return _forward(q, k, v, mask, key, num_heads=num_heads, causal=causal, p=p, site=site, first=first)
 
 
-def _packed_backward(g: Array, residuals: Any, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+def _packed_backward(
+    g: Array,
+    residuals: Any,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
+) -> list[Array | None]:
     qkv, mask, key = inputs
     grad = empty(qkv.shape, qkv.dtype)
     q, k, v = _parts(qkv)
-    _Call(q, k, v, mask, key, **static).backward(g, residuals, _parts(grad), keys_too=True)
+    settings = _Settings(num_heads, causal, p, site, first)
+    _Call(q, k, v, mask, key, settings).backward(g, residuals, _parts(grad), keys_too=True)
     return [grad, None, None]
 
 

@@ -15,7 +15,7 @@ __device__ inline float block_max(float x, float* parts) {
     return fmaxf(fmaxf(parts[0], parts[1]), fmaxf(parts[2], parts[3]));
 }
 
-// Block (s, head, entry) takes share s of the keys. parts is (entries, heads, queries, splits, width), part_tops and part_sums the same
+// Block (s, head, example) takes share s of the keys. parts is (examples, heads, queries, splits, width), part_tops and part_sums the same
 // without width.
 extern "C" __global__ void __launch_bounds__(THREADS) attention_decode(
     const T* q, const T* k, const T* v, const bool* mask, float* parts, float* part_tops, float* part_sums, const Call call) {
@@ -55,7 +55,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_decode(
     }
 }
 
-// Block (query, head, entry) puts the parts together, a thread for each column.
+// Block (query, head, example) puts the parts together, a thread for each column.
 extern "C" __global__ void __launch_bounds__(THREADS) attention_join(
     const float* parts, const float* part_tops, const float* part_sums, T* out, float* tops, float* sums, int splits, const Call call) {
     int query = blockIdx.x, width = call.width;

@@ -1,4 +1,4 @@
-"""Convolution as one matrix product over unrolled windows; see ``images.cu``."""
+"""Convolution as one matmul over unrolled windows; see ``images.cu``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, paddi
         return NotImplemented
     if x.shape[0] * filters * windows.counts[0] * windows.counts[1] >= 2**31 - 1024:
         return NotImplemented
-    product = matmul(_rows(weight), _columns(x, windows))  # (O, N Ho Wo)
+    filters_first = matmul(_rows(weight), _columns(x, windows))  # (O, N Ho Wo)
     out = empty((x.shape[0], filters, *windows.counts), x.dtype)
-    _swap(product, None if bias is None else contiguous(bias), out, filters, x.shape[0])
+    _swap(filters_first, None if bias is None else contiguous(bias), out, filters, x.shape[0])
     return out, None
 
 

@@ -19,7 +19,10 @@ def _threads(classes: int) -> int:
 
 
 def _forward(logits: Array, targets: Array, *, ignore_index: int, label_smoothing: float) -> Any:
-    """``-log softmax(logits (N, V))[targets (N)]`` for each row, float32 of (N); see the portable kernel. Residuals: log of the sum (N)."""
+    """``-log softmax(logits (N, V))[targets (N)]`` for each row, float32 of (N); see the portable version.
+
+    Residuals: the logarithm of each row's sum of exponentials, (N).
+    """
     if not takes(logits) or targets.dtype.name not in INTEGERS or logits.ndim != 2 or targets.shape != logits.shape[:1] or logits.size == 0:
         return NotImplemented
     losses, log_sums = empty(targets.shape, "float32"), empty(targets.shape, "float32")

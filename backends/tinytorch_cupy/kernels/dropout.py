@@ -26,8 +26,10 @@ def _forward(x: Array, key: Array, *, p: float, site: int, first: int = 0) -> An
     return elementwise(_source, "dropout", x, rest=(contiguous(key), numpy.int32(site), numpy.uint32(first & 0xFFFFFFFF), *share(p))), None
 
 
-def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], **static: Any) -> list[Array | None]:
-    return [_forward(g, inputs[1], **static)[0], None]
+def _backward(
+    g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], *, p: float, site: int, first: int = 0
+) -> list[Array | None]:
+    return [_forward(g, inputs[1], p=p, site=site, first=first)[0], None]
 
 
 dropout = Kernel(_forward, _backward)

@@ -15,8 +15,8 @@ def elementwise(source: Source, function: str, *arrays: Array, rest: tuple[Any, 
     like = arrays[-1]
     out = empty(like.shape, like.dtype)
     if out.size:
-        pieces = -(-out.size // (16 // out.dtype.itemsize))  # a thread takes 16 bytes
-        grid, block = over(pieces)
+        packs = -(-out.size // (16 // out.dtype.itemsize))  # a thread takes 16 bytes
+        grid, block = over(packs)
         operands = [contiguous(array, like.dtype) for array in arrays]
         source.launch(function, grid, block, *operands, out, numpy.int64(out.size), *rest, ELEMENT=like.dtype.name)
     return out

@@ -1,4 +1,4 @@
-// Images as columns for a matrix product, and back (Chellapilla, Puri and Simard 2006, section 2.1); pooling.
+// Images as columns for a matmul, and back (Chellapilla, Puri and Simard 2006, section 2.1); pooling.
 //
 // A thread makes one number of the result, also where the result is a sum over windows: it asks which windows its pixel lies in, so that no
 // two threads add to the same place. Columns are (C kh kw, N Ho Wo): neighbours in a row of an image are neighbours there too.

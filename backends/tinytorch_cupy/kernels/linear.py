@@ -1,4 +1,4 @@
-"""A dense layer's product, as two-dimensional products that read their operands where they lie."""
+"""A dense layer's matmul, as two-dimensional matmuls that read their operands where they lie."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinytorch_cupy.gemm import DATA_TYPES, column_sums, matmul
 
 
 def _forward(x: Array, weight: Array, bias: Array | None) -> Any:
-    """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out). Sums of 16-bit products are taken in float32."""
+    """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out). 16-bit matmuls accumulate in float32."""
     types = {array.dtype for array in (x, weight, bias) if array is not None}
     if len(types) > 1 or x.dtype.name not in DATA_TYPES or x.shape[-1:] != weight.shape[1:]:
         return NotImplemented

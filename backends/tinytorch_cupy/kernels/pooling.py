@@ -20,9 +20,11 @@ def _max_forward(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) ->
     return out, places
 
 
-def _max_backward(g: Array, places: Array, inputs: Sequence[Array], needs: Sequence[bool], **static: Pair) -> list[Array | None]:
+def _max_backward(
+    g: Array, places: Array, inputs: Sequence[Array], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
+) -> list[Array | None]:
     (x,) = inputs
-    windows = _windows(x, **static)
+    windows = Windows(x.shape, kernel_size, stride, padding)
     g_x = empty(x.shape, x.dtype)
     windows.launch("max_pool2d_backward", windows.pixels, contiguous(g, x.dtype), places, g_x)
     return [g_x]
@@ -38,16 +40,14 @@ def _avg_forward(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) ->
     return out, None
 
 
-def _avg_backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], **static: Pair) -> list[Array | None]:
+def _avg_backward(
+    g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
+) -> list[Array | None]:
     (x,) = inputs
-    windows = _windows(x, **static)
+    windows = Windows(x.shape, kernel_size, stride, padding)
     g_x = empty(x.shape, x.dtype)
     windows.launch("avg_pool2d_backward", windows.pixels, contiguous(g, x.dtype), g_x)
     return [g_x]
-
-
-def _windows(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) -> Windows:
-    return Windows(x.shape, kernel_size, stride, padding)
 
 
 max_pool2d = Kernel(_max_forward, _max_backward)

@@ -8,7 +8,7 @@ from tinytorch.backend.contract import Array, Kernel
 
 
 def _forward(buffer: Array, row: Array, at: Array) -> Any:
-    """``buffer (B, S, C)``, given for good, with ``row (B, 1, C)`` at position ``at``, a whole number without dimensions."""
+    """``buffer (B, S, C)``, donated, with ``row (B, 1, C)`` at position ``at``, a 0-d integer array."""
     if buffer.dtype != row.dtype:
         return NotImplemented
     buffer[:, at.reshape(1), :] = row

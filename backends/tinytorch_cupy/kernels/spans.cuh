@@ -1,6 +1,6 @@
 // Passing over many elements with many threads, 16 bytes at a time where the addresses allow it.
 //
-// Thread `me` of `all` takes every `all`-th piece, so that neighbouring threads touch neighbouring memory.
+// Thread `me` of `all` takes every `all`-th pack, so that neighbouring threads touch neighbouring memory.
 #pragma once
 #include "common.cuh"
 
@@ -18,7 +18,7 @@ template <int N> struct Number {
 // How many elements come before the first that lies at a multiple of 16 bytes.
 __device__ inline Size ahead(const void* p) { return (16 - (size_t)p % 16) % 16 / sizeof(T); }
 
-// body(Number<PACK>(), i) or body(Number<1>(), i) for the pieces of this thread; `head` elements stand before the first whole pack.
+// body(Number<PACK>(), i) or body(Number<1>(), i) for the packs of this thread; `head` elements stand before the first whole pack.
 template <class F> __device__ inline void spans(Size n, Size head, bool packed, Size me, Size all, F body) {
     if (!packed) {
 #pragma unroll 1

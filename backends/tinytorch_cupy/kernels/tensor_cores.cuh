@@ -1,4 +1,4 @@
-// Matrix products of 16-bit numbers by tensor cores, and copies that overlap with them; each function is an instruction or two.
+// Matmuls of 16-bit numbers by tensor cores, and copies that overlap with them; each function is an instruction or two.
 //
 // Which lane of a warp holds which element is laid down in the PTX manual (ISA 8.x, "Matrix Fragments for mma.m16n8k16", "ldmatrix"). With
 // g = lane / 4 and t = lane % 4, and two elements to a register:

@@ -1,4 +1,4 @@
-// Tiles of matrices in shared memory and products of them, in float32; tiles_tensor.cuh is the same for tensor cores.
+// Tiles of matrices in shared memory and matmuls of them, in float32; tiles_tensor.cuh is the same for tensor cores.
 //
 // A warp owns 16 rows of a tile. A thread holds some numbers of a product, x[r][n], at row tile_row(r) and column tile_column(n).
 #pragma once
@@ -34,7 +34,7 @@ __device__ inline void end_loads() {}
 template <int LEFT> __device__ inline void wait_for_loads() {}
 
 // x = a b^T, of the warp's rows of a and all rows of b.
-template <int N> __device__ inline void product_rows(float (&x)[HELD][N], const E* a, const E* b) {
+template <int N> __device__ inline void matmul_transposed(float (&x)[HELD][N], const E* a, const E* b) {
     for (int r = 0; r < HELD; ++r)
         for (int n = 0; n < N; ++n) x[r][n] = 0.0f;
     const E *of_a = a + tile_row(0) * PITCH, *of_b = b + tile_column(0) * PITCH;
@@ -54,11 +54,11 @@ template <int N> __device__ inline void product_rows(float (&x)[HELD][N], const 
 }
 
 // out += x b. The threads of a row need each other's numbers of it, which go through `scratch`; only this warp's part of it is touched.
-template <int N, int M> __device__ inline void product_columns(float (&out)[HELD][M], float (&x)[HELD][N], const E* b, float* scratch) {
+template <int N, int M> __device__ inline void add_matmul(float (&out)[HELD][M], float (&x)[HELD][N], const E* b, float* scratch) {
     const int pitch = N * SHARERS + 4;
     float* of_a = scratch + tile_row(0) * pitch;
     const E* of_b = b + lane() % 8;
-    __syncwarp();  // the last product may still be reading
+    __syncwarp();  // the last matmul may still be reading
 #pragma unroll
     for (int r = 0; r < HELD; ++r)
 #pragma unroll

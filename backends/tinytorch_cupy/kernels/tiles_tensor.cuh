@@ -1,4 +1,4 @@
-// Tiles of matrices in shared memory and products of them, by tensor cores; tiles_scalar.cuh is the same without.
+// Tiles of matrices in shared memory and matmuls of them, by tensor cores; tiles_scalar.cuh is the same without.
 //
 // A warp owns 16 rows of a tile. A thread holds some numbers of a product, x[r][n], at row tile_row(r) and column tile_column(n).
 #pragma once
@@ -38,7 +38,7 @@ __device__ inline void end_loads() { end_copies(); }
 template <int LEFT> __device__ inline void wait_for_loads() { wait_for_copies<LEFT>(); }
 
 // x = a b^T, of the warp's rows of a and all rows of b.
-template <int N> __device__ inline void product_rows(float (&x)[HELD][N], const E* a, const E* b) {
+template <int N> __device__ inline void matmul_transposed(float (&x)[HELD][N], const E* a, const E* b) {
     for (int n = 0; n < N; ++n) x[0][n] = x[1][n] = 0.0f;
     const E* of_a = a + (threadIdx.x / WARP * 16 + lane() % 16) * PITCH + lane() / 16 * 8;
     const E* of_b = b + (lane() / 16 * 8 + lane() % 8) * PITCH + lane() / 8 % 2 * 8;
@@ -56,7 +56,7 @@ template <int N> __device__ inline void product_rows(float (&x)[HELD][N], const 
 }
 
 // out += x b: what the threads hold of a product is just what the next one wants of its left side, once it is rounded to 16 bits.
-template <int N, int M> __device__ inline void product_columns(float (&out)[HELD][M], float (&x)[HELD][N], const E* b, float*) {
+template <int N, int M> __device__ inline void add_matmul(float (&out)[HELD][M], float (&x)[HELD][N], const E* b, float*) {
     const E* of_b = b + lane() % 16 * PITCH + lane() / 16 * 8;
 #pragma unroll
     for (int n = 0; n < N; n += 4) {  // 16 rows of b

@@ -62,7 +62,7 @@ class _Call:
             yield table, ends[-1]
 
     def norm(self) -> Array:
-        """The length of all gradients taken as one vector, without dimensions."""
+        """The norm of all gradients taken as one vector, a 0-d array."""
         counts = [count for _, count in self.tables]
         parts, out = empty((sum(counts),), "float32"), empty((), "float32")
         for i, (table, count) in enumerate(self.tables):

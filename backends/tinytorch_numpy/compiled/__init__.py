@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from typing import Any, Final
 
@@ -20,23 +20,31 @@ _ENOUGH: Final = 1 << 15
 
 
 def _compiled(name: str) -> Kernel:
-    """The compiled kernel for what it takes, and numpy's for the rest; residuals go to the one that made them."""
+    """The compiled kernel for what it takes, and numpy's for the rest; residuals go to the one that made them.
+
+    Settings are passed on as they are: the signatures are those of numpy's kernel.
+    """
     plain = kernels.KERNELS[name]
 
-    def forward(array: Array | Sequence[Array], /, *others: Any, **static: Any) -> Any:
+    @wraps(plain.forward)
+    def forward(array: Array | Sequence[Array], /, *others: Any, **settings: Any) -> Any:
         size = sum(x.size for x in array) if isinstance(array, Sequence) else array.size
         own = _load(name) if size >= _ENOUGH else None
         for kernel in (own, plain):
-            result = NotImplemented if kernel is None else kernel.forward(array, *others, **static)
+            result = NotImplemented if kernel is None else kernel.forward(array, *others, **settings)
             if result is not NotImplemented:
                 return result[0], (kernel, result[1])
         return NotImplemented
 
-    def backward(g: Array, residuals: Any, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> Any:
-        kernel, own = residuals
-        return kernel.backward(g, own, inputs, needs, **static)
+    if plain.backward is None:
+        return Kernel(forward)
 
-    return Kernel(forward, backward if plain.backward else None)
+    @wraps(plain.backward)
+    def backward(g: Array, residuals: Any, inputs: Sequence[Any], needs: Sequence[bool], **settings: Any) -> Any:
+        kernel, own = residuals
+        return kernel.backward(g, own, inputs, needs, **settings)
+
+    return Kernel(forward, backward)
 
 
 @cache

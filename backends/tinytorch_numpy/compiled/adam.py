@@ -13,9 +13,9 @@ from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy import threads
 from tinytorch_numpy.compiled.support import loop
 from tinytorch_numpy.kernels.support import takes
-from tinytorch_numpy.kernels.updates import Arrays, lanes, norm_and_scale, own
+from tinytorch_numpy.kernels.updates import Arrays, norm_and_scale, own, shard_count
 
-#: Numbers of one parameter that threads share, where all parameters together are worth it.
+#: Elements of one parameter that is sharded itself, where all parameters together are worth it.
 _LARGE = 1 << 16
 
 
@@ -47,18 +47,18 @@ def _forward(
     firsts, seconds = [own(m) for m in first], [own(v) for v in second]
     new_params = [own(param) if donate else numpy.array(param, order="C") for param in params]
     flat = [tuple(numpy.ravel(array) for array in row) for row in zip(new_params, grads, firsts, seconds, strict=True)]
-    n = lanes(params)
+    n = shard_count(params)
 
-    def update(lane: int) -> None:
+    def update(shard: int) -> None:
         for i, (arrays, decay) in enumerate(zip(flat, decays, strict=True)):
             size = arrays[0].size
             if n > 1 and size >= _LARGE:
-                some = slice(size * lane // n, size * (lane + 1) // n)
+                some = slice(size * shard // n, size * (shard + 1) // n)
                 _update(*[array[some] for array in arrays], *decay, *shared)
-            elif i % n == lane:
+            elif i % n == shard:
                 _update(*arrays, *decay, *shared)
 
-    threads.run([partial(update, lane) for lane in range(n)])
+    threads.run([partial(update, shard) for shard in range(n)])
     return (new_params, firsts, seconds, norm), None
 
 

@@ -40,9 +40,11 @@ def _drop(x: Array, here: Any, first: Any, threshold: Any, scale: Any, out: Arra
         out[i] = x[i] * scale if bits >= threshold else zero
 
 
-def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+def _backward(
+    g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], *, p: float, site: int, first: int = 0
+) -> list[Array | None]:
     _, key = inputs
-    return [_forward(g, key, **static)[0], None]
+    return [_forward(g, key, p=p, site=site, first=first)[0], None]
 
 
 dropout = Kernel(_forward, _backward)

@@ -1,6 +1,6 @@
-"""Self-attention over few positions, a head of an entry of the batch at a time, so that all that belongs to it stays in the cache.
+"""Self-attention over few positions, a head of an example of the batch at a time, so that all that belongs to it stays in the cache.
 
-BLAS takes small products one by one, each with a start of its own. Over many positions it is faster, and they are left to it.
+BLAS takes small matmuls one by one, each with a start of its own. Over many positions it is faster, and they are left to it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _U: Final = numpy.uint64
 _1, _2, _3, _4, _ROW = (numpy.uint64(n) for n in (1, 2, 3, 4, _PITCH))
 
 
-def _forward(qkv: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, **where: int) -> Any:
+def _forward(
+    qkv: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
+) -> Any:
     """Queries, keys and values side by side in ``qkv (B, T, 3 C)``: (B, T, C). Residuals: all weights, (B, H, T, T)."""
     batch, length, width = qkv.shape
     head = width // 3 // num_heads
@@ -71,13 +73,13 @@ def _attend(qkv: Array, causal: bool, scale: Any, weights: Array, out: Array) ->
                     square_k += part * part
                 longest_q = max(longest_q, square_q)
                 longest_k = max(longest_k, square_k)
-            safe = longest_q * longest_k < _SAFE * _SAFE  # no score is larger than the lengths' product; false for NaN
+            safe = longest_q * longest_k < _SAFE * _SAFE  # no score is larger than the product of the norms; false for NaN
             scores[:rows] = 0
             result[:rows] = 0
             for first in range(0, rows, _ROWS):
                 last = min(first + _ROWS, rows)
                 seen = last if causal else rows
-                _add_product(q, False, k_turned, scores, first, last, 0, columns, seen)
+                _add_matmul(q, False, k_turned, scores, first, last, 0, columns, seen)
                 for i in range(first, min(last, length)):
                     most = i if causal else length - 1
                     top = zero if safe else scores[i, 0]
@@ -93,7 +95,7 @@ def _attend(qkv: Array, causal: bool, scale: Any, weights: Array, out: Array) ->
                     total = numpy.float32(1) / total
                     for j in range(seen):
                         scores[i, j] *= total
-                _add_product(scores, False, v, result, first, last, 0, seen, columns)
+                _add_matmul(scores, False, v, result, first, last, 0, seen, columns)
             for t in range(length):
                 for j in range(length):
                     weights[b, h, t, j] = scores[t, j]
@@ -102,7 +104,7 @@ def _attend(qkv: Array, causal: bool, scale: Any, weights: Array, out: Array) ->
 
 
 @loop("contract", "reassoc", "nsz")
-def _add_product(a: Array, turned: bool, b: Array, c: Array, top: int, bottom: int, left: int, right: int, columns: int) -> None:
+def _add_matmul(a: Array, turned: bool, b: Array, c: Array, top: int, bottom: int, left: int, right: int, columns: int) -> None:
     """Add ``a[top:bottom, left:right] @ b[left:right, :columns]`` to the rows ``c[top:bottom]``, with ``a`` turned or not.
 
     Four rows and four terms at once. Rows lie a constant apart and places are counted without a sign, so LLVM sees what may overlap.
@@ -136,7 +138,9 @@ def _backward(
     *,
     num_heads: int,
     causal: bool,
-    **where: float,
+    p: float,
+    site: int,
+    first: int = 0,
 ) -> list[Array | None]:
     qkv = numpy.ascontiguousarray(inputs[0])
     grad = numpy.empty_like(qkv)
@@ -171,16 +175,16 @@ def _differentiate(g: Array, weights: Array, qkv: Array, causal: bool, scale: An
             for first in range(0, rows, _ROWS):
                 last = min(first + _ROWS, rows)
                 seen = last if causal else rows
-                _add_product(g_out, False, v_turned, g_scores, first, last, 0, columns, seen)
+                _add_matmul(g_out, False, v_turned, g_scores, first, last, 0, columns, seen)
                 for i in range(first, last):
                     along = numpy.float32(0)
                     for j in range(seen):
                         along += g_scores[i, j] * share[i, j]
                     for j in range(seen):
                         g_scores[i, j] = (g_scores[i, j] - along) * share[i, j]
-                _add_product(g_scores, False, k, g_q, first, last, 0, seen, columns)
-                _add_product(g_scores, True, q, g_k, 0, seen, first, last, columns)
-                _add_product(share, True, g_out, g_v, 0, seen, first, last, columns)
+                _add_matmul(g_scores, False, k, g_q, first, last, 0, seen, columns)
+                _add_matmul(g_scores, True, q, g_k, 0, seen, first, last, columns)
+                _add_matmul(share, True, g_out, g_v, 0, seen, first, last, columns)
             for t in range(length):
                 for d in range(head):
                     grad[b, t, h * head + d] = g_q[t, d] * scale

@@ -1,4 +1,4 @@
-"""Writing new positions into a cache, in place: the buffer is given for good."""
+"""Writing new positions into a cache, in place: the buffer is donated."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy.kernels.random_bits import apply_bits, keep_bits, stream
 from tinytorch_numpy.kernels.support import CHUNK, takes
 
-#: Queries in a block: enough for a matrix product to run well, few enough that a causal block skips most of what it may not see.
+#: Queries in a block: enough for a matmul to run well, few enough that a causal block skips most of what it may not see.
 _ROWS = 64
 
 #: Up to this many keys the exponentials are kept for the backward pass; for more they are worked out again.
@@ -27,19 +27,30 @@ _KEPT_KEYS = 256
 #: Scores within these bounds need no maximum subtracted: neither a sum of exponentials nor its reciprocal leaves float32.
 _SAFE = 50.0
 
-#: The score of a pair that may not attend, finite as in the portable kernel.
+#: The score of a pair that may not attend, finite as in the portable version.
 _MASKED = -1e9
 
 _Slices = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
+class _Settings:
+    """The settings of one call; see `_forward`."""
+
+    num_heads: int
+    causal: bool
+    p: float
+    site: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Block:
-    """Some queries of some heads of some entries of the batch, and the keys that they see."""
+    """Some queries of some heads of some examples of the batch, and the keys that they see."""
 
     queries: _Slices  # of (B, H, T)
     keys: _Slices  # of (B, H, S)
-    shape: tuple[int, int, int, int]  # (entries, heads, queries, keys)
+    shape: tuple[int, int, int, int]  # (examples, heads, queries, keys)
 
 
 def _heads(x: Array, num_heads: int) -> Array:
@@ -51,25 +62,12 @@ def _heads(x: Array, num_heads: int) -> Array:
 class _Call:
     """The operands of one call, cut into blocks, with memory for one block that all blocks use in turn."""
 
-    def __init__(
-        self,
-        q: Array,
-        k: Array,
-        v: Array,
-        mask: Array | None,
-        key: Array | None,
-        *,
-        num_heads: int,
-        causal: bool,
-        p: float,
-        site: int,
-        first: int = 0,
-    ) -> None:
-        self.q, self.k, self.v = (_heads(x, num_heads) for x in (q, k, v))  # (B, H, T, d), (B, H, S, d), (B, H, S, e)
-        self.causal = causal
-        self.p = p
-        self.first = first
-        self.stream = stream(key, site) if p else 0
+    def __init__(self, q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, settings: _Settings) -> None:
+        self.q, self.k, self.v = (_heads(x, settings.num_heads) for x in (q, k, v))  # (B, H, T, d), (B, H, S, d), (B, H, S, e)
+        self.causal = causal = settings.causal
+        self.p = settings.p
+        self.first = settings.first & 0xFFFFFFFF  # positions count modulo 2^32
+        self.stream = stream(key, settings.site) if settings.p else 0
         self.scale = 1.0 / math.sqrt(self.q.shape[-1])
         queries, keys = self.q.shape[2], self.k.shape[2]
         # a query with nothing to attend to takes from all keys alike, so no key can be left out where there may be one
@@ -89,21 +87,21 @@ class _Call:
         keys = self.k.shape[2]
         rows = min(queries, _ROWS)
         some_heads = min(heads, max(1, CHUNK // (rows * keys)))
-        some_entries = min(batch, max(1, CHUNK // (rows * keys * heads)))
+        some_examples = min(batch, max(1, CHUNK // (rows * keys * heads)))
         blocks = []
-        for b in range(0, batch, some_entries):
-            entries = slice(b, min(b + some_entries, batch))
+        for b in range(0, batch, some_examples):
+            examples = slice(b, min(b + some_examples, batch))
             for h in range(0, heads, some_heads):
                 group = slice(h, min(h + some_heads, heads))
                 for i in range(0, queries, rows):
                     j = min(i + rows, queries)
                     seen = keys if self.whole else j + keys - queries  # the last query stands at the last key
-                    shape = (entries.stop - entries.start, group.stop - group.start, j - i, seen)
-                    blocks.append(_Block((entries, group, slice(i, j)), (entries, group, slice(0, seen)), shape))
+                    shape = (examples.stop - examples.start, group.stop - group.start, j - i, seen)
+                    blocks.append(_Block((examples, group, slice(i, j)), (examples, group, slice(0, seen)), shape))
         return blocks
 
     def memory(self, name: str, block: _Block, dtype: Any) -> Array:
-        """An array for (entries, heads, queries, keys) of a block, valid until it is asked for again under the same name."""
+        """An array for (examples, heads, queries, keys) of a block, valid until it is asked for again under the same name."""
         if name not in self._memory:
             self._memory[name] = numpy.empty(max(math.prod(b.shape) for b in self.blocks), dtype)
         return self._memory[name][: math.prod(block.shape)].reshape(block.shape)
@@ -216,7 +214,19 @@ def _differentiate(call: _Call, g: Array, residuals: _Residuals, grads: Sequence
         written.add(group)
 
 
-def _forward(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, **static: Any) -> Any:
+def _forward(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    key: Array | None,
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
+) -> Any:
     """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of columns: (B, T, C).
 
     ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
@@ -224,9 +234,9 @@ def _forward(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None
     """
     if not takes(q, k, v) or not (q.size and k.size and v.size) or (mask is not None and mask.dtype != bool):
         return NotImplemented
-    if q.shape[1] == 1 and mask is None and not static["p"]:
-        return _attend_once(q, k, v, static["num_heads"]), None
-    return _attend(_Call(q, k, v, mask, key, **static), q.dtype)
+    if q.shape[1] == 1 and mask is None and not p:
+        return _attend_once(q, k, v, num_heads), None
+    return _attend(_Call(q, k, v, mask, key, _Settings(num_heads, causal, p, site, first)), q.dtype)
 
 
 def _attend_once(q: Array, k: Array, v: Array, num_heads: int) -> Array:
@@ -241,10 +251,21 @@ def _attend_once(q: Array, k: Array, v: Array, num_heads: int) -> Array:
     return out
 
 
-def _backward(g: Array, residuals: _Residuals | None, inputs: Sequence[Any], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+def _backward(
+    g: Array,
+    residuals: _Residuals | None,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
+) -> list[Array | None]:
     q, k, v, mask, key = inputs
     grads = [numpy.empty(x.shape, x.dtype) for x in (q, k, v)]
-    call = _Call(q, k, v, mask, key, **static)
+    call = _Call(q, k, v, mask, key, _Settings(num_heads, causal, p, site, first))
     _differentiate(call, g, residuals or _attend(call, q.dtype)[1], grads)
     return [*[grad if needed else None for grad, needed in zip(grads, needs, strict=False)], None, None]
 
@@ -255,19 +276,30 @@ def _parts(qkv: Array) -> list[Array]:
     return [qkv[:, :, i * width : (i + 1) * width] for i in range(3)]
 
 
-def _packed_forward(qkv: Array, mask: Array | None, key: Array | None, **static: Any) -> Any:
+def _packed_forward(
+    qkv: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
+) -> Any:
     """Self-attention of queries, keys and values that lie side by side in ``qkv (B, T, 3 C)``: (B, T, C). See `_forward`."""
     q, k, v = _parts(qkv)
-    return _forward(q, k, v, mask, key, **static)
+    return _forward(q, k, v, mask, key, num_heads=num_heads, causal=causal, p=p, site=site, first=first)
 
 
 def _packed_backward(
-    g: Array, residuals: _Residuals | None, inputs: Sequence[Any], needs: Sequence[bool], **static: Any
+    g: Array,
+    residuals: _Residuals | None,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    num_heads: int,
+    causal: bool,
+    p: float,
+    site: int,
+    first: int = 0,
 ) -> list[Array | None]:
     qkv, mask, key = inputs
     q, k, v = _parts(qkv)
     grad = numpy.empty(qkv.shape, qkv.dtype)
-    call = _Call(q, k, v, mask, key, **static)
+    call = _Call(q, k, v, mask, key, _Settings(num_heads, causal, p, site, first))
     _differentiate(call, g, residuals or _attend(call, q.dtype)[1], _parts(grad))
     return [grad, None, None]
 

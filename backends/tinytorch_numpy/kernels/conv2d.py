@@ -1,12 +1,12 @@
-"""Convolution by matrix products that read overlapping windows where they lie.
+"""Convolution by matmuls that read overlapping windows where they lie.
 
 Images are (H, C, W, N) in memory. Unrolled along the width only they are (H, kw, C, Wo, N), kw times their size; the kh rows of pixels
 that one row of results looks at are then a block of memory, (kh kw C, Wo N), and the next row's block overlaps with it. Full im2col
 would copy each pixel kh kw times.
 
-BLAS is slow at a matrix of few rows, such as a few filters make. So some rows of results are worked out by one product: the matrix then
-holds the filters once for each of these rows, shifted as the windows are, in a band. And BLAS has kernels for small products that need
-no copies of their operands, so products are cut into pieces that are small enough for them.
+BLAS is slow at a matrix of few rows, such as a few filters make. So some rows of results are worked out by one matmul: the matrix then
+holds the filters once for each of these rows, shifted as the windows are, in a band. And BLAS has kernels for small matmuls that need
+no copies of their operands, so matmuls are tiled until they are small enough for them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tinytorch_numpy.kernels.support import takes
 #: Rows of a matrix above which BLAS gains little from more of them.
 _ENOUGH_ROWS = 16
 
-#: Multiplications up to which a product counts as small in OpenBLAS, and columns below which a piece is not worth a call.
-_SMALL_PRODUCT = 1_000_000
+#: Multiplications up to which a matmul counts as small in OpenBLAS, and columns below which a tile is not worth a call.
+_SMALL_MATMUL = 1_000_000
 _ENOUGH_COLUMNS = 128
 
 #: Multiplications of a convolution that are worth a second thread.
@@ -50,8 +50,8 @@ class _Call:
         self.taps = self.kh + (self.together - 1) * stride[0]  # rows of pixels that they look at
         self.band = self._band(weight)
         columns = self.width * self.count
-        small = (n for n in range(1, columns // _ENOUGH_COLUMNS + 1) if columns % n == 0 and self.band.size * columns <= n * _SMALL_PRODUCT)
-        self.pieces = next(small, 1)
+        small = (n for n in range(1, columns // _ENOUGH_COLUMNS + 1) if columns % n == 0 and self.band.size * columns <= n * _SMALL_MATMUL)
+        self.tiles = next(small, 1)
 
     def _band(self, weight: Array) -> Array:
         """(O, C, kh, kw) -> (together O, taps kw C)."""
@@ -68,30 +68,30 @@ class _Call:
         return total.reshape(self.filters, self.kh, self.kw, self.channels).transpose(0, 3, 1, 2)
 
     def windows(self, rows: Array) -> Array:
-        """``rows (H, C, W, N)`` unrolled along the width, as overlapping blocks: (blocks, pieces, taps kw C, Wo N / pieces)."""
+        """``rows (H, C, W, N)`` unrolled along the width, as overlapping blocks: (blocks, tiles, taps kw C, Wo N / tiles)."""
         unrolled = numpy.empty((len(rows), self.kw, self.channels, self.width, self.count), rows.dtype)
         for j in range(self.kw):
             unrolled[:, j] = rows[:, :, steps(j, self.stride[1], self.width)]
         row, _, line, _, item = unrolled.strides
-        columns = self.width * self.count // self.pieces
+        columns = self.width * self.count // self.tiles
         return as_strided(
             unrolled,
-            (self.blocks, self.pieces, self.band.shape[1], columns),
+            (self.blocks, self.tiles, self.band.shape[1], columns),
             (self.together * self.stride[0] * row, columns * item, line, item),
             writeable=False,
         )
 
     def results(self, rows: Array) -> Array:
-        """``rows (Ho, O, Wo, N)`` as a view that fits `windows`: (blocks, pieces, together O, Wo N / pieces)."""
-        return rows.reshape(self.blocks, len(self.band), self.pieces, -1).swapaxes(1, 2)
+        """``rows (Ho, O, Wo, N)`` as a view that fits `windows`: (blocks, tiles, together O, Wo N / tiles)."""
+        return rows.reshape(self.blocks, len(self.band), self.tiles, -1).swapaxes(1, 2)
 
     def images_gradient(self, g: Array, height: int, width: int) -> Array:
         """The gradient of padded images (H, C, W, N), given that of the `results`."""
         unrolled = numpy.zeros((height, self.kw * self.channels, self.width * self.count), g.dtype)
         block = numpy.empty((self.taps, *unrolled.shape[1:]), g.dtype)
-        in_pieces = block.reshape(self.band.shape[1], self.pieces, -1).swapaxes(0, 1)
+        in_tiles = block.reshape(self.band.shape[1], self.tiles, -1).swapaxes(0, 1)
         for i in range(self.blocks):
-            numpy.matmul(self.band.T, g[i], out=in_pieces)
+            numpy.matmul(self.band.T, g[i], out=in_tiles)
             first = i * self.together * self.stride[0]
             unrolled[first : first + self.taps] += block
         parts = unrolled.reshape(height, self.kw, self.channels, self.width, self.count)
@@ -119,7 +119,7 @@ def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, paddi
         if bias is not None:
             out[results] += bias[:, None, None]
 
-    threads.run([partial(fill, *part) for part in _parts(out, weight, stride[0])])
+    threads.run([partial(fill, *shard) for shard in _shards(out, weight, stride[0])])
     return batch_first(out), turned
 
 
@@ -141,13 +141,13 @@ def _backward(g: Array, turned: Array, inputs: Sequence[Any], needs: Sequence[bo
             g_bias = numpy.matmul(g_rows[results].reshape(call.height, call.filters, -1), ones).sum(axis=0)
         return [g_x, g_weight, g_bias]
 
-    parts = _parts(g_rows, weight, stride[0])
-    found = threads.run([partial(gradients, *part) for part in parts])
-    g_x = batch_first(cropped(_joined(rows, parts, [grads[0] for grads in found]), padding)) if needs[0] else None
+    shards = _shards(g_rows, weight, stride[0])
+    found = threads.run([partial(gradients, *shard) for shard in shards])
+    g_x = batch_first(cropped(_joined(rows, shards, [grads[0] for grads in found]), padding)) if needs[0] else None
     return [g_x, *[sum(grads[i] for grads in found) if needs[i] else None for i in (1, 2)]]
 
 
-def _parts(results: Array, weight: Array, stride: int) -> list[tuple[slice, slice]]:
+def _shards(results: Array, weight: Array, stride: int) -> list[tuple[slice, slice]]:
     """Rows of ``results (Ho, O, Wo, N)`` for each thread, or all where there are few, and the rows of the images that they look at."""
     height, kh = len(results), weight.shape[2]
     large = results.size * weight[0].size >= _ENOUGH
@@ -156,12 +156,12 @@ def _parts(results: Array, weight: Array, stride: int) -> list[tuple[slice, slic
     return [(slice(first, last), slice(first * stride, (last - 1) * stride + kh)) for first, last in pairwise(bounds)]
 
 
-def _joined(rows: Array, parts: Sequence[tuple[slice, slice]], grads: Sequence[Array]) -> Array:
-    """The gradient of ``rows``, given those of the parts of it, which overlap."""
-    if len(parts) == 1 and len(grads[0]) == len(rows):
+def _joined(rows: Array, shards: Sequence[tuple[slice, slice]], grads: Sequence[Array]) -> Array:
+    """The gradient of ``rows``, given those of its shards, which overlap."""
+    if len(shards) == 1 and len(grads[0]) == len(rows):
         return grads[0]
     out = numpy.zeros_like(rows)
-    for (_, seen), grad in zip(parts, grads, strict=True):
+    for (_, seen), grad in zip(shards, grads, strict=True):
         out[seen] += grad
     return out
 

@@ -28,9 +28,11 @@ def _forward(x: Array, key: Array, *, p: float, site: int, first: int = 0) -> An
     return out.reshape(x.shape), None
 
 
-def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], **static: Any) -> list[Array | None]:
+def _backward(
+    g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool], *, p: float, site: int, first: int = 0
+) -> list[Array | None]:
     _, key = inputs
-    return [_forward(g, key, **static)[0], None]
+    return [_forward(g, key, p=p, site=site, first=first)[0], None]
 
 
 dropout = Kernel(_forward, _backward)

@@ -12,7 +12,7 @@ from tinytorch_numpy.kernels.support import all_within, as_rows, takes
 
 
 def _forward(weight: Array, ids: Array) -> Any:
-    """Rows of ``weight (V, D)`` at the whole numbers ``ids``, of any shape: (*ids.shape, D)."""
+    """Rows of ``weight (V, D)`` at the integers ``ids``, of any shape: (*ids.shape, D)."""
     if not takes(weight) or weight.size == 0 or not all_within(ids, weight.shape[0]):
         return NotImplemented
     return numpy.take(weight, ids, axis=0), None

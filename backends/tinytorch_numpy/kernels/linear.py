@@ -1,4 +1,4 @@
-"""A dense layer's product, with the bias added in place."""
+"""A dense layer's matmul, with the bias added in place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.support import as_rows, product, row_product, takes
+from tinytorch_numpy.kernels.support import as_rows, matmul, row_matmul, takes
 
 
 def _forward(x: Array, weight: Array, bias: Array | None) -> Any:
@@ -14,7 +14,7 @@ def _forward(x: Array, weight: Array, bias: Array | None) -> Any:
     if not takes(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape[1:]:
         return NotImplemented
     rows = as_rows(x, weight.shape[1])
-    out = row_product(rows, weight) if len(rows) == 1 else product(rows, weight.T)
+    out = row_matmul(rows, weight) if len(rows) == 1 else matmul(rows, weight.T)
     if bias is not None:
         out += bias
     return out.reshape(*x.shape[:-1], weight.shape[0]), None
@@ -24,8 +24,8 @@ def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequenc
     x, weight, _ = inputs
     g_rows = as_rows(g, weight.shape[0])
     return [
-        product(g_rows, weight).reshape(x.shape) if needs[0] else None,
-        product(g_rows.T, as_rows(x, weight.shape[1])) if needs[1] else None,
+        matmul(g_rows, weight).reshape(x.shape) if needs[0] else None,
+        matmul(g_rows.T, as_rows(x, weight.shape[1])) if needs[1] else None,
         g_rows.sum(axis=0) if needs[2] else None,
     ]
 

@@ -1,6 +1,6 @@
 """What the kernels of this folder share: which arrays they take, and how they cut large ones up.
 
-BLAS is for matrix products only. Sums over rows would be a little faster as products with a vector of ones, but BLAS spreads those over
+BLAS is for matmuls only. Sums over rows would be a little faster as matmuls with a vector of ones, but BLAS spreads those over
 threads too, and on a busy machine the wait for the other thread costs a hundred times what it saves. ``vecdot`` works in one thread.
 """
 
@@ -19,13 +19,13 @@ from tinytorch_numpy import threads
 #: enough that starting it costs little.
 CHUNK = 1 << 17
 
-#: Multiplications of a product that is worth a second thread: a third of a millisecond of work.
-_LARGE_PRODUCT = 1 << 24
+#: Multiplications of a matmul that is worth a second thread: a third of a millisecond of work.
+_LARGE_MATMUL = 1 << 24
 
 #: Numbers of a matrix from which OpenBLAS multiplies it by a vector in several threads.
 _SPREAD = 460_800
 
-#: Numbers of a matrix whose product with a vector is worth a second thread of ours: two milliseconds of reading.
+#: Numbers of a matrix whose matmul with a vector is worth a second thread of ours: two milliseconds of reading.
 _LARGE_WEIGHT = 1 << 23
 
 _TYPES = (numpy.dtype(numpy.float32), numpy.dtype(numpy.float64))
@@ -34,7 +34,7 @@ _TYPES = (numpy.dtype(numpy.float32), numpy.dtype(numpy.float64))
 def takes(*arrays: Any) -> bool:
     """Whether the arrays, but for those that are ``None``, are all of the first one's type, and that is float32 or float64.
 
-    Others (16 bits, mixtures) are left to the portable kernels.
+    Others (16 bits, mixtures) are left to the portable version.
     """
     first = arrays[0].dtype
     for array in arrays:
@@ -44,26 +44,26 @@ def takes(*arrays: Any) -> bool:
 
 
 def all_within(ids: Array, length: int) -> bool:
-    """Whether all of the whole numbers ``ids`` are places among ``length``. What to do with others is left to the portable kernels."""
+    """Whether all ``ids`` are in bounds: ``0 <= id < length``. What to do with others is left to the portable version."""
     return bool(ids.size == 0 or (ids.min() >= 0 and ids.max() < length))
 
 
 def chunks(length: int, width: int = 1) -> Iterator[slice]:
-    """Slices that cut ``length`` rows of ``width`` elements into pieces of about `CHUNK` elements."""
+    """Slices that cut ``length`` rows of ``width`` elements into chunks of about `CHUNK` elements."""
     step = max(1, CHUNK // max(1, width))
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))
 
 
-def product(a: Array, b: Array) -> Array:
+def matmul(a: Array, b: Array) -> Array:
     """``a (M, K) @ b (K, N)``, by all threads where it is large and they have nothing else to do."""
-    if len(a) * b.size < _LARGE_PRODUCT:
+    if len(a) * b.size < _LARGE_MATMUL:
         return numpy.matmul(a, b)
     with threads.all_for_blas():
         return numpy.matmul(a, b)
 
 
-def row_product(x: Array, weight: Array) -> Array:
+def row_matmul(x: Array, weight: Array) -> Array:
     """``x (1, K) @ weight (N, K)^T``, as fast as the weight can be read from memory.
 
     ``vecdot`` reads half as fast again as OpenBLAS in one thread, and does not wait for another thread by spinning. What several cores

@@ -1,8 +1,8 @@
-"""One step of an optimizer, each array in pieces that stay in the cache for all the passes over them.
+"""One step of an optimizer, each array in chunks that stay in the cache for all the passes over them.
 
 Learning rate and step number are read on the host, where they are, so what depends on them is worked out once and not for each array.
-The moments are overwritten, and the parameters where they are given for good. Gradients are not: one array may be the gradient of two
-parameters.
+Moment buffers are donated, so they are updated in place, and so are parameters with ``donate``. Gradients are not: one array may be the
+gradient of two parameters.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _ENOUGH = 1 << 21
 
 
 def norm_and_scale(grads: Arrays, max_norm: float | None) -> tuple[Array, float]:
-    """The length of all gradients taken as one vector, and the factor that clips it to ``max_norm``."""
-    n = lanes(grads)
-    norm = numpy.sqrt(sum(threads.run([partial(_squares, grads[lane::n]) for lane in range(n)])))
+    """The norm of all gradients taken as one vector, and the factor that clips it to ``max_norm``."""
+    n = shard_count(grads)
+    norm = numpy.sqrt(sum(threads.run([partial(_squares, grads[shard::n]) for shard in range(n)])))
     if max_norm is None:
         return norm, 1.0
     scale = max_norm / (float(norm) + 1e-6)
@@ -38,20 +38,20 @@ def _squares(grads: Arrays) -> Array:
     return sum(numpy.vdot(grad, grad) for grad in grads)
 
 
-#: A parameter's number, and some of its elements.
-_Piece = tuple[int, slice]
+#: A parameter's index, and some of its elements.
+_Chunk = tuple[int, slice]
 
 
-def _in_lanes(params: Arrays, update: Callable[[Sequence[_Piece], Array], None]) -> None:
-    """Call ``update`` with pieces that fit the cache and two arrays of a piece's size to work in: threads share the pieces."""
-    pieces = [(i, some) for i, param in enumerate(params) for some in chunks(param.size)]
+def _in_shards(params: Arrays, update: Callable[[Sequence[_Chunk], Array], None]) -> None:
+    """Call ``update`` once per shard, with chunks that fit the cache and two arrays of a chunk's size to work in."""
+    all_chunks = [(i, some) for i, param in enumerate(params) for some in chunks(param.size)]
     size, dtype = min(CHUNK, max(param.size for param in params)), params[0].dtype
-    n = lanes(params)
-    threads.run([partial(update, pieces[lane::n], numpy.empty((2, size), dtype)) for lane in range(n)])
+    n = shard_count(params)
+    threads.run([partial(update, all_chunks[shard::n], numpy.empty((2, size), dtype)) for shard in range(n)])
 
 
-def lanes(arrays: Arrays) -> int:
-    """One for each thread, or one for little work."""
+def shard_count(arrays: Arrays) -> int:
+    """Number of shards of an update: one per thread, or 1 where there is little work."""
     return threads.count() if sum(array.size for array in arrays) >= _ENOUGH else 1
 
 
@@ -89,8 +89,8 @@ def _adam(
     new_params = [own(param) if donate else numpy.empty(param.shape, param.dtype) for param in params]
     flat = [tuple(array.reshape(-1) for array in row) for row in zip(params, grads, new_params, firsts, seconds, strict=True)]
 
-    def update(pieces: Sequence[_Piece], spare: Array) -> None:
-        for i, some in pieces:
+    def update(shard: Sequence[_Chunk], spare: Array) -> None:
+        for i, some in shard:
             old, g, new, m, v = (array[some] for array in flat[i])
             (work, other), decay, share = spare[:, : g.size], weight_decays[i], scale
             if decay and not decoupled:
@@ -113,7 +113,7 @@ def _adam(
             else:
                 numpy.add(old, work, out=new)
 
-    _in_lanes(params, update)
+    _in_shards(params, update)
     return (new_params, firsts, seconds, norm), None
 
 
@@ -138,8 +138,8 @@ def _sgd(
     new_params = [own(param) if donate else numpy.empty(param.shape, param.dtype) for param in params]
     flat = [tuple(array.reshape(-1) for array in row) for row in zip(params, grads, new_params, strict=True)]
 
-    def update(pieces: Sequence[_Piece], spare: Array) -> None:
-        for i, some in pieces:
+    def update(shard: Sequence[_Chunk], spare: Array) -> None:
+        for i, some in shard:
             old, g, new = (array[some] for array in flat[i])
             work, other = spare[:, : g.size]
             numpy.multiply(g, scale, out=work)
@@ -155,7 +155,7 @@ def _sgd(
                     direction = work
             numpy.add(old, numpy.multiply(direction, -rate, out=other), out=new)
 
-    _in_lanes(params, update)
+    _in_shards(params, update)
     return (new_params, velocities, norm), None
 
 

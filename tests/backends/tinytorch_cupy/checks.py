@@ -1,4 +1,4 @@
-"""Holding a kernel to its portable twin, which runs on numpy in float64 on the same numbers."""
+"""Holding a kernel to its portable version, which runs on numpy in float64 on the same numbers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy
 import pytest
 
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
-from tinytorch import ops
-from tinytorch.autograd.operation import Operation
+from tests.ops.settings_table import OPERATIONS
 from tinytorch_cupy.kernels import KERNELS
 
 Array = Any
@@ -24,10 +23,10 @@ KEY = numpy.asarray([12345, 678], dtype=numpy.int32)
 
 @dataclass
 class Case:
-    """One call: its arrays, what it is told besides, and how many of the arrays, from the first, have a gradient."""
+    """One call: its arrays, its settings, and how many of the arrays, from the first, have a gradient."""
 
     arrays: list[Any]
-    static: dict[str, Any]
+    settings: dict[str, Any]
     gradients: int = 1
 
 
@@ -83,7 +82,7 @@ def on_device(value: Any, dtype: str, layout: Callable[[Array], Array] = LAYOUTS
 
 
 def wide(value: Any) -> Any:
-    """The same numbers for the portable kernel, floats in float64."""
+    """The same numbers for the portable version, floats in float64."""
     if isinstance(value, list | tuple):
         return [wide(item) for item in value]
     if value is None:
@@ -107,12 +106,6 @@ def assert_close(actual: Any, expected: Any, tolerance: float, dtype: str | None
     assert actual.shape == expected.shape
     size = float(numpy.max(numpy.abs(expected), initial=least, where=numpy.isfinite(expected)))
     numpy.testing.assert_allclose(wide(actual), expected, rtol=tolerance, atol=tolerance * size)
-
-
-def portable(name: str) -> Operation[..., Any]:
-    twin = getattr(ops, name)
-    assert isinstance(twin, Operation)
-    return twin
 
 
 def in_every_order(run: Callable[[], Any], orders: Sequence[int] = fake_cupy.ORDERS) -> Any:
@@ -143,27 +136,26 @@ def skip_without(dtype: str) -> None:
 
 
 def check(name: str, case: Case, dtype: str, layout: str = "as_made", tolerance: float | None = None, least: float = 1e-3) -> None:
-    """Hold values and gradients of a call to the portable twin's."""
-    twin, kernel = portable(name), KERNELS[name]
+    """Hold values and gradients of a call to the portable version's."""
+    portable, kernel = OPERATIONS[name], KERNELS[name]
     tolerance = tolerance or TOLERANCE[dtype]
     arrays = on_device(case.arrays, dtype, LAYOUTS[layout])
     exact = wide(arrays)
-    expected, residuals = twin.forward(numpy, *exact, **case.static)
+    expected, residuals = portable.forward(numpy, *exact, **case.settings)
     g = on_device(Draw()(*expected.shape), dtype if name != "cross_entropy" else "float32", LAYOUTS[layout])
     needs = [i < case.gradients for i in range(len(arrays))]
 
     def run() -> Any:
-        result = kernel.forward(*arrays, **case.static)
+        result = kernel.forward(*arrays, **case.settings)
         assert result is not NotImplemented
         out, kept = result
         assert kernel.backward is not None
-        return out, list(kernel.backward(g, kept, arrays, needs, **case.static))
+        return out, list(kernel.backward(g, kept, arrays, needs, **case.settings))
 
     before = [None if x is None else x.copy() for x in arrays]
     out, grads = in_every_order(run, fake_cupy.ORDERS if dtype != "bfloat16" else (1,))  # the code is that of float16
     _assert_same(arrays, before)
     assert_close(out, expected, tolerance, "float32" if name == "cross_entropy" else dtype, least)
-    assert twin.joint_rule is not None
-    wanted = twin.joint_rule(numpy, wide(g), residuals, exact, needs, **case.static)
+    wanted = portable.joint_rule(numpy, wide(g), residuals, exact, needs, **case.settings)
     wanted = [grad if needed else None for grad, needed in zip(wanted, needs, strict=True)]
     assert_close(grads, wanted, tolerance, dtype, least)

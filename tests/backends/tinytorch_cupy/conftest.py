@@ -15,7 +15,7 @@ import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
 from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace, with_cuda
-from tinytorch.ops import fused
+from tinytorch.autograd import operation
 from tinytorch_cupy import gemm
 from tinytorch_cupy.backend import CupyBackend
 from tinytorch_cupy.kernels import KERNELS
@@ -33,9 +33,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_pa
     fake = fake_cupy.module()
     monkeypatch.setitem(sys.modules, "cupy", fake)
     _forget()
-    token = fused._overrides.set(True)  # these are what is tested, even where all others are turned off
+    token = operation._use_kernels.set(True)  # these are what is tested, even where all others are turned off
     yield fake
-    fused._overrides.reset(token)
+    operation._use_kernels.reset(token)
     _forget()
 
 
@@ -51,7 +51,7 @@ def _forget() -> None:
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """``backend``, ``cupy`` and ``blas`` of a GPU that defers its launches as one does; it is the chosen backend.
 
-    Products are captured as its other launches are; of the kernels it has those that are such products, and no CUDA.
+    Matmuls are captured as its other launches are; of the kernels it has those that are such matmuls, and no CUDA.
     """
     with _machine(monkeypatch, new_cupy()) as machine:
         yield machine

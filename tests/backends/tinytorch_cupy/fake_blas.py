@@ -1,4 +1,4 @@
-"""A cuBLAS for machines without a GPU: products from raw pointers, column by column, as cuBLAS's manual defines them.
+"""A cuBLAS for machines without a GPU: matmuls from raw pointers, column by column, as cuBLAS's manual defines them.
 
 The entry points are C functions with the signatures of ``cublas_api.h``, so that types, order of arguments, leading dimensions, strides and
 type codes are those that the library itself would be given.
@@ -43,7 +43,7 @@ def _rounded(x: numpy.ndarray) -> numpy.ndarray:
 
 
 class FakeBlas:
-    """Stands for ``ctypes.CDLL("libcublas.so")`` on a machine's GPUs: a product is a launch on the current one.
+    """Stands for ``ctypes.CDLL("libcublas.so")`` on a machine's GPUs: a matmul is a launch on the current one.
 
     Attributes:
         calls: what was asked for, a dictionary each.

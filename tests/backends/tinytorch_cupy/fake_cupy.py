@@ -309,7 +309,7 @@ def with_cuda(cupy: Any) -> Any:
 
 
 def _matmul(a: Any, b: Any) -> Any:
-    """cupy's own products do not run while a stream is being captured."""
+    """cupy's own matmuls do not run while a stream is being captured."""
     gpu = _gpu_of((a, b))
     if gpu.graph is not None:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")

@@ -1,4 +1,4 @@
-"""Attention in CUDA does what the portable twin does: with tensor cores and without, whole and split, packed and apart."""
+"""Attention in CUDA does what the portable version does: with tensor cores and without, whole and split, packed and apart."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sys
 import numpy
 import pytest
 
-from tests.backends.tinytorch_cupy.checks import DTYPES, KEY, Case, Draw, assert_close, check, on_device, portable, skip_without, wide
+from tests.backends.tinytorch_cupy.checks import DTYPES, KEY, Case, Draw, assert_close, check, on_device, skip_without, wide
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
+from tests.ops.settings_table import OPERATIONS
 from tinytorch_cupy.kernels import KERNELS
 
 MODULE = sys.modules["tinytorch_cupy.kernels.attention"]  # the name alone is the kernel's
@@ -23,8 +24,8 @@ def hold(case: Case, dtype: str, name: str = "attention", layout: str = "as_made
     check(name, case, dtype, layout, factor * TOLERANCE[dtype], least=0.2)
 
 
-def static(num_heads: int, causal: bool = True, p: float = 0.0) -> dict[str, object]:
-    return {"num_heads": num_heads, "causal": causal, "p": p, "site": 5}
+def settings(num_heads: int, causal: bool = True, p: float = 0.0, first: int = 0) -> dict[str, object]:
+    return {"num_heads": num_heads, "causal": causal, "p": p, "site": 5, "first": first}
 
 
 def operands(batch: int, queries: int, keys: int, width: int) -> list[object]:
@@ -47,18 +48,18 @@ SIZES = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_values_and_gradients_are_those_of_the_portable_kernel(size: tuple[int, ...], causal: bool, dtype: str) -> None:
+def test_values_and_gradients_are_those_of_the_portable_version(size: tuple[int, ...], causal: bool, dtype: str) -> None:
     skip_without(dtype)
     batch, queries, keys, heads, width = size
-    hold(Case([*operands(batch, queries, keys, width), None, None], static(heads, causal), 3), dtype)
+    hold(Case([*operands(batch, queries, keys, width), None, None], settings(heads, causal), 3), dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("queries", [3, 37])
-def test_dropout_drops_what_the_portable_kernel_drops(queries: int, dtype: str) -> None:
+def test_dropout_drops_what_the_portable_version_drops(queries: int, dtype: str) -> None:
     skip_without(dtype)
-    case = Case([*operands(2, queries, 37, 32), None, KEY], static(2, p=0.3), 3)
-    hold(case, dtype)
+    for first in (0, 1000, 2**32 - 20):  # positions of random bits count modulo 2^32
+        hold(Case([*operands(2, queries, 37, 32), None, KEY], settings(2, p=0.3, first=first), 3), dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -70,19 +71,19 @@ def test_a_mask_says_who_attends_and_a_query_with_nothing_takes_from_all_alike(q
     padding[..., 0] = True
     pairs[1] = False
     for mask in (padding, pairs, draw.random((2, 2, queries, 40)) < 0.5, draw.random(40) < 0.5):
-        case = Case([*operands(2, queries, 40, 32), mask, None], static(2, causal), 3)
+        case = Case([*operands(2, queries, 40, 32), mask, None], settings(2, causal), 3)
         hold(case, dtype)
 
 
 def test_queries_before_the_first_key_take_from_all_alike() -> None:
-    hold(Case([*operands(1, 70, 20, 32), None, None], static(2), 3), "float32")
+    hold(Case([*operands(1, 70, 20, 32), None, None], settings(2), 3), "float32")
 
 
 def test_large_scores_do_not_overflow() -> None:
     q, k, v = operands(1, 40, 40, 16)
-    hold(Case([10.0 * q, 10.0 * k, v, None, None], static(1), 3), "float32", factor=10.0)  # type: ignore[operator]
+    hold(Case([10.0 * q, 10.0 * k, v, None, None], settings(1), 3), "float32", factor=10.0)  # type: ignore[operator]
     qkv = numpy.full((1, 4, 48), 1e4, numpy.float32)
-    out, _ = KERNELS["packed_attention"].forward(fake_cupy.asarray(qkv), None, None, **static(1))
+    out, _ = KERNELS["packed_attention"].forward(fake_cupy.asarray(qkv), None, None, **settings(1))
     numpy.testing.assert_allclose(out, 1e4, rtol=1e-6)
 
 
@@ -92,15 +93,15 @@ def test_packed_operands_are_read_and_their_gradient_written_where_they_lie(layo
     skip_without(dtype)
     draw = Draw()
     for qkv, heads in ((draw(2, 33, 3 * 32), 2), (draw(1, 20, 3 * 12), 1)):
-        hold(Case([qkv, None, KEY], static(heads, p=0.2)), dtype, "packed_attention", layout)
+        hold(Case([qkv, None, KEY], settings(heads, p=0.2)), dtype, "packed_attention", layout)
 
 
 def test_gradients_that_are_not_needed_are_not_given() -> None:
     arrays = on_device([*operands(1, 5, 5, 16), None, None], "float32")
-    out, residuals = KERNELS["attention"].forward(*arrays, **static(1))
+    out, residuals = KERNELS["attention"].forward(*arrays, **settings(1))
     backward = KERNELS["attention"].backward
     assert backward is not None
-    grads = backward(out, residuals, arrays, (True, False, False, False, False), **static(1))
+    grads = backward(out, residuals, arrays, (True, False, False, False, False), **settings(1))
     assert [grad is not None for grad in grads] == [True, False, False, False, False]
 
 
@@ -110,7 +111,7 @@ def test_a_few_queries_split_the_keys_among_blocks(queries: int, keys: int, dtyp
     skip_without(dtype)
     for heads, width in ((2, 32), (1, 100), (1, 128), (3, 24)):
         fake_cupy.state.launches.clear()
-        case = Case([*operands(2, queries, keys, width), None, None], static(heads), 3)
+        case = Case([*operands(2, queries, keys, width), None, None], settings(heads), 3)
         hold(case, dtype)
         assert {"attention_decode", "attention_join"} <= set(fake_cupy.state.launches)
 
@@ -124,15 +125,15 @@ def test_chips_without_the_instruction_multiply_without_it(
     launch = MODULE._flash.launch
     monkeypatch.setattr(MODULE._flash, "launch", lambda *args, **macros: (seen.append(macros["TENSOR"]), launch(*args, **macros)))
     fake_cupy.state.capability = capability
-    hold(Case([*operands(1, 20, 20, 16), None, None], static(1), 3), dtype)
+    hold(Case([*operands(1, 20, 20, 16), None, None], settings(1), 3), dtype)
     assert set(seen) == {tensor}
 
 
-def test_what_cannot_be_done_is_left_to_the_portable_kernel() -> None:
+def test_what_cannot_be_done_is_left_to_the_portable_version() -> None:
     forward = KERNELS["attention"].forward
-    assert forward(*on_device([*operands(1, 2, 2, 260), None, None], "float32"), **static(2)) is NotImplemented  # heads of 130
-    assert forward(*on_device([*operands(1, 2, 2, 8), None, None], "float64"), **static(2)) is NotImplemented
-    assert forward(*on_device([*operands(0, 2, 2, 8), None, None], "float32"), **static(2)) is NotImplemented
+    assert forward(*on_device([*operands(1, 2, 2, 260), None, None], "float32"), **settings(2)) is NotImplemented  # heads of 130
+    assert forward(*on_device([*operands(1, 2, 2, 8), None, None], "float64"), **settings(2)) is NotImplemented
+    assert forward(*on_device([*operands(0, 2, 2, 8), None, None], "float32"), **settings(2)) is NotImplemented
 
 
 def test_the_weights_of_all_pairs_are_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,17 +141,17 @@ def test_the_weights_of_all_pairs_are_never_held(monkeypatch: pytest.MonkeyPatch
     empty = MODULE.empty
     monkeypatch.setattr(MODULE, "empty", lambda shape, dtype: (shapes.append(shape), empty(shape, dtype))[1])
     qkv = fake_cupy.asarray(Draw()(1, 100, 48), "float16")
-    out, residuals = KERNELS["packed_attention"].forward(qkv, None, None, **static(1))
+    out, residuals = KERNELS["packed_attention"].forward(qkv, None, None, **settings(1))
     backward = KERNELS["packed_attention"].backward
     assert backward is not None
-    backward(out, residuals, (qkv, None, None), (True, False, False), **static(1))
+    backward(out, residuals, (qkv, None, None), (True, False, False), **settings(1))
     assert max(int(numpy.prod(shape)) for shape in shapes) == 100 * 48  # the gradient itself
 
 
 def test_the_residuals_are_what_they_are_said_to_be() -> None:
     q, k, v = on_device(operands(1, 9, 9, 16), "float32")
-    out, (kept, tops, sums) = KERNELS["attention"].forward(q, k, v, None, None, **static(1, causal=False))
+    out, (kept, tops, sums) = KERNELS["attention"].forward(q, k, v, None, None, **settings(1, causal=False))
     assert kept is out
-    _, weights = portable("attention").forward(numpy, *wide([q, k, v]), None, None, **static(1, causal=False))
+    _, weights = OPERATIONS["attention"].forward(numpy, *wide([q, k, v]), None, None, **settings(1, causal=False))
     assert_close(1.0 / sums, weights.max(axis=-1), 1e-5)
     assert tops.shape == (1, 1, 9)

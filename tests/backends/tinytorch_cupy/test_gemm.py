@@ -12,7 +12,7 @@ import pytest
 
 from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy
-from tinytorch.ops import linear as twin
+from tinytorch.ops import linear as portable
 from tinytorch_cupy import gemm
 from tinytorch_cupy.kernels import KERNELS
 
@@ -44,7 +44,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(monkeypatch)
 
 
-def assert_product(found: Any, a: Any, b: Any, tolerance: float = 1e-5) -> None:
+def assert_matmul(found: Any, a: Any, b: Any, tolerance: float = 1e-5) -> None:
     expected = a.get().astype(numpy.float64) @ b.get().astype(numpy.float64)
     assert found.shape == expected.shape
     numpy.testing.assert_allclose(found.get().astype(numpy.float64), expected, rtol=tolerance, atol=tolerance * 10)
@@ -58,9 +58,9 @@ def test_transposed_operands_are_read_where_they_lie(gpu: Bench, dtype: str, lef
     b = gpu.array(4, 5, dtype=dtype).T if right else gpu.array(5, 4, dtype=dtype)
     found = gemm.matmul(a, b)
     assert found.dtype == a.dtype
-    assert_product(found, a, b, CLOSE[dtype])
+    assert_matmul(found, a, b, CLOSE[dtype])
     (call,) = gpu.calls()
-    assert call["ops"] == (int(right), int(left))  # the product that cuBLAS sees is the transposed one
+    assert call["ops"] == (int(right), int(left))  # the matmul that cuBLAS sees is the transposed one
     assert call["size"] == (4, 3, 5)
 
 
@@ -68,16 +68,16 @@ def test_a_part_of_wider_rows_is_read_through_its_leading_dimension(gpu: Bench) 
     wide = gpu.array(6, 12)
     a, b = wide[:, 4:8], gpu.array(4, 3)
     launched = gpu.cupy.gpu.launched
-    assert_product(gemm.matmul(a, b), a, b)
-    assert gpu.cupy.gpu.launched == launched + 1  # nothing but the product
+    assert_matmul(gemm.matmul(a, b), a, b)
+    assert gpu.cupy.gpu.launched == launched + 1  # nothing but the matmul
     assert len(gpu.calls()) == 1
 
 
 @pytest.mark.parametrize("shapes", [((1, 4), (4, 1)), ((1, 1), (1, 1)), ((3, 1), (1, 4)), ((1, 5), (5, 3))])
 def test_rows_and_columns_of_one_element(gpu: Bench, shapes: tuple[tuple[int, int], tuple[int, int]]) -> None:
     a, b = gpu.array(*shapes[0]), gpu.array(*shapes[1])
-    assert_product(gemm.matmul(a, b), a, b)
-    assert_product(gemm.matmul(b.T, a.T), b.T, a.T)
+    assert_matmul(gemm.matmul(a, b), a, b)
+    assert_matmul(gemm.matmul(b.T, a.T), b.T, a.T)
 
 
 @pytest.mark.parametrize(
@@ -86,26 +86,26 @@ def test_rows_and_columns_of_one_element(gpu: Bench, shapes: tuple[tuple[int, in
 def test_what_cublas_cannot_be_told_of_is_copied(gpu: Bench, cut: tuple[slice, slice]) -> None:
     a = gpu.array(6, 6)[cut]
     b = gpu.array(a.shape[1], 3)
-    assert_product(gemm.matmul(a, b), a, b)
+    assert_matmul(gemm.matmul(a, b), a, b)
 
 
 def test_a_row_that_is_broadcast_is_copied(gpu: Bench) -> None:
     row = gpu.array(1, 4)
     a = numpy.broadcast_to(row, (3, 4))
     b = gpu.array(4, 2)
-    assert_product(gemm.matmul(a, b), a, b)
+    assert_matmul(gemm.matmul(a, b), a, b)
 
 
-def test_many_rows_with_one_matrix_are_one_product(gpu: Bench) -> None:
+def test_many_rows_with_one_matrix_are_one_matmul(gpu: Bench) -> None:
     a, b = gpu.array(2, 3, 4, 5), gpu.array(6, 5).T
-    assert_product(gemm.matmul(a, b), a, b)
+    assert_matmul(gemm.matmul(a, b), a, b)
     (call,) = gpu.calls()
     assert (call["count"], call["size"]) == (1, (6, 24, 5))
 
 
 def test_a_batch_is_one_call(gpu: Bench) -> None:
     a, b = gpu.array(2, 3, 4, 5), gpu.array(2, 3, 6, 5)
-    assert_product(gemm.matmul(a, numpy.swapaxes(b, -1, -2)), a, numpy.swapaxes(b, -1, -2))
+    assert_matmul(gemm.matmul(a, numpy.swapaxes(b, -1, -2)), a, numpy.swapaxes(b, -1, -2))
     (call,) = gpu.calls()
     assert call["count"] == 6
 
@@ -118,36 +118,36 @@ def test_the_heads_of_a_packed_projection_are_not_copied(gpu: Bench) -> None:
     assert numpy.shares_memory(q, qkv)
     launched = gpu.cupy.gpu.launched
     scores = gemm.matmul(q, numpy.swapaxes(k, -1, -2))
-    assert_product(scores, q, numpy.swapaxes(k, -1, -2))
+    assert_matmul(scores, q, numpy.swapaxes(k, -1, -2))
     assert [call["count"] for call in gpu.calls()] == [3, 3]  # a call for each head, along the batch
-    assert_product(gemm.matmul(scores, v), scores, v)
-    assert_product(gemm.matmul(numpy.swapaxes(scores, -1, -2), q), numpy.swapaxes(scores, -1, -2), q)
+    assert_matmul(gemm.matmul(scores, v), scores, v)
+    assert_matmul(gemm.matmul(numpy.swapaxes(scores, -1, -2), q), numpy.swapaxes(scores, -1, -2), q)
     assert gpu.cupy.gpu.launched == launched + 2 + len(gpu.calls())
 
 
 def test_many_products_that_cannot_be_one_call_are_copied_into_one(gpu: Bench) -> None:
     a = numpy.transpose(gpu.array(40, 3, 50, 4), (0, 2, 1, 3))  # 40 x 50 matrices (3, 4)
     b = gpu.array(40, 50, 4, 2)
-    assert_product(gemm.matmul(a, b), a, b)
+    assert_matmul(gemm.matmul(a, b), a, b)
     assert [call["count"] for call in gpu.calls()] == [2000]
 
 
 @pytest.mark.parametrize("shapes", [((2, 1, 3, 4), (5, 4, 2)), ((5, 3, 4), (2, 1, 4, 2)), ((3, 4), (2, 5, 4, 2)), ((1, 3, 4), (7, 4, 2))])
 def test_batches_are_broadcast(gpu: Bench, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     a, b = gpu.array(*shapes[0]), gpu.array(*shapes[1])
-    assert_product(gemm.matmul(a, b), a, b)
+    assert_matmul(gemm.matmul(a, b), a, b)
 
 
 @pytest.mark.parametrize("shapes", [((4,), (4,)), ((4,), (4, 3)), ((3, 4), (4,)), ((2, 3, 4), (4,)), ((4,), (2, 4, 3))])
 def test_vectors_are_rows_and_columns(gpu: Bench, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     a, b = gpu.array(*shapes[0]), gpu.array(*shapes[1])
-    assert_product(gemm.matmul(a, b), a, b)
+    assert_matmul(gemm.matmul(a, b), a, b)
 
 
 @pytest.mark.parametrize("shapes", [((0, 3), (3, 2)), ((2, 3), (3, 0)), ((2, 0), (0, 3)), ((0, 2, 3), (0, 3, 2)), ((4, 2, 0), (0, 3))])
-def test_empty_products(gpu: Bench, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+def test_empty_matmuls(gpu: Bench, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     a, b = gpu.array(*shapes[0]), gpu.array(*shapes[1])
-    assert_product(gemm.matmul(a, b), a, b)
+    assert_matmul(gemm.matmul(a, b), a, b)
     assert gpu.calls() == []
 
 
@@ -175,7 +175,7 @@ def test_tf32_is_used_where_it_was_chosen_and_for_float32_alone(gpu: Bench) -> N
     gemm.matmul(a, b)
     assert [call["compute"] for call in gpu.calls()] == [68, 77, 68, 68, 68]
     assert numpy.abs(rough.get() - a.get() @ b.get()).max() > 1e-6
-    assert_product(rough, a, b, 1e-2)
+    assert_matmul(rough, a, b, 1e-2)
 
 
 def test_a_new_stream_gets_a_workspace_and_keeps_it(gpu: Bench) -> None:
@@ -214,7 +214,7 @@ def test_libcublas_is_that_of_cupy_even_where_a_newer_one_is_installed(monkeypat
 
 def test_other_types_are_left_to_cupy(gpu: Bench) -> None:
     whole = gpu.cupy.array(numpy.arange(4).reshape(2, 2))
-    assert_product(gemm.matmul(whole, whole), whole, whole)
+    assert_matmul(gemm.matmul(whole, whole), whole, whole)
     assert gpu.calls() == []
 
 
@@ -242,15 +242,15 @@ def test_what_a_handle_keeps_is_not_of_a_pool_that_is_in_use_for_a_while(gpu: Be
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("biased", [False, True])
-def test_a_dense_layer_is_that_of_the_portable_kernel(gpu: Bench, dtype: str, biased: bool) -> None:
+def test_a_dense_layer_is_that_of_the_portable_version(gpu: Bench, dtype: str, biased: bool) -> None:
     x, weight, g = gpu.array(2, 3, 5, dtype=dtype), gpu.array(4, 5, dtype=dtype), gpu.array(2, 3, 4, dtype=dtype)
     bias = gpu.array(4, dtype=dtype) if biased else None
     inputs, needs = (x, weight, bias), (True, True, biased)
     out, residuals = KERNELS["linear"].forward(*inputs)
     grads = KERNELS["linear"].backward(g, residuals, inputs, needs)
     wide = [None if array is None else array.get().astype(numpy.float64) for array in inputs]
-    expected, _ = twin.forward(numpy, *wide)
-    wanted = twin.joint_rule(numpy, g.get().astype(numpy.float64), None, wide, needs)
+    expected, _ = portable.forward(numpy, *wide)
+    wanted = portable.joint_rule(numpy, g.get().astype(numpy.float64), None, wide, needs)
     for found, value, like in zip((out, *grads), (expected, *wanted), (x, *inputs), strict=True):
         assert (found is None) == (value is None)
         if found is not None:

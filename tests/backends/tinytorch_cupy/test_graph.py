@@ -224,9 +224,9 @@ def test_captured_decoding_uses_what_the_model_learned_since(fake_gpu: Any) -> N
     model.load_state_dict({name: -3 * value.numpy() for name, value in model.state_dict().items()})
     after = generate(model, [1, 2], 6, temperature=0.0)
     with tt.use_backend("numpy"):
-        twin = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
-        twin.load_state_dict({name: value.numpy() for name, value in model.state_dict().items()})
-        assert after == generate(twin, [1, 2], 6, temperature=0.0)
+        copy = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
+        copy.load_state_dict({name: value.numpy() for name, value in model.state_dict().items()})
+        assert after == generate(copy, [1, 2], 6, temperature=0.0)
     assert before != after
 
 

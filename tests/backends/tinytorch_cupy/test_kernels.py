@@ -1,4 +1,4 @@
-"""Every kernel written in CUDA does what its portable twin does; the CUDA runs in an emulator on the CPU, through its own Python."""
+"""Every kernel written in CUDA does what its portable version does; the CUDA runs in an emulator on the CPU, through its own Python."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.backends.tinytorch_cupy.checks import (
     check,
     in_every_order,
     on_device,
-    portable,
     skip_without,
     wide,
 )
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
+from tests.ops.settings_table import OPERATIONS
 from tinytorch_cupy.kernels import KERNELS
 
 Array = Any
@@ -32,12 +32,12 @@ pytestmark = pytest.mark.usefixtures("cuda")
 
 
 @pytest.fixture(autouse=True)
-def _products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Matrix products are cuBLAS's, and tested elsewhere."""
-    monkeypatch.setattr(sys.modules["tinytorch_cupy.kernels.conv2d"], "matmul", product)
+def _matmuls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matmuls are cuBLAS's, and tested elsewhere."""
+    monkeypatch.setattr(sys.modules["tinytorch_cupy.kernels.conv2d"], "matmul", matmul)
 
 
-def product(a: Array, b: Array) -> Array:
+def matmul(a: Array, b: Array) -> Array:
     return fake_cupy.asarray(numpy.asarray(a, numpy.float32) @ numpy.asarray(b, numpy.float32), a.dtype)
 
 
@@ -64,10 +64,10 @@ def dropout_cases(draw: Draw) -> list[Case]:
 def cross_entropy_cases(draw: Draw) -> list[Case]:
     cases = []
     for smoothing in (0.0, 0.1):
-        static = {"ignore_index": -100, "label_smoothing": smoothing}
-        cases += [Case([draw(n, v), draw.ids(v, n)], static) for n, v in [(5, 7), (1, 3), (4, 1), (3, 65), (2, 1031), (3, 6000)]]
-        cases.append(Case([draw(4, 5), numpy.asarray([0, -100, 4, -100])], static))
-        cases.append(Case([30.0 * draw(4, 5), draw.ids(5, 4).astype(numpy.int32)], static))
+        settings = {"ignore_index": -100, "label_smoothing": smoothing}
+        cases += [Case([draw(n, v), draw.ids(v, n)], settings) for n, v in [(5, 7), (1, 3), (4, 1), (3, 65), (2, 1031), (3, 6000)]]
+        cases.append(Case([draw(4, 5), numpy.asarray([0, -100, 4, -100])], settings))
+        cases.append(Case([30.0 * draw(4, 5), draw.ids(5, 4).astype(numpy.int32)], settings))
     return [*cases, Case([draw(5, 5), numpy.asarray([0, 4, 2, 2, 1])], {"ignore_index": 2, "label_smoothing": 0.0})]
 
 
@@ -93,18 +93,18 @@ def pool_cases(draw: Draw) -> list[Case]:
     cases = []
     for size, kernel, stride, padding in WINDOWS:
         pads = (min(padding[0], kernel[0] // 2), min(padding[1], kernel[1] // 2))
-        static = {"kernel_size": kernel, "stride": stride, "padding": pads}
-        cases += [Case([x], static) for x in (draw(2, 3, *size), draw(1, 1, *size), numpy.zeros((3, 1, *size), numpy.float32))]
+        settings = {"kernel_size": kernel, "stride": stride, "padding": pads}
+        cases += [Case([x], settings) for x in (draw(2, 3, *size), draw(1, 1, *size), numpy.zeros((3, 1, *size), numpy.float32))]
     return cases
 
 
 def conv2d_cases(draw: Draw) -> list[Case]:
     cases = []
     for size, kernel, stride, padding in WINDOWS:
-        static = {"stride": stride, "padding": padding}
+        settings = {"stride": stride, "padding": padding}
         for count, channels, filters in [(2, 3, 4), (1, 1, 1)]:
-            cases.append(Case([draw(count, channels, *size), draw(filters, channels, *kernel) / 3, draw(filters)], static, 3))
-    return [*cases, Case([*cases[0].arrays[:2], None], cases[0].static, 2)]
+            cases.append(Case([draw(count, channels, *size), draw(filters, channels, *kernel) / 3, draw(filters)], settings, 3))
+    return [*cases, Case([*cases[0].arrays[:2], None], cases[0].settings, 2)]
 
 
 CASES: dict[str, Callable[[Draw], list[Case]]] = {
@@ -122,7 +122,7 @@ CASES: dict[str, Callable[[Draw], list[Case]]] = {
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CASES)
-def test_values_and_gradients_are_those_of_the_portable_kernel(name: str, dtype: str) -> None:
+def test_values_and_gradients_are_those_of_the_portable_version(name: str, dtype: str) -> None:
     skip_without(dtype)
     for case in CASES[name](Draw()):
         check(name, case, dtype)
@@ -142,18 +142,18 @@ def test_only_the_gradients_that_are_needed_are_given(name: str) -> None:
     assert kernel.backward is not None
     case = CASES[name](Draw())[0]
     arrays = on_device(case.arrays, "float32")
-    out, residuals = kernel.forward(*arrays, **case.static)
+    out, residuals = kernel.forward(*arrays, **case.settings)
     g = on_device(Draw()(*out.shape), "float32")
     for i in range(case.gradients):
         needs = [j == i for j in range(len(arrays))]
-        grads = kernel.backward(g, residuals, arrays, needs, **case.static)
+        grads = kernel.backward(g, residuals, arrays, needs, **case.settings)
         assert [grad is not None for grad in grads] == needs
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_float64_is_left_to_the_portable_kernel(name: str) -> None:
+def test_float64_is_left_to_the_portable_version(name: str) -> None:
     case = CASES[name](Draw())[0]
-    assert KERNELS[name].forward(*on_device(case.arrays, "float64"), **case.static) is NotImplemented
+    assert KERNELS[name].forward(*on_device(case.arrays, "float64"), **case.settings) is NotImplemented
 
 
 # ---- one by one ----
@@ -165,17 +165,16 @@ def test_layer_norm_takes_16_bits_beside_weights_of_32() -> None:
     arrays = [fake_cupy.asarray(x, "float16"), fake_cupy.asarray(weight), fake_cupy.asarray(bias)]
     out, residuals = KERNELS["layer_norm"].forward(*arrays, eps=1e-5)
     g = fake_cupy.asarray(draw(3, 40), "float16")
-    backward, twin = KERNELS["layer_norm"].backward, portable("layer_norm")
+    backward, portable = KERNELS["layer_norm"].backward, OPERATIONS["layer_norm"]
     assert backward is not None
-    assert twin.joint_rule is not None
     grads = backward(g, residuals, arrays, (True, True, True), eps=1e-5)
     assert [grad.dtype.name for grad in grads if grad is not None] == ["float16", "float32", "float32"]
-    expected, kept = twin.forward(numpy, *wide(arrays), eps=1e-5)
+    expected, kept = portable.forward(numpy, *wide(arrays), eps=1e-5)
     assert_close(out, expected, 2e-3, "float16")
-    assert_close(grads, twin.joint_rule(numpy, wide(g), kept, wide(arrays), (True, True, True), eps=1e-5), 2e-3)
+    assert_close(grads, portable.joint_rule(numpy, wide(g), kept, wide(arrays), (True, True, True), eps=1e-5), 2e-3)
 
 
-def test_shapes_that_do_not_fit_are_left_to_the_portable_kernel_to_refuse() -> None:
+def test_shapes_that_do_not_fit_are_left_to_the_portable_version_to_refuse() -> None:
     x, wrong = on_device([numpy.ones((4, 6)), numpy.ones(3)], "float32")
     assert KERNELS["layer_norm"].forward(x, wrong, wrong, eps=1e-5) is NotImplemented
 
@@ -205,7 +204,7 @@ def test_more_ids_than_a_grid_has_stretches_along_y() -> None:
 
 
 @pytest.mark.parametrize(("ids", "width"), [(2**31, 1), (1, 2**23)])
-def test_an_embedding_too_large_to_count_is_left_to_the_portable_kernel(ids: int, width: int) -> None:
+def test_an_embedding_too_large_to_count_is_left_to_the_portable_version(ids: int, width: int) -> None:
     table, one = on_device([numpy.ones((1, 1)), numpy.zeros(1, numpy.int32)], "float32")
     table = numpy.broadcast_to(table, (1, width)).view(fake_cupy.ndarray)
     many = numpy.broadcast_to(one, (ids,)).view(fake_cupy.ndarray)
@@ -214,34 +213,34 @@ def test_an_embedding_too_large_to_count_is_left_to_the_portable_kernel(ids: int
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_a_target_that_is_no_class_gives_nan_in_its_row_alone(smoothing: float) -> None:
-    static = {"ignore_index": -100, "label_smoothing": smoothing}
+    settings = {"ignore_index": -100, "label_smoothing": smoothing}
     logits, targets = on_device([numpy.ones((4, 3)), numpy.asarray([0, 3, -1, 2])], "float32")
-    losses, kept = KERNELS["cross_entropy"].forward(logits, targets, **static)
+    losses, kept = KERNELS["cross_entropy"].forward(logits, targets, **settings)
     assert numpy.isnan(losses).tolist() == [False, True, True, False]
     backward = KERNELS["cross_entropy"].backward
     assert backward is not None
-    grad, _ = backward(fake_cupy.asarray(numpy.ones(4), "float32"), kept, (logits, targets), (True, False), **static)
+    grad, _ = backward(fake_cupy.asarray(numpy.ones(4), "float32"), kept, (logits, targets), (True, False), **settings)
     assert grad is not None
     assert numpy.isnan(grad).all(axis=1).tolist() == [False, True, True, False]
 
 
-def test_logits_that_are_not_finite_give_what_the_portable_kernel_gives() -> None:
+def test_logits_that_are_not_finite_give_what_the_portable_version_gives() -> None:
     inf, nan = numpy.inf, numpy.nan
     rows = numpy.float32([[0, -inf, 1], [-inf, -inf, 2], [nan, 0, 1], [-inf, nan, 0], [inf, 0, 1], [-inf, -inf, -inf]])
-    static = {"ignore_index": -100, "label_smoothing": 0.0}
+    settings = {"ignore_index": -100, "label_smoothing": 0.0}
     targets = numpy.asarray([0, 2, 1, 2, 1, 0])
-    losses, _ = KERNELS["cross_entropy"].forward(*on_device([rows, targets], "float32"), **static)
+    losses, _ = KERNELS["cross_entropy"].forward(*on_device([rows, targets], "float32"), **settings)
     with numpy.errstate(all="ignore"):
-        expected, _ = portable("cross_entropy").forward(numpy, rows, targets, **static)
+        expected, _ = OPERATIONS["cross_entropy"].forward(numpy, rows, targets, **settings)
     numpy.testing.assert_allclose(losses, expected, rtol=1e-6)
 
 
-def test_dropout_keeps_exactly_what_the_portable_kernel_keeps() -> None:
+def test_dropout_keeps_exactly_what_the_portable_version_keeps() -> None:
     ones = numpy.ones((3, 500), numpy.float32)
     for p in (0.1, 0.5, 0.999):
         for key, first in ((KEY, 0), (numpy.asarray([-1, -(2**31)], dtype=numpy.int32), 5), (KEY, 2**31 - 700), (KEY, 2**32 - 3)):
             out, _ = KERNELS["dropout"].forward(*on_device([ones, key], "float32"), p=p, site=9, first=first)
-            expected, _ = portable("dropout").forward(numpy, ones, key, p=p, site=9, first=first)
+            expected, _ = OPERATIONS["dropout"].forward(numpy, ones, key, p=p, site=9, first=first)
             numpy.testing.assert_array_equal(out, expected)
 
 
@@ -252,21 +251,21 @@ def test_a_number_that_dropout_drops_is_zero_even_if_it_is_not_finite() -> None:
 
 def test_a_nan_is_the_largest_of_a_window_and_of_equal_ones_the_first_counts() -> None:
     x = numpy.float32([[1, 1, 0, 5], [1, 1, numpy.nan, 7]])[None, None]
-    static = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
-    out, places = KERNELS["max_pool2d"].forward(fake_cupy.asarray(x), **static)
+    settings = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
+    out, places = KERNELS["max_pool2d"].forward(fake_cupy.asarray(x), **settings)
     numpy.testing.assert_array_equal(out, numpy.float32([[[[1, numpy.nan]]]]))
     assert places.tolist() == [[[[0, 2]]]]
 
 
 def test_padding_is_never_the_largest_of_a_window() -> None:
     x = numpy.full((1, 1, 2, 2), -numpy.inf, numpy.float32)
-    static = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (1, 1)}
-    out, places = KERNELS["max_pool2d"].forward(fake_cupy.asarray(x), **static)
+    settings = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (1, 1)}
+    out, places = KERNELS["max_pool2d"].forward(fake_cupy.asarray(x), **settings)
     numpy.testing.assert_array_equal(out, x)
     assert places.tolist() == [[[[3, 2], [1, 0]]]]  # the one place of each window that is in the image
 
 
-def test_a_convolution_too_large_to_count_is_left_to_the_portable_kernel() -> None:
+def test_a_convolution_too_large_to_count_is_left_to_the_portable_version() -> None:
     x, weight = on_device([numpy.ones((1, 1, 1, 1)), numpy.ones((1, 1, 1, 1))], "float32")
     huge = numpy.broadcast_to(x, (1, 1, 2**16, 2**16)).view(fake_cupy.ndarray)
     assert KERNELS["conv2d"].forward(huge, weight, None, stride=(1, 1), padding=(0, 0)) is NotImplemented
@@ -300,27 +299,27 @@ def decays(shapes: list[tuple[int, ...]]) -> list[float]:
     return [0.1 * (i % 3) for i in range(len(shapes))]
 
 
-def check_update(name: str, arrays: list[Any], static: dict[str, Any]) -> None:
+def check_update(name: str, arrays: list[Any], settings: dict[str, Any]) -> None:
     def run() -> Any:
-        return KERNELS[name].forward(*on_device(arrays, "float32"), **static)[0]
+        return KERNELS[name].forward(*on_device(arrays, "float32"), **settings)[0]
 
-    expected, _ = portable(name).forward(numpy, *wide(arrays), **static)
+    expected, _ = OPERATIONS[name].forward(numpy, *wide(arrays), **settings)
     assert_close(in_every_order(run), expected, 1e-5, "float32")
 
 
 @pytest.mark.parametrize("shapes", [SHAPES, MANY])
 @pytest.mark.parametrize("change", [{}, {"decoupled": False}, {"max_norm": 0.5}, {"max_norm": 1e9}, {"betas": (0.0, 0.9)}])
 def test_adam_is_the_portable_one(shapes: list[tuple[int, ...]], change: dict[str, Any]) -> None:
-    static = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decays": decays(shapes), "decoupled": True, "max_norm": None}
-    check_update("adam", [*update_arrays(Draw(), 2, shapes), RATE, STEP], static | change)
+    settings = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decays": decays(shapes), "decoupled": True, "max_norm": None}
+    check_update("adam", [*update_arrays(Draw(), 2, shapes), RATE, STEP], settings | change)
 
 
 @pytest.mark.parametrize("shapes", [SHAPES, MANY])
 @pytest.mark.parametrize("change", [{}, {"nesterov": True}, {"max_norm": 0.5}, {"momentum": 0.0}])
 def test_sgd_is_the_portable_one(shapes: list[tuple[int, ...]], change: dict[str, Any]) -> None:
-    static = {"momentum": 0.9, "nesterov": False, "weight_decays": decays(shapes), "max_norm": None} | change
-    arrays = update_arrays(Draw(), 1, shapes) if static["momentum"] else [*update_arrays(Draw(), 0, shapes), []]
-    check_update("sgd", [*arrays, RATE], static)
+    settings = {"momentum": 0.9, "nesterov": False, "weight_decays": decays(shapes), "max_norm": None} | change
+    arrays = update_arrays(Draw(), 1, shapes) if settings["momentum"] else [*update_arrays(Draw(), 0, shapes), []]
+    check_update("sgd", [*arrays, RATE], settings)
 
 
 ADAM = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decays": [0.1, 0.0], "decoupled": True, "max_norm": 1.0}
@@ -336,11 +335,11 @@ def test_moments_are_updated_in_their_own_memory_and_parameters_are_not() -> Non
 
 
 @pytest.mark.parametrize(("name", "slots", "scalars"), [("adam", 2, [RATE, STEP]), ("sgd", 1, [RATE])])
-def test_parameters_that_are_given_for_good_are_updated_in_their_own_memory(name: str, slots: int, scalars: list[Any]) -> None:
-    static = ADAM if name == "adam" else {"momentum": 0.9, "nesterov": True, "weight_decays": [0.1, 0.0], "max_norm": 1.0}
+def test_donated_parameters_are_updated_in_their_own_memory(name: str, slots: int, scalars: list[Any]) -> None:
+    settings = ADAM if name == "adam" else {"momentum": 0.9, "nesterov": True, "weight_decays": [0.1, 0.0], "max_norm": 1.0}
     fresh, given = (on_device([*update_arrays(Draw(), slots, [(3, 5), (7,)]), *scalars], "float32") for _ in range(2))
-    (expected, *_), _ = KERNELS[name].forward(*fresh, **static)
-    (params, *_), _ = KERNELS[name].forward(*given, **static, donate=True)
+    (expected, *_), _ = KERNELS[name].forward(*fresh, **settings)
+    (params, *_), _ = KERNELS[name].forward(*given, **settings, donate=True)
     assert all(new is old for new, old in zip(params, given[0], strict=True))
     assert all((new == right).all() for new, right in zip(params, expected, strict=True))
 
@@ -348,8 +347,8 @@ def test_parameters_that_are_given_for_good_are_updated_in_their_own_memory(name
 def test_a_gradient_that_two_parameters_share_counts_in_full_for_both() -> None:
     zeros = [[numpy.zeros(2, numpy.float32) for _ in range(2)] for _ in range(3)]
     (params, first, second), g = on_device(zeros, "float32"), on_device(numpy.float32([1, -2]), "float32")
-    static = ADAM | {"weight_decays": [0.0, 0.0]}
-    (new, _, _, _), _ = KERNELS["adam"].forward(params, [g, g], first, second, *on_device([RATE, STEP], "float32"), **static)
+    settings = ADAM | {"weight_decays": [0.0, 0.0]}
+    (new, _, _, _), _ = KERNELS["adam"].forward(params, [g, g], first, second, *on_device([RATE, STEP], "float32"), **settings)
     numpy.testing.assert_array_equal(new[0], new[1])
 
 

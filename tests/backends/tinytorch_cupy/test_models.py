@@ -39,13 +39,13 @@ def on_host(value: Any) -> Any:
 def emulated(kernel: Kernel) -> Kernel:
     """A kernel of the GPU for arrays of the host."""
 
-    def forward(*arrays: Any, **static: Any) -> Any:
-        result = kernel.forward(*on_device(arrays), **static)
+    def forward(*arrays: Any, **settings: Any) -> Any:
+        result = kernel.forward(*on_device(arrays), **settings)
         return result if result is NotImplemented else (on_host(result[0]), result[1])
 
-    def backward(g: Any, residuals: Any, inputs: Any, needs: Any, **static: Any) -> Any:
+    def backward(g: Any, residuals: Any, inputs: Any, needs: Any, **settings: Any) -> Any:
         assert kernel.backward is not None
-        return on_host(kernel.backward(on_device(g), residuals, on_device(inputs), needs, **static))
+        return on_host(kernel.backward(on_device(g), residuals, on_device(inputs), needs, **settings))
 
     return Kernel(forward, None if kernel.backward is None else backward)
 
@@ -63,7 +63,7 @@ def on_the_emulator() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _set_up(cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    module = sys.modules["tinytorch_cupy.ops.conv2d"]
+    module = sys.modules["tinytorch_cupy.kernels.conv2d"]
     monkeypatch.setattr(module, "matmul", lambda a, b: fake_cupy.asarray(numpy.asarray(a) @ numpy.asarray(b)))
     with tt.use_backend("numpy"):
         yield
@@ -114,7 +114,7 @@ def train_lenet() -> list[float]:
         (train_lenet, {"sgd", "im2col", "col2im", "cross_entropy_backward"}),
     ],
 )
-def test_a_model_learns_what_it_learns_with_the_portable_kernels(train: Callable[[], list[float]], used: set[str]) -> None:
+def test_a_model_learns_what_it_learns_with_the_portable_versions(train: Callable[[], list[float]], used: set[str]) -> None:
     with ops.portable_kernels():
         expected = train()
     fake_cupy.state.launches.clear()
@@ -124,7 +124,7 @@ def test_a_model_learns_what_it_learns_with_the_portable_kernels(train: Callable
     assert used <= set(fake_cupy.state.launches)
 
 
-def test_a_model_writes_what_it_writes_with_the_portable_kernels() -> None:
+def test_a_model_writes_what_it_writes_with_the_portable_versions() -> None:
     tt.seed(4)
     model = TinyGPT(vocab_size=11, d_model=32, num_heads=2, num_layers=2, max_length=24).eval()
 

@@ -152,8 +152,8 @@ def test_every_compiled_kernel_takes_float32(name: str) -> None:
         "max_pool2d": ((x[None],), {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}),
         "packed_attention": ((x, None, None), {"num_heads": 2, "causal": True, "p": 0.0, "site": 0}),
     }
-    arrays, static = calls[name]
-    assert taken(name).forward(*arrays, **static) is not NotImplemented
+    arrays, settings = calls[name]
+    assert taken(name).forward(*arrays, **settings) is not NotImplemented
 
 
 @needs_numba

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import pytest
 
-from tinytorch.ops import conv2d as twin, max_pool2d as portable_max_pool2d
+from tinytorch.ops import conv2d as portable, max_pool2d as portable_max_pool2d
 from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.kernels.images import batch_first, cropped, padded, rows_first
@@ -62,41 +62,41 @@ def test_results_lie_so_that_the_next_layer_need_not_turn_them(name: str) -> Non
 @pytest.mark.parametrize("stride", [(1, 1), (2, 1)])
 def test_rows_that_are_worked_out_together_are_the_same(filters: int, stride: tuple[int, int]) -> None:
     inputs = (images(3, 2, 43, 9), images(filters, 2, 5, 5), images(filters))  # 39 rows of results by 3 or 1, 20 by 5, 4 or 1
-    static = {"stride": stride, "padding": (0, 0)}
-    out, residuals = KERNELS["conv2d"].forward(*inputs, **static)
-    expected, _ = twin.forward(numpy, *inputs, **static)
+    settings = {"stride": stride, "padding": (0, 0)}
+    out, residuals = KERNELS["conv2d"].forward(*inputs, **settings)
+    expected, _ = portable.forward(numpy, *inputs, **settings)
     numpy.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
     backward = KERNELS["conv2d"].backward
     assert backward is not None
-    assert twin.joint_rule is not None
+    assert portable.joint_rule is not None
     g = images(*out.shape)
     needs = (True, True, True)
     for ours, theirs in zip(
-        backward(g, residuals, inputs, needs, **static), twin.joint_rule(numpy, g, None, inputs, needs, **static), strict=True
+        backward(g, residuals, inputs, needs, **settings), portable.joint_rule(numpy, g, None, inputs, needs, **settings), strict=True
     ):
         numpy.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_channels_that_do_not_fit_are_left_to_the_portable_kernel_to_refuse() -> None:
-    static = {"stride": (1, 1), "padding": (0, 0)}
-    assert KERNELS["conv2d"].forward(images(1, 3, 4, 4), images(2, 4, 3, 3), None, **static) is NotImplemented
+def test_channels_that_do_not_fit_are_left_to_the_portable_version_to_refuse() -> None:
+    settings = {"stride": (1, 1), "padding": (0, 0)}
+    assert KERNELS["conv2d"].forward(images(1, 3, 4, 4), images(2, 4, 3, 3), None, **settings) is NotImplemented
 
 
-def test_large_pooling_windows_are_left_to_the_portable_kernel() -> None:
-    static = {"kernel_size": (17, 17), "stride": (1, 1), "padding": (0, 0)}  # a place in them does not fit in a byte
-    assert KERNELS["max_pool2d"].forward(images(1, 1, 20, 20), **static) is NotImplemented
+def test_large_pooling_windows_are_left_to_the_portable_version() -> None:
+    settings = {"kernel_size": (17, 17), "stride": (1, 1), "padding": (0, 0)}  # a place in them does not fit in a byte
+    assert KERNELS["max_pool2d"].forward(images(1, 1, 20, 20), **settings) is NotImplemented
 
 
 @pytest.mark.parametrize("kind", ["numpy", "numba"])
-@pytest.mark.parametrize("static", PADDED)
-def test_padding_is_never_the_largest_of_a_window(static: dict[str, Any], kind: str) -> None:
+@pytest.mark.parametrize("settings", PADDED)
+def test_padding_is_never_the_largest_of_a_window(settings: dict[str, Any], kind: str) -> None:
     if kind == "numba" and find_spec("numba") is None:
         pytest.skip("numba is not installed: pip install 'tinytorch-xp[fast]'")
     kernel = KERNELS["max_pool2d"] if kind == "numpy" else import_module("tinytorch_numpy.compiled.max_pool2d").max_pool2d
     x = numpy.full((2, 3, 5, 5), -numpy.inf, numpy.float32)
     x[1, :, 3:, 3:] = images(2, 2)
-    _, places = kernel.forward(x, **static)
-    _, expected = portable_max_pool2d.forward(numpy, x, **static)
+    _, places = kernel.forward(x, **settings)
+    _, expected = portable_max_pool2d.forward(numpy, x, **settings)
     numpy.testing.assert_array_equal(batch_first(places), expected)
 
 
@@ -104,16 +104,16 @@ def test_padding_is_never_the_largest_of_a_window(static: dict[str, Any], kind: 
 @pytest.mark.parametrize("count", [2, 3])
 def test_threads_that_share_a_convolution_make_the_same_of_it(size: tuple[int, int], count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["tinytorch_numpy.kernels.conv2d"], "_ENOUGH", 0)  # the name alone is the kernel's
-    inputs, static = (images(3, 2, *size), images(4, 2, 5, 3), images(4)), {"stride": (2, 1), "padding": (0, 0)}
+    inputs, settings = (images(3, 2, *size), images(4, 2, 5, 3), images(4)), {"stride": (2, 1), "padding": (0, 0)}
     kernel = KERNELS["conv2d"]
     assert kernel.backward is not None
-    expected, residuals = kernel.forward(*inputs, **static)
+    expected, residuals = kernel.forward(*inputs, **settings)
     g = images(*expected.shape)
-    gradients = kernel.backward(g, residuals, inputs, (True, True, True), **static)
+    gradients = kernel.backward(g, residuals, inputs, (True, True, True), **settings)
     threads.use(count)
     try:
-        out, residuals = kernel.forward(*inputs, **static)
-        shared = kernel.backward(g, residuals, inputs, (True, True, True), **static)
+        out, residuals = kernel.forward(*inputs, **settings)
+        shared = kernel.backward(g, residuals, inputs, (True, True, True), **settings)
     finally:
         threads.use(1)
     for actual, wanted in zip([out, *shared], [expected, *gradients], strict=True):
