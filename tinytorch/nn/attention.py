@@ -119,7 +119,7 @@ class MultiHeadAttention(Module):
 
         def settings(keys: int) -> dict[str, Any]:
             pairs = query.shape[0] * self.num_heads * query.shape[1] * keys
-            return {"num_heads": self.num_heads, "causal": is_causal, "p": p, **(draws.place(pairs) if draws else {"site": 0})}
+            return {"num_heads": self.num_heads, "causal": is_causal, "p": p, **(draws.site_and_offset(pairs) if draws else {"site": 0})}
 
         if key is None and value is None and cache is None:
             qkv = ops.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
