@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 from tinytorch.autograd.reverse import value_and_grad
 from tinytorch.backend import Array, Step
 from tinytorch.backend.shard import Shard
+from tinytorch.nn.binding import bind
 from tinytorch.nn.losses import Loss
-from tinytorch.nn.module import Module, Parameter, Slot, bind
+from tinytorch.nn.module import Module, Parameter, Slot
 from tinytorch.nn.precision import Precision
 from tinytorch.ops import random
 from tinytorch.optim import Optimizer
