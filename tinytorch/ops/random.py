@@ -44,9 +44,10 @@ class Draws:
         """Settings of an operation that draws ``size`` numbers, the same number for each example of the batch.
 
         Returns:
-            ``site``, and ``first``: the offset of these numbers among those that the whole batch draws at this site.
+            ``site``, and ``first`` unless it is 0: the offset of these numbers among those that the whole batch draws at this site.
         """
-        return {"site": self.next_site(), "first": self.shard.scale(size).offset if self.shard else 0}
+        offset = self.shard.scale(size).offset if self.shard else 0
+        return {"site": self.next_site(), "first": offset} if offset else {"site": self.next_site()}
 
     def copy(self) -> Draws:
         """The same uses from here on once more."""

@@ -1,4 +1,4 @@
-"""Data-parallel work on the shards of a batch: which models allow it, how many shards pay off, and the sums over them."""
+"""Microbatches and shards: which models allow them, how many shards pay off, and the sums over them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from tinytorch.backend import Array, Backend
+from tinytorch.backend.shard import Shard
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor
 
@@ -16,6 +17,13 @@ Sums = list[Array | None]
 def is_batch_independent(model: Module) -> bool:
     """Whether every module processes each example independently, so that batches may be sharded."""
     return all(module.batch_independent for module in model.modules())
+
+
+def microbatches(batch_size: int, accumulate: int) -> list[Shard]:
+    """``accumulate`` shards of equal size. Raises ``ValueError`` if ``accumulate`` does not divide ``batch_size``."""
+    if not batch_size or batch_size % accumulate:
+        raise ValueError(f"accumulate must divide the batch size, and {accumulate} does not divide {batch_size}")
+    return Shard.whole(batch_size).split(accumulate)
 
 
 def shard_count(backend: Backend, batch: Sequence[Tensor], parameters: int) -> int:

@@ -18,7 +18,7 @@ from tinytorch.ops import random
 from tinytorch.optim import Optimizer
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.training.scaling import select_unless, update_scaling
-from tinytorch.training.sharding import Sums, add_sums, is_batch_independent, shard_count
+from tinytorch.training.sharding import Sums, add_sums, is_batch_independent, microbatches, shard_count
 from tinytorch.training.state import METRICS_ROWS, Layout, TrainState
 
 #: ``predict(model, batch) -> outputs``: the model's outputs for a batch, whose last Tensor holds the targets.
@@ -108,9 +108,10 @@ def make_loss_and_gradient(
         count = loss_fn.count(batch[-1])  # of the whole batch: the one number that loss and gradient are divided by
         if precision.scaled:  # a smaller count: loss and gradient are scaled up
             count = wrap(1.0 / state.scaling[0], backend) * count
-        sums: list[Sums] = []
+        sums: Sums = []
         for i, microbatch in enumerate(microbatches(batch[0].shape[0], accumulate)):
             rows = microbatch.take(batch)
+            # a microbatch draws random bits by a key of its own, and its shards by their offsets in it
             key = wrap(xp.concat([state.key + i, xp.reshape(number, (1,))]), backend)
             shards = Shard.whole(microbatch.size).split(shard_count(backend, rows, parameters) if can_shard else 1)
             with precision.products():
@@ -118,9 +119,9 @@ def make_loss_and_gradient(
                     [partial(differentiate, params, constants, buffers, shard.take(rows), shard, key, count) for shard in shards]
                 )
             buffers = results[0][0][1]  # equal in all shards: a model that updates buffers is not sharded
-            sums += [[loss.raw, *(None if grad is None else grad.raw for grad in grads)] for (loss, _), grads in results]
-            sums = [add_sums(backend, sums)]  # after each microbatch, so that memory holds one gradient more and not all
-        loss, *grads = sums[0]
+            terms = [[loss.raw, *(None if grad is None else grad.raw for grad in grads)] for (loss, _), grads in results]
+            sums = add_sums(backend, [sums, *terms] if sums else terms)
+        loss, *grads = sums
         return loss, grads, [buffer.raw for buffer in buffers]
 
     return loss_and_gradient
@@ -131,13 +132,6 @@ def untrained_slots(model: Module, trained: Sequence[Parameter]) -> tuple[list[P
     slots, updated = model.slots().values(), set(trained)
     constants = [slot for slot in slots if isinstance(slot, Parameter) and slot not in updated]
     return constants, [slot for slot in slots if not isinstance(slot, Parameter)]
-
-
-def microbatches(batch_size: int, accumulate: int) -> list[Shard]:
-    """``accumulate`` equal shards of a batch. Raises ``ValueError`` where it has no such shards."""
-    if not batch_size or batch_size % accumulate:
-        raise ValueError(f"accumulate must divide the batch size, and {accumulate} does not divide {batch_size}")
-    return Shard.whole(batch_size).split(accumulate)
 
 
 def apply_gradient(
