@@ -14,7 +14,7 @@ ArrayT = TypeVar("ArrayT", bound=Array)
 
 @dataclass(frozen=True)
 class Shard:
-    """The examples ``offset`` to ``offset + size - 1`` of a batch of ``total``.
+    """The examples ``offset`` to ``offset + size - 1`` of a batch (or microbatch) of ``total``.
 
     A step on all shards of a batch is the step on the batch: each shard draws the random bits that the whole batch would have drawn for
     its examples, and contributes its sums of loss and gradient, divided by the count of the whole batch.
