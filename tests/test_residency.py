@@ -13,7 +13,7 @@ from tinytorch.backend import Array, Backend
 from tinytorch.models import TinyGPT
 from tinytorch.nn import PRECISIONS
 from tinytorch.training import Trainer
-from tinytorch.training.state import RING
+from tinytorch.training.state import METRICS_ROWS
 
 
 class Forbidden(AssertionError):
@@ -95,5 +95,5 @@ def test_a_run_reads_the_device_once_for_many_steps(backend: Backend, monkeypatc
 
     monkeypatch.setattr(backend, "to_host", counted)
     batch = numpy.ones((4, 2), "float32"), numpy.ones((4, 1), "float32")
-    trainer.train(lambda: batch, 2 * RING)
-    assert reads <= 2 * 3  # the ring, whether all is finite, the step's number
+    trainer.train(lambda: batch, 2 * METRICS_ROWS)
+    assert reads <= 2 * 3  # the metrics buffer, whether all is finite, the step's number

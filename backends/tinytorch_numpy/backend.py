@@ -17,11 +17,11 @@ from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.namespace import OWN
 
-#: Terms that a piece of a sum must have: with fewer, adding up what the pieces make, or their many short calls, cost more than is won.
-_ENOUGH_TERMS = 256
+#: Loss terms that a shard needs: with fewer, adding up the shards' gradients and their many short calls take longer than a thread saves.
+_MIN_TERMS = 256
 
-#: Terms times numbers below which a sum is done sooner than it is handed to another thread.
-_TOO_LITTLE = 1 << 21
+#: Loss terms times parameters below which a step is faster in one thread.
+_MIN_WORK = 1 << 21
 
 
 class NumpyBackend(Backend):
@@ -60,10 +60,10 @@ class NumpyBackend(Backend):
         self.kernels = {**self.kernels, **compiled}
         return [*tuning.tune(), *([sentence] if sentence else [])]
 
-    def lanes(self, terms: int, numbers: int) -> int:
-        """A piece for each thread, where each has enough terms and the whole is not small."""
+    def shard_count(self, terms: int, parameters: int) -> int:
+        """One shard per thread, where each has enough terms and the step is not small."""
         count = threads.count()
-        return count if terms // count >= _ENOUGH_TERMS and terms * numbers >= _TOO_LITTLE else 1
+        return count if terms // count >= _MIN_TERMS and terms * parameters >= _MIN_WORK else 1
 
     def parallel(self, thunks: Sequence[Callable[[], Any]]) -> list[Any]:
         return threads.run(thunks)

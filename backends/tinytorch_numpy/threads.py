@@ -1,8 +1,7 @@
-"""Threads for pieces of work that do not depend on each other. numpy lets go of Python's lock in its loops, and BLAS does in its products.
+"""Threads that run independent tasks, such as the shards of a batch. numpy releases Python's lock in its loops, and BLAS in its matmuls.
 
-While they are at work, BLAS takes one thread in each, instead of several for one product after another: those wait for each other by
-spinning, which costs much where another process wants the cores too. Only for a large product of a piece that has no others beside it
-does BLAS get all threads.
+Meanwhile BLAS uses one thread in each task, instead of several for one matmul after another: those wait for each other by spinning, which
+is slow where another process needs the cores too. BLAS gets all threads only for a large matmul in a task that runs alone.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from typing import Any
 
 
 def _no_blas(count: int) -> None:
-    """Where nobody has said how BLAS is told."""
+    """BLAS stays as it is until `use` is told how to set its threads."""
 
 
 _lock = threading.Lock()
-_count = 0  # as many as `use` was told
+_count = 0  # threads; 0 until `use` is called
 _set_blas_threads: Callable[[int], Any] = _no_blas
 _helpers: ThreadPoolExecutor | None = None
-_alone: int | None = None  # the thread in which a piece runs with no others beside it
+_alone: int | None = None  # the thread whose task runs alone
 
 
 def use(count: int, set_blas_threads: Callable[[int], Any] = _no_blas) -> None:
-    """Work in so many threads from now on. ``set_blas_threads`` tells BLAS how many to take; it has ``count`` while none of ours work."""
+    """Run tasks in ``count`` threads from now on. ``set_blas_threads`` sets BLAS's threads, which are ``count`` while no task runs."""
     global _count, _set_blas_threads, _helpers
     if count > 1:  # a thread that wants Python's lock asks for it after 50 microseconds, not 5,000: they need it often, and not for long
         sys.setswitchinterval(5e-5)
@@ -38,7 +37,7 @@ def use(count: int, set_blas_threads: Callable[[int], Any] = _no_blas) -> None:
 
 
 def count() -> int:
-    """How many pieces `run` works on at once; 1 until somebody calls `use`."""
+    """Number of tasks that `run` executes in parallel; 1 until `use` is called."""
     return _count or 1
 
 
@@ -48,10 +47,10 @@ def at_most_two() -> bool:
 
 
 def run(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Results of independent pieces of work, in order; the first error of one is raised when all have ended.
+    """Run independent tasks in parallel and return their results in order; the first error is raised when all have ended.
 
-    Each runs in a copy of the caller's context. A piece that is alone may share out its own work in turn. One after another, where there
-    is one thread, or they are all at work already.
+    Each runs in a copy of the caller's context. A task that runs alone may call `run` in turn. Tasks run one after another where there is
+    one thread, or all threads are busy.
     """
     global _alone
     if _count < 2 or not thunks:
@@ -94,7 +93,7 @@ def _at_once(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
 
 @contextmanager
 def all_for_blas() -> Iterator[None]:
-    """Let BLAS take all threads inside a ``with`` block, if the piece at work has no others beside it."""
+    """Let BLAS use all threads inside a ``with`` block, if the calling task runs alone."""
     if _alone != threading.get_ident():
         yield
         return

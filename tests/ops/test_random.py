@@ -13,6 +13,7 @@ import tinytorch as tt
 from tests.helpers import host
 from tinytorch import nn
 from tinytorch.backend import Backend
+from tinytorch.backend.shard import Shard
 from tinytorch.ops import random
 
 
@@ -66,6 +67,22 @@ def test_a_step_draws_by_its_key_and_the_order_of_uses(backend: Backend) -> None
     numpy.testing.assert_array_equal(first, replayed)
     assert (first[0] != first[1]).any()
     assert (first[0] != following[0]).any()
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(), nn.MultiHeadAttention(4, num_heads=2, dropout=0.5)], ids=["dropout", "attention"])
+def test_shards_draw_the_bits_that_the_whole_batch_draws(backend: Backend, layer: nn.Module) -> None:
+    key = tt.asarray(numpy.array([7, 1], numpy.int32))
+    layer.load_state_dict({name: numpy.ones(tensor.shape) for name, tensor in layer.state_dict().items()})
+    layer.to(backend.spec)
+    x = tt.asarray(numpy.random.default_rng(0).normal(size=(5, 3, 4)), dtype=tt.float32)
+
+    def run(shard: Shard) -> Any:
+        with random.step_draws(key, shard):
+            return numpy.stack([host(layer(*shard.take([x]))) for _ in range(2)])
+
+    whole = Shard.whole(5)
+    shards = numpy.concatenate([run(shard) for shard in whole.split(3)], axis=1)
+    numpy.testing.assert_allclose(shards, run(whole), rtol=1e-6, atol=1e-6)  # another mask would differ by factors of 2
 
 
 def test_a_negative_seed_is_refused() -> None:

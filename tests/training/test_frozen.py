@@ -218,7 +218,7 @@ class WithUnused(nn.Module):
         self.unused = nn.Linear(2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.used(x)  # type: ignore[no-any-return]
+        return self.used(x)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

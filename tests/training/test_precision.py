@@ -23,7 +23,7 @@ from tinytorch.text import CharTokenizer, generate
 from tinytorch.training import DivergedError, LanguageModelTrainer, Trainer
 from tinytorch.training.checkpoint import load_checkpoint, save_checkpoint
 from tinytorch.training.evaluation import evaluate
-from tinytorch.training.scaling import PATIENCE, after_step
+from tinytorch.training.scaling import PATIENCE, update_scaling
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 ROUGH = ("bfloat16", "float16")
@@ -93,10 +93,10 @@ def test_a_model_of_numbers_takes_its_inputs_in_16_bits(backend: Backend, precis
 def test_accumulation_does_not_change_a_step(backend: Backend) -> None:
     able(backend, "float16")
 
-    def weights(parts: int) -> Any:
+    def weights(accumulate: int) -> Any:
         random.seed(0)
         model = nn.Linear(3, 1)
-        one = Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss(), accumulate=parts, precision="float16")
+        one = Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss(), accumulate=accumulate, precision="float16")
         one.scaling = [256.0, 0.0, 0.0]
         x = numpy.random.default_rng(0).normal(size=(8, 3)).astype("float32")
         one.train(lambda: (x, x[:, :1]), 3)
@@ -161,16 +161,16 @@ def test_what_overflows_without_a_scale_has_diverged(backend: Backend) -> None:
 def test_a_scale_that_holds_is_doubled(backend: Backend) -> None:
     xp = backend.xp
 
-    def moved(scale: float, stood: float, finite: bool) -> list[float]:
-        scaling = backend.from_host(numpy.array([scale, stood, 2.0]), "float32")
-        new, skip = after_step(xp, scaling, xp.asarray(finite))
+    def updated(scale: float, steps: float, finite: bool) -> list[float]:
+        scaling = backend.from_host(numpy.array([scale, steps, 2.0]), "float32")
+        new, skip = update_scaling(xp, scaling, xp.asarray(finite))
         assert bool(backend.to_host(skip)) is (not finite and scale > 1)
         return [float(value) for value in backend.to_host(new)]
 
-    assert moved(1024, PATIENCE - 2, True) == [1024, PATIENCE - 1, 2]
-    assert moved(1024, PATIENCE - 1, True) == [2048, 0, 2]
-    assert moved(1024, 5, False) == [512, 0, 3]
-    assert moved(1, 5, False) == [1, 0, 2]
+    assert updated(1024, PATIENCE - 2, True) == [1024, PATIENCE - 1, 2]
+    assert updated(1024, PATIENCE - 1, True) == [2048, 0, 2]
+    assert updated(1024, 5, False) == [512, 0, 3]
+    assert updated(1, 5, False) == [1, 0, 2]
 
 
 def test_a_checkpoint_keeps_the_scale_and_a_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tinytorch.optim import SGD, Adam, AdamW, WarmupCosine
 from tinytorch.tensor import Tensor
 from tinytorch.text import CharTokenizer, split_text
 from tinytorch.training import DivergedError, LanguageModelAccuracy, LanguageModelTrainer, StepRecord, Trainer
-from tinytorch.training.state import RING
+from tinytorch.training.state import METRICS_ROWS
 
 SENTENCE = "the quick brown fox jumps over the lazy dog"
 
@@ -186,7 +186,7 @@ def test_nothing_in_a_step_is_read_by_the_host(backend: Backend, monkeypatch: py
     assert len(trainer.train(trainer.batches(tokenizer.encode_array(SENTENCE), 8, 4), 3)) == 3
 
 
-@pytest.mark.parametrize("steps", [1, RING - 1, RING, 2 * RING + 3])
+@pytest.mark.parametrize("steps", [1, METRICS_ROWS - 1, METRICS_ROWS, 2 * METRICS_ROWS + 3])
 def test_every_step_is_recorded_in_order(backend: Backend, steps: int) -> None:
     trainer = line_trainer()
     told: list[StepRecord] = []
@@ -349,9 +349,9 @@ def test_a_loss_that_is_not_finite_names_the_step_and_spares_the_model(backend: 
     assert [record.step for record in told] == list(range(1, 21))
     # the device was read after step 16, and all is as it was then
     healthy = line_trainer()
-    healthy.train(line_batches(), RING)
+    healthy.train(line_batches(), METRICS_ROWS)
     assert_same(weights(trainer.model), weights(healthy.model))
-    assert trainer.optimizer.steps == RING
+    assert trainer.optimizer.steps == METRICS_ROWS
     for ours, theirs in zip(moments(trainer.optimizer), moments(healthy.optimizer), strict=True):
         numpy.testing.assert_array_equal(ours, theirs)
 

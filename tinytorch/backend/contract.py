@@ -184,15 +184,15 @@ class Backend(ABC):
         """Set the process up for speed and say what was changed, a sentence each; called once, by `tinytorch.tune`."""
         return []
 
-    def lanes(self, terms: int, numbers: int) -> int:
-        """How many pieces to cut a sum into for `parallel`.
+    def shard_count(self, terms: int, parameters: int) -> int:
+        """Number of shards of a batch to run with `parallel`; 1 keeps the batch whole.
 
         Args:
-            terms: how many terms it has.
-            numbers: how many numbers the sum consists of; each piece makes as many, and they are added up.
+            terms: number of terms of the batch's loss, such as tokens or images.
+            parameters: number of values in the gradient; every shard computes as many, and they are added up.
         """
         return 1
 
     def parallel(self, thunks: Sequence[Callable[[], Any]]) -> list[Any]:
-        """Run independent pieces of work and return their results in order; one after another by default."""
+        """Run independent calls and return their results in order; one after another by default."""
         return [thunk() for thunk in thunks]

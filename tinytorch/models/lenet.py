@@ -56,7 +56,7 @@ class _LeNet(Module):
             raise ValueError(
                 f"{type(self).__name__} was made for images of {self.image}, got {tuple(x.shape[1:])}; pass image= to make another"
             )
-        return self.classifier(self.features(x))  # type: ignore[no-any-return]
+        return self.classifier(self.features(x))
 
     def extra_repr(self) -> str:
         return f"{self.count_parameters():,} parameters"

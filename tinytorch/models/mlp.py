@@ -36,7 +36,7 @@ class Perceptron(Module):
         self.head = Linear(in_features, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.flatten(x))  # type: ignore[no-any-return]
+        return self.head(self.flatten(x))
 
 
 class MLP(Module):
@@ -77,4 +77,4 @@ class MLP(Module):
         self.head = Linear(widths[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.layers(self.flatten(x)))  # type: ignore[no-any-return]
+        return self.head(self.layers(self.flatten(x)))

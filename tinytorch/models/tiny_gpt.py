@@ -149,7 +149,7 @@ class TinyGPT(Module):
             x = x[:, -1:, :]
         x = self.norm(x)
         if self.head is not None:
-            return self.head(x)  # type: ignore[no-any-return]
+            return self.head(x)
         return ops.linear(x, self.embedding.weight, None)
 
     def new_cache(self, starts: Tensor | None = None) -> KVCache:

@@ -3,6 +3,7 @@
 from tinytorch.nn import init
 from tinytorch.nn.activation import GELU, ReLU, Sigmoid, Softmax, Tanh
 from tinytorch.nn.attention import MultiHeadAttention, SelfAttention, causal_mask
+from tinytorch.nn.binding import bind
 from tinytorch.nn.cache import KVCache, LayerCache
 from tinytorch.nn.containers import ModuleList, Sequential
 from tinytorch.nn.convolution import AvgPool2d, Conv2d, Flatten, MaxPool2d
@@ -10,10 +11,11 @@ from tinytorch.nn.dropout import Dropout
 from tinytorch.nn.embedding import Embedding
 from tinytorch.nn.linear import Dense, Linear
 from tinytorch.nn.losses import CrossEntropyLoss, LanguageModelLoss, Loss, MSELoss
-from tinytorch.nn.module import Module, Parameter, bind, functional_call
+from tinytorch.nn.module import Module, Parameter
 from tinytorch.nn.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
 from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
 from tinytorch.nn.precision import PRECISIONS, Precision
+from tinytorch.nn.stateless import functional_call
 from tinytorch.nn.transformer import TransformerBlock
 
 __all__ = [

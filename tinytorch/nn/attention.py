@@ -119,11 +119,11 @@ class MultiHeadAttention(Module):
 
         def settings(keys: int) -> dict[str, Any]:
             pairs = query.shape[0] * self.num_heads * query.shape[1] * keys
-            return {"num_heads": self.num_heads, "causal": is_causal, "p": p, **(draws.place(pairs) if draws else {"site": 0})}
+            return {"num_heads": self.num_heads, "causal": is_causal, "p": p, **(draws.site_and_offset(pairs) if draws else {"site": 0})}
 
         if key is None and value is None and cache is None:
             qkv = ops.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
-            return self.out_proj(ops.packed_attention(qkv, mask, random_key, **settings(query.shape[1])))  # type: ignore[no-any-return]
+            return self.out_proj(ops.packed_attention(qkv, mask, random_key, **settings(query.shape[1])))
         if cache is not None:
             if key is not None or value is not None:
                 raise ValueError("a cache holds a layer's own keys and values: leave key and value out")
@@ -132,7 +132,7 @@ class MultiHeadAttention(Module):
         else:
             key = query if key is None else key
             q, k, v = self._project(query, key, key if value is None else value)
-        return self.out_proj(ops.attention(q, k, v, mask, random_key, **settings(k.shape[1])))  # type: ignore[no-any-return]
+        return self.out_proj(ops.attention(q, k, v, mask, random_key, **settings(k.shape[1])))
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         width = self.in_proj_weight.shape[1]

@@ -22,13 +22,13 @@ class ModuleList(Module):
                 raise TypeError(f"{type(self).__name__} holds modules, got {module!r} at position {i}")
             setattr(self, str(i), module)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
 
     def __len__(self) -> int:
         return len(self._modules)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> Module:
         return list(self._modules.values())[index]
 
 
@@ -43,9 +43,9 @@ class Sequential(ModuleList):
         first = next(iter(self), None)
         if first is None:
             return super().receive(array, device)
-        return first.receive(array, self.device or device)  # type: ignore[no-any-return]
+        return first.receive(array, self.device or device)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         for module in self:
             x = module(x)
         return x

@@ -22,7 +22,7 @@ class Dropout(Module):
         if not self.training or self.p == 0.0:
             return x
         draws = random.draws(x.backend)
-        return ops.dropout(x, draws.key, p=self.p, **draws.place(x.size))
+        return ops.dropout(x, draws.key, p=self.p, **draws.site_and_offset(x.size))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -1,4 +1,4 @@
-"""Losses. Each is a mean of terms: `total` gives their sum and `count` their number, so parts of a batch can be summed and divided once."""
+"""Losses. Each is a mean of terms: `total` is their sum and `count` their number, both of which add up over the shards of a batch."""
 
 from __future__ import annotations
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Self, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 from tinytorch.array_api import asarray, reshape
-from tinytorch.autograd.recompute import restored_on_replay
 from tinytorch.backend.device import Device
 from tinytorch.backend.host import as_host_array, is_host_array
+from tinytorch.nn.binding import bound_values, former_buffers
 from tinytorch.tensor import Tensor
 
-#: What a step binds in place of a module's own value: a parameter, or a buffer by its module and name.
+#: Identifies a value that a module owns, so that `bind` can replace it: a parameter, or a buffer by its module and name.
 Slot: TypeAlias = "Parameter | tuple[Module, str]"
 
-# Bound values live in the context, not on the module, so that threads can run the same module on values of their own.
-_bound: ContextVar[dict[Slot, Tensor] | None] = ContextVar("tinytorch_bound", default=None)
-
-# Of each function that `checkpoint` runs for the first time now: the buffers that modules have replaced meanwhile, as they were before.
-_replaced: ContextVar[tuple[dict[Slot, Tensor], ...]] = ContextVar("tinytorch_replaced", default=())
+_R = TypeVar("_R", covariant=True)
 
 
 class Parameter(Tensor):
@@ -30,6 +24,14 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, dtype: Any = None, device: Any = None) -> None:
         super().__init__(data, dtype=dtype, device=device, requires_grad=True)
+
+
+class _Callable(Protocol[_R]):
+    """A module by the result of its ``forward``, so that type checkers know what calling it returns."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> _R: ...
+
+    def _received(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 
 
 class Module:
@@ -48,6 +50,11 @@ class Module:
     training: bool
     batch_independent: bool = False
 
+    _parameters: dict[str, Parameter]
+    _buffers: dict[str, Tensor]
+    _transient: set[str]  # names of buffers that are not persistent
+    _modules: dict[str, Module]
+
     def __init__(self) -> None:
         self.__dict__.update(_parameters={}, _buffers={}, _transient=set(), _modules={}, training=True)
 
@@ -55,7 +62,7 @@ class Module:
         """What calling the module computes."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self: _Callable[_R], *args: Any, **kwargs: Any) -> _R:
         for value in (*args, *kwargs.values()):
             if type(value) is not Tensor and is_host_array(value):  # the first is quicker, and nearly always false
                 args, kwargs = self._received(args, kwargs)
@@ -88,12 +95,12 @@ class Module:
                     f"or change its value with load_state_dict"
                 )
             if name in parts["_buffers"]:
-                bound = _bound.get()
+                bound = bound_values.get()
                 if bound is not None and (self, name) in bound:
                     bound[self, name] = value
                 else:
-                    for before in _replaced.get():
-                        before.setdefault((self, name), parts["_buffers"][name])
+                    for former in former_buffers.get():
+                        former.setdefault((self, name), parts["_buffers"][name])
                     parts["_buffers"][name] = value
                 return
         for other in ("_parameters", "_buffers", "_modules"):
@@ -111,7 +118,7 @@ class Module:
             found = parts["_modules"].get(name)
             if found is not None:
                 return found
-            bound = _bound.get()
+            bound = bound_values.get()
             found = parts["_parameters"].get(name)
             if found is not None:
                 return found if bound is None else bound.get(found, found)
@@ -276,60 +283,5 @@ def _readable(value: Any) -> Any:
 
 
 def own_value(slot: Slot) -> Tensor:
-    """The module's own Tensor in this place."""
+    """The module's own Tensor in this slot."""
     return slot if isinstance(slot, Parameter) else slot[0]._buffers[slot[1]]
-
-
-@contextmanager
-def bind(slots: Sequence[Slot], values: Sequence[Tensor]) -> Iterator[dict[Slot, Tensor]]:
-    """Run modules on ``values`` in place of their own inside a ``with`` block, in this thread alone.
-
-    Yields the values by slot; a buffer that the module sets meanwhile is replaced there, and not on the module. Blocks nest: the inner
-    values count, and for the other slots those of the block outside, which sees what became of them.
-    """
-    outer = _bound.get() or {}
-    own = dict(zip(slots, values, strict=True))
-    current = {**outer, **own}
-    token = _bound.set(current)
-    try:
-        yield current
-    finally:
-        _bound.reset(token)
-        outer.update({slot: current[slot] for slot in outer if slot not in own})
-
-
-@restored_on_replay
-def _same_values() -> Iterator[Callable[[], object]]:
-    """A second run finds parameters and buffers as the first run did, and leaves the buffers that the first run set as they are."""
-    bound = dict(_bound.get() or {})
-    before: dict[Slot, Tensor] = {}
-    token = _replaced.set((*_replaced.get(), before))
-    try:
-        yield lambda: _bound.set({**before, **bound})
-    finally:
-        _replaced.reset(token)
-
-
-def functional_call(module: Module, state: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-    """Call ``module`` with the parameters and buffers in ``state``, by dotted name, in place of its own; those left out stay.
-
-    A buffer in ``state`` that the call updates (running statistics) is updated there, and the module is not changed.
-
-    Raises:
-        KeyError: the module has no parameter or buffer of a name.
-        TypeError: a value is not a Tensor.
-        ValueError: a value has another shape than the module's own.
-    """
-    slots = module.slots()
-    unknown = [name for name in state if name not in slots]
-    if unknown:
-        raise KeyError(f"{type(module).__name__} has no parameter or buffer called {', '.join(unknown)}")
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a Tensor, got {type(value).__name__}; make one with tinytorch.asarray")
-        if value.shape != own_value(slots[name]).shape:
-            raise ValueError(f"{name} has shape {tuple(own_value(slots[name]).shape)}, the state holds {tuple(value.shape)}")
-    with bind([slots[name] for name in state], list(state.values())) as bound:
-        result = module(*args, **kwargs)
-        state.update({name: bound[slots[name]] for name in state})
-    return result

@@ -9,7 +9,8 @@ from tinytorch.array_api import astype
 from tinytorch.autograd.grad_mode import no_grad
 from tinytorch.backend import Backend
 from tinytorch.io.errors import InputError
-from tinytorch.nn.module import Module, bind
+from tinytorch.nn.binding import bind
+from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor
 
 #: ``tf32`` is float32 of which products keep 10 bits of mantissa.

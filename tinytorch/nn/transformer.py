@@ -65,13 +65,13 @@ class TransformerBlock(Module):
             x = x + self._attend(self.norm1(x), mask, is_causal, cache)
             return x + self._feed_forward(self.norm2(x))
         x = self.norm1(x + self._attend(x, mask, is_causal, cache))
-        return self.norm2(x + self._feed_forward(x))  # type: ignore[no-any-return]
+        return self.norm2(x + self._feed_forward(x))
 
     def _attend(self, x: Tensor, mask: Tensor | None, is_causal: bool, cache: LayerCache | StepLayer | None) -> Tensor:
-        return self.dropout(self.attention(x, mask=mask, is_causal=is_causal, cache=cache))  # type: ignore[no-any-return]
+        return self.dropout(self.attention(x, mask=mask, is_causal=is_causal, cache=cache))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.linear2(self.activation(self.linear1(x))))  # type: ignore[no-any-return]
+        return self.dropout(self.linear2(self.activation(self.linear1(x))))
 
     def extra_repr(self) -> str:
         return f"norm_first={self.norm_first}"

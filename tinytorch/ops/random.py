@@ -10,29 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 import numpy
 
 from tinytorch.autograd.recompute import restored_on_replay
 from tinytorch.backend import Backend
+from tinytorch.backend.shard import Shard
 from tinytorch.tensor import Tensor, wrap
-
-
-@dataclass(frozen=True)
-class Share:
-    """The entries of a batch that one piece of a step holds, which draws for them what the whole batch would have drawn.
-
-    Attributes:
-        before: how many stand before them.
-        count: how many they are.
-        whole: how many there are in all.
-    """
-
-    before: int
-    count: int
-    whole: int
 
 
 class Draws:
@@ -40,12 +25,12 @@ class Draws:
 
     Attributes:
         key: int32 of shape (2), the run's key and the step's number.
-        share: the part of the batch at hand, ``None`` where that is all of it.
+        shard: the examples of the batch that are drawn for; ``None`` outside a training step.
     """
 
-    def __init__(self, key: Tensor, used: int = 0, share: Share | None = None) -> None:
+    def __init__(self, key: Tensor, used: int = 0, shard: Shard | None = None) -> None:
         self.key = key
-        self.share = share
+        self.shard = shard
         self._used = used
         self._lock = threading.Lock()
 
@@ -55,17 +40,17 @@ class Draws:
             self._used += 1
             return self._used - 1
 
-    def place(self, size: int) -> dict[str, int]:
-        """Settings of a kernel that draws ``size`` numbers, entry after entry of the batch: ``site``, and ``first`` for all but the first
-        entries, the place of these numbers among those of the whole batch.
+    def site_and_offset(self, size: int) -> dict[str, int]:
+        """Settings of an operation that draws ``size`` numbers, the same number for each example of the batch.
+
+        Returns:
+            ``site``, and ``first``, the offset of these numbers among those that the whole batch draws at this site.
         """
-        share = self.share
-        first = share.before * size // share.count if share else 0
-        return {"site": self.next_site(), "first": first} if first else {"site": self.next_site()}
+        return {"site": self.next_site(), "first": self.shard.scale(size).offset if self.shard else 0}
 
     def copy(self) -> Draws:
         """The same uses from here on once more."""
-        return Draws(self.key, self._used, self.share)
+        return Draws(self.key, self._used, self.shard)
 
 
 class _Sources(dict[Backend, Draws]):
@@ -122,9 +107,9 @@ def set_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def step_draws(key: Tensor, share: Share | None = None) -> Iterator[None]:
-    """Take random bits from ``key`` inside a ``with`` block, the first use being site 0; for a ``share`` of the batch, or all of it."""
-    token = _scope.set(_Sources({key.backend: Draws(key, share=share)}))
+def step_draws(key: Tensor, shard: Shard | None = None) -> Iterator[None]:
+    """Take random bits from ``key`` inside a ``with`` block, for a ``shard`` of the batch or all of it; the first use is site 0."""
+    token = _scope.set(_Sources({key.backend: Draws(key, shard=shard)}))
     try:
         yield
     finally:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from tinytorch.array_api import asarray, astype, expand_dims
 from tinytorch.autograd.grad_mode import no_grad
 from tinytorch.backend import Array, Backend, Step
+from tinytorch.nn.binding import bind
 from tinytorch.nn.cache import KVCache, StepCache
-from tinytorch.nn.module import Module, bind
+from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.text.sampling import next_tokens
 
@@ -60,7 +61,7 @@ def _decoding_step(reference: weakref.ref[Module], slots: Sequence[Tensor]) -> S
         *buffers, length, token, starts = [wrap(raw, backend) for raw in (*state, *batch[:2])]
         cache = StepCache(buffers, length, starts)
         parameters = [wrap(raw, backend) for raw in batch[2:]]
-        with no_grad(), bind(slots, parameters):  # type: ignore[arg-type]
+        with no_grad(), bind(slots, parameters):
             logits = astype(model(expand_dims(token, axis=1), cache=cache)[:, -1, :], "float32")  # (B, V)
             likeliest = next_tokens(logits, temperature=0.0)
         written = [buffer.raw for layer in cache.layers for buffer in layer.buffers]

@@ -10,8 +10,9 @@ from tinytorch.autograd.grad_mode import no_grad
 from tinytorch.backend import Array
 from tinytorch.backend.host import as_host_array
 from tinytorch.io.errors import InputError
+from tinytorch.nn.binding import bind
 from tinytorch.nn.cache import KVCache
-from tinytorch.nn.module import Module, bind
+from tinytorch.nn.module import Module
 from tinytorch.nn.precision import Precision
 from tinytorch.tensor import Tensor
 from tinytorch.text.compiled import CompiledDecoding

@@ -1,4 +1,4 @@
-"""All that a training step reads and writes, as one flat tuple of arrays, which is what a backend can compile."""
+"""The state of a training step: everything it reads and writes, as one flat tuple of arrays, which a backend can compile."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from itertools import accumulate, pairwise
 
 from tinytorch.backend import Array
 
-#: How many steps' results are kept on the device before the host reads them.
-RING = 16
+#: Number of steps whose metrics the device buffers until the host reads them.
+METRICS_ROWS = 16
 
 
 @dataclass
 class TrainState:
-    """Everything that changes from step to step.
+    """Everything that changes from step to step, and the constants beside it.
 
     Attributes:
-        parameters: those that are trained.
+        parameters: the trained parameters.
         constants: the model's other parameters, which keep their values.
-        buffers: the model's.
+        buffers: the model's buffers.
         optimizer: the optimizer's arrays for the trained parameters.
-        step: how many steps have been taken, a 0-d array of int32.
+        step: number of steps taken, a 0-d array of int32.
         learning_rate: before the schedule, a 0-d array of float32; of float64 for float64 parameters.
         key: the run's key for random bits, int32 of shape (1).
-        scaling: float32 of shape (3): the loss scale, how many steps it has stood, and how many were skipped; see `scaling`.
-        ring: float32 of shape (RING, 4): loss, learning rate, gradient norm, and 1 where it was skipped, of recent steps; step n is in row
-            n % RING.
+        scaling: float32 of shape (3): the loss scale, the number of steps without overflow since it last changed, and the number of
+            skipped steps; see `tinytorch.training.scaling`.
+        metrics: the metrics buffer, float32 of shape (METRICS_ROWS, 4): loss, learning rate, gradient norm, and 1 if skipped, of recent
+            steps; step n is in row n % METRICS_ROWS.
     """
 
     parameters: list[Array]
@@ -36,21 +37,21 @@ class TrainState:
     learning_rate: Array
     key: Array
     scaling: Array
-    ring: Array
+    metrics: Array
 
     def flatten(self) -> tuple[Array, ...]:
         """One tuple of arrays."""
         arrays = (*self.parameters, *self.constants, *self.buffers, *self.optimizer)
-        return (*arrays, self.step, self.learning_rate, self.key, self.scaling, self.ring)
+        return (*arrays, self.step, self.learning_rate, self.key, self.scaling, self.metrics)
 
     def layout(self) -> Layout:
-        """What a flat tuple of these arrays, or of those that take their places, is read with."""
+        """How to read a flat tuple of these arrays, or of those of a later step."""
         return Layout(len(self.parameters), len(self.constants), len(self.buffers), len(self.optimizer))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How many arrays of each kind a state has. It holds none of them: their memory is free once a step has replaced them."""
+    """The number of arrays of each kind in a state. It holds no array, so their memory is freed once a step has replaced them."""
 
     parameters: int
     constants: int

@@ -1,26 +1,32 @@
-"""One training step as a function of arrays: state and batch in, state and loss out. Nothing in it is read by the host."""
+"""One training step as a function of arrays: state and batch in, state and loss out. The host reads nothing in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from tinytorch.autograd.reverse import value_and_grad
-from tinytorch.backend import Array, Backend, Step
+from tinytorch.backend import Array, Step
+from tinytorch.backend.shard import Shard
+from tinytorch.nn.binding import bind
 from tinytorch.nn.losses import Loss
-from tinytorch.nn.module import Module, Parameter, Slot, bind
+from tinytorch.nn.module import Module, Parameter, Slot
 from tinytorch.nn.precision import Precision
 from tinytorch.ops import random
 from tinytorch.optim import Optimizer
 from tinytorch.tensor import Tensor, wrap
-from tinytorch.training.pieces import cut, is_batch_independent, piece_count, summed
-from tinytorch.training.scaling import after_step, unless
-from tinytorch.training.state import RING, Layout, TrainState
+from tinytorch.training.scaling import select_unless, update_scaling
+from tinytorch.training.sharding import Sums, add_sums, is_batch_independent, microbatches, shard_count
+from tinytorch.training.state import METRICS_ROWS, Layout, TrainState
 
-#: ``predict(model, batch) -> outputs``: what the model makes of a batch. The batch's last Tensor holds the targets.
+#: ``predict(model, batch) -> outputs``: the model's outputs for a batch, whose last Tensor holds the targets.
 Predict: TypeAlias = Callable[[Module, Sequence[Tensor]], Tensor]
+
+#: ``loss_and_gradient(state, batch, number) -> (loss, gradients, buffers)`` for the step with this number: the mean loss of the batch, its
+#: gradient with respect to each trained parameter (``None`` where the loss does not depend on it), and the buffers after the forward pass.
+LossAndGradient: TypeAlias = Callable[[TrainState, Sequence[Tensor], Array], tuple[Array, list[Array | None], list[Array]]]
 
 
 def make_step(
@@ -34,83 +40,89 @@ def make_step(
     accumulate: int,
     unused: set[Parameter],
 ) -> Step:
-    """The step for this model, loss and optimizer, computed in ``precision`` on its backend.
+    """The training step of a model, loss and optimizer: ``step(state, batch) -> (state, (loss,))`` on flat tuples of arrays.
 
-    Of the model's parameters ``trained`` are updated; the others are constants. A parameter that the loss does not depend on has no
-    gradient and is left as it is, weight decay included; the step puts it into ``unused`` when it is run, or traced.
+    Args:
+        trained: the parameters of the model that are updated; the others are constants.
+        precision: what the step computes in, and on which backend.
+        layout: how to read the flat state; see `TrainState`.
+        accumulate: number of microbatches, which divides the batch size.
+        unused: receives the parameters that the loss does not depend on, when the step runs or is traced. They have no gradient and
+            are not updated, by weight decay neither.
 
-    The batch is cut into ``accumulate`` equal parts. Their losses and gradients are summed, each already divided by the number of terms in
-    the whole batch, so the result is that of the whole batch with the memory of a part. A part may be cut into pieces in the same way, for
-    the backend's threads, which draw the random bits that the part would have drawn.
-
-    In float16 the loss is scaled up before it is differentiated, and a step whose gradient overflows changes nothing but the scale.
+    In float16 the loss is scaled before it is differentiated, and a step whose gradient overflows updates nothing but the scale.
     """
     backend = precision.backend
-    constant_slots, buffer_slots = untrained_slots(model, trained)
-    slots: list[Slot] = [*trained, *constant_slots, *buffer_slots]
-
-    def part_loss(
-        params: list[Tensor],
-        constants: list[Tensor],
-        buffers: list[Tensor],
-        part: Sequence[Tensor],
-        key: Tensor,
-        share: random.Share | None,
-        count: Any,
-    ) -> Any:
-        part = [*precision.cast(part[:-1]), part[-1]]
-        values = [*precision.cast(params), *precision.cast(constants), *buffers]
-        with random.step_draws(key, share), bind(slots, values) as bound:
-            loss = loss_fn.total(predict(model, part), part[-1]) / count
-            return loss, [bound[slot] for slot in buffer_slots]
-
-    differentiated = value_and_grad(part_loss, has_aux=True, materialize_grads=False)
-    numbers, divisible = sum(parameter.size for parameter in trained), is_batch_independent(model)
+    loss_and_gradient = make_loss_and_gradient(model, trained, predict, loss_fn, precision, accumulate)
 
     def step(flat: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         xp = backend.xp
         state = layout.unflatten(flat)
         number = state.step + 1
-        params, constants, buffers, tensors = (
-            [wrap(array, backend) for array in arrays] for arrays in (state.parameters, state.constants, state.buffers, batch)
-        )
-        count = loss_fn.count(tensors[-1])
-        if precision.scaled:  # dividing by less, the loss and its gradient come out larger
-            count = wrap(1.0 / state.scaling[0], backend) * count
-        loss: Array = 0.0
-        grads: list[Array | None] = []
-        for i, part in enumerate(_parts(tensors, accumulate)):
-            key = wrap(xp.concat([state.key + i, xp.reshape(number, (1,))]), backend)
-            pieces = cut(part, piece_count(backend, part, numbers) if divisible else 1)
-            with precision.products():
-                results = backend.parallel(
-                    [partial(differentiated, params, constants, buffers, piece, key, share, count) for piece, share in pieces]
-                )
-            buffers = results[0][0][1]  # all pieces' are the same where there are several
-            for (value, _), _ in results:
-                loss = value.raw + loss
-            terms = [[None if g is None else g.raw for g in gradient] for _, gradient in results]
-            grads = summed(backend, [grads, *terms] if grads else terms)
+        loss, grads, buffers = loss_and_gradient(state, [wrap(array, backend) for array in batch], number)
         unused.update(parameter for parameter, grad in zip(trained, grads, strict=True) if grad is None)
-        moved = _update(optimizer, backend, trained, state, loss, grads, number, precision.scaled)
-        here = xp.arange(RING, dtype=xp.int32) == number % RING
-        ring = xp.where(here[:, None], moved.row[None, :], state.ring)
-        new_buffers = [b.raw for b in buffers]
-        new = replace(
-            state, parameters=moved.params, buffers=new_buffers, optimizer=moved.optimizer, step=number, scaling=moved.scaling, ring=ring
-        )
-        return new.flatten(), (moved.row[0],)
+        state, row = apply_gradient(optimizer, precision, trained, state, loss, grads, number)
+        is_row = xp.arange(METRICS_ROWS, dtype=xp.int32) == number % METRICS_ROWS
+        metrics = xp.where(is_row[:, None], row[None, :], state.metrics)
+        return replace(state, buffers=buffers, step=number, metrics=metrics).flatten(), (row[0],)
 
     return step
 
 
-class _Moved(NamedTuple):
-    """What an update leaves behind."""
+def make_loss_and_gradient(
+    model: Module, trained: Sequence[Parameter], predict: Predict, loss_fn: Loss, precision: Precision, accumulate: int
+) -> LossAndGradient:
+    """The loss and gradient of a batch, as sums over its shards.
 
-    params: list[Array]
-    optimizer: list[Array]
-    scaling: Array
-    row: Array  #: of the ring: loss, learning rate, gradient norm, and whether the step was skipped
+    The batch is split into ``accumulate`` microbatches, which run one after another to save memory, and each microbatch into shards, which
+    run in parallel. Every shard divides its loss by the same number, the count of loss terms in the whole batch, which is itself a sum over
+    shards. So the batch's loss and gradient are the sums of the shards', wherever each of them is computed.
+    """
+    backend = precision.backend
+    constant_slots, buffer_slots = untrained_slots(model, trained)
+    slots: list[Slot] = [*trained, *constant_slots, *buffer_slots]
+    parameters, can_shard = sum(parameter.size for parameter in trained), is_batch_independent(model)
+
+    def shard_loss(
+        params: list[Tensor],
+        constants: list[Tensor],
+        buffers: list[Tensor],
+        examples: Sequence[Tensor],
+        shard: Shard,
+        key: Tensor,
+        count: Any,
+    ) -> tuple[Tensor, list[Tensor]]:
+        examples = [*precision.cast(examples[:-1]), examples[-1]]
+        values = [*precision.cast(params), *precision.cast(constants), *buffers]
+        with random.step_draws(key, shard), bind(slots, values) as bound:
+            loss = loss_fn.total(predict(model, examples), examples[-1]) / count
+            return loss, [bound[slot] for slot in buffer_slots]
+
+    differentiate = value_and_grad(shard_loss, has_aux=True, materialize_grads=False)
+
+    def loss_and_gradient(state: TrainState, batch: Sequence[Tensor], number: Array) -> tuple[Array, list[Array | None], list[Array]]:
+        xp = backend.xp
+        params, constants, buffers = (
+            [wrap(array, backend) for array in arrays] for arrays in (state.parameters, state.constants, state.buffers)
+        )
+        count = loss_fn.count(batch[-1])  # of the whole batch: the one number that loss and gradient are divided by
+        if precision.scaled:  # a smaller count: loss and gradient are scaled up
+            count = wrap(1.0 / state.scaling[0], backend) * count
+        key = wrap(xp.concat([state.key, xp.reshape(number, (1,))]), backend)  # with a shard's offset it determines its random bits
+        sums: Sums = []
+        for microbatch in microbatches(batch[0].shape[0], accumulate):
+            shards = microbatch.split(shard_count(backend, microbatch, batch, parameters) if can_shard else 1)
+            with precision.products():
+                results = backend.parallel(
+                    [partial(differentiate, params, constants, buffers, shard.take(batch), shard, key, count) for shard in shards]
+                )
+            buffers = results[0][0][1]  # equal in all shards: a model that updates buffers is not sharded
+            terms = [[loss.raw, *(None if grad is None else grad.raw for grad in grads)] for (loss, _), grads in results]
+            sums = add_sums(backend, [sums, *terms] if sums else terms)
+        loss, *grads = sums
+        return loss, grads, [buffer.raw for buffer in buffers]
+
+    return loss_and_gradient
 
 
 def untrained_slots(model: Module, trained: Sequence[Parameter]) -> tuple[list[Parameter], list[Slot]]:
@@ -120,47 +132,50 @@ def untrained_slots(model: Module, trained: Sequence[Parameter]) -> tuple[list[P
     return constants, [slot for slot in slots if not isinstance(slot, Parameter)]
 
 
-def _update(
+def apply_gradient(
     optimizer: Optimizer,
-    backend: Backend,
+    precision: Precision,
     trained: Sequence[Parameter],
     state: TrainState,
     loss: Array,
     grads: Sequence[Array | None],
     number: Array,
-    scaled: bool,
-) -> _Moved:
-    """Apply a gradient; one that was scaled up is scaled down again, and where it overflowed nothing moves but the scale."""
+) -> tuple[TrainState, Array]:
+    """Update parameters, optimizer arrays and loss scale by a gradient.
+
+    A scaled gradient is unscaled first; where it has overflowed, only the scale is updated.
+
+    Returns:
+        The new state, and its row of metrics, see `TrainState.metrics`.
+
+    Raises:
+        RuntimeError: no parameter has a gradient.
+    """
+    backend = precision.backend
     xp = backend.xp
     used = [i for i, grad in enumerate(grads) if grad is not None]
     if not used:
         raise RuntimeError("the loss depends on no parameter that is trained; see that the model is called and its output is not detached")
-    kept = [slot * len(trained) + i for slot in range(len(optimizer.slots())) for i in used]  # places in the optimizer's arrays
-    old, given, before = [state.parameters[i] for i in used], [grads[i] for i in used], [state.optimizer[i] for i in kept]
-    scaling, skip = state.scaling, xp.zeros((), dtype=xp.bool)
-    donated = before
-    if scaled:
-        shrink = 1.0 / scaling[0]
-        loss, given = loss * shrink, [grad * shrink for grad in given]
-        donated = [xp.asarray(array, copy=True) for array in before]
-        number = number - xp.astype(scaling[2], xp.int32)  # steps that were taken
-    parameters = [trained[i] for i in used]
-    new, after, (rate, norm) = optimizer.update(backend, parameters, old, given, donated, state.learning_rate, number, donate=not scaled)
-    if scaled:
-        scaling, skip = after_step(xp, scaling, xp.isfinite(norm))
-        new, after = unless(xp, skip, new, old), unless(xp, skip, after, before)
+    kept = [slot * len(trained) + i for slot in range(len(optimizer.slots())) for i in used]  # indices of the optimizer's arrays
+    old_params, old_arrays, used_grads = [state.parameters[i] for i in used], [state.optimizer[i] for i in kept], [grads[i] for i in used]
+    donated, scaling, skip = old_arrays, state.scaling, xp.zeros((), dtype=xp.bool)
+    taken = number
+    if precision.scaled:
+        unscale = 1.0 / scaling[0]
+        loss, used_grads = loss * unscale, [grad * unscale for grad in used_grads]
+        donated = [xp.asarray(array, copy=True) for array in old_arrays]  # a skipped step keeps the old ones
+        taken = number - xp.astype(scaling[2], xp.int32)  # without the steps that were skipped
+    new_params, new_arrays, (rate, norm) = optimizer.update(
+        backend, [trained[i] for i in used], old_params, used_grads, donated, state.learning_rate, taken, donate=not precision.scaled
+    )
+    if precision.scaled:
+        scaling, skip = update_scaling(xp, scaling, xp.isfinite(norm))
+        new_params = select_unless(xp, skip, new_params, old_params)
+        new_arrays = select_unless(xp, skip, new_arrays, old_arrays)
     params, arrays = list(state.parameters), list(state.optimizer)
-    for i, array in zip(used, new, strict=True):
+    for i, array in zip(used, new_params, strict=True):
         params[i] = array
-    for i, array in zip(kept, after, strict=True):
+    for i, array in zip(kept, new_arrays, strict=True):
         arrays[i] = array
     row = xp.stack([xp.astype(xp.asarray(value), xp.float32) for value in (loss, rate, norm, skip)])
-    return _Moved(params, arrays, scaling, row)
-
-
-def _parts(tensors: Sequence[Tensor], n: int) -> list[tuple[Tensor, ...]]:
-    """The batch cut into ``n`` equal parts along its first dimension. Raises ``ValueError`` where it cannot be."""
-    size, rest = divmod(tensors[0].shape[0], n)
-    if rest or not size:
-        raise ValueError(f"accumulate must divide the batch size, and {n} does not divide {tensors[0].shape[0]}")
-    return [tuple(t if n == 1 else t[i * size : (i + 1) * size, ...] for t in tensors) for i in range(n)]
+    return replace(state, parameters=params, optimizer=arrays, scaling=scaling), row

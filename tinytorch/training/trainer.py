@@ -21,7 +21,7 @@ from tinytorch.optim.optimizer import rate_dtype, scalar
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.training.metrics import Metric
 from tinytorch.training.scaling import FIRST_SCALING
-from tinytorch.training.state import RING, Layout, TrainState
+from tinytorch.training.state import METRICS_ROWS, Layout, TrainState
 from tinytorch.training.step import make_step, untrained_slots
 
 
@@ -132,7 +132,7 @@ class Trainer:
                 with _unwarned():
                     flat, _ = compiled(flat, batch)
                 last = number == steps or self.stopping  # looked at once: a signal may set it at any moment
-                if last or number in look_at or number - read == RING:
+                if last or number in look_at or number - read == METRICS_ROWS:
                     now = layout.unflatten(flat)
                     fresh = self._read(now, read, number, since)
                     records += fresh
@@ -224,7 +224,7 @@ class Trainer:
                 scalar(backend, optimizer.lr, rate_dtype(trained)),
                 scalar(backend, [self.key], "int32"),
                 scalar(backend, self.scaling, "float32"),
-                backend.xp.zeros((RING, 4), dtype=backend.dtype("float32")),
+                backend.xp.zeros((METRICS_ROWS, 4), dtype=backend.dtype("float32")),
             )
         return state.layout(), state.flatten()
 
@@ -233,12 +233,12 @@ class Trainer:
         return self._backend.compile(step, donate=True)
 
     def _read(self, state: TrainState, done: int, number: int, since: float) -> list[StepRecord]:
-        """What happened in steps ``done + 1`` to ``number``, from the device's ring, or up to the first that went wrong."""
-        ring = self._backend.to_host(state.ring)  # waits for the steps to finish
+        """What happened in steps ``done + 1`` to ``number``, from the device's metrics buffer, or up to the first that went wrong."""
+        rows = self._backend.to_host(state.metrics)  # waits for the steps to finish
         share = (time.perf_counter() - since) / (number - done)
         records = []
         for step in range(done + 1, number + 1):
-            loss, rate, norm, skipped = (float(value) for value in ring[step % RING])
+            loss, rate, norm, skipped = (float(value) for value in rows[step % METRICS_ROWS])
             if _first_not_finite(loss, rate, 0.0 if skipped else norm) is not None:
                 break
             records.append(StepRecord(step, loss, rate, None if skipped else norm, share))
@@ -248,7 +248,7 @@ class Trainer:
         """Raise `DivergedError` where only ``good`` of ``number`` steps have a finite loss and gradient, or the model is not finite."""
         advice = f"is not a finite number; use a smaller learning rate than {self.optimizer.lr:g}"
         if good < number:
-            row = [float(value) for value in self._backend.to_host(state.ring)[(good + 1) % RING, :3]]
+            row = [float(value) for value in self._backend.to_host(state.metrics)[(good + 1) % METRICS_ROWS, :3]]
             raise DivergedError(f"the {_first_not_finite(*row)} of step {good + 1} {advice}")
         names = {slot: name for name, slot in self.model.slots().items()}
         slots = [*trained, *untrained_slots(self.model, trained)[1]]
@@ -275,7 +275,7 @@ class Trainer:
 
 
 def _first_not_finite(loss: float, rate: float, norm: float) -> str | None:
-    """What the first number of a ring's row that is not finite stands for."""
+    """What the first number of a row of metrics that is not finite stands for."""
     named = {"loss": loss, "learning rate": rate, "gradient": norm}
     return next((name for name, value in named.items() if not math.isfinite(value)), None)
 

@@ -96,7 +96,8 @@ class Augment(Normalise):
         if not self.training or not (self.flip or self.shift):
             return images
         draws = random.draws(images.backend)
-        among = None if draws.share is None else (draws.share.before, draws.share.whole)
+        shard = draws.shard.scale(images.shape[0]) if draws.shard else None
+        among = (shard.offset, shard.total) if shard else None
         return shift_and_flip(
             images, draws.key, site=draws.next_site(), shift=self.shift, flip=self.flip, padding=self.padding, among=among
         )

@@ -78,12 +78,12 @@ def test_one_thread_takes_piece_after_piece() -> None:
     assert threads.run([threading.get_ident, threading.get_ident]) == [here, here]
 
 
-def test_large_sums_of_many_terms_are_cut_for_the_threads(blas_threads: list[int]) -> None:
+def test_large_batches_of_many_terms_are_sharded_over_the_threads(blas_threads: list[int]) -> None:
     backend = NumpyBackend()
-    assert backend.lanes(terms=768, numbers=800_000) == 2
-    assert backend.lanes(terms=128, numbers=3_700_000) == 1  # adding up would cost more than a thread gains
-    assert backend.lanes(terms=512, numbers=60_000) == 2
-    assert backend.lanes(terms=4, numbers=33) == 1  # done before the other thread has heard of it
+    assert backend.shard_count(terms=768, parameters=800_000) == 2
+    assert backend.shard_count(terms=128, parameters=3_700_000) == 1  # adding up would cost more than a thread gains
+    assert backend.shard_count(terms=512, parameters=60_000) == 2
+    assert backend.shard_count(terms=4, parameters=33) == 1  # faster than the hand-over to a thread
 
 
 def test_blas_gets_all_threads_only_in_a_piece_that_is_alone(blas_threads: list[int]) -> None:

@@ -1,0 +1,101 @@
+"""What a user's type checker knows: types of calls, and misspelled names."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tinytorch
+
+if importlib.util.find_spec("mypy") is None:
+    pytest.skip('mypy is not installed; pip install -e ".[dev]"', allow_module_level=True)
+
+ROOT = Path(tinytorch.__file__).parent.parent
+
+#: Each comment is the type that is revealed.
+CALLS = '''
+import numpy
+
+import tinytorch as tt
+from tinytorch import nn, optim
+from tinytorch.models import MLP
+
+x = tt.ones((4, 2))
+linear = nn.Linear(2, 3)
+reveal_type(linear)  # Linear
+reveal_type(linear(x))  # Tensor
+reveal_type(linear(numpy.ones((4, 2), "float32")))  # Tensor
+reveal_type(nn.Conv2d(1, 2, 3)(x))  # Tensor
+reveal_type(nn.BatchNorm1d(2)(x))  # Tensor
+reveal_type(nn.MultiHeadAttention(2, 1)(x, is_causal=True))  # Tensor
+reveal_type(MLP(2, (3,), 4)(x))  # Tensor
+
+model = nn.Sequential(linear, nn.ReLU())
+reveal_type(model(x))  # Tensor
+reveal_type(model[0])  # Module
+reveal_type(model.train())  # Sequential
+
+reveal_type(nn.CrossEntropyLoss()(model(x), tt.zeros(4)))  # Tensor
+reveal_type(nn.MSELoss()(x, x))  # Tensor
+
+optimizer = optim.AdamW(model.parameters(), lr=1e-3)
+reveal_type(optimizer)  # AdamW
+reveal_type(optimizer.step())  # None
+
+
+class Pair(nn.Module):
+    """A module of a user returns what its forward returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, x: tt.Tensor) -> tuple[tt.Tensor, tt.Tensor]:
+        y = self.linear(x)
+        return x, y
+
+
+reveal_type(Pair()(x))  # tuple[Tensor, Tensor]
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests, so that mypy reads tinytorch once."""
+    return tmp_path_factory.mktemp("user")
+
+
+def check(folder: Path, code: str) -> str:
+    """What mypy says of a user's script, in strict mode."""
+    script = folder / "script.py"
+    script.write_text(code, encoding="utf-8")
+    options = ["--strict", "--config-file=", "--follow-imports=silent", f"--cache-dir={folder / 'cache'}"]
+    path = {} if "site-packages" in ROOT.parts else {"MYPYPATH": str(ROOT)}  # mypy finds what is installed by itself
+    command = [sys.executable, "-m", "mypy", *options, str(script)]
+    return subprocess.run(command, cwd=folder, env={**os.environ, **path}, capture_output=True, text=True, check=False).stdout
+
+
+def test_calls_of_layers_losses_and_optimizers_have_types(folder: Path) -> None:
+    output = check(folder, CALLS)
+    revealed = {int(line): kind for line, kind in re.findall(r'script\.py:(\d+): note: Revealed type is "(.*)"', output)}
+    expected = {i: line.rpartition("# ")[2] for i, line in enumerate(CALLS.splitlines(), 1) if line.startswith("reveal_type")}
+    assert {line: re.sub(r"\b\w+\.", "", kind) for line, kind in revealed.items()} == expected, output
+    assert "error" not in output
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("nn.Linaer(2, 3)", 'Module has no attribute "Linaer"; maybe "Linear"?'),
+        ("nn.Linear(2, 3, bais=False)", 'Unexpected keyword argument "bais" for "Linear"'),
+        ("optim.Adamm", 'Module has no attribute "Adamm"'),
+    ],
+)
+def test_a_misspelled_name_is_a_type_error(folder: Path, line: str, error: str) -> None:
+    assert f"script.py:2: error: {error}" in check(folder, f"from tinytorch import nn, optim\n{line}\n")

@@ -1,0 +1,56 @@
+"""Shard: the consecutive examples of a batch that one thread or process works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+from tinytorch.backend.contract import Array
+
+ArrayT = TypeVar("ArrayT", bound=Array)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The examples ``offset`` to ``offset + size - 1`` of a batch of ``total``. A microbatch is a shard too.
+
+    A step on all shards of a batch is the step on the batch: each shard draws the random bits that the whole batch would have drawn for
+    its examples, and contributes its sums of loss and gradient, divided by the count of the whole batch.
+
+    Attributes:
+        offset: index of the first example in the batch.
+        size: number of examples.
+        total: number of examples in the batch.
+    """
+
+    offset: int
+    size: int
+    total: int
+
+    @classmethod
+    def whole(cls, total: int) -> Shard:
+        """All ``total`` examples of a batch."""
+        return cls(0, total, total)
+
+    def split(self, n: int) -> list[Shard]:
+        """Consecutive shards of nearly equal size, one for each of ``n`` ranks; each may be split again.
+
+        Raises:
+            ValueError: there are fewer than ``n`` examples.
+        """
+        if not 1 <= n <= self.size:
+            raise ValueError(f"{self.size} examples cannot be split into {n} shards; use 1 to {self.size}")
+        bounds = [self.offset + rank * self.size // n for rank in range(n + 1)]
+        return [Shard(start, stop - start, self.total) for start, stop in pairwise(bounds)]
+
+    def take(self, batch: Sequence[ArrayT]) -> tuple[ArrayT, ...]:
+        """The shard's examples: rows ``offset`` to ``offset + size - 1`` of each of the batch's arrays (total, ...)."""
+        if self.size == self.total:
+            return tuple(batch)
+        return tuple(array[self.offset : self.offset + self.size, ...] for array in batch)
+
+    def scale(self, size: int) -> Shard:
+        """The same shard counted in values instead of examples, where it has ``size`` values: the same number for each example."""
+        return Shard(self.offset * size // self.size, size, self.total * size // self.size)
