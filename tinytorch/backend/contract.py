@@ -150,7 +150,7 @@ class Backend(ABC):
         """A generator for draws outside steps. It draws on the host, so that the numbers are the same on every backend."""
         from tinytorch.backend.rng import Generator  # draws need numpy.random, which is not loaded for array work
 
-        return Generator(self, seed)
+        return Generator(seed, self.from_host, self.default_int)
 
     def synchronize(self) -> None:
         """Wait until the device has finished what it was given."""

@@ -5,36 +5,43 @@ A host module. Weights, batches and samples all come from numpy's PCG64, so that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy
 
-if TYPE_CHECKING:
-    from tinytorch.backend.contract import Array, Backend
+Array: TypeAlias = Any
 
 
 class Generator:
-    """A seeded stream of random arrays on one backend (PCG64; O'Neill 2014, HMC-CS-2014-0905)."""
+    """A seeded stream of random arrays on one backend (PCG64; O'Neill 2014, HMC-CS-2014-0905).
 
-    def __init__(self, backend: Backend, seed: int) -> None:
-        self.backend = backend
+    Args:
+        seed: an integer of 0 or more.
+        from_host: sends a host array to the backend, given the name of a dtype: `Backend.from_host`.
+        default_int: name of the backend's default integer dtype.
+    """
+
+    def __init__(self, seed: int, from_host: Callable[[Any, str], Array], default_int: str) -> None:
         self._host = numpy.random.default_rng(seed)
+        self._from_host = from_host
+        self._default_int = default_int
 
     def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: str = "float32") -> Array:
         """Values in [low, high)."""
-        return self.backend.from_host(self._host.uniform(low, high, shape), dtype)
+        return self._from_host(self._host.uniform(low, high, shape), dtype)
 
     def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0, dtype: str = "float32") -> Array:
         """Values of the normal distribution."""
-        return self.backend.from_host(self._host.normal(mean, std, shape), dtype)
+        return self._from_host(self._host.normal(mean, std, shape), dtype)
 
     def integers(self, low: int, high: int, shape: tuple[int, ...], dtype: str | None = None) -> Array:
         """Whole numbers in [low, high)."""
-        return self.backend.from_host(self._host.integers(low, high, shape), dtype or self.backend.default_int)
+        return self._from_host(self._host.integers(low, high, shape), dtype or self._default_int)
 
     def permutation(self, n: int) -> Array:
         """The numbers 0 to n - 1 in random order."""
-        return self.backend.from_host(self._host.permutation(n), self.backend.default_int)
+        return self._from_host(self._host.permutation(n), self._default_int)
 
     def get_state(self) -> dict[str, Any]:
         """The stream's position, as plain numbers that JSON can hold."""
