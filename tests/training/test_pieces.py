@@ -34,7 +34,7 @@ def gpt_losses(count: int, batch: int = 3) -> list[float]:
         model = TinyGPT(11, d_model=16, num_heads=2, num_layers=2, max_length=8, dropout=0.4)
         trainer = LanguageModelTrainer(model, CharTokenizer(), AdamW(model.parameters(), lr=1e-2, max_norm=1.0))
         windows = numpy.random.default_rng(0).integers(0, 11, (batch, 9))
-        return [record.train_loss for record in trainer.train(lambda: (windows,), 8)]
+        return [record.train_loss for record in trainer.trainer.fit(lambda: (windows,), 8)]
 
 
 def image_losses(count: int) -> list[float]:
@@ -45,7 +45,7 @@ def image_losses(count: int) -> list[float]:
         trainer = Trainer(model, SGD(model.parameters(), lr=1e-2), nn.CrossEntropyLoss())
         random = numpy.random.default_rng(0)
         batch = random.integers(0, 256, (7, 3, 12, 12)).astype(numpy.uint8), random.integers(0, 4, 7)
-        return [record.train_loss for record in trainer.train(lambda: batch, 4)]
+        return [record.train_loss for record in trainer.fit(lambda: batch, 4)]
 
 
 @pytest.mark.parametrize("count", [2, 3])

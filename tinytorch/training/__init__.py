@@ -1,9 +1,10 @@
-"""Training: one loop for every model, with metrics, progress and checkpoints."""
+"""Training: one loop for every model, and whole runs of a language model with checkpoints and metrics."""
 
+from tinytorch.training.engine import DivergedError, StepRecord
 from tinytorch.training.language_model import LanguageModelTrainer
 from tinytorch.training.metrics import Accuracy, LanguageModelAccuracy, Metric
 from tinytorch.training.pretrained import load_pretrained
-from tinytorch.training.trainer import DivergedError, StepRecord, Trainer
+from tinytorch.training.trainer import Trainer
 
 __all__ = [
     "Accuracy",
