@@ -51,8 +51,8 @@ def test_what_fits_is_tried_and_named(backend: Backend, monkeypatch: pytest.Monk
     error = does_not_fit(one.trainer, (batch,), 8)
     assert isinstance(error, InputError)
     windows = 12 // parts
-    assert "--batch-size 12 with --block-size 8 does not fit in" in str(error)
-    assert str(error).endswith(f"--accumulate {parts} does, with {windows} windows at a time, and so does --batch-size {windows}")
+    assert "`batch_size=12` with `block_size=8` does not fit in" in str(error)
+    assert str(error).endswith(f"`accumulate={parts}` does, with {windows} windows at a time, and so does `batch_size={windows}`")
     assert small.tried[-1] == windows
     assert {name: tensor.tolist() for name, tensor in one.model.state_dict().items()} == before
     assert one.optimizer.steps == 0
@@ -63,4 +63,4 @@ def test_where_nothing_fits_the_model_is_too_large(monkeypatch: pytest.MonkeyPat
         one = trainer()
         Small(backend, monkeypatch, 0)
         (batch,) = random_batches(one.tokenizer.encode_array(TEXT), 8, 4)()
-        assert "not even one window at a time; choose a smaller --block-size" in str(does_not_fit(one.trainer, (batch,), 8))
+        assert "not even one window at a time; choose a smaller `block_size`" in str(does_not_fit(one.trainer, (batch,), 8))

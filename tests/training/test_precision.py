@@ -203,7 +203,7 @@ def test_a_checkpoint_keeps_the_scale_and_a_run_goes_on_as_if_never_stopped(tmp_
 def test_a_backend_that_cannot_says_so_and_what_it_can(backend: Backend) -> None:
     refused = [name for name in PRECISIONS if backend.lacks_precision(name) is not None]
     for name in refused:
-        with pytest.raises(InputError, match=rf"cannot compute in {name}: it has no .*; choose --precision float32"):
+        with pytest.raises(InputError, match=rf"cannot compute in {name}: it has no .*; choose `precision` float32"):
             trainer(name)
     assert "float32" not in refused
 
