@@ -65,8 +65,8 @@ class Run:
     """
 
     def __init__(self, setup: Setup, directory: Path) -> None:
-        self.config, self.corpus, self.model = config, corpus, model = setup.config, setup.corpus, setup.model
-        self.directory = directory
+        config, corpus, model = setup.config, setup.corpus, setup.model
+        self.config, self.corpus, self.model, self.directory = config, corpus, model, directory
         self.tokenizer, self.prompt = corpus.tokenizer, corpus.prompt
         self.stopping = self.saving = self.interruptible = self.finished = False
         self.trainer = make_trainer(model, config)
@@ -213,7 +213,8 @@ class Run:
     def train(self, *, progress: bool = True, console: Console | None = None) -> None:
         """Take the run's remaining steps, save, evaluate on the whole validation split, and report; or until `stop` is called.
 
-        Every checkpoint is written before anything is evaluated, sampled or printed. At its end, or an error, the run is closed.
+        Every checkpoint is written before anything is evaluated, sampled or printed. At its end, or an error, the run is closed; after an
+        error, or Ctrl-C in a notebook, `Run.resume` continues from the last checkpoint.
 
         Args:
             progress: show a bar, evaluations, samples and at the end a report.
