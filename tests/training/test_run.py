@@ -201,6 +201,9 @@ def test_lost_metrics_are_a_warning() -> None:
         ({"file": "none.txt"}, "there is no file none.txt"),
         ({"file": ""}, "`file` is an empty path"),
         ({"text": " \n"}, "`text` holds no text; pass some, or the path of a file as `file`"),
+        ({"file": TEXT}, "`file` has several lines and is no path; pass a text itself as `text`"),
+        ({"text": Path("play.txt")}, f"`text` is the text itself, got {type(Path()).__name__}; pass a path as `file`"),
+        ({"file": "play.txt", "tokenizer": 5}, "`tokenizer` is char, bpe or the directory of a model, got 5"),
         ({"file": "play.txt", "text": TEXT}, "`file` and `text` are both given; pass one of them"),
         (
             {"text": "to be or not to be"},

@@ -147,12 +147,12 @@ def flag(name: str) -> str:
 
 
 def _config(given: dict[str, Any], pretrained: bool) -> TrainingConfig:
-    """The settings of a new run: a preset's with the options that were given; of a pretrained model none of its own by a preset."""
+    """The settings of a new run: a preset's, but for a pretrained model's own, with the options that were given."""
     from tinytorch.training.config import TrainingConfig
 
     of_model: dict[str, Any] = dict.fromkeys(("d_model", "num_heads", "num_layers", "dropout")) if pretrained else {}
-    changes = {"preset": "finetune" if pretrained else "nano", **of_model, **given}
-    return TrainingConfig.from_preset(changes["preset"], **changes)
+    changes = {**of_model, **given}
+    return TrainingConfig.from_preset(changes.pop("preset", "finetune" if pretrained else "nano"), **changes)
 
 
 def _refuse_changes(given: dict[str, Any], saved: dict[str, Any]) -> None:

@@ -108,7 +108,7 @@ class TrainingConfig:
         """
         if name not in PRESETS:
             raise InputError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
-        return cls.from_toml(_DIRECTORY / f"{name}.toml", **{"preset": name, **changes})
+        return cls.from_toml(_DIRECTORY / f"{name}.toml", preset=name, **changes)
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **changes: Any) -> TrainingConfig:

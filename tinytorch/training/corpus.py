@@ -55,9 +55,13 @@ class Source:
 
     @classmethod
     def of(cls, file: AnyPath | None, text: str | None) -> Self:
-        """From the arguments of these names. Raises `InputError` for both, and for an empty text."""
+        """From the arguments of these names. Raises `InputError` for both, for an empty text, and where one is taken for the other."""
         if file is not None and text is not None:
             raise InputError("`file` and `text` are both given; pass one of them")
+        if isinstance(file, str) and "\n" in file:
+            raise InputError("`file` has several lines and is no path; pass a text itself as `text`")
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"`text` is the text itself, got {type(text).__name__}; pass a path as `file`")
         if text is not None and not text.strip():
             raise InputError("`text` holds no text; pass some, or the path of a file as `file`")
         return cls(as_path(file, "file"), text)

@@ -57,11 +57,11 @@ def make_tokenizer(
 
 
 def _existing(choice: TokenizerChoice | None) -> Tokenizer:
-    if not isinstance(choice, str | os.PathLike):
-        assert choice is not None
+    if isinstance(choice, Tokenizer):
         return choice
-    if not os.fspath(choice) or not Path(choice).is_dir():
-        raise InputError(f"`tokenizer` is char, bpe or the directory of a model, got {os.fspath(choice)!r}")
+    if not isinstance(choice, str | os.PathLike) or not os.fspath(choice) or not Path(choice).is_dir():
+        got = os.fspath(choice) if isinstance(choice, os.PathLike) else choice
+        raise InputError(f"`tokenizer` is char, bpe or the directory of a model, got {got!r}")
     return load_its_tokenizer(choice)
 
 
