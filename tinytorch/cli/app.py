@@ -135,7 +135,7 @@ def explain(error: Exception) -> tuple[int, str]:
 def _in_options(sentence: str, words: Sequence[str]) -> str:
     """A sentence of the library with the options of the subcommand that was typed in place of arguments."""
     name = next((word for word in words if not word.startswith("-")), "")
-    if name not in SUBCOMMANDS:
+    if name not in SUBCOMMANDS or f"tinytorch.cli.{name}" not in sys.modules:  # it may be the import that failed
         return sentence
     named = [(parameter.name, parameter.opts[0]) for parameter in _subcommand(name).params]
     return in_options(sentence, name, {argument: option for argument, option in named if option.startswith("--")})
