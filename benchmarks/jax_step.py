@@ -26,6 +26,7 @@ from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.text import CharTokenizer, python_reference
 from tinytorch.training import LanguageModelTrainer
+from tinytorch.training.batches import random_batches
 
 WIDTH, CONTEXT, BATCH = 128, 64, 12
 PLAIN = Settings(layers=4, heads=4, rate=2e-3, schedule=WarmupCosine(100, 2000))
@@ -40,7 +41,7 @@ def new_trainer(share: float) -> tuple[LanguageModelTrainer, Callable[[], Any]]:
     groups = weight_decay_groups(model.parameters(), PLAIN.decay)
     optimizer = AdamW(groups, PLAIN.rate, PLAIN.betas, PLAIN.eps, schedule=PLAIN.schedule, max_norm=PLAIN.norm)
     trainer = LanguageModelTrainer(model, tokenizer, optimizer)
-    return trainer, trainer.batches(tokenizer.encode_array(text), CONTEXT, BATCH)
+    return trainer, random_batches(tokenizer.encode_array(text), CONTEXT, BATCH)
 
 
 def plain_runner(share: float) -> Callable[[int], list[Any]]:
@@ -68,7 +69,7 @@ def largest_difference(steps: int) -> float:
     plain = [float(loss) for loss in plain_runner(0.0)(steps)]
     trainer, next_batch = new_trainer(0.0)
     tt.seed(0)
-    records = trainer.train(next_batch, steps)
+    records = trainer.trainer.fit(next_batch, steps)
     return max(abs(record.train_loss - loss) for record, loss in zip(records, plain, strict=True))
 
 
@@ -89,7 +90,7 @@ def contest(rounds: int, turn: int) -> tuple[list[float], list[float]]:
         since = time.perf_counter()
 
     steps = (rounds + 1) * turn
-    trainer.train(next_batch, steps, look=their_turn, look_at=range(turn, steps + 1, turn))
+    trainer.trainer.fit(next_batch, steps, on_eval=their_turn, eval_steps=range(turn, steps + 1, turn))
     return times[0][1:], times[1][1:]
 
 

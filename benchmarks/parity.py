@@ -189,7 +189,7 @@ def _difference(recipe: Recipe, data: ImageData, taken: int, dtype: str, seed: i
     theirs = torch_losses(recipe, follower or peer, iter(batches), taken, plan)
     differences = []
     for step in range(1, taken + 1):
-        (record,) = trainer.train(lambda: next(ours), step)  # before PyTorch, which may have to know what was decided
+        (record,) = trainer.fit(lambda: next(ours), step)  # before PyTorch, which may have to know what was decided
         differences.append(abs(record.train_loss - next(theirs)))
     return float(numpy.max(differences)), follower.differing if follower else []
 

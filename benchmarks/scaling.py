@@ -96,7 +96,7 @@ def _train(point: Point) -> float:
 
     def steps(count: int) -> float:
         start = time.perf_counter()
-        trainer.train(lambda: batch, optimizer.steps + count)
+        trainer.trainer.fit(lambda: batch, optimizer.steps + count)
         return (time.perf_counter() - start) / count * 1e3
 
     steps(3)

@@ -27,7 +27,8 @@ COMMANDS = [shlex.split(line, comments=True) for line in re.findall(WORDS, READM
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_a_python_block_runs(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_python_block_runs(number: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a block may write a run
     code = BLOCKS[number]
     if '"strict"' in code:
         pytest.importorskip("array_api_strict", reason="the block uses array-api-strict, which is not installed")

@@ -11,8 +11,12 @@ import tinytorch as tt
 from tinytorch import nn, optim
 from tinytorch.backend import Array, Backend
 from tinytorch.models import TinyGPT
-from tinytorch.nn import PRECISIONS
+from tinytorch.nn import PRECISIONS, Precision
+from tinytorch.ops import random
 from tinytorch.training import Trainer
+from tinytorch.training.engine import Engine
+from tinytorch.training.language_model import next_token_logits
+from tinytorch.training.scaling import FIRST_SCALING
 from tinytorch.training.state import METRICS_ROWS
 
 
@@ -69,17 +73,13 @@ def test_a_training_step_stays_where_it_is(backend: Backend, precision: str, mon
         pytest.skip(f"{backend.spec} cannot compute in {precision}")
     model = TinyGPT(7, d_model=8, num_heads=2, num_layers=1, max_length=4, dropout=0.1)
     optimizer = optim.AdamW(model.parameters(), max_norm=1.0, schedule=optim.WarmupCosine(2, 10))
-    trainer = Trainer(model, optimizer, nn.LanguageModelLoss(), precision=precision)
-    monkeypatch.setattr(trainer, "predict", lambda model, batch: model(batch[0][:, :-1]))
+    chosen = Precision(precision, backend)
+    engine = Engine(model, optimizer, next_token_logits, nn.LanguageModelLoss(), chosen, 1, FIRST_SCALING, random.key())
     ids = tt.asarray([[1, 2, 3, 4, 5], [6, 5, 4, 3, 2]])
-    trained = list(model.parameters())
-    layout, flat = trainer._state(trained)
-    step = trainer._compiled(trained, layout, 1, set())
     refuse_transfers(backend, monkeypatch)
     for _ in range(2):
-        flat, (loss,) = step(flat, (ids.raw,))
-    assert backend.owns(loss)
-    assert all(backend.owns(array) for array in flat)
+        engine.step((ids.raw,))
+    assert all(backend.owns(array) for array in engine.state)
 
 
 def test_a_run_reads_the_device_once_for_many_steps(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,5 +95,5 @@ def test_a_run_reads_the_device_once_for_many_steps(backend: Backend, monkeypatc
 
     monkeypatch.setattr(backend, "to_host", counted)
     batch = numpy.ones((4, 2), "float32"), numpy.ones((4, 1), "float32")
-    trainer.train(lambda: batch, 2 * METRICS_ROWS)
+    trainer.fit(lambda: batch, 2 * METRICS_ROWS)
     assert reads <= 2 * 3  # the metrics buffer, whether all is finite, the step's number

@@ -47,15 +47,14 @@ def contestant(workload: Workload, weights: Path) -> Callable[[int], list[float]
         start = prompt(workload)
         return lambda count: [float(i) for i in generate(model, start, count, temperature=0.0)]
     optimizer = AdamW(weight_decay_groups(model.parameters(), DECAY), RATE, BETAS, EPS, max_norm=NORM)
-    trainer: Trainer
     if workload.gpt is not None:
-        trainer = LanguageModelTrainer(model, CharTokenizer(), optimizer)
+        trainer = LanguageModelTrainer(model, CharTokenizer(), optimizer).trainer
     else:
         trainer = Trainer(model, optimizer, nn.CrossEntropyLoss())
     source: Any = itertools.cycle(batches(workload))
 
     def run(count: int) -> list[float]:
-        return [record.train_loss for record in trainer.train(lambda: next(source), optimizer.steps + count)]
+        return [record.train_loss for record in trainer.fit(lambda: next(source), optimizer.steps + count)]
 
     return run
 

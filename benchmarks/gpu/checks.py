@@ -281,7 +281,7 @@ def a_training_step_is_captured() -> str:
             lines.clear()
             model = ours.new_model(work)
             trainer = LanguageModelTrainer(model, CharTokenizer(), AdamW(model.parameters(), 1e-3, max_norm=1.0), precision=precision)
-            records = trainer.train(lambda: (batches(work)[0],), 20)
+            records = trainer.trainer.fit(lambda: (batches(work)[0],), 20)
             written = generate(model, [1, 2, 3], 8, temperature=0.0, precision=precision)
             losses = f"loss {records[0].train_loss:.3f} to {records[-1].train_loss:.3f}, wrote {written}"
             seen.append(f"{precision}: {losses}{'; ' + '; '.join(lines) if lines else ''}")
@@ -308,11 +308,11 @@ def flat_memory() -> str:
         trainer = LanguageModelTrainer(model, CharTokenizer(), optimizer)
         used: list[int] = []
 
-        def look(step: int) -> None:
+        def on_eval(step: int) -> None:
             info = backend.memory_info()
             used.append(0 if info is None else info.used)
 
-        trainer.train(lambda: (batches(work)[0],), 2000, look=look, look_at=(100, 1000, 2000))
+        trainer.trainer.fit(lambda: (batches(work)[0],), 2000, on_eval=on_eval, eval_steps=(100, 1000, 2000))
     return ", ".join(f"{bytes_ / 2**20:.0f} MiB" for bytes_ in used) + " in use at steps 100, 1,000 and 2,000"
 
 

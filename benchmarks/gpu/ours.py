@@ -17,7 +17,7 @@ from tinytorch.io.files import load_arrays, save_arrays
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, weight_decay_groups
 from tinytorch.text import CharTokenizer, generate
-from tinytorch.training import LanguageModelTrainer, StepRecord
+from tinytorch.training import LanguageModelTrainer, StepRecord, Trainer
 
 
 def new_model(size: Workload) -> TinyGPT:
@@ -44,23 +44,23 @@ def contestant(size: Workload, weights: Path, backend: str) -> Callable[[int], l
         return lambda count: [float(i) for i in generate(model, start, count, temperature=0.0, precision=size.precision)]
     optimizer = AdamW(weight_decay_groups(model.parameters(), DECAY), RATE, BETAS, EPS, max_norm=NORM)
     trainer = LanguageModelTrainer(model, CharTokenizer(), optimizer, precision=size.precision)
-    return Turns(trainer, size).take
+    return Turns(trainer.trainer, size).take
 
 
 class Turns:
-    """One long call of `Trainer.train`, in a thread of its own, that waits between turns: its step is compiled once."""
+    """One long call of `Trainer.fit`, in a thread of its own, that waits between turns: its step is compiled once."""
 
-    def __init__(self, trainer: LanguageModelTrainer, size: Workload) -> None:
+    def __init__(self, trainer: Trainer, size: Workload) -> None:
         self._source = itertools.cycle(batches(size))
         self._permits = threading.Semaphore(0)
         self._found: queue.Queue[list[StepRecord] | BaseException] = queue.Queue()
         self._turn = size.turn
         threading.Thread(target=self._train, args=(trainer,), daemon=True).start()
 
-    def _train(self, trainer: LanguageModelTrainer) -> None:
+    def _train(self, trainer: Trainer) -> None:
         most = 10**9
         try:
-            trainer.train(self._next_batch, most, self._found.put, look_at=range(self._turn, most, self._turn))
+            trainer.fit(self._next_batch, most, on_records=self._found.put, eval_steps=range(self._turn, most, self._turn))
         except BaseException as error:
             self._found.put(error)
 

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.gpu.workloads import WORKLOADS, Workload, workload
-from tinytorch.cli.presets import PRESETS
 from tinytorch.optim import WarmupCosine
 from tinytorch.text import CharTokenizer, random_windows, sequential_windows, split_text
+from tinytorch.training.config import TrainingConfig
 
 _DECAY, _VAL_SPLIT = 0.1, 0.1
 
@@ -73,7 +73,7 @@ def train(path: Path, rehearse: bool) -> Iterator[dict[str, Any]]:
     text = path.read_text(encoding="utf-8")
     tokenizer = CharTokenizer().fit(text)
     training, held_out = split_text(tokenizer.encode_array(text), _VAL_SPLIT)
-    preset, device = PRESETS["nano" if rehearse else "baby"], "cpu" if rehearse else "cuda"
+    preset, device = TrainingConfig.from_preset("nano" if rehearse else "baby"), "cpu" if rehearse else "cuda"
     size = workload("baby", rehearse)
     size = Workload(
         **{

@@ -17,6 +17,7 @@ from tinytorch.models import MLP, TinyGPT
 from tinytorch.tensor import wrap
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer, Trainer
+from tinytorch.training.batches import random_batches
 
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 
@@ -109,7 +110,7 @@ def language_model_losses(backend: str, steps: int = 20) -> list[float]:
         model = TinyGPT(tokenizer.get_vocab_size(), d_model=32, num_heads=4, num_layers=2, max_length=16, dropout=0.2)
         optimizer = optim.AdamW(model.parameters(), 3e-3, max_norm=1.0, schedule=optim.WarmupCosine(5, 50))
         trainer = LanguageModelTrainer(model, tokenizer, optimizer, accumulate=2)
-        records = trainer.train(trainer.batches(tokenizer.encode_array(TEXT), 16, 4), steps)
+        records = trainer.trainer.fit(random_batches(tokenizer.encode_array(TEXT), 16, 4), steps)
     return [record.train_loss for record in records]
 
 
@@ -152,7 +153,7 @@ def test_a_classifier_with_running_statistics_trains_as_on_numpy() -> None:
             def next_batch() -> tuple[object, object]:
                 return random.normal(size=(5, 8)).astype("float32"), random.integers(0, 3, 5)
 
-            return [record.train_loss for record in trainer.train(next_batch, 10)]
+            return [record.train_loss for record in trainer.fit(next_batch, 10)]
 
     numpy.testing.assert_allclose(losses("jax"), losses("numpy"), atol=1e-4)
 

@@ -86,6 +86,13 @@ def test_an_error_is_one_sentence_and_an_exit_code(
     assert (out, err) == ("", f"error: {sentence}\n")
 
 
+def test_a_subcommand_that_cannot_be_imported_is_one_sentence_too(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "SUBCOMMANDS", (*app.SUBCOMMANDS, "missing"))
+    assert main(["missing"]) == 1
+    err = capsys.readouterr().err
+    assert err == "error: ModuleNotFoundError: No module named 'tinytorch.cli.missing'; run again with --debug for the details\n"
+
+
 @pytest.mark.parametrize("arguments", [["--debug", "trial"], ["trial", "--debug"]])
 def test_debug_shows_the_traceback_wherever_it_stands(command: Command, capsys: Capture, arguments: list[str]) -> None:
     command(raising(InputError("the text is empty")))

@@ -47,8 +47,8 @@ def refused(result: Result, *named: str, code: int = 2) -> None:
         (b"\x7fELF\0\0\0", ["is a binary file", "give a plain text file"]),
         (b"caf\xe9 au lait", ["is not UTF-8", "iconv"]),
         ("to be".encode("utf-16"), ["is UTF-16", "iconv"]),
-        (b"a", ["has 1 tokens", "give a text of 81 or more"]),
-        (b"to be or not to be", ["has 18 tokens", "use --block-size 1 or less, or give a text of 81 or more"]),
+        (b"a", ["the validation split has 1 tokens", "use a text of at least 81 tokens"]),
+        (b"to be or not to be", ["the validation split has 2 tokens", "use a --block-size of at most 1 or a text of at least 81 tokens"]),
     ],
 )
 def test_a_text_that_cannot_be_used(tinytorch: Command, place: Path, content: bytes | None, named: list[str]) -> None:
@@ -106,7 +106,7 @@ def test_a_pipe_is_refused_before_any_work(tinytorch: Command, place: Path, word
 @pytest.mark.parametrize("value", ["0", "-3", str(10**12)])
 def test_whole_numbers_out_of_range(tinytorch: Command, place: Path, option: str, value: str) -> None:
     before = tree(place)
-    refused(tinytorch("train", "play.txt", f"--{option}", value), f"--{option} must be a whole number from 1 to", f"got {value}")
+    refused(tinytorch("train", "play.txt", f"--{option}", value), f"--{option} must be an integer from 1 to", f"got {value}")
     assert tree(place) == before
 
 
@@ -138,7 +138,7 @@ def test_sizes_that_fit_no_machine_are_refused_before_anything_is_made(tinytorch
         ("--learning-rate 0", ["--learning-rate must be a positive number"]),
         ("--learning-rate -1e-3", ["--learning-rate"]),
         ("--learning-rate inf", ["--learning-rate"]),
-        ("--seed -1", ["--seed must be 0 or more"]),
+        ("--seed -1", ["--seed must be an integer of 0 or more"]),
         ("--preset huge", ["there is no preset 'huge'", "nano, baby, gpt2"]),
         ("--steps many", ["--steps", "tinytorch train --help"]),
         ("--steps 1.5", ["--steps"]),
@@ -291,7 +291,9 @@ def test_resume_with_another_text(tinytorch: Command, place: Path, run: Path) ->
     (place / "other.txt").write_text("Another text. " * 100, encoding="utf-8")
     before = tree(place)
     refused(
-        tinytorch("train other.txt --resume --out run --steps 9"), "other.txt is not the text of run", "give the text that the run began"
+        tinytorch("train other.txt --resume --out run --steps 9"),
+        "other.txt is not the text of run",
+        "pass the text that the run began",
     )
     (place / "play.txt").write_text("Changed since. " * 100, encoding="utf-8")
     refused(tinytorch("train --resume --out run --steps 9"), "play.txt is not the text of run")
@@ -312,9 +314,9 @@ def test_resume_with_the_text_of_another_python(tinytorch: Command, place: Path)
 
 def test_resume_of_a_run_that_is_done(tinytorch: Command, place: Path, run: Path) -> None:
     before = tree(place)
-    refused(tinytorch("train --resume --out run"), "run has taken 3 steps already", "--steps, more than 3")
+    refused(tinytorch("train --resume --out run"), "run has taken 3 steps already", "set --steps to more than 3")
     refused(tinytorch("train --resume --out run --steps 2"), "run has taken 3 steps already")
-    refused(tinytorch("train --resume --out run --steps 0"), "--steps must be a whole number from 1 to")
+    refused(tinytorch("train --resume --out run --steps 0"), "--steps must be an integer from 1 to")
     assert tree(place) == before
 
 
@@ -356,9 +358,9 @@ def test_a_file_of_another_run(tinytorch: Command, train: Command, place: Path, 
 @pytest.mark.parametrize(
     ("section", "change", "named"),
     [
-        ("training", {"batch_size": "4"}, "has '4' for batch_size"),
-        ("training", {"beta2": None}, "has None for beta2"),
-        ("training", {"batch_size": 0}, "--batch-size must be a whole number"),
+        ("training", {"batch_size": "4"}, "run/config.json is damaged: batch_size must be an integer from 1 to 2147483647, got '4'"),
+        ("training", {"beta2": None}, "run/config.json is damaged: beta2 is missing"),
+        ("training", {"batch_size": 0}, "run/config.json is damaged: batch_size must be an integer"),
         ("model", {"num_heads": 3}, "does not describe a model"),
         ("model", {"num_layers": 10**9}, "model.safetensors is not the model that config.json describes"),
         ("model", {"d_model": 10**9}, "model.safetensors is not the model that config.json describes"),
@@ -442,10 +444,10 @@ def test_a_loss_that_is_not_finite_spares_the_checkpoint(train: Command, tinytor
 def test_a_run_that_diverges_later_keeps_its_last_checkpoint(
     train: Command, tinytorch: Command, place: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tinytorch.training import trainer
+    from tinytorch.training import engine
 
     kept = {name: (run / name).read_bytes() for name in ("model.safetensors", "optimizer.safetensors")}
-    monkeypatch.setattr(trainer, "_first_not_finite", lambda loss, rate, norm: "loss")
+    monkeypatch.setattr(engine, "_first_not_finite", lambda loss, rate, norm: "loss")
     refused(tinytorch("train --resume --out run --steps 20"), "the loss of step 4 is not a finite number", code=1)
     assert {name: (run / name).read_bytes() for name in kept} == kept
     monkeypatch.undo()

@@ -61,6 +61,17 @@ def test_it_starts_from_the_weights_of_a_run(train: Command, tinytorch: Command,
     assert first["train_loss"] < numpy.log(len(set(TEXT))) - 0.4  # which is where a new model begins
 
 
+def test_a_preset_brings_its_windows_and_a_pretrained_model_its_size(tinytorch: Command, place: Path, run: str) -> None:
+    result = tinytorch("train play.txt --init-from run --preset nano --out other")
+    assert result.code == 2
+    assert "--block-size must be at most the 8 tokens that the model can attend to, got 64" in result.err
+    result = tinytorch("train play.txt --init-from run --preset nano --block-size 8 --steps 1 --out other")
+    assert (result.code, result.err) == (0, "")
+    found = config(place / "other")
+    assert (found["training"]["preset"], found["training"]["batch_size"], found["training"]["d_model"]) == ("nano", 12, 16)
+    assert (found["training"]["dropout"], found["model"]["dropout"]) == (0.1, 0.1)  # the model's own
+
+
 def test_activations_may_be_computed_twice(train: Command, tinytorch: Command, place: Path) -> None:
     train("--steps 4 --decay-steps 9 --out kept")
     train("--steps 2 --decay-steps 9 --checkpoint-activations --out again")
@@ -75,13 +86,16 @@ def test_activations_may_be_computed_twice(train: Command, tinytorch: Command, p
     [
         ("play.txt --init-from none", "none does not exist"),
         ("play.txt --init-from run --d-model 32 --num-layers 2", "--init-from brings the model's size; leave out --d-model, --num-layers"),
-        ("play.txt --init-from run --block-size 9", "--block-size must be at most the 8 tokens that the model can look at"),
+        ("play.txt --init-from run --block-size 9", "--block-size must be at most the 8 tokens that the model can attend to, got 9"),
         ("play.txt --init-from run --tokenizer char", "--init-from brings its tokenizer; leave out --tokenizer"),
         ("play.txt --init-from run --dropout 1", "--dropout must be at least 0 and less than 1"),
         ("odd.txt --init-from run", "the text has characters that the model never saw: 'ö'; leave them out"),
         ("odd.tokens --init-from run", "odd.tokens has other tokens than run; prepare the text again with --tokenizer run"),
         ("play.txt --resume --init-from run --out run", "a resumed run goes on from its own model; leave out --init-from"),
-        ("play.txt --preset finetune", "--preset finetune is for a model that has learned before; name one with --init-from"),
+        (
+            "play.txt --preset finetune",
+            "the preset finetune is for a pretrained model: pass one as --init-from, or set",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(tinytorch: Command, place: Path, run: str, words: str, named: str) -> None:

@@ -24,7 +24,8 @@ from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
 from tinytorch.io import locking
 from tinytorch.io.files import load_arrays
 from tinytorch.text import split_text
-from tinytorch.training import LanguageModelTrainer
+from tinytorch.training import Trainer
+from tinytorch.training.run import Run
 from tinytorch.training.run_directory import RunDirectory
 
 FILES = ["config.json", "metrics.jsonl", "model.safetensors", "optimizer.safetensors", "tokenizer.json"]
@@ -113,7 +114,7 @@ def test_resume_finds_the_text_from_anywhere(train: Command, tinytorch: Command,
     (place / "play.txt").rename(place / "moved.txt")
     result = tinytorch("train --resume --out ../run --steps 4")
     assert result.code == 2
-    assert "play.txt, the text of ../run, is gone; name it where it is now: tinytorch train TEXT --resume" in result.err
+    assert "play.txt, the text of ../run, is gone; pass the path where it is now as TEXT" in result.err
     assert tinytorch("train ../moved.txt --resume --out ../run --steps 4").code == 0
 
 
@@ -198,14 +199,14 @@ def test_the_checkpoint_is_written_before_anything_is_measured_or_sampled(
     saved: list[tuple[int, int]] = []
 
     def after_save(original: Any) -> Any:
-        def call(trainer: LanguageModelTrainer, *args: Any, **settings: Any) -> Any:
+        def call(self: Any, *args: Any, **settings: Any) -> Any:
             saved.append((saved_step(place / "run"), len(rows(place / "run"))))
-            return original(trainer, *args, **settings)
+            return original(self, *args, **settings)
 
         return call
 
-    for name in ("evaluate", "generate_text"):
-        monkeypatch.setattr(LanguageModelTrainer, name, after_save(getattr(LanguageModelTrainer, name)))
+    monkeypatch.setattr(Trainer, "evaluate", after_save(Trainer.evaluate))
+    monkeypatch.setattr(Run, "sample", after_save(Run.sample))
     assert train("--steps 5 --eval-every 2 --out run").code == 0
     assert saved == [(step, step) for step in (2, 2, 4, 4, 5, 5)]
 

@@ -81,8 +81,8 @@ def test_sequential_windows_and_the_remaining_one_predict_every_token_but_the_fi
 @pytest.mark.parametrize(
     ("n", "message"),
     [
-        (4, "there are 4 tokens, and one window of sequence length 8 needs 9: use --block-size 3 or less, or give more text"),
-        (8, "there are 8 tokens, and one window of sequence length 8 needs 9: use --block-size 7 or less, or give more text"),
+        (4, "there are 4 tokens, and one window of sequence length 8 needs 9: use a `seq_length` of at most 3, or give more text"),
+        (8, "there are 8 tokens, and one window of sequence length 8 needs 9: use a `seq_length` of at most 7, or give more text"),
         (1, "there are 1 tokens, and one window of sequence length 8 needs 9: give more text"),
     ],
 )

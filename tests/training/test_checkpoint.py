@@ -19,7 +19,8 @@ from tinytorch.models import TinyGPT
 from tinytorch.ops import random
 from tinytorch.optim import SGD, AdamW, Optimizer
 from tinytorch.text import CharTokenizer
-from tinytorch.training import LanguageModelTrainer
+from tinytorch.training import LanguageModelTrainer, Trainer
+from tinytorch.training.batches import random_batches
 from tinytorch.training.checkpoint import MODEL, NEXT_MODEL, OPTIMIZER, load_checkpoint, save_checkpoint
 
 TEXT = "to be or not to be, that is the question. " * 3
@@ -31,19 +32,19 @@ def _on_numpy() -> Iterator[None]:
         yield
 
 
-def new_trainer(width: int = 16, make: Callable[..., Optimizer] = AdamW) -> LanguageModelTrainer:
+def new_trainer(width: int = 16, make: Callable[..., Optimizer] = AdamW) -> Trainer:
     random.seed(5)
     tokenizer = CharTokenizer().fit(TEXT)
     model = TinyGPT(tokenizer.get_vocab_size(), d_model=width, num_heads=2, num_layers=1, max_length=8, dropout=0.1)
-    return LanguageModelTrainer(model, tokenizer, make(model.parameters(), lr=1e-2, max_norm=1.0))
+    return LanguageModelTrainer(model, tokenizer, make(model.parameters(), lr=1e-2, max_norm=1.0)).trainer
 
 
-def advance(trainer: LanguageModelTrainer, step: int) -> list[float]:
-    tokens = trainer.tokenizer.encode_array(TEXT)
-    return [record.train_loss for record in trainer.train(trainer.batches(tokens, 8, 4), step)]
+def advance(trainer: Trainer, step: int) -> list[float]:
+    tokens = CharTokenizer().fit(TEXT).encode_array(TEXT)
+    return [record.train_loss for record in trainer.fit(random_batches(tokens, 8, 4), step)]
 
 
-def everything(trainer: LanguageModelTrainer) -> list[Any]:
+def everything(trainer: Trainer) -> list[Any]:
     weights = [host(tensor) for tensor in trainer.model.state_dict().values()]
     return weights + moments(trainer.optimizer) + [numpy.asarray(trainer.optimizer.steps)]
 

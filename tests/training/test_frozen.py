@@ -113,7 +113,7 @@ def test_a_frozen_embedding_is_left_as_it_is_through_trainer_and_by_hand(backend
                 loss.backward()
                 optimizer.step()
         else:
-            LanguageModelTrainer(model, tokenizer, optimizer).train(lambda: (ids,), 3)
+            LanguageModelTrainer(model, tokenizer, optimizer).trainer.fit(lambda: (ids,), 3)
         assert set(before) - moved(model, before) == {"embedding.weight"}
 
 
@@ -125,7 +125,7 @@ def test_the_others_move_as_in_pytorch_through_trainer_and_by_hand(backend: Back
         model[0].weight.requires_grad = False
     before = values(trained)
     peer.train(0, 20)
-    Trainer(trained, AdamW(trained.parameters(), lr=0.02, weight_decay=0.1), nn.MSELoss()).train(line_batches(), 20)
+    Trainer(trained, AdamW(trained.parameters(), lr=0.02, weight_decay=0.1), nn.MSELoss()).fit(line_batches(), 20)
     optimizer = AdamW(by_hand.parameters(), lr=0.02, weight_decay=0.1)
     for step in range(20):
         x, y = line_batch(step)
@@ -150,7 +150,7 @@ def test_a_parameter_that_is_frozen_for_a_while_goes_on_as_in_pytorch(backend: B
                 if theirs:
                     parameter.grad = None
         peer.train(first, last)
-        trainer.train(line_batches(first), last)
+        trainer.fit(line_batches(first), last)
         peer.assert_equals(model)
     assert [trainer.optimizer.state[p].steps for p in model.parameters()] == [11, 15, 15, 9]
 
@@ -164,11 +164,11 @@ def test_steps_that_float16_skipped_are_not_counted_twice(backend: Backend) -> N
     model.bias.requires_grad = False
     trainer = Trainer(model, AdamW(model.parameters(), lr=0.01, weight_decay=0.0), nn.MSELoss(), precision="float16")
     x, y = numpy.float32([[1.0]]), numpy.float32([[300.0]])
-    trainer.train(lambda: (x, y), 12)
+    trainer.fit(lambda: (x, y), 12)
     assert trainer.scaling[2] > 0  # the first gradients overflow
     model.bias.requires_grad = True
     before = host(model.bias).copy()
-    trainer.train(lambda: (x, y), 13)
+    trainer.fit(lambda: (x, y), 13)
     numpy.testing.assert_allclose(host(model.bias) - before, 0.01, rtol=1e-3)
 
 
@@ -177,7 +177,7 @@ def test_buffers_are_updated_beside_frozen_parameters(backend: Backend) -> None:
         random.seed(0)
         model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1))
         model[0].weight.requires_grad = model[0].bias.requires_grad = not frozen
-        Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss()).train(line_batches(), 3)
+        Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss()).fit(line_batches(), 3)
         return host(model[0].running_mean)
 
     numpy.testing.assert_array_equal(running_mean(True), running_mean(False))
@@ -188,7 +188,7 @@ def test_nothing_to_train_is_an_error(backend: Backend) -> None:
     for parameter in model.parameters():
         parameter.requires_grad = False
     with pytest.raises(ValueError, match="every parameter of the optimizer has requires_grad = False"):
-        Trainer(model, SGD(model.parameters()), nn.MSELoss()).train(line_batches(), 1)
+        Trainer(model, SGD(model.parameters()), nn.MSELoss()).fit(line_batches(), 1)
 
 
 # ---- some of the parameters ----
@@ -202,8 +202,8 @@ def test_an_optimizer_of_some_parameters_trains_those_as_if_the_rest_were_frozen
     before = values(some)
     frozen[0].weight.requires_grad = frozen[2].bias.requires_grad = False
     chosen = [some[2].weight, some[0].bias]  # in any order
-    Trainer(some, make(chosen), nn.MSELoss()).train(line_batches(), 10)
-    Trainer(frozen, make(frozen.parameters()), nn.MSELoss()).train(line_batches(), 10)
+    Trainer(some, make(chosen), nn.MSELoss()).fit(line_batches(), 10)
+    Trainer(frozen, make(frozen.parameters()), nn.MSELoss()).fit(line_batches(), 10)
     assert moved(some, before) == {"0.bias", "2.weight"}
     for name, value in values(frozen).items():
         numpy.testing.assert_allclose(values(some)[name], value, rtol=1e-6)
@@ -228,7 +228,7 @@ def test_a_parameter_that_the_loss_does_not_depend_on_does_not_decay(backend: Ba
     model = WithUnused()
     before = values(model)
     trainer = Trainer(model, AdamW(model.parameters(), lr=0.1, weight_decay=0.5), nn.MSELoss(), accumulate=accumulate)
-    trainer.train(line_batches(), 20)
+    trainer.fit(line_batches(), 20)
     assert moved(model, before) == {"used.weight", "used.bias"}
     assert set(trainer.optimizer.state) == {model.used.weight, model.used.bias}
 
@@ -237,7 +237,7 @@ def test_a_loss_that_depends_on_nothing_that_is_trained_is_an_error(backend: Bac
     random.seed(0)
     model = WithUnused()
     with pytest.raises(RuntimeError, match="the loss depends on no parameter that is trained"):
-        Trainer(model, SGD(model.unused.parameters()), nn.MSELoss()).train(line_batches(), 1)
+        Trainer(model, SGD(model.unused.parameters()), nn.MSELoss()).fit(line_batches(), 1)
 
 
 # ---- on disk ----
@@ -251,13 +251,13 @@ def test_a_checkpoint_keeps_what_each_parameter_has_taken(tmp_path: Path) -> Non
     straight, stopped, resumed = new_trainer(), new_trainer(), new_trainer()
     for trainer in (straight, stopped):
         trainer.model[0].weight.requires_grad = False
-        trainer.train(line_batches(), 4)
+        trainer.fit(line_batches(), 4)
     save_checkpoint(tmp_path, stopped)
     load_checkpoint(tmp_path, resumed)
     assert resumed.model[0].weight not in resumed.optimizer.state
     for trainer in (straight, resumed):
         trainer.model[0].weight.requires_grad = True
-        trainer.train(line_batches(4), 9)
+        trainer.fit(line_batches(4), 9)
     assert_same(straight, resumed)
     save_checkpoint(tmp_path, resumed)
     again = new_trainer()

@@ -13,6 +13,7 @@ from tinytorch.models import TinyGPT
 from tinytorch.ops import random
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer
+from tinytorch.training.batches import random_batches
 from tinytorch.training.memory import does_not_fit
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
@@ -44,14 +45,14 @@ def trainer() -> LanguageModelTrainer:
 @pytest.mark.parametrize(("room", "parts"), [(6, 2), (4, 4), (1, 12)])
 def test_what_fits_is_tried_and_named(backend: Backend, monkeypatch: pytest.MonkeyPatch, room: int, parts: int) -> None:
     one = trainer()
-    (batch,) = one.batches(one.tokenizer.encode_array(TEXT), 8, 12)()
+    (batch,) = random_batches(one.tokenizer.encode_array(TEXT), 8, 12)()
     small = Small(backend, monkeypatch, room)
     before = {name: tensor.tolist() for name, tensor in one.model.state_dict().items()}
-    error = does_not_fit(one, (batch,), 8)
+    error = does_not_fit(one.trainer, (batch,), 8)
     assert isinstance(error, InputError)
     windows = 12 // parts
-    assert "--batch-size 12 with --block-size 8 does not fit in" in str(error)
-    assert str(error).endswith(f"--accumulate {parts} does, with {windows} windows at a time, and so does --batch-size {windows}")
+    assert "`batch_size=12` with `block_size=8` does not fit in" in str(error)
+    assert str(error).endswith(f"`accumulate={parts}` does, with {windows} windows at a time, and so does `batch_size={windows}`")
     assert small.tried[-1] == windows
     assert {name: tensor.tolist() for name, tensor in one.model.state_dict().items()} == before
     assert one.optimizer.steps == 0
@@ -61,5 +62,5 @@ def test_where_nothing_fits_the_model_is_too_large(monkeypatch: pytest.MonkeyPat
     with tt.use_backend("numpy") as backend:
         one = trainer()
         Small(backend, monkeypatch, 0)
-        (batch,) = one.batches(one.tokenizer.encode_array(TEXT), 8, 4)()
-        assert "not even one window at a time; choose a smaller --block-size" in str(does_not_fit(one, (batch,), 8))
+        (batch,) = random_batches(one.tokenizer.encode_array(TEXT), 8, 4)()
+        assert "not even one window at a time; choose a smaller `block_size`" in str(does_not_fit(one.trainer, (batch,), 8))

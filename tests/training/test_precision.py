@@ -21,6 +21,7 @@ from tinytorch.optim import SGD, AdamW
 from tinytorch.tensor import Tensor
 from tinytorch.text import CharTokenizer, generate
 from tinytorch.training import DivergedError, LanguageModelTrainer, Trainer
+from tinytorch.training.batches import evaluation_batches, random_batches
 from tinytorch.training.checkpoint import load_checkpoint, save_checkpoint
 from tinytorch.training.evaluation import evaluate
 from tinytorch.training.scaling import PATIENCE, update_scaling
@@ -45,7 +46,7 @@ def trainer(precision: str, rate: float = 3e-3) -> LanguageModelTrainer:
 def losses(precision: str, steps: int = 20) -> list[float]:
     one = trainer(precision)
     tokens = one.tokenizer.encode_array(TEXT)
-    return [record.train_loss for record in one.train(one.batches(tokens, 16, 8), steps)]
+    return [record.train_loss for record in one.trainer.fit(random_batches(tokens, 16, 8), steps)]
 
 
 @pytest.mark.parametrize("precision", ROUGH)
@@ -71,8 +72,8 @@ def test_weights_and_moments_stay_float32_and_layers_compute_in_16_bits(
 
     monkeypatch.setattr(nn.LayerNorm, "forward", watched)
     one = trainer(precision)
-    one.train(one.batches(one.tokenizer.encode_array(TEXT), 16, 8), 2)
-    one.evaluate(one.windows(one.tokenizer.encode_array(TEXT), 16, 1))
+    one.trainer.fit(random_batches(one.tokenizer.encode_array(TEXT), 16, 8), 2)
+    one.trainer.evaluate(evaluation_batches(one.tokenizer.encode_array(TEXT), 16, 1))
     one.generate_text("the ", max_length=3, seed=0)
     assert set(seen) == {precision}
     assert {parameter.dtype.name for parameter in one.model.parameters()} == {"float32"}
@@ -85,7 +86,7 @@ def test_a_model_of_numbers_takes_its_inputs_in_16_bits(backend: Backend, precis
     model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
     one = Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss(), precision=precision)
     x = numpy.random.default_rng(0).normal(size=(16, 2)).astype("float32")
-    records = one.train(lambda: (x, x[:, :1] - x[:, 1:]), 30)
+    records = one.fit(lambda: (x, x[:, :1] - x[:, 1:]), 30)
     assert records[-1].train_loss < 0.5 * records[0].train_loss
     assert one.evaluate([(x, x[:, :1] - x[:, 1:])])["loss"] < records[0].train_loss
 
@@ -99,7 +100,7 @@ def test_accumulation_does_not_change_a_step(backend: Backend) -> None:
         one = Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss(), accumulate=accumulate, precision="float16")
         one.scaling = [256.0, 0.0, 0.0]
         x = numpy.random.default_rng(0).normal(size=(8, 3)).astype("float32")
-        one.train(lambda: (x, x[:, :1]), 3)
+        one.fit(lambda: (x, x[:, :1]), 3)
         return host(model.weight)
 
     numpy.testing.assert_allclose(weights(1), weights(4), rtol=2e-3)
@@ -137,13 +138,13 @@ def exploding() -> tuple[Trainer, Callable[[float], Callable[[], Any]]]:
 def test_an_overflow_skips_the_step_and_halves_the_scale(backend: Backend) -> None:
     able(backend, "float16")
     one, with_slope = exploding()
-    (first,) = one.train(with_slope(1000.0), 1)  # 0.5 * 1000 * 65536 overflows float16
+    (first,) = one.fit(with_slope(1000.0), 1)  # 0.5 * 1000 * 65536 overflows float16
     assert first.gradient_norm is None
     assert first.train_loss == 0.0625
     assert float(one.model.factor.detach()[0, 0]) == 0.0
     assert all(not m.any() for m in moments(one.optimizer))
     assert one.scaling == [32768.0, 0.0, 1.0]
-    (second,) = one.train(with_slope(0.5), 2)
+    (second,) = one.fit(with_slope(0.5), 2)
     assert second.gradient_norm == pytest.approx(0.25)
     assert one.scaling == [32768.0, 1.0, 1.0]
     # the first step that was taken is Adam's first: a whole learning rate
@@ -155,7 +156,7 @@ def test_what_overflows_without_a_scale_has_diverged(backend: Backend) -> None:
     one, _ = exploding()
     one.scaling = [1.0, 0.0, 0.0]
     with pytest.raises(DivergedError, match="the gradient of step 1"):
-        one.train(lambda: (numpy.array([[60000.0]], "float32"), numpy.array([[4.0]], "float32")), 1)
+        one.fit(lambda: (numpy.array([[60000.0]], "float32"), numpy.array([[4.0]], "float32")), 1)
 
 
 def test_a_scale_that_holds_is_doubled(backend: Backend) -> None:
@@ -176,16 +177,16 @@ def test_a_scale_that_holds_is_doubled(backend: Backend) -> None:
 def test_a_checkpoint_keeps_the_scale_and_a_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     def run(stop: int | None) -> dict[str, Any]:
         one = trainer("float16", rate=1e-2)
-        one.scaling = [2.0**30, 0.0, 0.0]  # overflows at first
-        next_batch = one.batches(one.tokenizer.encode_array(TEXT), 16, 8)
+        one.trainer.scaling = [2.0**30, 0.0, 0.0]  # overflows at first
+        next_batch = random_batches(one.tokenizer.encode_array(TEXT), 16, 8)
         if stop:
-            one.train(next_batch, stop)
-            save_checkpoint(tmp_path, one)
+            one.trainer.fit(next_batch, stop)
+            save_checkpoint(tmp_path, one.trainer)
             one = trainer("float16", rate=1e-2)
-            next_batch = one.batches(one.tokenizer.encode_array(TEXT), 16, 8)
-            load_checkpoint(tmp_path, one)
-        one.train(next_batch, 16)
-        assert 0 < one.scaling[2] < 16
+            next_batch = random_batches(one.tokenizer.encode_array(TEXT), 16, 8)
+            load_checkpoint(tmp_path, one.trainer)
+        one.trainer.fit(next_batch, 16)
+        assert 0 < one.trainer.scaling[2] < 16
         return {name: host(tensor) for name, tensor in one.model.state_dict().items()}
 
     with tt.use_backend("numpy"):
@@ -193,7 +194,7 @@ def test_a_checkpoint_keeps_the_scale_and_a_run_goes_on_as_if_never_stopped(tmp_
         for name, value in whole.items():
             numpy.testing.assert_array_equal(value, halves[name], err_msg=name)
         with pytest.raises(InputError, match="another precision"):
-            load_checkpoint(tmp_path, trainer("float32"))
+            load_checkpoint(tmp_path, trainer("float32").trainer)
 
 
 # ---- refusals ----
@@ -202,7 +203,7 @@ def test_a_checkpoint_keeps_the_scale_and_a_run_goes_on_as_if_never_stopped(tmp_
 def test_a_backend_that_cannot_says_so_and_what_it_can(backend: Backend) -> None:
     refused = [name for name in PRECISIONS if backend.lacks_precision(name) is not None]
     for name in refused:
-        with pytest.raises(InputError, match=rf"cannot compute in {name}: it has no .*; choose --precision float32"):
+        with pytest.raises(InputError, match=rf"cannot compute in {name}: it has no .*; choose `precision` float32"):
             trainer(name)
     assert "float32" not in refused
 

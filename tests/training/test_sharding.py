@@ -48,7 +48,7 @@ def train_gpt(count: int, batch: int = 3, accumulate: int = 1) -> tuple[list[flo
         model = gpt()
         optimizer = AdamW(model.parameters(), lr=1e-3, max_norm=1.0)
         trainer = LanguageModelTrainer(model, CharTokenizer(), optimizer, accumulate=accumulate)
-        records = trainer.train(lambda: (windows(batch),), 8)
+        records = trainer.trainer.fit(lambda: (windows(batch),), 8)
         return [record.train_loss for record in records], {name: host(tensor) for name, tensor in model.state_dict().items()}
 
 
@@ -60,7 +60,7 @@ def image_losses(count: int, accumulate: int = 1, batch: int = 7) -> list[float]
         trainer = Trainer(model, SGD(model.parameters(), lr=1e-2), nn.CrossEntropyLoss(), accumulate=accumulate)
         rng = numpy.random.default_rng(0)
         images, classes = rng.integers(0, 256, (batch, 3, 12, 12)).astype(numpy.uint8), rng.integers(0, 4, batch)
-        return [record.train_loss for record in trainer.train(lambda: (images, classes), 4)]
+        return [record.train_loss for record in trainer.fit(lambda: (images, classes), 4)]
 
 
 # ---- threads and microbatches ----
@@ -133,7 +133,7 @@ def test_every_microbatch_has_one_shard_per_thread() -> None:
     with tt.use_backend("numpy"):
         model = Watched()
         batch = numpy.ones((12, 2), "float32"), numpy.ones((12, 1), "float32")
-        Trainer(model, SGD(model.parameters()), nn.MSELoss(), accumulate=3).train(lambda: batch, 1)
+        Trainer(model, SGD(model.parameters()), nn.MSELoss(), accumulate=3).fit(lambda: batch, 1)
     assert model.examples == [2] * 6
 
 

@@ -20,6 +20,7 @@ from tinytorch.optim import SGD, Adam, AdamW, WarmupCosine
 from tinytorch.tensor import Tensor
 from tinytorch.text import CharTokenizer, split_text
 from tinytorch.training import DivergedError, LanguageModelAccuracy, LanguageModelTrainer, StepRecord, Trainer
+from tinytorch.training.batches import evaluation_batches, random_batches
 from tinytorch.training.state import METRICS_ROWS
 
 SENTENCE = "the quick brown fox jumps over the lazy dog"
@@ -65,7 +66,7 @@ def test_two_layers_learn_a_sentence_by_heart_and_recite_it() -> None:
     model = small_gpt(tokenizer.get_vocab_size(), length=len(SENTENCE))
     trainer = LanguageModelTrainer(model, tokenizer, AdamW(model.parameters(), lr=1e-2, max_norm=1.0))
     window = tokenizer.encode_array(SENTENCE)[None]
-    records = trainer.train(lambda: (window,), 120)
+    records = trainer.trainer.fit(lambda: (window,), 120)
     assert records[-1].train_loss < 0.05
     assert trainer.generate_text("t", len(SENTENCE) - 1, temperature=0) == SENTENCE
 
@@ -83,7 +84,7 @@ def test_the_copy_task_reaches_99_percent() -> None:
     model = small_gpt(symbols, length=2 * length)
     optimizer = AdamW(model.parameters(), lr=5e-3, betas=(0.9, 0.98), max_norm=1.0)
     trainer = LanguageModelTrainer(model, CharTokenizer().fit("unused"), optimizer)
-    trainer.train(lambda: (rows(64),), 200)
+    trainer.trainer.fit(lambda: (rows(64),), 200)
     unseen = rows(512)
     guesses = host(model.eval()(unseen[:, :-1])).argmax(-1)
     assert (guesses[:, length:] == unseen[:, length + 1 :]).mean() >= 0.99
@@ -121,7 +122,7 @@ def test_fit_refuses_before_it_trains() -> None:
 @pytest.mark.parametrize("parts", [2, 4])
 def test_accumulation_equals_the_whole_batch(backend: Backend, parts: int) -> None:
     whole, cut = line_trainer(), line_trainer(accumulate=parts)
-    losses = [trainer.train(line_batches(), 5) for trainer in (whole, cut)]
+    losses = [trainer.fit(line_batches(), 5) for trainer in (whole, cut)]
     for one, other in zip(*losses, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-5)
     for name, value in weights(whole.model).items():
@@ -137,7 +138,7 @@ def test_accumulation_divides_by_the_terms_of_the_whole_batch() -> None:
         random.seed(0)
         model = nn.Sequential(nn.Linear(3, 3))
         trainer = Trainer(model, SGD(model.parameters(), lr=1.0), nn.CrossEntropyLoss(), accumulate=parts)
-        results.append((trainer.train(lambda: (x, y), 1)[0].train_loss, weights(model)))
+        results.append((trainer.fit(lambda: (x, y), 1)[0].train_loss, weights(model)))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
     for name, value in results[0][1].items():
         numpy.testing.assert_allclose(results[1][1][name], value, atol=1e-6)
@@ -145,7 +146,7 @@ def test_accumulation_divides_by_the_terms_of_the_whole_batch() -> None:
 
 def test_accumulation_that_does_not_divide_the_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="3 does not divide 8"):
-        line_trainer(accumulate=3).train(line_batches(), 1)
+        line_trainer(accumulate=3).fit(line_batches(), 1)
     with pytest.raises(ValueError, match="1 or more"):
         line_trainer(accumulate=0)
 
@@ -183,14 +184,14 @@ def test_nothing_in_a_step_is_read_by_the_host(backend: Backend, monkeypatch: py
     model = small_gpt(tokenizer.get_vocab_size(), dropout=0.1, length=8)
     optimizer = AdamW(model.parameters(), schedule=WarmupCosine(2, 4), max_norm=1.0)
     trainer = LanguageModelTrainer(model, tokenizer, optimizer, accumulate=2)
-    assert len(trainer.train(trainer.batches(tokenizer.encode_array(SENTENCE), 8, 4), 3)) == 3
+    assert len(trainer.trainer.fit(random_batches(tokenizer.encode_array(SENTENCE), 8, 4), 3)) == 3
 
 
 @pytest.mark.parametrize("steps", [1, METRICS_ROWS - 1, METRICS_ROWS, 2 * METRICS_ROWS + 3])
 def test_every_step_is_recorded_in_order(backend: Backend, steps: int) -> None:
     trainer = line_trainer()
     told: list[StepRecord] = []
-    records = trainer.train(line_batches(), steps, told.extend)
+    records = trainer.fit(line_batches(), steps, on_records=told.extend)
     assert [record.step for record in records] == list(range(1, steps + 1))
     assert told == records
     assert all(record.seconds > 0 and record.gradient_norm > 0 for record in records)
@@ -201,43 +202,43 @@ def test_records_hold_the_loss_before_the_update_and_the_scheduled_rate() -> Non
     trainer.optimizer.schedule = WarmupCosine(4, 10)
     x, y = line_batches()()
     expected = float(nn.MSELoss()(trainer.model(x), tt.asarray(y)).detach())
-    records = trainer.train(lambda: (x, y), 2)
+    records = trainer.fit(lambda: (x, y), 2)
     assert records[0].train_loss == pytest.approx(expected, rel=1e-6)
     assert [record.learning_rate for record in records] == pytest.approx([0.025, 0.05])
 
 
-def test_looks_do_not_change_the_course() -> None:
+def test_evaluations_do_not_change_the_course() -> None:
     plain, looked = line_trainer(), line_trainer()
-    plain.train(line_batches(), 40)
+    plain.fit(line_batches(), 40)
     seen: list[tuple[int, int]] = []
 
-    def look(step: int) -> None:
+    def on_eval(step: int) -> None:
         seen.append((step, looked.optimizer.steps))
         looked.evaluate([line_batches(seed=1)()])
 
-    looked.train(line_batches(), 40, look=look, look_at=range(7, 40, 7))
+    looked.fit(line_batches(), 40, on_eval=on_eval, eval_steps=range(7, 40, 7))
     assert seen == [(step, step) for step in (7, 14, 21, 28, 35)]
     assert_same(weights(plain.model), weights(looked.model))
 
 
 def test_training_twice_goes_on(backend: Backend) -> None:
     straight, twice = line_trainer(), line_trainer()
-    straight.train(line_batches(), 25)
+    straight.fit(line_batches(), 25)
     batches = line_batches()
-    first = twice.train(batches, 9)
-    second = twice.train(batches, 25)
+    first = twice.fit(batches, 9)
+    second = twice.fit(batches, 25)
     assert [record.step for record in first + second] == list(range(1, 26))
-    assert twice.train(batches, 25) == []
+    assert twice.fit(batches, 25) == []
     assert_same(weights(straight.model), weights(twice.model))
 
 
 def test_training_leaves_values_that_others_hold_alone(backend: Backend) -> None:
     trainer = line_trainer()
-    trainer.train(line_batches(), 3)
+    trainer.fit(line_batches(), 3)
     held = [tensor.detach() for tensor in trainer.model.parameters()]
     state = moments(trainer.optimizer)
     before = [host(tensor).copy() for tensor in held], [array.copy() for array in state]
-    trainer.train(line_batches(), 6)
+    trainer.fit(line_batches(), 6)
     for tensor, old in zip(held, before[0], strict=True):
         numpy.testing.assert_array_equal(host(tensor), old)
     for array, old in zip(state, before[1], strict=True):
@@ -254,16 +255,16 @@ def test_stopping_ends_after_the_step() -> None:
         trainer.stopping = calls == 5
         return batches()
 
-    assert [record.step for record in trainer.train(stop_at_five, 40)] == [1, 2, 3, 4, 5]
-    plain.train(line_batches(), 5)
+    assert [record.step for record in trainer.fit(stop_at_five, 40)] == [1, 2, 3, 4, 5]
+    plain.fit(line_batches(), 5)
     assert_same(weights(plain.model), weights(trainer.model))
-    assert [record.step for record in trainer.train(batches, 7)] == [6, 7]  # the wish was for that call alone
+    assert [record.step for record in trainer.fit(batches, 7)] == [6, 7]  # the wish was for that call alone
 
 
 def test_a_wish_to_stop_before_the_first_step_counts() -> None:
     trainer = line_trainer()
     trainer.stopping = True
-    assert len(trainer.train(line_batches(), 40)) == 1
+    assert len(trainer.fit(line_batches(), 40)) == 1
 
 
 def test_dropout_has_the_same_losses_on_numpy_and_strict() -> None:
@@ -276,7 +277,7 @@ def test_dropout_has_the_same_losses_on_numpy_and_strict() -> None:
             tokenizer = CharTokenizer().fit(text)
             model = small_gpt(tokenizer.get_vocab_size(), dropout=0.2)
             trainer = LanguageModelTrainer(model, tokenizer, AdamW(model.parameters(), lr=3e-3, max_norm=1.0))
-            records = trainer.train(trainer.batches(tokenizer.encode_array(text), 16, 4), 20)
+            records = trainer.trainer.fit(random_batches(tokenizer.encode_array(text), 16, 4), 20)
             losses.append([record.train_loss for record in records])
     numpy.testing.assert_allclose(losses[0], losses[1], rtol=0, atol=1e-4)
     assert losses[0][-1] < losses[0][0]
@@ -287,7 +288,7 @@ def test_dropout_follows_the_seed() -> None:
         random.seed(0)
         model = nn.Sequential(nn.Linear(2, 50), nn.Dropout(0.5), nn.Linear(50, 1))
         random.seed(seed)
-        return Trainer(model, SGD(model.parameters()), nn.MSELoss()).train(line_batches(), 1)[0].train_loss
+        return Trainer(model, SGD(model.parameters()), nn.MSELoss()).fit(line_batches(), 1)[0].train_loss
 
     assert first_loss(1) == first_loss(1) != first_loss(2)
 
@@ -321,7 +322,7 @@ def test_buffers_are_carried_through_steps(backend: Backend, parts: int) -> None
         for part in numpy.split(x, parts):
             expected = 0.5 * expected + 0.5 * part.mean(axis=0)
     queue = iter(batches)
-    trainer.train(lambda: next(queue), 3)
+    trainer.fit(lambda: next(queue), 3)
     state = weights(model)
     numpy.testing.assert_allclose(state["0.mean"], expected, rtol=1e-5)
     assert bool(state["0.seen"])
@@ -345,11 +346,11 @@ def test_a_loss_that_is_not_finite_names_the_step_and_spares_the_model(backend: 
 
     told: list[StepRecord] = []
     with pytest.raises(DivergedError, match=r"the loss of step 21 is not a finite number; use a smaller learning rate than 0\.1"):
-        trainer.train(spoiled_at_21, 40, told.extend)
+        trainer.fit(spoiled_at_21, 40, on_records=told.extend)
     assert [record.step for record in told] == list(range(1, 21))
     # the device was read after step 16, and all is as it was then
     healthy = line_trainer()
-    healthy.train(line_batches(), METRICS_ROWS)
+    healthy.fit(line_batches(), METRICS_ROWS)
     assert_same(weights(trainer.model), weights(healthy.model))
     assert trainer.optimizer.steps == METRICS_ROWS
     for ours, theirs in zip(moments(trainer.optimizer), moments(healthy.optimizer), strict=True):
@@ -361,7 +362,7 @@ def test_a_rate_that_is_far_too_high_diverges_without_a_warning(backend: Backend
         trainer = line_trainer(rate)
         before = weights(trainer.model)
         with pytest.raises(DivergedError, match="use a smaller learning rate than 1e"):
-            trainer.train(line_batches(), 40)
+            trainer.fit(line_batches(), 40)
         assert_same(weights(trainer.model), before)
 
 
@@ -370,7 +371,7 @@ def test_parameters_that_are_not_finite_are_told(backend: Backend) -> None:
     trainer = Trainer(model, SGD(model.parameters(), lr=3e38), nn.MSELoss())
     x = numpy.full((4, 2), 10.0, "float32")
     with pytest.raises(DivergedError, match=r"after step 1 a number in 0\.(weight|bias) is not a finite number"):
-        trainer.train(lambda: (x, numpy.full((4, 1), -50.0, "float32")), 1)
+        trainer.fit(lambda: (x, numpy.full((4, 1), -50.0, "float32")), 1)
     assert all(numpy.isfinite(value).all() for value in weights(model).values())
 
 
@@ -382,9 +383,9 @@ def test_the_mode_is_restored_after_an_error() -> None:
         raise OSError("the loader failed")
 
     with pytest.raises(OSError, match="the loader failed"):
-        trainer.train(fails, 3)
+        trainer.fit(fails, 3)
     assert not trainer.model.training
-    trainer.train(line_batches(), 2)
+    trainer.fit(line_batches(), 2)
     assert not trainer.model.training
 
 
@@ -392,7 +393,7 @@ def test_parameters_that_are_not_the_models_are_refused() -> None:
     model, other = nn.Linear(2, 1), nn.Linear(2, 1)
     given = [*model.parameters(), *other.parameters()]
     with pytest.raises(ValueError, match=r"2 parameters that are not the model's; pass it those of model\.parameters\(\)"):
-        Trainer(model, SGD(given), nn.MSELoss()).train(line_batches(), 1)
+        Trainer(model, SGD(given), nn.MSELoss()).fit(line_batches(), 1)
 
 
 # ---- measuring ----
@@ -405,7 +406,7 @@ def test_evaluate_is_the_mean_over_all_held_out_tokens(backend: Backend) -> None
     model = small_gpt(tokenizer.get_vocab_size(), dropout=0.5)
     trainer = LanguageModelTrainer(model, tokenizer)
     _, held_out = split_text(tokenizer.encode_array(text), 0.5)
-    measured = trainer.evaluate(trainer.windows(held_out, 16))
+    measured = trainer.trainer.evaluate(evaluation_batches(held_out, 16))
 
     model.eval()
     losses, right = [], []
@@ -422,12 +423,10 @@ def test_evaluate_is_the_mean_over_all_held_out_tokens(backend: Backend) -> None
 
 
 def test_some_windows_are_spread_over_the_text() -> None:
-    tokenizer = CharTokenizer().fit("ab")
-    trainer = LanguageModelTrainer(small_gpt(tokenizer.get_vocab_size(), layers=1), tokenizer)
     tokens = numpy.arange(401)
-    windows = numpy.concatenate([batch for (batch,) in trainer.windows(tokens, 4, most=5)])
+    windows = numpy.concatenate([batch for (batch,) in evaluation_batches(tokens, 4, most=5)])
     assert windows[:, 0].tolist() == [0, 80, 160, 240, 320]
-    everything = numpy.concatenate([batch for (batch,) in trainer.windows(tokens, 4)])
+    everything = numpy.concatenate([batch for (batch,) in evaluation_batches(tokens, 4)])
     assert everything[:, 1:].ravel().tolist() == list(range(1, 401))
 
 
@@ -449,6 +448,6 @@ def test_targets_may_be_what_no_model_reads() -> None:
     model = small_gpt(5, layers=1)
     trainer = Trainer(model, SGD(model.parameters()), nn.CrossEntropyLoss())
     ids, targets = numpy.array([[1, 2, 3]]), numpy.array([[2, 3, -100]])
-    assert math.isfinite(trainer.train(lambda: (ids, targets), 1)[0].train_loss)
+    assert math.isfinite(trainer.fit(lambda: (ids, targets), 1)[0].train_loss)
     with pytest.raises(ValueError, match="-100"):
-        trainer.train(lambda: (targets, ids), 2)
+        trainer.fit(lambda: (targets, ids), 2)

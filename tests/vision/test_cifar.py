@@ -78,9 +78,9 @@ BAD = {
     "empty": ("data_batch_1.bin", empty, "is empty: copy it"),
     "a label over nine": ("data_batch_3.bin", spoil_a_label, "record 1 has the label 10, over 9; copy it again"),
     "a web page": ("test_batch.bin", write_text, "is no CIFAR-10 file: 16 bytes"),
-    "a directory": ("data_batch_1.bin", make_directory, "is not a regular file.*--data-dir"),
-    "no test file": ("test_batch.bin", remove, "there is no file.*--data-dir"),
-    "no names": ("batches.meta.txt", remove, "there is no file.*--data-dir"),
+    "a directory": ("data_batch_1.bin", make_directory, "is not a regular file.*`data_dir`"),
+    "no test file": ("test_batch.bin", remove, "there is no file.*`data_dir`"),
+    "no names": ("batches.meta.txt", remove, "there is no file.*`data_dir`"),
     "other names": ("batches.meta.txt", write_text, "should name 10 classes, one a line, and has 1"),
 }
 
@@ -98,9 +98,9 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (lambda path: path.mkdir(), r"there is no data_batch_1\.bin in .*--data-dir"),
-        (lambda path: path.write_bytes(b"x"), "is a file, not a directory.*--data-dir"),
-        (lambda path: None, "does not exist.*--data-dir"),
+        (lambda path: path.mkdir(), r"there is no data_batch_1\.bin in .*`data_dir`"),
+        (lambda path: path.write_bytes(b"x"), "is a file, not a directory.*`data_dir`"),
+        (lambda path: None, "does not exist.*`data_dir`"),
     ],
     ids=["an empty directory", "a file", "nothing"],
 )

@@ -109,7 +109,7 @@ def test_an_archive_that_lacks_a_file_leaves_no_directory(site: Site, monkeypatc
 def test_what_does_not_match_its_sum_is_refused_and_not_kept(site: Site, tmp_path: Path) -> None:
     (site.folder / "file.gz").write_bytes(b"right")
     wrong = replace(site.remote("file.gz"), md5="0" * 32)
-    with pytest.raises(InputError, match=r"sent something else than the file with MD5 sum 0+: try again.*--data-dir"):
+    with pytest.raises(InputError, match=r"sent something else than the file with MD5 sum 0+: try again.*`data_dir`"):
         fetch_files([wrong], tmp_path / "kept")
     assert not list((tmp_path / "kept").iterdir())
 
@@ -124,7 +124,7 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(site: Site, tmp_path: P
 
 def test_without_a_connection_one_sentence_names_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with pytest.raises(InputError, match=r"cannot be downloaded \(no connection\): check the connection.*--data-dir") as caught:
+    with pytest.raises(InputError, match=r"cannot be downloaded \(no connection\): check the connection.*`data_dir`") as caught:
         fetch_files([offline()], tmp_path)
     assert offline().url in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -132,20 +132,20 @@ def test_without_a_connection_one_sentence_names_the_mend(tmp_path: Path, monkey
 
 def test_a_file_that_the_server_lacks_is_named(site: Site, tmp_path: Path) -> None:
     missing = Remote(f"{site.url}/none.gz", "0" * 32)
-    with pytest.raises(InputError, match=r"none\.gz cannot be downloaded \(the server answered 404 .*--data-dir"):
+    with pytest.raises(InputError, match=r"none\.gz cannot be downloaded \(the server answered 404 .*`data_dir`"):
         fetch_archive(missing, ["a"], tmp_path / "folder")
 
 
 def test_a_cache_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> None:
     (site.folder / "file.gz").write_bytes(b"right")
     (tmp_path / "taken").write_bytes(b"a file where the directory should be")
-    with pytest.raises(InputError, match=r"file\.gz cannot be kept in .*taken.*--data-dir"):
+    with pytest.raises(InputError, match=r"file\.gz cannot be kept in .*taken.*`data_dir`"):
         fetch_files([site.remote("file.gz")], tmp_path / "taken")
 
 
 def test_without_pooch_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(InputError, match=r"needs pooch: install it with `pip install pooch`, or .*--data-dir"):
+    with pytest.raises(InputError, match=r"needs pooch: install it with `pip install pooch`, or .*`data_dir`"):
         load_images("fashion")
 
 

@@ -77,7 +77,7 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize("name", mnist_arrays())
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     (write_mnist(tmp_path) / name).unlink()
-    with pytest.raises(InputError, match=f"there is no {name} in .*--data-dir"):
+    with pytest.raises(InputError, match=f"there is no {name} in .*`data_dir`"):
         read_mnist(tmp_path)
 
 
@@ -100,5 +100,5 @@ def test_what_is_packed_is_unpacked_no_further_than_the_header_says(tmp_path: Pa
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none does not exist.*--data-dir"):
+    with pytest.raises(InputError, match=r"none does not exist.*`data_dir`"):
         load_images("mnist", tmp_path / "none")

@@ -112,7 +112,7 @@ def test_digits_without_scikit_learn_name_the_package(monkeypatch: pytest.Monkey
 
 
 def test_digits_take_no_directory() -> None:
-    with pytest.raises(InputError, match="leave --data-dir out"):
+    with pytest.raises(InputError, match="leave `data_dir` out"):
         load_images("digits", "somewhere")
 
 

@@ -202,7 +202,7 @@ def fit(steps: int) -> tuple[list[float], float]:
     data = ImageData(pictures(b=24), labels, tuple("abcd"), "noise")
     model = nn.Sequential(Augment(MEAN, STD, shift=1), Flat())
     trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.01), nn.CrossEntropyLoss())
-    records = trainer.train(DataLoader(data, 8, shuffle=True, drop_last=True).next_batch, steps)
+    records = trainer.fit(DataLoader(data, 8, shuffle=True, drop_last=True).next_batch, steps)
     return [record.train_loss for record in records], trainer.evaluate(DataLoader(data, 10))["loss"]
 
 

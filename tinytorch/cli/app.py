@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from tinytorch import BackendUnavailableError, UnknownBackendError, __version__
+from tinytorch.cli.options import in_options
 from tinytorch.cli.output import OutputError, flush_output, open_standard_streams
 from tinytorch.cli.signals import TERMINATION, Terminated, exit_code, signal_handler, terminate
 from tinytorch.io.errors import InputError
@@ -39,9 +40,13 @@ class _Subcommands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in SUBCOMMANDS:
             ctx.fail(f"there is no command {cmd_name!r}; there are {', '.join(SUBCOMMANDS)}")
-        one = typer.Typer(add_completion=False, rich_markup_mode=None)
-        one.command(cmd_name)(getattr(import_module(f"tinytorch.cli.{cmd_name}"), cmd_name))
-        return typer.main.get_command(one)
+        return _subcommand(cmd_name)
+
+
+def _subcommand(name: str) -> Any:
+    one = typer.Typer(add_completion=False, rich_markup_mode=None)
+    one.command(name)(getattr(import_module(f"tinytorch.cli.{name}"), name))
+    return typer.main.get_command(one)
 
 
 app = typer.Typer(cls=_Subcommands, add_completion=False, rich_markup_mode=None, options_metavar="[OPTIONS]")
@@ -92,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = exit_code(error.signum)
     except Exception as error:
         code, sentence = explain(error)
-        _complain(sentence, debug)
+        _complain(_in_options(sentence, words), debug)
     flush_output()
     return code
 
@@ -125,6 +130,15 @@ def explain(error: Exception) -> tuple[int, str]:
         return FAILED, str(error)
     message = " ".join([f"{type(error).__name__}:", *str(error).split()])  # other people's messages may fill a page
     return FAILED, f"{message.rstrip(':')}; run again with --debug for the details"
+
+
+def _in_options(sentence: str, words: Sequence[str]) -> str:
+    """A sentence of the library with the options of the subcommand that was typed in place of arguments."""
+    name = next((word for word in words if not word.startswith("-")), "")
+    if name not in SUBCOMMANDS or f"tinytorch.cli.{name}" not in sys.modules:  # it may be the import that failed
+        return sentence
+    named = [(parameter.name, parameter.opts[0]) for parameter in _subcommand(name).params]
+    return in_options(sentence, name, {argument: option for argument, option in named if option.startswith("--")})
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:

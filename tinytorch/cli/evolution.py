@@ -9,8 +9,8 @@ import typer
 
 from tinytorch.backend import current_backend, use_backend
 from tinytorch.backend.tuning import tune
-from tinytorch.cli.locking import locked_directory
-from tinytorch.cli.paths import PATH, check_writable
+from tinytorch.cli.paths import PATH
+from tinytorch.cli.warnings import printed_warnings
 from tinytorch.io.errors import InputError
 
 _RESULTS = "results.json"
@@ -42,15 +42,15 @@ def evolution(
         from tinytorch.evolution.picture import PICTURES, draw_story
         from tinytorch.evolution.story import tell, write_results
         from tinytorch.evolution.table import story_table
-        from tinytorch.training.run_directory import RUNS, claim_directory
+        from tinytorch.training.run_directory import RUNS, claim_directory, lock_directory, require_writable
         from tinytorch.vision import load_images
 
-        check_writable(out or RUNS, "directory")
+        require_writable(out or RUNS)
         train, test = load_images(data, data_dir)
         if out is not None and (out / _RESULTS).exists():
             raise InputError(f"{out} holds results already; choose another directory with --out")
         folder = out or claim_directory("evolution")
-        with locked_directory(folder, (_RESULTS, *PICTURES)):  # before minutes are spent on what would go there
+        with printed_warnings(), lock_directory(folder, (_RESULTS, *PICTURES)):  # before minutes are spent on what would go there
             console = Console(highlight=False)
             story = tell(train, test, seeds, epochs, console, lambda outcomes: write_results(folder / _RESULTS, outcomes))
             drawn = draw_story(folder, story)

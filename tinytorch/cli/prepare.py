@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tinytorch.cli.paths import PATH, check_writable
+from tinytorch.cli.paths import PATH
 from tinytorch.io.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,19 +30,22 @@ def prepare(
     vocab_size: Annotated[int | None, typer.Option(help="How many tokens bpe learns (default 512).", show_default=False)] = None,
 ) -> None:
     """Turn a text into a file of tokens to train on."""
-    from tinytorch.cli.tokenizers import make_tokenizer
     from tinytorch.cli.waiting import Waiting
     from tinytorch.text import check_text, write_token_file
+    from tinytorch.training.run_directory import why_unwritable
+    from tinytorch.training.tokenizers import make_tokenizer
 
     if out.exists():
         raise InputError(f"{out} is there already; choose another file with --out, or remove it")
-    check_writable(out, "file")
+    reason = why_unwritable(out)
+    if reason is not None:
+        raise InputError(f"{out} cannot be written ({reason}); choose another file with --out")
     check_text(text)
     size = text.stat().st_size
     with Waiting() as waiting:
         step = max(1, size // _ENOUGH) if tokenizer == "bpe" else 1
         chunks = islice(_chunks(text, waiting.task("reading"), size), 0, None, step)
-        learned = make_tokenizer(tokenizer, vocab_size, chunks, waiting)
+        learned = make_tokenizer(tokenizer, vocab_size, chunks, waiting.report)
         out.parent.mkdir(parents=True, exist_ok=True)
         written = write_token_file(out, _chunks(text, waiting.task("encoding"), size), learned)
     tokens, kind = len(written.tokens), written.tokens.dtype.name

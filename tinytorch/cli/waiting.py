@@ -25,6 +25,7 @@ class Waiting:
     def __init__(self) -> None:
         console = Console(stderr=True)
         self._bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+        self._tasks: dict[str, Advance] = {}
 
     def __enter__(self) -> Waiting:
         self._bar.__enter__()
@@ -46,6 +47,13 @@ class Waiting:
                 self.say(f"{title}: {done / total:.0%}" if total else title)
 
         return advance
+
+    def report(self, title: str, done: float, total: float) -> None:
+        """The progress of something, which begins with a line that says so."""
+        if title not in self._tasks:
+            self.say(f"{title.capitalize()} ...")
+            self._tasks[title] = self.task(title)
+        self._tasks[title](done, total)
 
     def say(self, line: str) -> None:
         """A line above the bar."""

@@ -65,8 +65,8 @@ def train_classifier(
         test: images that are looked at once, at the end.
         seed: of weights, batches and augmentation.
         epochs: passes over the training images.
-        on_records: told of finished steps.
-        on_epoch: told of the accuracy on the validation part, after each epoch.
+        on_records: called with finished steps.
+        on_epoch: called with the step and the accuracy on the validation split after each epoch.
     """
     began = time.perf_counter()
     random.seed(seed)
@@ -82,12 +82,13 @@ def train_classifier(
     )
     measured: dict[int, float] = {}
 
-    def look(step: int) -> None:
+    def on_eval(step: int) -> None:
         measured[step] = accuracy(trainer, validation)
         on_epoch(step, measured[step])
 
     epoch = len(loader)
-    records = trainer.train(loader.next_batch, epochs * epoch, on_records, look, range(epoch, epochs * epoch + 1, epoch))
+    steps = epochs * epoch
+    records = trainer.fit(loader.next_batch, steps, on_records=on_records, on_eval=on_eval, eval_steps=range(epoch, steps + 1, epoch))
     return Outcome(
         name=recipe.model,
         year=recipe.year,

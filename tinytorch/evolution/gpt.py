@@ -11,9 +11,10 @@ from tinytorch.ops import random
 from tinytorch.optim import AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.text import CharTokenizer, python_reference, split_text
 from tinytorch.training import LanguageModelTrainer, StepRecord
+from tinytorch.training.batches import evaluation_batches, random_batches
 
 _BLOCK, _BATCH = 64, 12
-#: Held-out windows that a look on the way takes in, and training windows that the training score is measured on.
+#: Windows of the validation split that are evaluated after an epoch, and of the training split for its accuracy at the end.
 _SOME = 200
 
 
@@ -38,20 +39,21 @@ class GPTChapter:
         schedule = WarmupCosine(min(100, self.steps), self.steps)
         groups = weight_decay_groups(model.parameters(), 0.1)
         optimizer = AdamW(groups, 3e-3, betas=(0.9, 0.99), schedule=schedule, max_norm=1.0)
-        self.trainer = LanguageModelTrainer(model, tokenizer, optimizer)
+        self.language_model = LanguageModelTrainer(model, tokenizer, optimizer)
 
     def train(self, on_records: Callable[[list[StepRecord]], None], on_epoch: Callable[[int, float], None]) -> Outcome:
         """Train; the accuracy is that of the next character."""
         began = time.perf_counter()
-        trainer = self.trainer
+        trainer = self.language_model.trainer
         measured: dict[int, float] = {}
 
-        def look(step: int) -> None:
-            measured[step] = trainer.evaluate(trainer.windows(self.held_out, _BLOCK, _SOME))["accuracy"]
+        def on_eval(step: int) -> None:
+            measured[step] = trainer.evaluate(evaluation_batches(self.held_out, _BLOCK, _SOME))["accuracy"]
             on_epoch(step, measured[step])
 
-        next_batch = trainer.batches(self.train_tokens, _BLOCK, _BATCH)
-        records = trainer.train(next_batch, self.steps, on_records, look, range(self.epoch, self.steps + 1, self.epoch))
+        next_batch = random_batches(self.train_tokens, _BLOCK, _BATCH)
+        eval_steps = range(self.epoch, self.steps + 1, self.epoch)
+        records = trainer.fit(next_batch, self.steps, on_records=on_records, on_eval=on_eval, eval_steps=eval_steps)
         return Outcome(
             name="TinyGPT",
             year=2018,
@@ -59,13 +61,13 @@ class GPTChapter:
             model=trainer.model,
             parameters=trainer.model.count_parameters(),
             seconds=time.perf_counter() - began,
-            train_accuracy=trainer.evaluate(trainer.windows(self.train_tokens, _BLOCK, _SOME))["accuracy"],
-            test_accuracy=trainer.evaluate(trainer.windows(self.held_out, _BLOCK))["accuracy"],
+            train_accuracy=trainer.evaluate(evaluation_batches(self.train_tokens, _BLOCK, _SOME))["accuracy"],
+            test_accuracy=trainer.evaluate(evaluation_batches(self.held_out, _BLOCK))["accuracy"],
             train_losses=[record.train_loss for record in records],
             validation=measured,
-            tokenizer=trainer.tokenizer,
+            tokenizer=self.language_model.tokenizer,
         )
 
     def sample(self, length: int = 240) -> str:
         """A text that the model writes."""
-        return self.trainer.generate_text("The ", length, temperature=0.7, seed=self.seed)
+        return self.language_model.generate_text("The ", length, temperature=0.7, seed=self.seed)

@@ -37,7 +37,7 @@ class Precision:
         lacks = backend.lacks_precision(name)
         if lacks is not None:
             able = [other for other in PRECISIONS if backend.lacks_precision(other) is None]
-            raise InputError(f"{backend.spec} cannot compute in {name}: {lacks}; choose --precision {' or '.join(able)}")
+            raise InputError(f"{backend.spec} cannot compute in {name}: {lacks}; choose `precision` {' or '.join(able)}")
         self.name = name
         self.backend = backend
         self.scaled = name == "float16"
@@ -68,4 +68,4 @@ class Precision:
 def check_precision(name: str) -> None:
     """Raise `InputError` unless ``name`` is one of `PRECISIONS`."""
     if name not in PRECISIONS:
-        raise InputError(f"--precision is {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, got {name!r}")
+        raise InputError(f"`precision` is {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, got {name!r}")

@@ -52,7 +52,7 @@ class TokenFile:
         path = Path(path)
         metadata = read_metadata(path)
         if metadata.get("format") != _FORMAT:
-            raise InputError(f"{path} is not a file of tokens: make one with `tinytorch prepare TEXT --out FILE`")
+            raise InputError(f"{path} is not a file of tokens: make one with `tinytorch prepare`")
         if metadata.get("version") != _VERSION:
             raise InputError(f"{path} is of version {metadata.get('version')}, and this tinytorch reads {_VERSION}: upgrade tinytorch")
         try:

@@ -150,7 +150,7 @@ def _require_tokens(tokens: Tokens, seq_length: int) -> None:
         raise InputError(f"the sequence length must be at least 1, and it is {seq_length}")
     if len(tokens) > seq_length:
         return
-    shorter = f"use --block-size {len(tokens) - 1} or less, or give" if len(tokens) > 1 else "give"
+    shorter = f"use a `seq_length` of at most {len(tokens) - 1}, or give" if len(tokens) > 1 else "give"
     raise InputError(
         f"there are {len(tokens)} tokens, and one window of sequence length {seq_length} needs {seq_length + 1}: {shorter} more text"
     )

@@ -1,9 +1,13 @@
-"""Training: one loop for every model, with metrics, progress and checkpoints."""
+"""Training: one loop for every model, and whole runs of a language model with checkpoints and metrics."""
 
+from tinytorch.training.config import TrainingConfig
+from tinytorch.training.engine import DivergedError, StepRecord
 from tinytorch.training.language_model import LanguageModelTrainer
 from tinytorch.training.metrics import Accuracy, LanguageModelAccuracy, Metric
 from tinytorch.training.pretrained import load_pretrained
-from tinytorch.training.trainer import DivergedError, StepRecord, Trainer
+from tinytorch.training.run import Run
+from tinytorch.training.run_directory import RunWarning
+from tinytorch.training.trainer import Trainer
 
 __all__ = [
     "Accuracy",
@@ -11,7 +15,10 @@ __all__ = [
     "LanguageModelAccuracy",
     "LanguageModelTrainer",
     "Metric",
+    "Run",
+    "RunWarning",
     "StepRecord",
     "Trainer",
+    "TrainingConfig",
     "load_pretrained",
 ]

@@ -1,12 +1,13 @@
-"""What a run learns from: a text of yours, a file of tokens, or the language reference in Python."""
+"""What a run learns from: a text, in a file or not, a file of tokens, or the language reference in Python."""
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 from tinytorch.io.errors import InputError
 from tinytorch.io.files import HostArray
@@ -14,7 +15,9 @@ from tinytorch.text import TokenFile, Tokenizer, is_token_file, python_reference
 
 PYTHON = "the Python language reference"
 
-#: Characters, or tokens, from the beginning that the first word is looked for in.
+AnyPath: TypeAlias = str | os.PathLike[str]
+
+#: Characters, or tokens, from the beginning that the first word is searched for in.
 _BEGINNING = 256
 
 
@@ -23,40 +26,97 @@ class Corpus:
     """A text as tokens.
 
     Attributes:
-        tokens: shape (N,); those of a token file stay on the disk until they are looked at.
-        tokenizer: what made them.
-        prompt: the text's first word, to begin samples with.
-        record: what `config.json` keeps to know the text by: ``source``, ``sha256``, ``characters``, and Python's version.
+        name: the text in a sentence, such as its file.
+        tokens: shape (N,); those of a token file stay on the disk until they are used.
+        tokenizer: the one that made them.
+        prompt: the text's first word, which samples begin with.
+        record: what `config.json` keeps to know the text by: ``sha256``, ``characters``, and ``source`` and Python's version where it
+            has them.
     """
 
+    name: str
     tokens: HostArray
     tokenizer: Tokenizer
     prompt: str
     record: dict[str, Any]
 
 
-def read_corpus(path: Path | None, fitted: Callable[[str], Tokenizer]) -> Corpus:
-    """The text in a file, or Python's where there is none, in the tokens of what ``fitted`` makes of it; or a token file's own.
+@dataclass(frozen=True)
+class Source:
+    """Where a text comes from. If both are None it is Python's language reference.
 
-    Raises `InputError` where the file cannot be read, and as ``fitted`` does.
+    Attributes:
+        file: a text, or a file of tokens, which has a tokenizer of its own.
+        text: the text itself, in place of a file.
     """
-    if path is not None and is_token_file(path):
-        file = TokenFile.open(path)
-        record = {"source": str(path.absolute()), "sha256": file.sha256, "characters": file.characters}
-        return Corpus(file.tokens, file.tokenizer, _first_word(file.tokenizer.decode(file.tokens[:_BEGINNING])), record)
-    text = python_reference() if path is None else read_text(path)
-    source = {"source": PYTHON, "python": platform.python_version()} if path is None else {"source": str(path.absolute())}
-    tokenizer = fitted(text)
-    record = {**source, "sha256": text_digest(text), "characters": len(text)}
-    return Corpus(tokenizer.encode_array(text), tokenizer, _first_word(text[:_BEGINNING]), record)
+
+    file: Path | None
+    text: str | None
+
+    @classmethod
+    def of(cls, file: AnyPath | None, text: str | None) -> Self:
+        """From the arguments of these names. Raises `InputError` for both, for an empty text, and where one is taken for the other."""
+        if file is not None and text is not None:
+            raise InputError("`file` and `text` are both given; pass one of them")
+        if isinstance(file, str) and "\n" in file:
+            raise InputError("`file` has several lines and is no path; pass a text itself as `text`")
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"`text` is the text itself, got {type(text).__name__}; pass a path as `file`")
+        if text is not None and not text.strip():
+            raise InputError("`text` holds no text; pass some, or the path of a file as `file`")
+        return cls(as_path(file, "file"), text)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is Python's language reference."""
+        return self.file is None and self.text is None
+
+    @property
+    def stem(self) -> str:
+        """What a directory for a run on it is called."""
+        return self.file.stem if self.file is not None else "python" if self.text is None else "text"
 
 
-def require_known(tokenizer: Tokenizer, text: str, where: str) -> None:
-    """Raise `InputError` naming characters of a text that a tokenizer lacks, which training would lose."""
-    unknown = tokenizer.unknown_characters(text)
-    if unknown:
-        listed = " ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
-        raise InputError(f"{where} has characters that the model never saw: {listed}; leave them out, or begin with a new tokenizer")
+def as_path(value: AnyPath | None, name: str) -> Path | None:
+    """An argument as a path. Raises `InputError` for an empty one, which would stand for the current directory."""
+    if value is None:
+        return None
+    if not os.fspath(value):
+        raise InputError(f"`{name}` is an empty path; pass a path, or leave it out")
+    return Path(value)
+
+
+def read_corpus(source: Source, tokenizer_for: Callable[[str], Tokenizer]) -> Corpus:
+    """A text in tokens.
+
+    Args:
+        source: where it comes from.
+        tokenizer_for: returns the tokenizer for a text.
+
+    Raises:
+        InputError: the file cannot be read; or as ``tokenizer_for``.
+    """
+    file, text = source.file, source.text
+    if file is not None and is_token_file(file):
+        prepared = TokenFile.open(file)
+        record = {"source": str(file.absolute()), "sha256": prepared.sha256, "characters": prepared.characters}
+        beginning = prepared.tokenizer.decode(prepared.tokens[:_BEGINNING])
+        return Corpus(str(file), prepared.tokens, prepared.tokenizer, _first_word(beginning), record)
+    if file is not None:
+        name, content, origin = str(file), read_text(file), {"source": str(file.absolute())}
+    elif text is not None:
+        name, content, origin = "`text`", text, {}
+    else:
+        name, content, origin = PYTHON, python_reference(), {"source": PYTHON, "python": platform.python_version()}
+    tokenizer = tokenizer_for(content)
+    record = {**origin, "sha256": text_digest(content), "characters": len(content)}
+    return Corpus(name, tokenizer.encode_array(content), tokenizer, _first_word(content[:_BEGINNING]), record)
+
+
+def require_same_tokens(corpus: Corpus, tokenizer: Tokenizer, model: Path) -> None:
+    """Raise `InputError` if a file of tokens was made with another tokenizer than the model's."""
+    if corpus.tokenizer is not tokenizer and corpus.tokenizer.to_json() != tokenizer.to_json():
+        raise InputError(f"{corpus.name} has other tokens than {model}; prepare the text again with `tokenizer={model}`")
 
 
 def _first_word(beginning: str) -> str:

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.io.errors import InputError
-from tinytorch.io.files import HostArray
 from tinytorch.models import TinyGPT
 from tinytorch.nn.losses import LanguageModelLoss, Loss
 from tinytorch.nn.module import Module
-from tinytorch.ops import random
 from tinytorch.optim import AdamW, Optimizer, weight_decay_groups
 from tinytorch.tensor import Tensor
-from tinytorch.text import Tokenizer, generate, random_windows, remaining_window, sequential_windows, split_text
+from tinytorch.text import Tokenizer, generate, split_text
+from tinytorch.training.batches import evaluation_batches, random_batches
+from tinytorch.training.engine import StepRecord
 from tinytorch.training.metrics import LanguageModelAccuracy, Metric
 from tinytorch.training.progress import Progress
-from tinytorch.training.trainer import StepRecord, Trainer
-
-#: Windows that are evaluated at once.
-_EVALUATION_BATCH = 32
+from tinytorch.training.trainer import Trainer
 
 
-class LanguageModelTrainer(Trainer):
-    """Fits a language model to a text: the `Trainer`, with windows of tokens as batches.
+def next_token_logits(model: Module, batch: Sequence[Tensor]) -> Tensor:
+    """Logits (B, T, V) for windows of tokens (B, T + 1): the model reads the first T, and each predicts the token after it."""
+    return model(batch[0][:, :-1])  # type: ignore[no-any-return]
+
+
+class LanguageModelTrainer:
+    """Trains a language model on a text: a `Trainer` whose batches are windows of tokens.
 
     Args:
         model: predicts the next token, such as `TinyGPT`.
         tokenizer: turns the text into the model's tokens.
-        optimizer: `AdamW` with a learning rate of 3e-4, a weight decay of 0.01 for matrices, and clipping at 1 where left out.
-        loss_fn: `LanguageModelLoss` where left out.
-        metrics: `LanguageModelAccuracy` where left out.
+        optimizer: defaults to `AdamW` with a learning rate of 3e-4, a weight decay of 0.01 for matrices, and clipping at 1.
+        loss_fn: defaults to `LanguageModelLoss`.
+        metrics: defaults to `LanguageModelAccuracy`.
         accumulate, precision: see `Trainer`.
+
+    Attributes:
+        trainer: the `Trainer`, whose batches are tuples of one array, windows of tokens (B, T + 1).
     """
 
     def __init__(
@@ -44,20 +49,22 @@ class LanguageModelTrainer(Trainer):
         accumulate: int = 1,
         precision: str = "float32",
     ) -> None:
-        super().__init__(
+        self.model = model
+        self.tokenizer = tokenizer
+        self.trainer = Trainer(
             model,
             AdamW(weight_decay_groups(model.parameters(), 0.01), lr=3e-4, max_norm=1.0) if optimizer is None else optimizer,
             LanguageModelLoss() if loss_fn is None else loss_fn,
             [LanguageModelAccuracy()] if metrics is None else metrics,
             accumulate,
             precision,
+            next_token_logits,
         )
-        self.model: TinyGPT = model
-        self.tokenizer = tokenizer
 
-    def predict(self, model: Module, batch: Sequence[Tensor]) -> Tensor:
-        """Logits for windows of T + 1 tokens: the model sees the first T."""
-        return model(batch[0][:, :-1])  # type: ignore[no-any-return]
+    @property
+    def optimizer(self) -> Optimizer:
+        """The trainer's."""
+        return self.trainer.optimizer
 
     def fit(
         self,
@@ -68,14 +75,14 @@ class LanguageModelTrainer(Trainer):
         val_split: float = 0.1,
         progress: bool = True,
     ) -> dict[str, list[float]]:
-        """Train on the first part of ``text`` and measure on the rest.
+        """Train on the first part of ``text`` and evaluate on the rest, the validation split.
 
         Args:
-            text: what to learn.
+            text: the text itself.
             epochs: an epoch is as many random windows as it takes to see each training token once on average.
-            seq_length: tokens in a window, the model's ``max_length`` where left out.
+            seq_length: tokens in a window; defaults to the model's ``max_length``.
             batch_size: windows in a step.
-            val_split: share of the text, at its end, that is held out; 0 for none.
+            val_split: share of the text, at its end, that is held out for validation; 0 for none.
             progress: show a bar.
 
         Returns:
@@ -88,12 +95,12 @@ class LanguageModelTrainer(Trainer):
         """
         length = self.model.max_length if seq_length is None else seq_length
         if epochs < 1 or batch_size < 1:
-            raise InputError(f"epochs and batch_size must be 1 or more, got {epochs} and {batch_size}")
+            raise InputError(f"`epochs` and `batch_size` must be 1 or more, got {epochs} and {batch_size}")
         tokens = self.tokenizer.encode_array(text)
         training, held_out = split_text(tokens, val_split) if val_split else (tokens, tokens[:0])
         for part in (training, held_out) if val_split else (training,):
-            next(self.windows(part, length, most=1))  # too short a part is told before training, not after
-        next_batch = self.batches(training, length, batch_size)
+            next(evaluation_batches(part, length, most=1))  # too short a part is told before training, not after
+        next_batch = random_batches(training, length, batch_size)
         epoch = max(1, len(training) // (batch_size * length))
         begin, end = self.optimizer.steps, self.optimizer.steps + epochs * epoch
         history: dict[str, list[float]] = {"step": [], "train_loss": [], "learning_rate": [], "val_step": [], "val_loss": []}
@@ -107,33 +114,17 @@ class LanguageModelTrainer(Trainer):
                 history["learning_rate"] += [record.learning_rate for record in records]
 
             def on_epoch(step: int) -> None:
-                measured = self.evaluate(self.windows(held_out, length))
+                measured = self.trainer.evaluate(evaluation_batches(held_out, length))
                 bar.evaluated(step, measured)
                 history["val_step"].append(step)
                 for name, value in measured.items():
                     history.setdefault(f"val_{name}", []).append(value)
 
-            self.train(next_batch, end, on_records, on_epoch, range(begin + epoch, end + 1, epoch) if val_split else ())
+            eval_steps = range(begin + epoch, end + 1, epoch) if val_split else ()
+            self.trainer.fit(next_batch, end, on_records=on_records, on_eval=on_epoch, eval_steps=eval_steps)
         return history
-
-    def batches(self, tokens: HostArray, length: int, batch_size: int) -> Callable[[], tuple[HostArray]]:
-        """Gives a batch of random windows (batch_size, length + 1) at each call, drawn from the one seed's host generator."""
-        return lambda: (random_windows(tokens, length, batch_size, random.generator()).astype("int64", copy=False),)
-
-    def windows(self, tokens: HostArray, length: int, most: int | None = None) -> Iterator[tuple[HostArray]]:
-        """The windows that predict each of ``tokens`` but the first once, in batches; with ``most``, that many evenly spaced ones."""
-        tokens = tokens.astype("int64", copy=False)
-        windows = sequential_windows(tokens, length)
-        whole = most is None or most >= len(windows)
-        if most is not None and not whole:
-            windows = windows[[i * len(windows) // most for i in range(most)]]
-        for start in range(0, len(windows), _EVALUATION_BATCH):
-            yield (windows[start : start + _EVALUATION_BATCH],)
-        rest = remaining_window(tokens, length)
-        if whole and rest is not None:
-            yield (rest,)
 
     def generate_text(self, prompt: str, max_length: int = 200, temperature: float = 1.0, **settings: Any) -> str:
         """``prompt`` and ``max_length`` more tokens; ``settings`` as for `tinytorch.text.generate`."""
-        settings = {"temperature": temperature, "tokenizer": self.tokenizer, "precision": self.precision.name, **settings}
+        settings = {"temperature": temperature, "tokenizer": self.tokenizer, "precision": self.trainer.precision.name, **settings}
         return prompt + str(generate(self.model, prompt, max_length, **settings))

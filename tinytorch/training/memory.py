@@ -9,41 +9,43 @@ from typing import Any
 from tinytorch.backend import Backend
 from tinytorch.io.errors import InputError
 from tinytorch.models.shapes import parameter_count
+from tinytorch.training.config import TrainingConfig
 from tinytorch.training.trainer import Trainer
 
 
-def training_bytes(model: dict[str, Any], training: dict[str, Any]) -> int:
-    """A low estimate of a step's memory: parameters, gradient and two moments, what the backward pass keeps of a part, and the batch."""
-    width, length, layers = model["d_model"], training["block_size"], model["num_layers"]
+def training_bytes(model: dict[str, Any], config: TrainingConfig) -> int:
+    """A low estimate of a step's memory: parameters, gradient, two moments, activations of a microbatch, and the batch."""
+    assert config.block_size is not None  # it is complete
+    width, length, layers = model["d_model"], config.block_size, model["num_layers"]
     inner = model["d_ff"] or 4 * width
     block = 8 * width + 2 * inner
-    kept = (layers * width + block if training["checkpoint_activations"] else layers * block) + 2 * model["vocab_size"]
-    part, tokens = training["batch_size"] // training["accumulate"] * length, training["batch_size"] * (length + 1)
-    return int(4 * (4 * parameter_count(model) + part * kept) + 8 * tokens)
+    kept = (layers * width + block if config.checkpoint_activations else layers * block) + 2 * model["vocab_size"]
+    microbatch, tokens = config.batch_size // config.accumulate * length, config.batch_size * (length + 1)
+    return int(4 * (4 * parameter_count(model) + microbatch * kept) + 8 * tokens)
 
 
-def check_memory(model: dict[str, Any], training: dict[str, Any], backend: Backend) -> None:
+def check_memory(model: dict[str, Any], config: TrainingConfig, backend: Backend) -> None:
     """Raise `InputError` where a step cannot fit the machine or the device; where it is not known how large that is, do nothing.
 
     Args:
         model: the settings of `TinyGPT`.
-        training: a run's settings.
+        config: the run's settings, complete.
         backend: where it is to run.
     """
-    needed, total = training_bytes(model, training), _total_memory(backend)
+    needed, total = training_bytes(model, config), _total_memory(backend)
     if total is not None and needed > total:
         raise InputError(
             f"this needs at least {needed / 2**30:,.1f} GiB of memory, and {backend.spec} has {total / 2**30:,.1f}; "
-            "choose a smaller --batch-size, --block-size, --d-model or --num-layers"
+            "choose a smaller `batch_size`, `block_size`, `d_model` or `num_layers`"
         )
 
 
 def does_not_fit(trainer: Trainer, batch: Sequence[Any], block_size: int) -> InputError:
-    """The error for a step that ran out of memory, after trying what fits: the batch in ever more parts."""
+    """The error for a step that ran out of memory, after trying what fits: the batch in ever more microbatches."""
     backend, size = trainer.optimizer.parameters[0].backend, len(batch[0])
     total = _total_memory(backend)
     where = backend.spec if total is None else f"the {total / 2**30:,.1f} GiB of {backend.spec}"
-    head = f"a step on --batch-size {size} with --block-size {block_size} does not fit in {where}"
+    head = f"a step on `batch_size={size}` with `block_size={block_size}` does not fit in {where}"
     parts = trainer.accumulate
     for divisor in range(trainer.accumulate + 1, size + 1):
         if size % divisor or divisor < min(2 * parts, size):  # twice as many at least: a try takes a step's time
@@ -51,8 +53,8 @@ def does_not_fit(trainer: Trainer, batch: Sequence[Any], block_size: int) -> Inp
         parts = divisor
         if trainer.fits(batch, parts):
             at_once = size // parts
-            return InputError(f"{head}; --accumulate {parts} does, with {at_once} windows at a time, and so does --batch-size {at_once}")
-    return InputError(f"{head}, not even one window at a time; choose a smaller --block-size, --d-model or --num-layers")
+            return InputError(f"{head}; `accumulate={parts}` does, with {at_once} windows at a time, and so does `batch_size={at_once}`")
+    return InputError(f"{head}, not even one window at a time; choose a smaller `block_size`, `d_model` or `num_layers`")
 
 
 def _total_memory(backend: Backend) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from tinytorch.io.errors import InputError
 from tinytorch.io.files import atomic_write_text
-from tinytorch.training.trainer import StepRecord
+from tinytorch.training.engine import StepRecord
 
 #: The fields of a row that may be null.
 _MAY_LACK = {"gradient_norm", "tokens_per_second"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tinytorch.training.trainer import StepRecord
+from tinytorch.training.engine import StepRecord
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,7 @@ class Progress:
         done: steps that were taken before.
         total: the step at which the run ends.
         per_step: how many tokens, or images, a step takes in; turns seconds into a speed.
-        shown: show nothing where false.
+        shown: whether to show anything.
         console: where to print; standard output where left out.
         title: what stands in front of the number of steps.
         unit: what a step takes in.
@@ -41,7 +41,7 @@ class Progress:
         self.per_step = per_step
         self.unit = unit
         self.console = console or RichConsole()
-        self._shown = shown
+        self.shown = shown
         self._bar = Bar(
             TextColumn(title, markup=False),
             MofNCompleteColumn(),
@@ -74,5 +74,5 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line, or several, above the bar, exactly as they are."""
-        if self._shown:
+        if self.shown:
             self.console.print(text, markup=False, highlight=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -32,6 +34,10 @@ _LOCK = ".lock"
 #: Marks a run that has not written its config.json yet; another start may replace its files.
 _UNFINISHED = ".unfinished"
 _VERSION = 1
+
+
+class RunWarning(UserWarning):
+    """A run goes on, but something about its directory should be known."""
 
 
 class RunDirectory:
@@ -92,7 +98,7 @@ class RunDirectory:
         except FileNotFoundError as error:
             if (path / _UNFINISHED).exists():
                 raise InputError(
-                    f"{path} holds a run that was ended before its first checkpoint; start it again without --resume"
+                    f"{path} holds a run that was ended before its first checkpoint; start it again with `Run.start`"
                 ) from error
             what = "is not a run's directory" if path.is_dir() else "does not exist"
             raise InputError(f"{path} {what}; name one that `tinytorch train` wrote, such as runs/python-001") from error
@@ -153,15 +159,14 @@ class RunDirectory:
 
 
 @contextmanager
-def lock_directory(path: Path, files: Iterable[str] = FILES) -> Iterator[str | None]:
+def lock_directory(path: Path, files: Iterable[str] = FILES) -> Iterator[None]:
     """Let no other process write to a directory until the block ends, and remove what killed processes left there. Readers need no lock.
+
+    Where the file system does not support locks, nothing is locked or removed, and a `RunWarning` says so.
 
     Args:
         path: the directory; created if it is missing, and removed again if nothing is written to it.
         files: names of the files that are written; temporary files of killed writes to them are removed.
-
-    Yields:
-        None, or, where the file system does not support locks, the system's reason; nothing is locked or removed then.
 
     Raises:
         InputError: another process holds the lock, or ``path`` cannot be written.
@@ -179,18 +184,36 @@ def lock_directory(path: Path, files: Iterable[str] = FILES) -> Iterator[str | N
                     _remove(path, [_UNFINISHED])
         except OSError as error:
             raise _unwritable(path, error) from error
-        yield reason
+        if reason is not None:
+            risk = "do not start a second process there, because it would not be refused"
+            warnings.warn(f"{path} cannot be locked ({reason}): {risk}", RunWarning, stacklevel=4)
+        yield
+
+
+def why_unwritable(place: Path) -> str | None:
+    """The reason why a file or directory cannot be made at ``place``, with the parents that are missing; None if it can."""
+    existing = next(path for path in (place.absolute(), *place.absolute().parents) if os.path.exists(path))
+    if not os.path.isdir(existing):
+        return os.strerror(errno.ENOTDIR)
+    return None if os.access(existing, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+
+
+def require_writable(path: Path) -> None:
+    """Raise `InputError` if a directory cannot be made at ``path``, or cannot be written to."""
+    reason = why_unwritable(path)
+    if reason is not None:
+        raise InputError(f"{path} cannot be written ({reason}); choose another `directory`")
 
 
 def check_free(path: Path) -> None:
     """Raise `InputError` unless a run may begin in ``path``, without a file there being lost."""
     if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; choose another directory with --out")
+        raise InputError(f"{path} is a file; choose another `directory`")
     if os.path.lexists(path / CONFIG):
-        raise InputError(f"{path} holds a run already; continue it with --resume, or choose another directory with --out")
+        raise InputError(f"{path} holds a run already; continue it with `Run.resume`, or choose another `directory`")
     taken = [name for name in FILES if os.path.lexists(path / name)]
     if taken and not (path / _UNFINISHED).exists():
-        raise InputError(f"{path} holds {' and '.join(taken)}, which a run would replace; choose another directory with --out")
+        raise InputError(f"{path} holds {' and '.join(taken)}, which a run would replace; choose another `directory`")
 
 
 def claim_directory(name: str, parent: Path = RUNS) -> Path:
@@ -210,8 +233,8 @@ def claim_directory(name: str, parent: Path = RUNS) -> Path:
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
-    copy = "copy the run and give the copy" if (path / CONFIG).exists() else "choose another directory"
-    return InputError(f"{path} cannot be written ({error.strerror or error}); {copy} with --out")
+    how = "copy the run and resume the copy" if (path / CONFIG).exists() else "choose another `directory`"
+    return InputError(f"{path} cannot be written ({error.strerror or error}); {how}")
 
 
 def _remove(path: Path, names: Iterable[str]) -> None:

@@ -40,8 +40,8 @@ def read_cifar10(directory: str | os.PathLike[str]) -> tuple[ImageData, ImageDat
     training = [folder / name for name in TRAINING if (folder / name).exists()]
     if not training:
         raise InputError(
-            f"there is no {TRAINING[0]} in {folder}: give the directory of CIFAR-10's binary version as --data-dir, often "
-            "called cifar-10-batches-bin, or leave --data-dir out to have it downloaded"
+            f"there is no {TRAINING[0]} in {folder}: give the directory of CIFAR-10's binary version as `data_dir`, often "
+            "called cifar-10-batches-bin, or leave `data_dir` out to have it downloaded"
         )
     classes = _classes(folder / META)
     return _images(training, classes), _images([folder / TEST], classes)

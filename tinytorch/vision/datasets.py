@@ -51,7 +51,7 @@ def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> tu
         raise InputError(f"there is no data set {name!r}: choose one of {', '.join(DATASETS)}")
     if name == "digits":
         if data_dir is not None:
-            raise InputError("the digits come with scikit-learn and not from files: leave --data-dir out")
+            raise InputError("the digits come with scikit-learn and not from files: leave `data_dir` out")
         return read_digits()
     if name == "cifar10":
         return read_cifar10(_fetched_cifar10() if data_dir is None else data_dir)

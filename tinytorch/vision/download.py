@@ -80,9 +80,7 @@ def _pooch(wish: str) -> Any:
     try:
         import pooch
     except ImportError as error:
-        raise InputError(
-            f"{wish} needs pooch: install it with `pip install pooch`, or give the data's directory with --data-dir"
-        ) from error
+        raise InputError(f"{wish} needs pooch: install it with `pip install pooch`, or give the data's directory as `data_dir`") from error
     return pooch
 
 
@@ -90,7 +88,7 @@ def _fetch(pooch: Any, file: Remote, folder: Path, bar: Progress) -> None:
     from requests.exceptions import RequestException  # pooch brings it
 
     downloader = pooch.HTTPDownloader(progressbar=_PoochBar(bar, file.name), chunk_size=2**16)
-    elsewhere = "or download it elsewhere and give its directory with --data-dir"
+    elsewhere = "or download it elsewhere and give its directory as `data_dir`"
     try:
         pooch.retrieve(file.url, known_hash=f"md5:{file.md5}", fname=file.name, path=folder, downloader=downloader)
     except RequestException as error:

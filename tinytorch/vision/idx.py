@@ -128,6 +128,6 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
         if (folder / name).exists():
             return folder / name
     raise InputError(
-        f"there is no {names[0]} in {folder}, compressed or not: give the directory with the four idx files as --data-dir, or leave "
-        "--data-dir out to have them downloaded"
+        f"there is no {names[0]} in {folder}, compressed or not: give the directory with the four idx files as `data_dir`, or leave "
+        "`data_dir` out to have them downloaded"
     )

@@ -19,7 +19,7 @@ Batch: TypeAlias = tuple[NDArray[numpy.uint8], NDArray[numpy.int64]]
 class DataLoader:
     """Cuts images into batches; iterating over it gives each image once.
 
-    For `Trainer.train` pass `next_batch`, for `Trainer.evaluate` the loader itself. Both shuffle with the host generator that
+    For `Trainer.fit` pass `next_batch`, for `Trainer.evaluate` the loader itself. Both shuffle with the host generator that
     `tinytorch.seed` started, and draw one order for each epoch.
 
     Args:

@@ -15,9 +15,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """A file to read from. Raises `InputError` where it is missing, no file, or cannot be read."""
     try:
         if not path.exists():
-            raise InputError(f"there is no file {path}: check the directory, or leave --data-dir out to have the data downloaded")
+            raise InputError(f"there is no file {path}: check the directory, or leave `data_dir` out to have the data downloaded")
         if not path.is_file():
-            raise InputError(f"{path} is not a regular file: give the directory with the data files as --data-dir")
+            raise InputError(f"{path} is not a regular file: give the directory with the data files as `data_dir`")
         with path.open("rb") as file:
             yield file
     except PermissionError as error:
@@ -39,5 +39,5 @@ def checked_directory(directory: Path) -> Path:
     """The directory; `InputError` where there is none."""
     if not directory.is_dir():
         what = "is a file, not a directory" if directory.exists() else "does not exist"
-        raise InputError(f"{directory} {what}: give the directory with the data files as --data-dir")
+        raise InputError(f"{directory} {what}: give the directory with the data files as `data_dir`")
     return directory

@@ -16,6 +16,7 @@ from tinytorch.ops import random
 from tinytorch.optim import AdamW, WarmupCosine
 from tinytorch.text import CharTokenizer, generate, stream
 from tinytorch.training import LanguageModelTrainer
+from tinytorch.training.batches import random_batches
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 
@@ -179,7 +180,7 @@ def trainer(precision: str = "float32") -> LanguageModelTrainer:
 
 def losses(precision: str = "float32", steps: int = 12) -> list[float]:
     one = trainer(precision)
-    return [record.train_loss for record in one.train(one.batches(one.tokenizer.encode_array(TEXT), 16, 4), steps)]
+    return [record.train_loss for record in one.trainer.fit(random_batches(one.tokenizer.encode_array(TEXT), 16, 4), steps)]
 
 
 def test_a_captured_training_step_learns_as_numpy_does(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -232,10 +233,10 @@ def test_captured_decoding_uses_what_the_model_learned_since(fake_gpu: Any) -> N
 
 def test_a_long_run_holds_no_more_than_a_short_one(fake_gpu: Any) -> None:
     one = trainer()
-    next_batch = one.batches(one.tokenizer.encode_array(TEXT), 16, 4)
+    next_batch = random_batches(one.tokenizer.encode_array(TEXT), 16, 4)
 
     def held(steps: int) -> int:
-        one.train(next_batch, steps)
+        one.trainer.fit(next_batch, steps)
         gc.collect()
         return sum(type(thing) is fake_gpu.cupy.ndarray for thing in gc.get_objects())
 
