@@ -57,6 +57,7 @@ LAYERS = [
     ("ops",),
     ("nn",),
     ("optim", "text", "vision"),
+    ("generation",),
     ("models",),
     ("training",),
     ("evolution",),

@@ -38,7 +38,7 @@ __version__ = "0.1.0"
 set_namespace_factory(lambda backend: BoundNamespace(backend, array_api))
 
 #: Parts that are loaded when they are first named, so that array code does not wait for neural networks.
-_LAZY = ("models", "nn", "ops", "optim", "text", "training", "vision")
+_LAZY = ("generation", "models", "nn", "ops", "optim", "text", "training", "vision")
 
 __all__ = [
     *array_api.__all__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy
@@ -14,6 +15,7 @@ import tinytorch as tt
 from tests.helpers import assert_close, host
 from tinytorch import nn
 from tinytorch.backend import Backend
+from tinytorch.generation import DynamicCache
 from tinytorch.models import TinyGPT
 from tinytorch.ops import portable_kernels, random
 from tinytorch.optim import AdamW, weight_decay_groups
@@ -173,7 +175,7 @@ def test_a_cache_gives_the_logits_of_the_last_position_of_what_was_read(backend:
     ids = numpy.asarray([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]])
     everywhere = host(model(ids))
     with tt.no_grad():
-        cache = model.new_cache()
+        cache = DynamicCache(model.num_layers, model.max_length)
         for first, last in ((0, 3), (3, 5)):
             logits = model(ids[:, first:last], cache=cache)
             assert logits.shape == (2, 1, 11)
@@ -200,7 +202,7 @@ def torch_gpt(model: TinyGPT) -> Any:
     import torch
     from torch.nn import functional
 
-    s = model.settings
+    s = asdict(model.config)
     width, heads = s["d_model"], s["num_heads"]
 
     class Attention(torch.nn.Module):

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Annotated, Any, cast
@@ -157,7 +158,7 @@ def _start(
     else:
         refuse_tokenizer(kind, vocab_size, "--init-from")
         begun, settings, corpus = _begun(init_from, text, preset, options)
-        shape = begun.settings
+        shape = asdict(begun.config)
     check_memory(shape, settings, current_backend())
     config = {
         "tinytorch": __version__,
@@ -183,7 +184,7 @@ def _begun(path: Path, text: Path | None, preset: str, options: dict[str, Any]) 
     from tinytorch.training.pretrained import load_pretrained
 
     model, tokenizer = load_pretrained(path, **({} if options["dropout"] is None else {"dropout": options["dropout"]}))
-    settings = {**pretrained_settings(preset, options, model.settings), "vocabulary": tokenizer.get_vocab_size()}
+    settings = {**pretrained_settings(preset, options, asdict(model.config)), "vocabulary": tokenizer.get_vocab_size()}
 
     def its_own(content: str) -> Tokenizer:
         require_known(tokenizer, content, "the text")
@@ -221,7 +222,7 @@ def _resume(directory: RunDirectory, text: Path | None, options: dict[str, Any])
         raise InputError(f"{found['source']} is not the text of {directory.path}; {mend}, or start a new run without --resume")
     _same_tokens(corpus, tokenizer, text, directory.path)
     model = directory.new_model()
-    check_memory(model.settings, settings, current_backend())
+    check_memory(asdict(model.config), settings, current_backend())
     random.seed(settings["seed"])
     run = Run({**directory.config, "training": settings}, corpus, model)
     run.directory = directory

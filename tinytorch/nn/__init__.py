@@ -3,7 +3,6 @@
 from tinytorch.nn import init
 from tinytorch.nn.activation import GELU, ReLU, Sigmoid, Softmax, Tanh
 from tinytorch.nn.attention import MultiHeadAttention, SelfAttention, causal_mask
-from tinytorch.nn.cache import KVCache, LayerCache
 from tinytorch.nn.containers import ModuleList, Sequential
 from tinytorch.nn.convolution import AvgPool2d, Conv2d, Flatten, MaxPool2d
 from tinytorch.nn.dropout import Dropout
@@ -28,9 +27,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
-    "KVCache",
     "LanguageModelLoss",
-    "LayerCache",
     "LayerNorm",
     "LearnedPositionalEncoding",
     "Linear",

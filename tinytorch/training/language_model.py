@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from tinytorch.generation import generate
 from tinytorch.io.errors import InputError
 from tinytorch.io.files import HostArray
 from tinytorch.models import TinyGPT
@@ -13,7 +14,7 @@ from tinytorch.nn.module import Module
 from tinytorch.ops import random
 from tinytorch.optim import AdamW, Optimizer, weight_decay_groups
 from tinytorch.tensor import Tensor
-from tinytorch.text import Tokenizer, generate, random_windows, remaining_window, sequential_windows, split_text
+from tinytorch.text import Tokenizer, random_windows, remaining_window, sequential_windows, split_text
 from tinytorch.training.metrics import LanguageModelAccuracy, Metric
 from tinytorch.training.progress import Progress
 from tinytorch.training.trainer import StepRecord, Trainer
@@ -134,6 +135,6 @@ class LanguageModelTrainer(Trainer):
             yield (rest,)
 
     def generate_text(self, prompt: str, max_length: int = 200, temperature: float = 1.0, **settings: Any) -> str:
-        """``prompt`` and ``max_length`` more tokens; ``settings`` as for `tinytorch.text.generate`."""
+        """``prompt`` and ``max_length`` more tokens; ``settings`` as for `tinytorch.generation.generate`."""
         settings = {"temperature": temperature, "tokenizer": self.tokenizer, "precision": self.precision.name, **settings}
         return prompt + str(generate(self.model, prompt, max_length, **settings))
