@@ -63,7 +63,7 @@ def on_the_emulator() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _set_up(cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    module = sys.modules["tinytorch_cupy.ops.conv2d"]
+    module = sys.modules["tinytorch_cupy.kernels.conv2d"]
     monkeypatch.setattr(module, "matmul", lambda a, b: fake_cupy.asarray(numpy.asarray(a) @ numpy.asarray(b)))
     with tt.use_backend("numpy"):
         yield
