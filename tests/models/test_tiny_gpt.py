@@ -16,7 +16,7 @@ from tests.helpers import assert_close, host
 from tinytorch import nn
 from tinytorch.backend import Backend
 from tinytorch.generation import DynamicCache
-from tinytorch.models import TinyGPT
+from tinytorch.models import GPTConfig, TinyGPT
 from tinytorch.ops import portable_kernels, random
 from tinytorch.optim import AdamW, weight_decay_groups
 from tinytorch.tensor import Tensor
@@ -132,6 +132,10 @@ def test_parameters_are_counted_by_hand(tie_weights: bool, positional: str, d_ff
     model = small(tie_weights=tie_weights, positional=positional, d_ff=d_ff)
     assert model.count_parameters() == total
     assert f"{total:,} parameters" in repr(model)
+
+
+def test_a_config_has_the_defaults_of_the_constructor() -> None:
+    assert TinyGPT(8).config == GPTConfig(8)
 
 
 def test_gpt_2_has_the_parameters_that_its_authors_report() -> None:
