@@ -78,7 +78,6 @@ class TinyGPT(Module):
             vocab_size, d_model, num_heads, num_layers, d_ff, max_length, dropout, positional, tie_weights, activation, norm_eps
         )
         self.max_length = max_length
-        self.num_layers = num_layers
         self.checkpoint_activations = False
         self.embedding = Embedding(vocab_size, d_model)
         if positional == "learned":
@@ -104,6 +103,11 @@ class TinyGPT(Module):
                 adds = name.endswith(("out_proj.weight", "linear2.weight"))
                 new = init.normal(parameter.shape, _STD / math.sqrt(2 * num_layers) if adds else _STD)
             parameter.raw = new.raw
+
+    @property
+    def num_layers(self) -> int:
+        """How many blocks there are, which is how many layers a cache needs."""
+        return len(self.blocks)
 
     def receive(self, array: Any, device: Device | None = None) -> Tensor:
         return checked_ids(array, self.config.vocab_size, self.embedding.weight.device)
