@@ -107,8 +107,8 @@ def _train(point: Point) -> float:
 def _decode(point: Point) -> float:
     """Milliseconds of a token after ``length - 33`` others."""
     import tinytorch as tt
+    from tinytorch.generation import stream
     from tinytorch.models import TinyGPT
-    from tinytorch.text import stream
 
     tt.tune()
     model = TinyGPT(VOCAB, point.width, HEADS, LAYERS, max_length=point.length, dropout=0.0).eval()

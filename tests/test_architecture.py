@@ -56,6 +56,7 @@ LAYERS = [
     ("ops",),
     ("nn",),
     ("optim", "text", "vision"),
+    ("generation",),
     ("models",),
     ("training",),
     ("evolution",),

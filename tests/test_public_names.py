@@ -13,7 +13,7 @@ import pytest
 
 import tinytorch as tt
 
-PACKAGES = {"models", "nn", "ops", "optim", "text", "training", "vision"}
+PACKAGES = {"generation", "models", "nn", "ops", "optim", "text", "training", "vision"}
 
 
 def test_dir_lists_the_public_names_and_the_packages_and_no_others() -> None:

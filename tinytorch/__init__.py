@@ -47,10 +47,19 @@ def seed(n: int) -> None:
 
 
 if TYPE_CHECKING:  # type checkers read the imports above and these: a misspelled name is an error to them
-    from tinytorch import models as models, nn as nn, ops as ops, optim as optim, text as text, training as training, vision as vision
+    from tinytorch import (
+        generation as generation,
+        models as models,
+        nn as nn,
+        ops as ops,
+        optim as optim,
+        text as text,
+        training as training,
+        vision as vision,
+    )
 else:
     # imported when they are first used, so that array code does not wait for neural networks
-    _PACKAGES = ("models", "nn", "ops", "optim", "text", "training", "vision")
+    _PACKAGES = ("generation", "models", "nn", "ops", "optim", "text", "training", "vision")
 
     __all__ = [
         *array_api.__all__,

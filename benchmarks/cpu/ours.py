@@ -11,11 +11,12 @@ from typing import Any
 import tinytorch as tt
 from benchmarks.cpu.workloads import BETAS, DECAY, EPS, NORM, RATE, WORKLOADS, Workload, batches, prompt
 from tinytorch import nn
+from tinytorch.generation import generate
 from tinytorch.io.files import StoredArrays, save_arrays
 from tinytorch.models import MLP, LeNet5, TinyGPT
 from tinytorch.nn.init import blank
 from tinytorch.optim import AdamW, weight_decay_groups
-from tinytorch.text import CharTokenizer, generate
+from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer, Trainer
 
 

@@ -263,8 +263,9 @@ def a_training_step_is_captured() -> str:
     import tinytorch as tt
     from benchmarks.gpu import ours
     from benchmarks.gpu.workloads import batches, workload
+    from tinytorch.generation import generate
     from tinytorch.optim import AdamW
-    from tinytorch.text import CharTokenizer, generate
+    from tinytorch.text import CharTokenizer
     from tinytorch.training import LanguageModelTrainer
 
     lines: list[str] = []

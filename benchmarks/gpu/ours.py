@@ -13,10 +13,11 @@ import numpy
 
 import tinytorch as tt
 from benchmarks.gpu.workloads import BETAS, DECAY, EPS, NORM, RATE, Workload, batches, prompt, workload
+from tinytorch.generation import generate
 from tinytorch.io.files import load_arrays, save_arrays
 from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, weight_decay_groups
-from tinytorch.text import CharTokenizer, generate
+from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer, StepRecord, Trainer
 
 

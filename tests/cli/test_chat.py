@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-import tinytorch.text
 from tests.cli.tiny import Command, Result
+from tinytorch.text import Tokenizer
 
 Say = Callable[..., Result]
 
@@ -30,12 +30,12 @@ def prompts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the model is asked to go on from, and answers with its own name."""
     seen: list[str] = []
 
-    def answering(model: Any, ids: list[int], length: int, **settings: Any) -> Iterator[str]:
-        seen.append(settings["tokenizer"].decode(ids))
+    def answering(model: Any, ids: list[int], length: int, *, tokenizer: Tokenizer, **arguments: Any) -> Iterator[str]:
+        seen.append(tokenizer.decode(ids))
         yield "be "
         yield "so"
 
-    monkeypatch.setattr(tinytorch.text, "stream", answering)
+    monkeypatch.setattr("tinytorch.generation.chat.stream", answering)
     return seen
 
 
@@ -74,12 +74,12 @@ def test_an_empty_line_needs_something_to_go_on_from(say: Say) -> None:
 def test_ctrl_c_ends_an_answer_and_not_the_conversation(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def interrupted(model: Any, ids: list[int], length: int, **settings: Any) -> Iterator[str]:
-        seen.append(settings["tokenizer"].decode(ids))
+    def interrupted(model: Any, ids: list[int], length: int, *, tokenizer: Tokenizer, **arguments: Any) -> Iterator[str]:
+        seen.append(tokenizer.decode(ids))
         yield "be"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tinytorch.text, "stream", interrupted)
+    monkeypatch.setattr("tinytorch.generation.chat.stream", interrupted)
     assert say("To\nor\n").code == 0
     assert seen == ["To\n", "o\nbe\nor\n"]
 
@@ -88,9 +88,9 @@ def test_ctrl_c_ends_an_answer_and_not_the_conversation(say: Say, monkeypatch: p
     ("options", "words"),
     [
         (["--length", "0"], "--length must be 1 or more"),
-        (["--template", "none"], "--template must hold {} once"),
-        (["--min-p", "2"], "min_p must be at least 0 and at most 1"),
-        (["--repetition-penalty", "0"], "repetition_penalty must be above 0"),
+        (["--template", "none"], "--template must hold {} exactly once"),
+        (["--min-p", "2"], "--min-p must be in [0, 1], got 2"),
+        (["--repetition-penalty", "0"], "--repetition-penalty must be finite and above 0"),
     ],
 )
 def test_settings_out_of_range_are_one_sentence(say: Say, options: list[str], words: str) -> None:

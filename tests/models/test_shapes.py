@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def test_they_are_those_of_the_model(changes: dict[str, Any]) -> None:
     assert not differences(settings, stored(**changes))
     with tt.use_backend("numpy"):
         model = TinyGPT(**settings)
-    assert parameter_count(model.settings) == model.count_parameters()
+    assert parameter_count(asdict(model.config)) == model.count_parameters()
 
 
 def test_each_kind_of_difference_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy
@@ -14,7 +15,8 @@ import tinytorch as tt
 from tests.helpers import assert_close, host
 from tinytorch import nn
 from tinytorch.backend import Backend
-from tinytorch.models import TinyGPT
+from tinytorch.generation import DynamicCache
+from tinytorch.models import GPTConfig, TinyGPT
 from tinytorch.ops import portable_kernels, random
 from tinytorch.optim import AdamW, weight_decay_groups
 from tinytorch.tensor import Tensor
@@ -132,6 +134,10 @@ def test_parameters_are_counted_by_hand(tie_weights: bool, positional: str, d_ff
     assert f"{total:,} parameters" in repr(model)
 
 
+def test_a_config_has_the_defaults_of_the_constructor() -> None:
+    assert TinyGPT(8).config == GPTConfig(8)
+
+
 def test_gpt_2_has_the_parameters_that_its_authors_report() -> None:
     one, two = (TinyGPT(1, 768, 12, n, max_length=1024, positional="learned", tie_weights=True).count_parameters() for n in (1, 2))
     assert one + 11 * (two - one) + 50_256 * 768 == 124_439_808  # 12 blocks and a vocabulary of 50,257, without building them
@@ -173,7 +179,7 @@ def test_a_cache_gives_the_logits_of_the_last_position_of_what_was_read(backend:
     ids = numpy.asarray([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]])
     everywhere = host(model(ids))
     with tt.no_grad():
-        cache = model.new_cache()
+        cache = DynamicCache(model.num_layers, model.max_length)
         for first, last in ((0, 3), (3, 5)):
             logits = model(ids[:, first:last], cache=cache)
             assert logits.shape == (2, 1, 11)
@@ -200,7 +206,7 @@ def torch_gpt(model: TinyGPT) -> Any:
     import torch
     from torch.nn import functional
 
-    s = model.settings
+    s = asdict(model.config)
     width, heads = s["d_model"], s["num_heads"]
 
     class Attention(torch.nn.Module):

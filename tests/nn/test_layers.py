@@ -14,6 +14,7 @@ import tinytorch as tt
 from tests.helpers import assert_close, host
 from tinytorch import nn
 from tinytorch.backend import Backend
+from tinytorch.generation import DynamicCache
 from tinytorch.ops import portable_kernels, random
 from tinytorch.tensor import Tensor
 
@@ -398,7 +399,7 @@ def test_self_attention_is_multi_head_attention_with_one_head(backend: Backend) 
 def test_a_cache_is_for_a_layers_own_keys() -> None:
     x = tt.ones((1, 2, 4))
     with tt.no_grad(), pytest.raises(ValueError, match="leave key and value out"):
-        nn.MultiHeadAttention(4, 2)(x, x, cache=nn.LayerCache(4))
+        nn.MultiHeadAttention(4, 2)(x, x, cache=DynamicCache(1, 4).layers[0])
 
 
 # ---- blocks ----

@@ -11,9 +11,10 @@ from hypothesis import given, settings, strategies as st
 
 import tinytorch as tt
 from tinytorch.cli import main
+from tinytorch.generation import stream
 from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
-from tinytorch.text import BPETokenizer, load_tokenizer, stream
+from tinytorch.text import BPETokenizer, load_tokenizer
 
 tokenizers = pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
 

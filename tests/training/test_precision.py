@@ -13,13 +13,14 @@ import tinytorch as tt
 from tests.helpers import host, moments
 from tinytorch import nn
 from tinytorch.backend import Backend
+from tinytorch.generation import generate
 from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
 from tinytorch.nn import PRECISIONS
 from tinytorch.ops import random
 from tinytorch.optim import SGD, AdamW
 from tinytorch.tensor import Tensor
-from tinytorch.text import CharTokenizer, generate
+from tinytorch.text import CharTokenizer
 from tinytorch.training import DivergedError, LanguageModelTrainer, Trainer
 from tinytorch.training.batches import evaluation_batches, random_batches
 from tinytorch.training.checkpoint import load_checkpoint, save_checkpoint

@@ -57,7 +57,7 @@ def test_a_run_starts_trains_and_samples(place: Path) -> None:
     assert [row["step"] for row in run.metrics if "val_loss" in row] == [2, 4, 6]
     assert run.sample("To be", 10, seed=1).startswith("To be")
     assert run.sample(max_length=10, seed=1) == run.sample(max_length=10, seed=1)
-    assert run.model.settings["vocab_size"] == run.tokenizer.get_vocab_size()
+    assert run.model.config.vocab_size == run.tokenizer.get_vocab_size()
     assert run.directory == Path("run")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -49,8 +49,9 @@ def generate(
     with use_backend(backend or current_backend()):
         tune()
         # loaded here, so that --help does not wait for the model's modules
-        from tinytorch.text import crop_prompt, stream
+        from tinytorch.generation import SamplingConfig, crop_prompt, stream
 
+        config = SamplingConfig(temperature, top_k, top_p, min_p, repetition_penalty)
         for option, number in (("--num-samples", num_samples), ("--length", length)):
             if number < 1:
                 raise InputError(f"{option} must be 1 or more, got {number}")
@@ -64,24 +65,14 @@ def generate(
                 print(
                     f"The prompt is longer than the model's {model.max_length} tokens: its first {dropped} are not used.", file=sys.stderr
                 )
-        settings: dict[str, Any] = {
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "min_p": min_p,
-            "repetition_penalty": repetition_penalty,
-            "stop": stop,
-            "tokenizer": tokenizer,
-            "precision": precision or possible_precision(trained_in),
-        }
+        precision = precision or possible_precision(trained_in)
         first = first_seed(seed)
         for i in range(num_samples):
-            pieces = stream(model, begin, length, seed=first + i, **settings)
+            text = stream(model, begin, length, config=config, tokenizer=tokenizer, stop=stop, seed=first + i, precision=precision)
             if i:
                 print("-" * 40)
             print(begin if prompt is not None else "", end="")
-            for _ in show(pieces):
-                pass
+            show(text)
             print()
 
 

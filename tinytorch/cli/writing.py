@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 Model = Annotated[
     Path | None, typer.Argument(help="A run's directory, or a GPT-2's; left out, the newest run in runs/.", show_default=False, **PATH)
 ]
-Temperature = Annotated[float, typer.Option(help="Above 1 bolder, below 1 safer, 0 always the likeliest token.")]
+Temperature = Annotated[float, typer.Option(help="Above 1 bolder, below 1 safer, 0 the most probable token (greedy).")]
 TopK = Annotated[int | None, typer.Option(help="Choose among this many tokens only.", show_default=False)]
-TopP = Annotated[float | None, typer.Option(help="Choose among the likeliest that have this probability together.", show_default=False)]
+TopP = Annotated[float | None, typer.Option(help="Choose among the most probable tokens with this probability in all.", show_default=False)]
 MinP = Annotated[
-    float | None, typer.Option(help="Choose among those at least this share as probable as the likeliest.", show_default=False)
+    float | None, typer.Option(help="Choose among tokens with at least this share of the largest probability.", show_default=False)
 ]
 RepetitionPenalty = Annotated[float, typer.Option(help="Above 1, what was said already becomes less likely.")]
 PrecisionName = Annotated[
@@ -59,9 +59,8 @@ def first_seed(seed: int | None) -> int:
     return secrets.randbits(32) if seed is None else seed
 
 
-def show(pieces: Iterator[str]) -> Iterator[str]:
-    """Print a text as it is written, and pass it on."""
-    for piece in pieces:
-        sys.stdout.write(piece)
+def show(text: Iterable[str]) -> None:
+    """Print a text as it is generated."""
+    for part in text:
+        sys.stdout.write(part)
         sys.stdout.flush()
-        yield piece

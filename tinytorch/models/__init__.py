@@ -1,7 +1,8 @@
 """Models, from the MLP to the GPT, made of the layers in `tinytorch.nn`."""
 
+from tinytorch.models.gpt_config import GPTConfig
 from tinytorch.models.lenet import LeNet1, LeNet5
 from tinytorch.models.mlp import MLP, Perceptron
 from tinytorch.models.tiny_gpt import TinyGPT
 
-__all__ = ["LeNet1", "LeNet5", "MLP", "Perceptron", "TinyGPT"]
+__all__ = ["GPTConfig", "LeNet1", "LeNet5", "MLP", "Perceptron", "TinyGPT"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ import numpy
 
 from tinytorch.io.errors import InputError
 from tinytorch.io.files import HostArray, array_shapes, atomic_write_text, load_array, read_regular, refuse_run, save_arrays, sole_writer
+from tinytorch.models.gpt_config import GPTConfig
 from tinytorch.models.shapes import Shape, differences
-from tinytorch.models.tiny_gpt import TinyGPT
-from tinytorch.nn import init
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -77,51 +77,50 @@ def _is_transposed(name: str) -> bool:
 
 
 def is_pretrained(path: str | os.PathLike[str]) -> bool:
-    """Whether a directory is one of `transformers`, by its settings; of a GPT-2, if `load_gpt2` is to read it."""
+    """Whether a directory is one of `transformers`, by its settings; of a GPT-2, if `GPT2Files` is to read it."""
     try:
         return "model_type" in _read_json(Path(path) / CONFIG)
     except InputError:
         return False
 
 
-def load_gpt2(path: str | os.PathLike[str], **changes: Any) -> TinyGPT:
-    """The model in a GPT-2 directory, on the chosen backend, in evaluation mode.
-
-    Weights are read one after another, the largest first, so that little more than the model is in memory at any time, and converted to
-    float32 once. Pickles are never read.
+class GPT2Files:
+    """A GPT-2 directory whose files were checked against each other. Weights are read one at a time. Pickles are never read.
 
     Args:
         path: the directory.
         changes: settings of `TinyGPT` that change no weight, such as ``dropout=0.0``.
 
+    Attributes:
+        config: the settings of the model.
+
     Raises:
         InputError: a file is missing or broken, a setting is not supported, or weights are missing, unknown or of another shape.
     """
-    directory = Path(path)
-    config = _read_json(directory / CONFIG)
-    settings = {**_settings(directory / CONFIG, config), **changes}
-    found = _find_weights(directory)
-    ignored = {name for name in found if name.endswith((".attn.bias", ".attn.masked_bias"))}  # masks that older versions kept
-    if settings["tie_weights"]:
-        ignored.add("lm_head.weight")  # the embedding once more
-    shapes = {name: shape for name, (_, _, shape) in found.items() if name not in ignored}
-    try:
-        _check_weights(directory, settings, shapes)
-        with init.blank():
-            model = TinyGPT(**settings)
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{directory / CONFIG} does not describe a GPT-2 ({error}); restore it from a copy") from error
-    parameters = dict(model.named_parameters())
-    for ours in sorted(parameters, key=lambda name: -parameters[name].size):
-        theirs = _theirs(ours)
-        file, name, _ = found[theirs]
-        parameter = parameters[ours]
-        array = load_array(file, name).astype(parameter.dtype.name, copy=False)
-        _rescale_queries(array, theirs, config)
-        parameter.raw = parameter.backend.from_host(array.T if _is_transposed(theirs) else array)
-    return model.eval()
+
+    def __init__(self, path: str | os.PathLike[str], **changes: Any) -> None:
+        directory = Path(path)
+        self._config = _read_json(directory / CONFIG)
+        settings = {**_settings(directory / CONFIG, self._config), **changes}
+        self._found = _find_weights(directory)
+        ignored = {name for name in self._found if name.endswith((".attn.bias", ".attn.masked_bias"))}  # masks that older versions kept
+        if settings["tie_weights"]:
+            ignored.add("lm_head.weight")  # the embedding once more
+        try:
+            self.config = GPTConfig(**settings)
+            _check_weights(directory, settings, {name: shape for name, (_, _, shape) in self._found.items() if name not in ignored})
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{directory / CONFIG} does not describe a GPT-2 ({error}); restore it from a copy") from error
+
+    def weight(self, name: str) -> HostArray:
+        """Read the float32 array of a parameter of `TinyGPT`, in its layout. Nothing is kept."""
+        theirs = _theirs(name)
+        file, stored_name, _ = self._found[theirs]
+        array = load_array(file, stored_name).astype(numpy.float32, copy=False)
+        _rescale_queries(array, theirs, self._config)
+        return array.T if _is_transposed(theirs) else array
 
 
 def _find_weights(directory: Path) -> dict[str, tuple[Path, str, Shape]]:
@@ -246,8 +245,13 @@ def _rescale_queries(array: HostArray, name: str, config: dict[str, Any]) -> Non
 # ---- writing ----
 
 
-def save_gpt2(model: TinyGPT, path: str | os.PathLike[str]) -> None:
-    """Write a model as a GPT-2 directory, which `transformers` loads as ``GPT2LMHeadModel``; a sinusoidal table becomes ``wpe``.
+def write_gpt2(path: str | os.PathLike[str], settings: GPTConfig, state: Mapping[str, HostArray]) -> None:
+    """Write a GPT-2 directory, which `transformers` loads as ``GPT2LMHeadModel``.
+
+    Args:
+        path: the directory.
+        settings: those of the model.
+        state: its parameters by name; ``positions.weight`` is the table of positions, learned or not.
 
     Raises:
         InputError: the directory holds a run, whose weights and settings that would replace, or another process writes there.
@@ -256,26 +260,22 @@ def save_gpt2(model: TinyGPT, path: str | os.PathLike[str]) -> None:
     directory = Path(path)
     refuse_run(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    state = {name: value.numpy() for name, value in model.state_dict().items()}
-    if "positions.weight" not in state:
-        state["positions.weight"] = model.positions.pe.numpy()
     arrays = {
         theirs: state[ours].T if _is_transposed(theirs) else state[ours] for ours, theirs in zip(state, map(_theirs, state), strict=True)
     }
-    settings = model.settings
     config = {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
-        "vocab_size": settings["vocab_size"],
-        "n_embd": settings["d_model"],
-        "n_head": settings["num_heads"],
-        "n_layer": settings["num_layers"],
-        "n_inner": settings["d_ff"],
-        "n_positions": settings["max_length"],
-        "activation_function": _ACTIVATIONS[settings["activation"]][0],
-        "layer_norm_epsilon": settings["norm_eps"],
-        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), settings["dropout"]),
-        "tie_word_embeddings": settings["tie_weights"],
+        "vocab_size": settings.vocab_size,
+        "n_embd": settings.d_model,
+        "n_head": settings.num_heads,
+        "n_layer": settings.num_layers,
+        "n_inner": settings.d_ff,
+        "n_positions": settings.max_length,
+        "activation_function": _ACTIVATIONS[settings.activation][0],
+        "layer_norm_epsilon": settings.norm_eps,
+        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), settings.dropout),
+        "tie_word_embeddings": settings.tie_weights,
         "bos_token_id": None,
         "eos_token_id": None,
         "dtype": "float32",

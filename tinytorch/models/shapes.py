@@ -5,19 +5,16 @@ Settings that come with a file of weights may ask for anything. What they ask fo
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias
 
-from tinytorch.models.tiny_gpt import TinyGPT
-from tinytorch.nn.validation import checked_sizes
+from tinytorch.models.gpt_config import GPTConfig
 
 Shape: TypeAlias = tuple[int, ...]
 
 _BLOCKS = "blocks."
-_SIZES = ("vocab_size", "d_model", "num_heads", "num_layers", "d_ff", "max_length")
 #: No file holds a table of sines, so it may have so many numbers, or as many as the file.
 _TABLE = 2**24
 
@@ -42,22 +39,22 @@ class Differences:
         return bool(self.missing or self.unknown or self.shapes)
 
 
-def outer_shapes(settings: Mapping[str, Any]) -> dict[str, Shape]:
-    """The parameters outside of blocks. ``settings`` are all arguments of `TinyGPT`."""
-    width, vocabulary = settings["d_model"], settings["vocab_size"]
+def outer_shapes(config: GPTConfig) -> dict[str, Shape]:
+    """The parameters outside of blocks."""
+    width, vocabulary = config.d_model, config.vocab_size
     shapes: dict[str, Shape] = {"embedding.weight": (vocabulary, width)}
-    if settings["positional"] == "learned":
-        shapes["positions.weight"] = (settings["max_length"], width)
+    if config.positional == "learned":
+        shapes["positions.weight"] = (config.max_length, width)
     shapes |= {"norm.weight": (width,), "norm.bias": (width,)}
-    if not settings["tie_weights"]:
+    if not config.tie_weights:
         shapes["head.weight"] = (vocabulary, width)
     return shapes
 
 
-def block_shapes(settings: Mapping[str, Any]) -> dict[str, Shape]:
-    """The parameters of each block. ``settings`` are all arguments of `TinyGPT`."""
-    width = settings["d_model"]
-    inner = settings["d_ff"] or 4 * width
+def block_shapes(config: GPTConfig) -> dict[str, Shape]:
+    """The parameters of each block."""
+    width = config.d_model
+    inner = config.d_ff or 4 * width
     return {
         "norm1.weight": (width,),
         "norm1.bias": (width,),
@@ -76,8 +73,9 @@ def block_shapes(settings: Mapping[str, Any]) -> dict[str, Shape]:
 
 def parameter_count(settings: Mapping[str, Any]) -> int:
     """How many parameters a `TinyGPT` of these settings has, without making it."""
-    outer, block = (sum(map(prod, shapes(settings).values())) for shapes in (outer_shapes, block_shapes))
-    return int(outer + settings["num_layers"] * block)
+    config = GPTConfig(**settings)
+    outer, block = (sum(map(prod, shapes(config).values())) for shapes in (outer_shapes, block_shapes))
+    return int(outer + config.num_layers * block)
 
 
 def differences(settings: Mapping[str, Any], stored: Mapping[str, Shape]) -> Differences:
@@ -92,27 +90,20 @@ def differences(settings: Mapping[str, Any], stored: Mapping[str, Shape]) -> Dif
     Raises:
         TypeError, ValueError: the settings are not a model's.
     """
-    bound = inspect.signature(TinyGPT).bind(**settings)
-    bound.apply_defaults()
-    complete = bound.arguments
-    sizes = {name: complete[name] for name in _SIZES if name != "d_ff" or complete[name] is not None}
-    for name, size in sizes.items():
-        if not isinstance(size, int):
-            raise TypeError(f"{name} must be an integer, got {size!r}")
-    checked_sizes("TinyGPT", **sizes)
-    table = 0 if complete["positional"] == "learned" else complete["max_length"] * complete["d_model"]
+    config = GPTConfig(**settings)
+    table = 0 if config.positional == "learned" else config.max_length * config.d_model
     if table > max(_TABLE, sum(map(prod, stored.values()))):
-        raise ValueError(f"max_length={complete['max_length']} asks for a table of {table:,} numbers, more than all weights")
-    wanted = outer_shapes(complete)
+        raise ValueError(f"max_length={config.max_length} asks for a table of {table:,} numbers, more than all weights")
+    wanted = outer_shapes(config)
     missing, further = sorted(wanted.keys() - stored.keys()), 0
-    block = block_shapes(complete)
-    for layer in range(complete["num_layers"]):
+    block = block_shapes(config)
+    for layer in range(config.num_layers):
         names = {f"{_BLOCKS}{layer}.{name}": shape for name, shape in block.items()}
         wanted |= names
         lacking = sorted(names.keys() - stored.keys())
         if lacking:
             missing += lacking
-            further = (complete["num_layers"] - layer - 1) * len(block)
+            further = (config.num_layers - layer - 1) * len(block)
             break  # there may be any number of them
     unknown = sorted(stored.keys() - wanted.keys()) if not further else []
     shapes = [(name, stored[name], shape) for name, shape in wanted.items() if name in stored and stored[name] != shape]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from tinytorch import ops
 from tinytorch.autograd.recompute import checkpoint
 from tinytorch.backend.device import Device
+from tinytorch.generation.caches import Cache
+from tinytorch.generation.generate import GenerationArguments, Prompt, generate
+from tinytorch.models.gpt2_files import GPT2Files, write_gpt2
+from tinytorch.models.gpt_config import GPTConfig
 from tinytorch.nn import init
-from tinytorch.nn.cache import KVCache, StepCache
 from tinytorch.nn.containers import ModuleList
 from tinytorch.nn.dropout import Dropout
 from tinytorch.nn.embedding import Embedding
@@ -20,9 +24,8 @@ from tinytorch.nn.module import Module
 from tinytorch.nn.normalization import LayerNorm
 from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
 from tinytorch.nn.transformer import TransformerBlock
-from tinytorch.nn.validation import checked_ids, checked_sizes
+from tinytorch.nn.validation import checked_ids
 from tinytorch.tensor import Tensor
-from tinytorch.text import generation
 
 _STD = 0.02  # of weights at first (Radford et al. 2019, section 2.3, after GPT's section 4.1)
 
@@ -43,7 +46,7 @@ class TinyGPT(Module):
         activation, norm_eps: see `TransformerBlock`.
 
     Attributes:
-        settings: the arguments by name.
+        config: the arguments, as a `GPTConfig`.
         checkpoint_activations: in training, forget what each block saved and compute it again in the backward pass: one more forward
             pass in time, and the memory of one block in place of all; see `tinytorch.checkpoint`.
 
@@ -71,23 +74,9 @@ class TinyGPT(Module):
         norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.settings: dict[str, Any] = {
-            "vocab_size": vocab_size,
-            "d_model": d_model,
-            "num_heads": num_heads,
-            "num_layers": num_layers,
-            "d_ff": d_ff,
-            "max_length": max_length,
-            "dropout": dropout,
-            "positional": positional,
-            "tie_weights": tie_weights,
-            "activation": activation,
-            "norm_eps": norm_eps,
-        }
-        sizes = ("vocab_size", "d_model", "num_heads", "num_layers", "d_ff", "max_length")
-        checked_sizes("TinyGPT", **{name: self.settings[name] for name in sizes if self.settings[name] is not None})
-        if positional not in ("sinusoidal", "learned"):
-            raise ValueError(f"positional must be 'sinusoidal' or 'learned', got {positional!r}")
+        self.config = GPTConfig(
+            vocab_size, d_model, num_heads, num_layers, d_ff, max_length, dropout, positional, tie_weights, activation, norm_eps
+        )
         self.max_length = max_length
         self.checkpoint_activations = False
         self.embedding = Embedding(vocab_size, d_model)
@@ -115,63 +104,90 @@ class TinyGPT(Module):
                 new = init.normal(parameter.shape, _STD / math.sqrt(2 * num_layers) if adds else _STD)
             parameter.raw = new.raw
 
-    def receive(self, array: Any, device: Device | None = None) -> Tensor:
-        return checked_ids(array, self.settings["vocab_size"], self.embedding.weight.device)
+    @property
+    def num_layers(self) -> int:
+        """How many blocks there are, which is how many layers a cache needs."""
+        return len(self.blocks)
 
-    def forward(self, ids: Tensor, cache: KVCache | StepCache | None = None) -> Tensor:
+    def receive(self, array: Any, device: Device | None = None) -> Tensor:
+        return checked_ids(array, self.config.vocab_size, self.embedding.weight.device)
+
+    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits of the token after each position, or after the last one where there is a cache.
 
         Args:
             ids: (B, T).
-            cache: what was read before, from `new_cache`; ``ids`` go on from there and are added to it.
+            cache: keys and values of earlier tokens, of which ``ids`` are the continuation and to which theirs are added.
 
         Returns:
-            (B, T, V), or (B, 1, V) with a cache: what is read into it is gone on from at its end.
+            Logits (B, T, V); with a cache only those of the last position, (B, 1, V).
 
         Raises:
             ValueError: there are no tokens, or more than ``max_length``; or ids that come as a numpy array are out of range. A Tensor's ids
                 are not read for that, and give NaN.
         """
-        if ids.ndim != 2 or ids.shape[1] == 0:
-            raise ValueError(f"the model reads token ids (B, T) with T of 1 or more, got shape {tuple(ids.shape)}")
-        length = ids.shape[1]
-        if length > self.max_length:
-            raise ValueError(f"the model looks at {self.max_length} tokens at most, got {length}; crop the input")
-        mask = None if cache is None else cache.mask(length)
-        x = self.embedding(ids)  # (B, T, C)
-        x = self.dropout(self.positions(x, 0 if cache is None else cache.offset()))
-        for i, block in enumerate(self.blocks):
-            if self.checkpoint_activations and self.training and cache is None:
+        length = _checked_length(ids, self.max_length)
+        offset, mask = (0, None) if cache is None else (cache.offset(), cache.mask(length))
+        layers = [None] * self.num_layers if cache is None else cache.layers
+        recompute = self.checkpoint_activations and self.training and cache is None
+
+        x = self.dropout(self.positions(self.embedding(ids), offset))  # (B, T, C)
+        for block, layer in zip(self.blocks, layers, strict=True):
+            if recompute:
                 x = checkpoint(partial(block, is_causal=True))(x)
-            else:
-                x = block(x, mask=mask, is_causal=length > 1, cache=None if cache is None else cache.layers[i])
+            else:  # a single token may attend to all that the mask allows
+                x = block(x, mask=mask, is_causal=length > 1, cache=layer)
         if cache is not None and length > 1:
-            x = x[:, -1:, :]
+            x = x[:, -1:, :]  # (B, 1, C)
         x = self.norm(x)
-        if self.head is not None:
-            return self.head(x)
-        return ops.linear(x, self.embedding.weight, None)
+        if self.head is None:
+            return ops.linear(x, self.embedding.weight, None)  # (B, T, V)
+        return self.head(x)
 
-    def new_cache(self, starts: Tensor | None = None) -> KVCache:
-        """An empty cache with room for the whole window. ``starts``: see `KVCache`."""
-        return KVCache(len(self.blocks), self.max_length, starts)
-
-    def generate(self, prompt: Any, max_new_tokens: int, **settings: Any) -> Any:
-        """What the model writes after ``prompt``: `tinytorch.text.generate`, which names the settings."""
-        return generation.generate(self, prompt, max_new_tokens, **settings)
+    def generate(self, prompt: Prompt, max_new_tokens: int, **arguments: Unpack[GenerationArguments]) -> Any:
+        """Generate a continuation of ``prompt``: `tinytorch.generation.generate`, which describes the arguments."""
+        return generate(self, prompt, max_new_tokens, **arguments)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], **changes: Any) -> TinyGPT:
-        """The model in a Hugging Face GPT-2 directory, on the chosen backend: `tinytorch.models.gpt2_files.load_gpt2`."""
-        from tinytorch.models.gpt2_files import load_gpt2
+        """Read the model in a Hugging Face GPT-2 directory onto the chosen backend, in evaluation mode.
 
-        return load_gpt2(path, **changes)
+        Args:
+            path: the directory.
+            changes: settings that change no weight, such as ``dropout=0.0``.
+
+        Raises:
+            InputError: a file is missing or broken, a setting is not supported, or weights are missing, unknown or of another shape.
+        """
+        files = GPT2Files(path, **changes)
+        with init.blank():
+            model = cls(**asdict(files.config))
+        # one after another, the largest first: little more than the model itself is in memory at any time
+        for name, parameter in sorted(model.named_parameters(), key=lambda item: -item[1].size):
+            parameter.raw = parameter.backend.from_host(files.weight(name))
+        return model.eval()
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """Write a directory that `transformers` loads as ``GPT2LMHeadModel``: `tinytorch.models.gpt2_files.save_gpt2`."""
-        from tinytorch.models.gpt2_files import save_gpt2
+        """Write a directory that `transformers` loads as ``GPT2LMHeadModel``; a sinusoidal table is written as ``wpe``.
 
-        save_gpt2(self, path)
+        Raises:
+            InputError: the directory holds a run, whose weights and settings that would replace, or another process writes there.
+            OSError: it cannot be written.
+        """
+        state = {name: value.numpy() for name, value in self.state_dict().items()}
+        if self.config.positional == "sinusoidal":
+            state["positions.weight"] = self.positions.pe.numpy()
+        write_gpt2(path, self.config, state)
 
     def extra_repr(self) -> str:
         return f"{self.count_parameters():,} parameters"
+
+
+def _checked_length(ids: Tensor, max_length: int) -> int:
+    """T of ids (B, T); raises ``ValueError`` unless 1 <= T <= max_length."""
+    if ids.ndim != 2 or ids.shape[1] == 0:
+        raise ValueError(f"the model reads token ids (B, T) with T of 1 or more, got shape {tuple(ids.shape)}")
+    length = ids.shape[1]
+    if length > max_length:
+        raise ValueError(f"the model looks at {max_length} tokens at most, got {length}; crop the input")
+    return length

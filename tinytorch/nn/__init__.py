@@ -4,7 +4,6 @@ from tinytorch.nn import init
 from tinytorch.nn.activation import GELU, ReLU, Sigmoid, Softmax, Tanh
 from tinytorch.nn.attention import MultiHeadAttention, SelfAttention, causal_mask
 from tinytorch.nn.binding import bind
-from tinytorch.nn.cache import KVCache, LayerCache
 from tinytorch.nn.containers import ModuleList, Sequential
 from tinytorch.nn.convolution import AvgPool2d, Conv2d, Flatten, MaxPool2d
 from tinytorch.nn.dropout import Dropout
@@ -30,9 +29,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
-    "KVCache",
     "LanguageModelLoss",
-    "LayerCache",
     "LayerNorm",
     "LearnedPositionalEncoding",
     "Linear",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from tinytorch import ops
 from tinytorch.array_api import arange, expand_dims, matmul, matrix_transpose, where
 from tinytorch.nn import init
-from tinytorch.nn.cache import LayerCache, StepLayer
 from tinytorch.nn.linear import Linear
 from tinytorch.nn.module import Module, Parameter
 from tinytorch.nn.validation import checked_share, checked_sizes
@@ -23,14 +23,6 @@ def causal_mask(seq_len: int, device: object = None) -> Tensor:
     """Boolean (seq_len, seq_len), true where a row's position may attend to a column's: itself and all before it."""
     positions = arange(seq_len, device=device)
     return expand_dims(positions, axis=1) >= expand_dims(positions, axis=0)
-
-
-def _check_mask(mask: Tensor) -> None:
-    if mask.dtype.kind != "bool":
-        raise TypeError(
-            f"an attention mask must be boolean, true where attention is allowed, and this one is {mask.dtype.name}; "
-            f"where 1 means blocked, pass mask == 0, and where 1 means allowed, mask == 1"
-        )
 
 
 class SelfAttention(Module):
@@ -59,13 +51,20 @@ class SelfAttention(Module):
         return matmul(weights, v), weights
 
 
+class LayerCache(Protocol):
+    """Keys and values of a layer's earlier positions; see `tinytorch.generation.caches`."""
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Add ``k, v (B, T, C)``; returns keys and values of all positions, (B, S, C) each."""
+
+
 class MultiHeadAttention(Module):
     """Attention in several heads, each on its own part of the width.
 
     Args:
         d_model: width, a multiple of ``num_heads``.
         num_heads: number of heads.
-        dropout: share of attention weights dropped in training.
+        dropout: probability with which an attention weight is dropped in training.
 
     Parameters are laid out as in ``torch.nn.MultiheadAttention``: ``in_proj_weight (3 d_model, d_model)`` stacks the projections of query,
     key and value, ``in_proj_bias (3 d_model)``, and ``out_proj`` is a `Linear`.
@@ -94,7 +93,7 @@ class MultiHeadAttention(Module):
         value: Tensor | None = None,
         mask: Tensor | None = None,
         is_causal: bool = False,
-        cache: LayerCache | StepLayer | None = None,
+        cache: LayerCache | None = None,
     ) -> Tensor:
         """Attend from ``query`` to ``key`` and ``value``.
 
@@ -109,45 +108,59 @@ class MultiHeadAttention(Module):
         Returns:
             (B, T, d_model).
         """
-        if mask is not None:
-            _check_mask(mask)
-            if mask.ndim == 3:
-                mask = expand_dims(mask, axis=1)  # (B, 1, T, S)
-        p = self.dropout if self.training else 0.0
-        draws = random.draws(query.backend) if p else None
-        random_key = draws.key if draws else None
-
-        def settings(keys: int) -> dict[str, Any]:
-            pairs = query.shape[0] * self.num_heads * query.shape[1] * keys
-            return {"num_heads": self.num_heads, "causal": is_causal, "p": p, **(draws.site_and_offset(pairs) if draws else {"site": 0})}
-
-        if key is None and value is None and cache is None:
-            qkv = ops.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
-            return self.out_proj(ops.packed_attention(qkv, mask, random_key, **settings(query.shape[1])))
+        if cache is not None and not (key is None and value is None):
+            raise ValueError("a cache holds a layer's own keys and values: leave key and value out")
+        key = query if key is None else key
+        value = key if value is None else value
+        weight, bias = self.in_proj_weight, self.in_proj_bias  # (3 C, C) and (3 C)
+        dropout = self.dropout if self.training else 0.0
+        attend = partial(_attend, mask=mask, num_heads=self.num_heads, is_causal=is_causal, dropout=dropout)
         if cache is not None:
-            if key is not None or value is not None:
-                raise ValueError("a cache holds a layer's own keys and values: leave key and value out")
-            q, k, v = self._project(query, query, query)
-            k, v = cache.append(k, v)
+            q, k, v = _split(ops.linear(query, weight, bias))  # (B, T, C) each
+            x = attend(q, *cache.append(k, v))  # to keys and values (B, S, C) of all positions so far
+        elif query is key and key is value:  # self-attention: one matmul in place of three
+            x = attend(ops.linear(query, weight, bias))  # (B, T, 3 C)
         else:
-            key = query if key is None else key
-            q, k, v = self._project(query, key, key if value is None else value)
-        return self.out_proj(ops.attention(q, k, v, mask, random_key, **settings(k.shape[1])))
-
-    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        width = self.in_proj_weight.shape[1]
-        if query is key and key is value:  # one product instead of three
-            qkv = ops.linear(query, self.in_proj_weight, self.in_proj_bias)
-            parts = [(slice(None), slice(None), slice(i * width, (i + 1) * width)) for i in range(3)]
-            if qkv.node is None:  # decoding, a token at a time: the array's own index takes a tenth of the time
-                q, k, v = [wrap(qkv.raw[part], qkv.backend) for part in parts]
-            else:
-                q, k, v = [qkv[part] for part in parts]
-            return q, k, v
-        rows = [slice(i * width, (i + 1) * width) for i in range(3)]
-        weight, bias = self.in_proj_weight, self.in_proj_bias
-        q, k, v = [ops.linear(x, weight[r, :], bias[r]) for x, r in zip((query, key, value), rows, strict=True)]
-        return q, k, v
+            rows = [slice(i * weight.shape[1], (i + 1) * weight.shape[1]) for i in range(3)]
+            q, k, v = [ops.linear(x, weight[r, :], bias[r]) for x, r in zip((query, key, value), rows, strict=True)]
+            x = attend(q, k, v)
+        return self.out_proj(x)
 
     def extra_repr(self) -> str:
         return f"d_model={self.in_proj_weight.shape[1]}, num_heads={self.num_heads}, dropout={self.dropout}"
+
+
+# ---- how the layers call the fused operation ----
+
+
+def _attend(*qkv: Tensor, mask: Tensor | None, num_heads: int, is_causal: bool, dropout: float) -> Tensor:
+    """`tinytorch.ops.attention` of q (B, T, C) and k, v (B, S, C), or of the three side by side in one Tensor (B, T, 3 C): (B, T, C)."""
+    if mask is not None:
+        _check_mask(mask)
+        if mask.ndim == 3:
+            mask = expand_dims(mask, axis=1)  # (B, 1, T, S)
+    random_key, position = None, {"site": 0}
+    if dropout:  # one random number for each attention weight
+        draws = random.draws(qkv[0].backend)
+        batch, queries, _ = qkv[0].shape
+        random_key, position = draws.key, draws.site_and_offset(batch * num_heads * queries * qkv[-1].shape[1])
+    attention: Any = ops.packed_attention if len(qkv) == 1 else ops.attention
+    return attention(*qkv, mask, random_key, num_heads=num_heads, causal=is_causal, p=dropout, **position)  # type: ignore[no-any-return]
+
+
+def _split(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, T, 3 C) -> three of (B, T, C)."""
+    width = qkv.shape[2] // 3
+    q, k, v = slice(0, width), slice(width, 2 * width), slice(2 * width, 3 * width)
+    if qkv.node is not None:
+        return qkv[:, :, q], qkv[:, :, k], qkv[:, :, v]
+    raw, backend = qkv.raw, qkv.backend  # for decoding, a token at a time: indexing a raw array takes a tenth of the time
+    return wrap(raw[:, :, q], backend), wrap(raw[:, :, k], backend), wrap(raw[:, :, v], backend)
+
+
+def _check_mask(mask: Tensor) -> None:
+    if mask.dtype.kind != "bool":
+        raise TypeError(
+            f"an attention mask must be boolean, true where attention is allowed, and this one is {mask.dtype.name}; "
+            f"where 1 means blocked, pass mask == 0, and where 1 means allowed, mask == 1"
+        )

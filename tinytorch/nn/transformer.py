@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinytorch.nn.activation import GELU, ReLU, Tanh
-from tinytorch.nn.attention import MultiHeadAttention
-from tinytorch.nn.cache import LayerCache, StepLayer
+from tinytorch.nn.attention import LayerCache, MultiHeadAttention
 from tinytorch.nn.dropout import Dropout
 from tinytorch.nn.linear import Linear
 from tinytorch.nn.module import Module
@@ -57,9 +56,7 @@ class TransformerBlock(Module):
         self.linear2 = Linear(self.linear1.weight.shape[0], d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False, cache: LayerCache | StepLayer | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False, cache: LayerCache | None = None) -> Tensor:
         """See `MultiHeadAttention.forward` for ``mask``, ``is_causal`` and ``cache``."""
         if self.norm_first:
             x = x + self._attend(self.norm1(x), mask, is_causal, cache)
@@ -67,7 +64,7 @@ class TransformerBlock(Module):
         x = self.norm1(x + self._attend(x, mask, is_causal, cache))
         return self.norm2(x + self._feed_forward(x))
 
-    def _attend(self, x: Tensor, mask: Tensor | None, is_causal: bool, cache: LayerCache | StepLayer | None) -> Tensor:
+    def _attend(self, x: Tensor, mask: Tensor | None, is_causal: bool, cache: LayerCache | None) -> Tensor:
         return self.dropout(self.attention(x, mask=mask, is_causal=is_causal, cache=cache))
 
     def _feed_forward(self, x: Tensor) -> Tensor:

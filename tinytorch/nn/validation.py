@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinytorch.array_api import asarray, astype
+from tinytorch.array_api import astype
 from tinytorch.backend.device import Device
-from tinytorch.tensor import Tensor
+from tinytorch.tensor import Tensor, wrap
 
 
 def checked_sizes(layer: str, **sizes: int) -> None:
@@ -29,7 +29,7 @@ def checked_ids(array: Any, size: int, device: Device) -> Tensor:
         raise TypeError(f"ids must be whole numbers, got {array.dtype}")
     if array.size and (array.min() < 0 or array.max() >= size):
         raise ValueError(f"ids must lie between 0 and {size - 1}, got {array[(array < 0) | (array >= size)][0]}")
-    return asarray(array, dtype=device.backend.default_int, device=device)
+    return wrap(device.backend.from_host(array, device.backend.default_int), device.backend)
 
 
 def as_index(ids: Tensor) -> Tensor:

@@ -1,12 +1,9 @@
-"""Text: tokenizers, corpora, windows of tokens, and generation."""
+"""Text on the host: tokenizers, corpora, token files and windows of tokens."""
 
 from tinytorch.text.bigram import bigram_bits
 from tinytorch.text.bpe import BPETokenizer
 from tinytorch.text.corpora import check_text, python_reference, read_chunks, read_text, text_digest
-from tinytorch.text.decoder import Decoder, crop_prompt
-from tinytorch.text.generation import generate, stream
 from tinytorch.text.protocol import Tokenizer, load_tokenizer
-from tinytorch.text.sampling import next_tokens, penalized
 from tinytorch.text.token_file import TokenFile, is_token_file, write_token_file
 from tinytorch.text.tokenizers import CharTokenizer
 from tinytorch.text.windows import random_windows, remaining_window, sequential_windows, sliding_windows, split_text
@@ -14,17 +11,12 @@ from tinytorch.text.windows import random_windows, remaining_window, sequential_
 __all__ = [
     "BPETokenizer",
     "CharTokenizer",
-    "Decoder",
     "TokenFile",
     "Tokenizer",
     "bigram_bits",
     "check_text",
-    "crop_prompt",
-    "generate",
     "is_token_file",
     "load_tokenizer",
-    "next_tokens",
-    "penalized",
     "python_reference",
     "random_windows",
     "read_chunks",
@@ -33,7 +25,6 @@ __all__ = [
     "sequential_windows",
     "sliding_windows",
     "split_text",
-    "stream",
     "text_digest",
     "write_token_file",
 ]

@@ -99,7 +99,7 @@ def evaluate(
     else:
         tokens = _told(whole_words(parts()), tokenizer.encode_array, characters, on_progress)
     length = model.max_length
-    at_once = max(1, _LOGITS // (length * model.settings["vocab_size"]))
+    at_once = max(1, _LOGITS // (length * model.config.vocab_size))
     batches = sliding_windows(tokens, length, max(1, length // 2) if stride is None else stride, at_once)
     first, predicted, loss, hits = _predict(model, batches, precision)
     characters -= len(tokenizer.decode(first))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tinytorch.generation import generate
 from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
 from tinytorch.nn.losses import LanguageModelLoss, Loss
 from tinytorch.nn.module import Module
 from tinytorch.optim import AdamW, Optimizer, weight_decay_groups
 from tinytorch.tensor import Tensor
-from tinytorch.text import Tokenizer, generate, split_text
+from tinytorch.text import Tokenizer, split_text
 from tinytorch.training.batches import evaluation_batches, random_batches
 from tinytorch.training.engine import StepRecord
 from tinytorch.training.metrics import LanguageModelAccuracy, Metric
@@ -125,6 +126,6 @@ class LanguageModelTrainer:
         return history
 
     def generate_text(self, prompt: str, max_length: int = 200, temperature: float = 1.0, **settings: Any) -> str:
-        """``prompt`` and ``max_length`` more tokens; ``settings`` as for `tinytorch.text.generate`."""
+        """``prompt`` and ``max_length`` more tokens; ``settings`` as for `tinytorch.generation.generate`."""
         settings = {"temperature": temperature, "tokenizer": self.tokenizer, "precision": self.trainer.precision.name, **settings}
         return prompt + str(generate(self.model, prompt, max_length, **settings))

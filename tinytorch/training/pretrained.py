@@ -8,7 +8,7 @@ from typing import Any
 
 from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
-from tinytorch.models.gpt2_files import is_pretrained, load_gpt2
+from tinytorch.models.gpt2_files import is_pretrained
 from tinytorch.text import BPETokenizer, Tokenizer
 from tinytorch.training.run_directory import RunDirectory
 
@@ -26,8 +26,8 @@ def load_pretrained(path: str | os.PathLike[str], **changes: Any) -> tuple[TinyG
     tokenizer = load_its_tokenizer(path)
     if not is_pretrained(path):
         return RunDirectory.open(Path(path)).model(**changes), tokenizer
-    model = load_gpt2(path, **changes)
-    size, room = tokenizer.get_vocab_size(), model.settings["vocab_size"]
+    model = TinyGPT.from_pretrained(path, **changes)
+    size, room = tokenizer.get_vocab_size(), model.config.vocab_size
     if size > room:
         raise InputError(f"the tokenizer in {path} has {size} tokens and the model {room}; restore the files of one model")
     return model, tokenizer

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tinytorch.generation import generate
 from tinytorch.io.errors import InputError
-from tinytorch.text import generate
 from tinytorch.training.batches import evaluation_batches, random_batches
 from tinytorch.training.checkpoint import load_checkpoint, save_checkpoint
 from tinytorch.training.config import TrainingConfig

@@ -70,7 +70,7 @@ def set_up(
     else:
         refuse_tokenizer(tokenizer, vocab_size, "`init_from`")
         model, own = load_pretrained(init_from, **({} if config.dropout is None else {"dropout": config.dropout}))
-        shape = model.settings
+        shape = asdict(model.config)
         config = config.for_pretrained_model(shape)
         corpus = read_corpus(source, lambda content: _known(own, content))
         require_same_tokens(corpus, own, init_from)
@@ -116,7 +116,7 @@ def set_up_again(directory: RunDirectory, source: Source, steps: int | None, dec
         raise InputError(f"{corpus.name} is not the text of {directory.path}; {how}, or start a new run with `Run.start`")
     require_same_tokens(corpus, tokenizer, directory.path)
     model = directory.new_model()
-    _check(model.settings, config, corpus)
+    _check(asdict(model.config), config, corpus)
     random.seed(config.seed)
     return Setup(config, corpus, model, directory.config)
 

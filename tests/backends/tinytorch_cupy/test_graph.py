@@ -11,10 +11,11 @@ import pytest
 
 import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy as emulator
+from tinytorch.generation import generate, stream
 from tinytorch.models import TinyGPT
 from tinytorch.ops import random
 from tinytorch.optim import AdamW, WarmupCosine
-from tinytorch.text import CharTokenizer, generate, stream
+from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer
 from tinytorch.training.batches import random_batches
 

@@ -15,8 +15,8 @@ import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
 from tinytorch import nn, ops, optim
 from tinytorch.backend import Kernel, get_backend
+from tinytorch.generation import generate
 from tinytorch.models import LeNet5, TinyGPT
-from tinytorch.text import generate
 from tinytorch_cupy.kernels import KERNELS
 from tinytorch_numpy.kernels import KERNELS as HOST_KERNELS
 

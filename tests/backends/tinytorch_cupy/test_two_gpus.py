@@ -11,10 +11,10 @@ import pytest
 import tinytorch as tt
 from tests.backends.tinytorch_cupy.test_graph import losses
 from tinytorch import nn, ops
+from tinytorch.generation import generate
 from tinytorch.models import TinyGPT
 from tinytorch.ops import random
 from tinytorch.optim import SGD, AdamW
-from tinytorch.text import generate
 from tinytorch_cupy import gemm
 
 CALLS: dict[str, Callable[[tt.Tensor], Any]] = {

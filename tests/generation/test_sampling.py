@@ -1,4 +1,4 @@
-"""next_tokens: greedy, temperature, top-k, nucleus and Gumbel sampling, on every backend."""
+"""Choosing tokens: greedy, temperature, min-p, top-k, nucleus and Gumbel sampling, on every backend."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 import tinytorch as tt
 from tinytorch.backend import Backend
-from tinytorch.io.errors import InputError
+from tinytorch.generation import MinP, Temperature, greedy, sample
+from tinytorch.generation.sampling import NO_TOKEN
 from tinytorch.tensor import Tensor, wrap
-from tinytorch.text import next_tokens, penalized
-from tinytorch.text.sampling import NO_TOKEN
 
 PROBABILITIES = [0.05, 0.4, 0.02, 0.3, 0.1, 0.13]
 DRAWS = 20_000
@@ -29,9 +28,26 @@ def uniform(backend: Backend, shape: tuple[int, ...], seed: int = 0) -> Tensor:
     return wrap(backend.rng(seed).uniform(shape), backend)
 
 
+def chosen(
+    logits: Tensor,
+    noise: Tensor,
+    temperature: float = 1.0,
+    min_p: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Tensor:
+    """The tokens that `tinytorch.generation.generate` chooses."""
+    backend, raw = logits.backend, logits.raw
+    if temperature == 0:
+        return wrap(greedy(backend.xp, raw), backend)
+    for processor in (Temperature(temperature), *([MinP(min_p)] if min_p else [])):
+        raw = processor(backend.xp, raw, None)
+    return wrap(sample(backend.xp, raw, noise.raw, top_k, top_p), backend)
+
+
 def counts(backend: Backend, **settings: float | int) -> NDArray[numpy.int64]:
     """How often each token comes up in `DRAWS` draws."""
-    tokens = next_tokens(logits_of(PROBABILITIES, DRAWS), uniform(backend, (DRAWS, 6)), **settings)  # type: ignore[arg-type]
+    tokens = chosen(logits_of(PROBABILITIES, DRAWS), uniform(backend, (DRAWS, 6)), **settings)  # type: ignore[arg-type]
     assert tokens.backend is backend
     assert tokens.shape == (DRAWS,)
     return numpy.bincount(tokens.numpy(), minlength=6)
@@ -54,7 +70,7 @@ def test_temperature_divides_the_logits(backend: Backend, temperature: float) ->
     assert_distributed(counts(backend, temperature=temperature), numpy.asarray(PROBABILITIES) ** (1 / temperature))
 
 
-def test_top_k_samples_among_the_k_likeliest(backend: Backend) -> None:
+def test_top_k_samples_among_the_k_most_probable_tokens(backend: Backend) -> None:
     assert_distributed(counts(backend, top_k=3), [0, 0.4, 0, 0.3, 0, 0.13])
 
 
@@ -70,7 +86,7 @@ def test_top_p_samples_from_the_smallest_set_that_reaches_it(backend: Backend, t
 @pytest.mark.parametrize(
     ("min_p", "kept"), [(0.0, [0, 1, 2, 3, 4, 5]), (0.06, [0, 1, 3, 4, 5]), (0.3, [1, 3, 5]), (0.74, [1, 3]), (0.76, [1]), (1.0, [1])]
 )
-def test_min_p_samples_among_those_with_a_share_of_the_likeliest(backend: Backend, min_p: float, kept: list[int]) -> None:
+def test_min_p_samples_among_tokens_with_a_share_of_the_largest_probability(backend: Backend, min_p: float, kept: list[int]) -> None:
     assert_distributed(counts(backend, min_p=min_p), [p if i in kept else 0 for i, p in enumerate(PROBABILITIES)])
 
 
@@ -82,13 +98,6 @@ def test_min_p_comes_after_temperature_and_goes_with_the_others(backend: Backend
     assert_distributed(counts(backend, min_p=0.3, top_p=0.5), [0, 0.4, 0, 0.3, 0, 0])
 
 
-def test_a_penalty_moves_what_was_seen_towards_the_unlikely(backend: Backend) -> None:
-    logits = tt.asarray([[2.0, -2.0, 1.0, 0.0]])
-    seen = tt.asarray([[True, True, False, True]])
-    assert penalized(logits, seen, 2.0).tolist() == [[1.0, -4.0, 1.0, 0.0]]
-    assert penalized(logits, seen, 0.5).tolist() == [[4.0, -1.0, 1.0, 0.0]]
-
-
 def test_the_nucleus_is_taken_after_temperature_and_top_k(backend: Backend) -> None:
     # of the four likeliest, 0.4 0.3 0.13 0.1, the first two hold 0.75; at temperature 0.5 they hold 0.90
     assert_distributed(counts(backend, top_k=4, top_p=0.8), [0, 0.4, 0, 0.3, 0, 0.13])
@@ -98,8 +107,8 @@ def test_the_nucleus_is_taken_after_temperature_and_top_k(backend: Backend) -> N
 def test_among_equal_tokens_a_filter_keeps_just_as_many_as_it_says(backend: Backend) -> None:
     level = tt.zeros((DRAWS, 8))
     noise = uniform(backend, (DRAWS, 8))
-    assert len(set(next_tokens(level, noise, top_k=3).tolist())) == 3
-    assert len(set(next_tokens(level, noise, top_p=0.25).tolist())) == 2
+    assert len(set(chosen(level, noise, top_k=3).tolist())) == 3
+    assert len(set(chosen(level, noise, top_p=0.25).tolist())) == 2
 
 
 @pytest.mark.parametrize(
@@ -107,47 +116,33 @@ def test_among_equal_tokens_a_filter_keeps_just_as_many_as_it_says(backend: Back
 )
 def test_the_ends_of_the_settings_are_greedy(backend: Backend, settings: dict[str, float]) -> None:
     logits = uniform(backend, (50, 30), seed=1)
-    tokens = next_tokens(logits, uniform(backend, (50, 30)), **settings)  # type: ignore[arg-type]
+    tokens = chosen(logits, uniform(backend, (50, 30)), **settings)  # type: ignore[arg-type]
     assert tokens.tolist() == tt.argmax(logits, axis=-1).tolist()
 
 
 def test_top_k_beyond_the_vocabulary_and_top_p_1_choose_as_no_filter_does(backend: Backend) -> None:
     logits, noise = uniform(backend, (50, 30), seed=1), uniform(backend, (50, 30))
-    free = next_tokens(logits, noise).tolist()
-    assert next_tokens(logits, noise, top_k=99).tolist() == free
-    assert next_tokens(logits, noise, top_p=1.0).tolist() == free
+    free = chosen(logits, noise).tolist()
+    assert chosen(logits, noise, top_k=99).tolist() == free
+    assert chosen(logits, noise, top_p=1.0).tolist() == free
 
 
 def test_what_is_impossible_is_never_chosen_even_by_noise_at_its_ends(backend: Backend) -> None:
     logits = tt.asarray([[-math.inf, 0.0, -math.inf], [-math.inf, -math.inf, 3.0]])
     for end in (0.0, 1.0):
         for settings in ({}, {"top_k": 2}, {"top_p": 0.9}, {"temperature": 1e-9}):
-            assert next_tokens(logits, tt.full((2, 3), end), **settings).tolist() == [1, 2]  # type: ignore[arg-type]
+            assert chosen(logits, tt.full((2, 3), end), **settings).tolist() == [1, 2]  # type: ignore[arg-type]
 
 
 def test_rows_without_finite_logits_give_no_token(backend: Backend) -> None:
     logits = tt.asarray([[math.nan, 1.0], [0.0, 1.0]])
-    assert next_tokens(logits, temperature=0).tolist() == [NO_TOKEN, 1]
-    assert next_tokens(logits, tt.full((2, 2), 0.5)).tolist() == [NO_TOKEN, 1]
-    assert next_tokens(logits, tt.full((2, 2), 0.5), top_p=0.5).tolist() == [NO_TOKEN, 1]
+    assert wrap(greedy(backend.xp, logits.raw), backend).tolist() == [NO_TOKEN, 1]
+    assert chosen(logits, tt.full((2, 2), 0.5)).tolist() == [NO_TOKEN, 1]
+    assert chosen(logits, tt.full((2, 2), 0.5), top_p=0.5).tolist() == [NO_TOKEN, 1]
 
 
-@pytest.mark.parametrize(
-    ("settings", "mend"),
-    [
-        ({"temperature": -0.1}, "temperature must be 0 .* or more, got -0.1"),
-        ({"temperature": math.nan}, "temperature must be 0"),
-        ({"temperature": math.inf}, "temperature must be 0"),
-        ({"top_k": 0}, "top_k must be 1 or more, got 0: leave it out"),
-        ({"top_p": 0.0}, "top_p must be above 0 and at most 1, got 0.0: leave it out"),
-        ({"top_p": 1.1}, "top_p must be above 0 and at most 1"),
-    ],
-)
-def test_settings_out_of_range_say_what_to_give(settings: dict[str, float], mend: str) -> None:
-    with pytest.raises(InputError, match=mend):
-        next_tokens(tt.zeros((1, 2)), tt.zeros((1, 2)), **settings)  # type: ignore[arg-type]
-
-
-def test_sampling_without_noise_says_so() -> None:
-    with pytest.raises(InputError, match="needs noise"):
-        next_tokens(tt.zeros((1, 2)))
+def test_sampling_takes_logits_that_are_not_normalised(backend: Backend) -> None:
+    logits, noise = uniform(backend, (50, 30), seed=1), uniform(backend, (50, 30))
+    for settings in ({}, {"top_k": 4}, {"top_p": 0.5}):
+        shifted = sample(backend.xp, (logits + 64.0).raw, noise.raw, **settings)  # type: ignore[arg-type]
+        assert wrap(shifted, backend).tolist() == wrap(sample(backend.xp, logits.raw, noise.raw, **settings), backend).tolist()  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A row of generated tokens as it grows: each token in, the next piece of the result out. Pieces add up to the result."""
+"""Results as they grow: one streamer a row takes each token and gives the new part of the result. The parts add up to the result."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Collection
 
 from tinytorch.text.protocol import Tokenizer
 
-#: What a decoder gives for bytes that are no character, such as the first half of one.
+#: What a tokenizer gives for bytes that are no character, such as the first half of one.
 _NO_CHARACTER = "\ufffd"
 
 
-class IdPieces:
-    """Ids, up to a stop id.
+class TokenStreamer:
+    """Token ids, up to a stop id.
 
     Attributes:
         done: whether the row has ended.
@@ -21,14 +21,14 @@ class IdPieces:
         self.done = False
         self._stop_ids = stop_ids
 
-    def add(self, token: int, last: bool) -> list[int]:
-        """The piece that a token adds: itself, or nothing once the row has ended."""
+    def put(self, token: int, last: bool) -> list[int]:
+        """The token, or nothing once the row has ended."""
         self.done = self.done or token in self._stop_ids
         return [] if self.done else [token]
 
 
-class TextPieces:
-    """Text, up to a stop id or to a text to stop at. What may turn out to be the beginning of such a text, or half a character, waits.
+class TextStreamer:
+    """Text, up to a stop id or a stop text. What may be the beginning of a stop text, or half a character, is held back until it is known.
 
     Attributes:
         done: whether the row has ended.
@@ -40,10 +40,10 @@ class TextPieces:
         self._stop_ids = stop_ids
         self._stop_texts = stop_texts
         self._ids: list[int] = []  # not decoded yet
-        self._held = ""  # decoded, not given out yet
+        self._held = ""  # decoded, held back
 
-    def add(self, token: int, last: bool) -> str:
-        """The piece that a token completes, perhaps nothing; with the last token everything that waits, but for half a character."""
+    def put(self, token: int, last: bool) -> str:
+        """The text that a token completes, perhaps none; with the last token all that was held back, except half a character."""
         if self.done:
             return ""
         if token in self._stop_ids:
@@ -61,12 +61,12 @@ class TextPieces:
         if ends:
             self.done = True
             return self._held[: min(ends)]
-        cut = len(self._held) if last else len(self._held) - self._beginning()
-        piece, self._held = self._held[:cut], self._held[cut:]
-        return piece
+        cut = len(self._held) if last else len(self._held) - self._possible_stop()
+        text, self._held = self._held[:cut], self._held[cut:]
+        return text
 
-    def _beginning(self) -> int:
-        """How many characters at the end of what is held may be the beginning of a text to stop at."""
+    def _possible_stop(self) -> int:
+        """How many characters at the end of what is held back may be the beginning of a stop text."""
         longest = max(map(len, self._stop_texts), default=0) - 1
         for count in range(min(longest, len(self._held)), 0, -1):
             if any(text.startswith(self._held[-count:]) for text in self._stop_texts):

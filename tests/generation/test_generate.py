@@ -1,49 +1,30 @@
-"""Generation: the cache against the full forward, batches, stopping, streaming, seeds and bad input, on every backend."""
+"""generate and stream: batches, seeds, settings, stopping, streaming and bad input, on every backend."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+import inspect
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
 
 import numpy
 import pytest
 
 import tinytorch as tt
+from tests.generation.models import LENGTH, TEXT, TOKENIZER, VOCAB, full_logits, small_model
 from tinytorch.backend import Backend
+from tinytorch.generation import SamplingConfig, crop_prompt, generate, stream
+from tinytorch.generation.config import SamplingSettings
+from tinytorch.generation.generate import GenerationArguments
 from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
 from tinytorch.ops import random
 from tinytorch.tensor import Tensor
-from tinytorch.text import CharTokenizer, Decoder, crop_prompt, generate, stream
-from tinytorch.text.pieces import TextPieces
-
-LENGTH = 8
-TEXT = "the quick brown fox jumps over the lazy dog"
-TOKENIZER = CharTokenizer().fit(TEXT)
-VOCAB = TOKENIZER.get_vocab_size()
 
 
 @pytest.fixture(params=["sinusoidal", "learned"])
 def model(backend: Backend, request: pytest.FixtureRequest) -> TinyGPT:
     return small_model(positional=request.param)
-
-
-def small_model(positional: str = "sinusoidal", scale: float = 4.0) -> TinyGPT:
-    """An untrained model whose logits are far enough apart to tell tokens by."""
-    random.seed(3)
-    model = TinyGPT(VOCAB, d_model=16, num_heads=2, num_layers=2, max_length=LENGTH, positional=positional)
-    model.load_state_dict({name: value * scale if "weight" in name else value for name, value in model.state_dict().items()})
-    return model
-
-
-def full_logits(model: TinyGPT, window: Sequence[int]) -> numpy.ndarray[Any, Any]:
-    """The logits after a window from one pass over it, without a cache."""
-    mode = model.training
-    model.eval()
-    with tt.no_grad():
-        logits: Tensor = model(numpy.asarray([window]))
-    model.train(mode)
-    return numpy.array(logits.numpy()[0, -1])
 
 
 def greedy(model: TinyGPT, prompt: list[int], count: int) -> list[int]:
@@ -55,52 +36,6 @@ def greedy(model: TinyGPT, prompt: list[int], count: int) -> list[int]:
         tokens.append(int(numpy.argmax(full_logits(model, window))))
         window.append(tokens[-1])
     return tokens
-
-
-# ---- the cache ----
-
-
-@pytest.mark.parametrize("lengths", [[1], [3, 1, 7], [8], [2, 8], [1, 6, 6, 4], [11, 2]])
-def test_logits_equal_the_full_forward_over_the_current_window_at_every_position(model: TinyGPT, lengths: list[int]) -> None:
-    draws = numpy.random.default_rng(0)
-    rows = [draws.integers(VOCAB, size=n).tolist() for n in lengths]
-    decoder = Decoder(model, rows)
-    new = None
-    for _ in range(3 * LENGTH):
-        logits = decoder.logits(new)
-        windows = decoder.window()
-        assert logits.shape == (len(rows), VOCAB)
-        for row, window, ours in zip(rows, windows, logits.numpy(), strict=True):
-            assert row[-len(window) :] == window  # it holds the last tokens, and at least half of what there is room for
-            assert min(len(row), LENGTH // 2) <= len(window) <= LENGTH or len(lengths) > 1
-            numpy.testing.assert_allclose(ours, full_logits(model, window), rtol=1e-5, atol=1e-5)
-        tokens = draws.integers(VOCAB, size=len(rows))
-        for row, token in zip(rows, tokens.tolist(), strict=True):
-            row.append(token)
-        new = tt.asarray(tokens)
-
-
-def test_nothing_is_dropped_before_the_window_is_full(model: TinyGPT) -> None:
-    prompt = list(range(2, 2 + LENGTH))
-    decoder = Decoder(model, [prompt])
-    decoder.logits()
-    assert decoder.window() == [prompt]
-    decoder.logits(tt.asarray([5]))
-    assert decoder.window() == [[*prompt[LENGTH // 2 :], 5]]
-
-
-def test_a_model_that_looks_at_one_token_generates_too(backend: Backend) -> None:
-    model = TinyGPT(5, d_model=4, num_heads=1, num_layers=1, max_length=1)
-    assert len(generate(model, [1, 2], 4)) == 4
-
-
-def test_the_decoder_asks_for_tokens_in_their_turn(backend: Backend) -> None:
-    decoder = Decoder(small_model(), [[1]])
-    with pytest.raises(ValueError, match="first call"):
-        decoder.logits(tt.asarray([1]))
-    decoder.logits()
-    with pytest.raises(ValueError, match="first call"):
-        decoder.logits()
 
 
 # ---- what is chosen ----
@@ -203,6 +138,28 @@ def test_a_special_token_that_is_asked_to_end_the_text_does(backend: Backend) ->
     assert all(len(text) < 500 for text in texts)
 
 
+# ---- settings ----
+
+
+def test_settings_override_those_of_a_config(numpy_model: TinyGPT) -> None:
+    config = SamplingConfig(temperature=0.7, top_k=5)
+    assert generate(numpy_model, [4, 9], 9, config=config, seed=1) == generate(numpy_model, [4, 9], 9, temperature=0.7, top_k=5, seed=1)
+    greedy_tokens = generate(numpy_model, [4, 9], 9, temperature=0)
+    assert generate(numpy_model, [4, 9], 9, config=config, temperature=0) == greedy_tokens
+
+
+def test_a_misspelled_argument_raises(numpy_model: TinyGPT) -> None:
+    for call in (generate, stream, TinyGPT.generate):
+        with pytest.raises(TypeError, match="temprature"):
+            call(numpy_model, [1], 5, temprature=0.5)  # type: ignore[call-arg]
+
+
+def test_generate_and_stream_declare_the_same_keyword_arguments() -> None:
+    declared = set(inspect.get_annotations(GenerationArguments)) | set(inspect.get_annotations(SamplingSettings))
+    named = [name for name, argument in inspect.signature(stream).parameters.items() if argument.kind is argument.KEYWORD_ONLY]
+    assert {*named, *(field.name for field in fields(SamplingConfig))} == declared
+
+
 # ---- the model's own mode ----
 
 
@@ -220,11 +177,11 @@ def test_the_model_is_in_eval_mode_while_it_reads_and_as_before_in_between(backe
         return logits
 
     model.forward = watched  # type: ignore[method-assign]
-    pieces = stream(model, [1, 2], 5)
-    next(pieces)
+    parts = stream(model, [1, 2], 5)
+    next(parts)
     assert [module.training for module in model.modules()] == before
     assert (tt.ones(1) * model.norm.weight).node is not None
-    pieces.close()  # type: ignore[attr-defined]
+    parts.close()  # type: ignore[attr-defined]
     assert seen == [False]
 
     def failing(ids: Tensor, cache: Any = None) -> Tensor:
@@ -239,15 +196,15 @@ def test_the_model_is_in_eval_mode_while_it_reads_and_as_before_in_between(backe
 # ---- streaming and stopping ----
 
 
-def test_pieces_add_up_to_the_result(backend: Backend) -> None:
+def test_parts_add_up_to_the_result(backend: Backend) -> None:
     model = small_model()
-    pieces = list(stream(model, "the", 20, seed=1, tokenizer=TOKENIZER))
-    assert len(pieces) == 20
-    assert "".join(pieces) == model.generate("the", 20, seed=1, tokenizer=TOKENIZER)
+    parts = list(stream(model, "the", 20, seed=1, tokenizer=TOKENIZER))
+    assert len(parts) == 20
+    assert "".join(parts) == model.generate("the", 20, seed=1, tokenizer=TOKENIZER)
     assert list(stream(model, [1, 2], 5, seed=1)) == [[token] for token in generate(model, [1, 2], 5, seed=1)]
     steps = list(stream(model, ["the", "fox j"], 20, seed=1, tokenizer=TOKENIZER, stop="o"))
     texts = generate(model, ["the", "fox j"], 20, seed=1, tokenizer=TOKENIZER, stop="o")
-    assert ["".join(pieces) for pieces in zip(*steps, strict=True)] == texts
+    assert ["".join(parts) for parts in zip(*steps, strict=True)] == texts
 
 
 def test_a_stop_text_ends_a_row_and_is_cut_off(backend: Backend) -> None:
@@ -268,48 +225,6 @@ def test_an_id_ends_a_row_too(backend: Backend) -> None:
     assert generate(model, [4, 9], 12, temperature=0, stop=stop) == free[: free.index(stop)]
     assert generate(model, [4, 9], 12, temperature=0, stop=[stop, 0]) == free[: free.index(stop)]
     assert list(stream(model, [4, 9], 12, temperature=0, stop=free[0])) == [[]]
-
-
-class Syllables:
-    """A tokenizer whose tokens are what its text says, joined as they stand; its last two are the halves of one character."""
-
-    kind: ClassVar[str] = "syllables"
-    special_ids: ClassVar[Sequence[int]] = ()
-
-    def __init__(self, *tokens: str) -> None:
-        self.tokens = [token.encode() for token in tokens] + ["é".encode()[:1], "é".encode()[1:]]
-
-    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        return b"".join(self.tokens[i] for i in ids).decode(errors="replace")
-
-
-def pieces_of(tokens: list[str], stop: list[str], ids: list[int] | None = None) -> list[str]:
-    ids = list(range(len(tokens))) if ids is None else ids
-    row = TextPieces(Syllables(*tokens), set(), stop)  # type: ignore[arg-type]
-    return [row.add(i, last=step == len(ids) - 1) for step, i in enumerate(ids)]
-
-
-def test_what_may_begin_a_stop_text_waits_across_tokens() -> None:
-    assert pieces_of(["a\n", "\nU", "ser:", "x"], ["\n\nUser:"]) == ["a", "", "", ""]
-    assert pieces_of(["a\n", "\nU", "se", "x", "y"], ["\n\nUser:"]) == ["a", "", "", "\n\nUsex", "y"]
-    assert pieces_of(["ab", "ab", "ac"], ["abac"]) == ["", "ab", ""]
-    assert pieces_of(["xxSTOPyy", "z"], ["STOP"]) == ["xx", ""]
-
-
-def test_the_earliest_of_several_stop_texts_counts() -> None:
-    assert pieces_of(["1;2", ".3"], [".", ";"]) == ["1", ""]
-    assert pieces_of(["abcd"], ["cd", "bc"]) == ["a"]
-
-
-def test_what_waits_comes_with_the_last_token() -> None:
-    assert pieces_of(["a", "\n"], ["\n\n"]) == ["a", "\n"]
-
-
-def test_half_a_character_waits_for_the_other_half() -> None:
-    assert pieces_of(["a"], [], ids=[0, 1, 2, 0]) == ["a", "", "é", "a"]
-    assert pieces_of(["a"], [], ids=[0, 1]) == ["a", ""]  # it never came
-    assert pieces_of(["a"], [], ids=[1, 1]) == ["", "\ufffd"]  # the first was no half: it stands for what cannot be shown
-    assert pieces_of(["a"], [], ids=[1, 0]) == ["", "\ufffda"]
 
 
 # ---- prompts and bad input ----
@@ -336,24 +251,24 @@ def test_an_empty_prompt_says_what_to_give(prompt: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "mend"),
+    ("arguments", "message"),
     [
-        ({"prompt": "the"}, "needs a tokenizer"),
+        ({"prompt": "the"}, "needs a `tokenizer`"),
         ({"prompt": "tHé", "tokenizer": TOKENIZER}, "never saw: 'H' 'é'"),
-        ({"max_new_tokens": 0}, "max_new_tokens must be 1 or more, got 0"),
-        ({"temperature": -1}, "temperature must be 0"),
-        ({"top_k": 0}, "top_k must be 1 or more"),
-        ({"top_p": 2}, "top_p must be above 0"),
-        ({"seed": -1}, "the seed must be a whole number of 0 or more, got -1"),
-        ({"stop": "x"}, "stop texts need a tokenizer"),
-        ({"stop": "", "tokenizer": TOKENIZER}, "a stop text is empty"),
-        ({"num_samples": 0}, "num_samples=0 must be 1 or more"),
-        ({"num_samples": 2, "prompt": [[1], [2]]}, "for one prompt"),
+        ({"max_new_tokens": 0}, "`max_new_tokens` must be at least 1, got 0"),
+        ({"temperature": -1}, "`temperature` must be finite and at least 0, got -1"),
+        ({"top_k": 0}, "`top_k` must be at least 1, got 0"),
+        ({"top_p": 2}, r"`top_p` must be in \(0, 1\], got 2"),
+        ({"seed": -1}, "`seed` must be at least 0, got -1"),
+        ({"stop": "x"}, "in `stop` needs a `tokenizer`"),
+        ({"stop": "", "tokenizer": TOKENIZER}, "`stop` holds an empty text"),
+        ({"num_samples": 0}, "`num_samples` must be at least 1, got 0"),
+        ({"num_samples": 2, "prompt": [[1], [2]]}, "`num_samples` is for one prompt, got 2"),
         ({"prompt": [VOCAB]}, f"between 0 and {VOCAB - 1}"),
     ],
 )
-def test_bad_input_is_refused_before_the_first_piece(arguments: dict[str, Any], mend: str) -> None:
-    with pytest.raises(ValueError, match=mend):
+def test_bad_input_is_refused_before_the_first_part(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         stream(**{"model": small_model(), "prompt": [1], "max_new_tokens": 5, **arguments})
 
 
