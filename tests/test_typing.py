@@ -62,6 +62,28 @@ class Pair(nn.Module):
 
 
 reveal_type(Pair()(x))  # tuple[Tensor, Tensor]
+
+
+def loss(x: tt.Tensor, scale: float, *, shift: int = 0) -> tt.Tensor:
+    return tt.sum(x) * scale + shift
+
+
+def tree_loss(params: dict[str, tt.Tensor], x: tt.Tensor) -> tuple[tt.Tensor, int]:
+    return tt.sum(x), 1
+
+
+reveal_type(tt.sum(x))  # Tensor
+reveal_type(2.0 * x + x)  # Tensor
+reveal_type(x == x)  # Tensor
+reveal_type(float(x))  # float
+reveal_type(tt.ops.relu(x))  # Tensor
+reveal_type(tt.grad(loss)(x, 2.0, shift=1))  # Tensor
+reveal_type(tt.value_and_grad(loss)(x, 2.0))  # tuple[Tensor, Tensor]
+reveal_type(tt.grad(tree_loss, has_aux=True)({}, x))  # tuple[dict[str, Tensor], int]
+reveal_type(tt.value_and_grad(lambda a, b: tt.sum(a * b), argnums=(0, 1))(x, x))  # tuple[Tensor, tuple[Any, ...]]
+reveal_type(tt.checkpoint(loss)(x, 2.0))  # Tensor
+reveal_type(tt.jvp(tt.sum, (x,), (x,)))  # tuple[Tensor, Tensor]
+tt.grad(lambda x: tt.sum(x))(x)
 '''
 
 
@@ -81,7 +103,7 @@ def check(folder: Path, code: str) -> str:
     return subprocess.run(command, cwd=folder, env={**os.environ, **path}, capture_output=True, text=True, check=False).stdout
 
 
-def test_calls_of_layers_losses_and_optimizers_have_types(folder: Path) -> None:
+def test_calls_of_layers_losses_optimizers_and_functions_have_types(folder: Path) -> None:
     output = check(folder, CALLS)
     revealed = {int(line): kind for line, kind in re.findall(r'script\.py:(\d+): note: Revealed type is "(.*)"', output)}
     expected = {i: line.rpartition("# ")[2] for i, line in enumerate(CALLS.splitlines(), 1) if line.startswith("reveal_type")}
@@ -95,7 +117,11 @@ def test_calls_of_layers_losses_and_optimizers_have_types(folder: Path) -> None:
         ("nn.Linaer(2, 3)", 'Module has no attribute "Linaer"; maybe "Linear"?'),
         ("nn.Linear(2, 3, bais=False)", 'Unexpected keyword argument "bais" for "Linear"'),
         ("optim.Adamm", 'Module has no attribute "Adamm"'),
+        ("tt.sume(tt.ones(2))", 'Module has no attribute "sume"; maybe "sum"?'),
+        ("tt.linalg.invers", 'Module has no attribute "invers"'),
+        ("tt.arithmetic", 'Module has no attribute "arithmetic"'),
+        ("tt.add(tt.ones(2))", "Too few arguments"),
     ],
 )
 def test_a_misspelled_name_is_a_type_error(folder: Path, line: str, error: str) -> None:
-    assert f"script.py:2: error: {error}" in check(folder, f"from tinytorch import nn, optim\n{line}\n")
+    assert f"script.py:3: error: {error}" in check(folder, f"import tinytorch as tt\nfrom tinytorch import nn, optim\n{line}\n")
