@@ -105,7 +105,7 @@ def test_layer_norm_is_pytorchs(backend: Backend, torch: Any, dtype: str, shape:
 
 
 @both_types
-@pytest.mark.parametrize("name", ["ReLU", "Tanh", "Sigmoid"])
+@pytest.mark.parametrize("name", ["ReLU", "Tanh", "Sigmoid", "SiLU"])
 def test_activations_are_pytorchs_at_zero_too(backend: Backend, torch: Any, name: str, dtype: str) -> None:
     x = numpy.array([-30.0, -1.0, -0.0, 0.0, 0.5, 30.0])
     agree(getattr(nn, name)(), getattr(torch.nn, name)(), x, dtype=dtype)

@@ -1,7 +1,7 @@
 """Layers, losses and what they are made of."""
 
 from tinytorch.nn import init
-from tinytorch.nn.activation import GELU, ReLU, Sigmoid, Softmax, Tanh
+from tinytorch.nn.activation import GELU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from tinytorch.nn.attention import MultiHeadAttention, SelfAttention, causal_mask
 from tinytorch.nn.binding import bind
 from tinytorch.nn.containers import ModuleList, Sequential
@@ -45,6 +45,7 @@ __all__ = [
     "ReLU",
     "SelfAttention",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Tanh",

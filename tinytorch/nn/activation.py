@@ -35,6 +35,15 @@ class Sigmoid(Module):
         return 0.5 * tanh(0.5 * x) + 0.5
 
 
+class SiLU(Module):
+    """Sigmoid linear unit, or swish: ``x * sigmoid(x)``, element by element (Elfwing et al. 2018, arXiv:1702.03118, section 2)."""
+
+    batch_independent = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (0.5 * tanh(0.5 * x) + 0.5)
+
+
 class GELU(Module):
     """Gaussian error linear unit (Hendrycks and Gimpel 2016); ``approximate="tanh"`` is the form that GPT-2 uses."""
 
