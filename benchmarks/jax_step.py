@@ -26,7 +26,7 @@ from tinytorch.models import TinyGPT
 from tinytorch.optim import AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.text import CharTokenizer, python_reference
 from tinytorch.training import LanguageModelTrainer
-from tinytorch.training.batches import random_batches
+from tinytorch.training.language_model import random_batches
 
 WIDTH, CONTEXT, BATCH = 128, 64, 12
 PLAIN = Settings(layers=4, heads=4, rate=2e-3, schedule=WarmupCosine(100, 2000))

@@ -17,7 +17,7 @@ from tinytorch.models import MLP, TinyGPT
 from tinytorch.tensor import wrap
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer, Trainer
-from tinytorch.training.batches import random_batches
+from tinytorch.training.language_model import random_batches
 
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 

@@ -20,8 +20,8 @@ from tinytorch.ops import random
 from tinytorch.optim import SGD, AdamW, Optimizer
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer, Trainer
-from tinytorch.training.batches import random_batches
 from tinytorch.training.checkpoint import MODEL, NEXT_MODEL, OPTIMIZER, load_checkpoint, save_checkpoint
+from tinytorch.training.language_model import random_batches
 
 TEXT = "to be or not to be, that is the question. " * 3
 

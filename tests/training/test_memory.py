@@ -13,7 +13,7 @@ from tinytorch.models import TinyGPT
 from tinytorch.ops import random
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer
-from tinytorch.training.batches import random_batches
+from tinytorch.training.language_model import random_batches
 from tinytorch.training.memory import does_not_fit
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30

@@ -22,9 +22,9 @@ from tinytorch.optim import SGD, AdamW
 from tinytorch.tensor import Tensor
 from tinytorch.text import CharTokenizer
 from tinytorch.training import DivergedError, LanguageModelTrainer, Trainer
-from tinytorch.training.batches import evaluation_batches, random_batches
 from tinytorch.training.checkpoint import load_checkpoint, save_checkpoint
 from tinytorch.training.evaluation import evaluate
+from tinytorch.training.language_model import evaluation_batches, random_batches
 from tinytorch.training.scaling import PATIENCE, update_scaling
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30

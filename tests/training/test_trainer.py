@@ -20,7 +20,7 @@ from tinytorch.optim import SGD, Adam, AdamW, WarmupCosine
 from tinytorch.tensor import Tensor
 from tinytorch.text import CharTokenizer, split_text
 from tinytorch.training import DivergedError, LanguageModelAccuracy, LanguageModelTrainer, StepRecord, Trainer
-from tinytorch.training.batches import evaluation_batches, random_batches
+from tinytorch.training.language_model import evaluation_batches, random_batches
 from tinytorch.training.state import METRICS_ROWS
 
 SENTENCE = "the quick brown fox jumps over the lazy dog"

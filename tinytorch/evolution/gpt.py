@@ -11,7 +11,7 @@ from tinytorch.ops import random
 from tinytorch.optim import AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.text import CharTokenizer, python_reference, split_text
 from tinytorch.training import LanguageModelTrainer, StepRecord
-from tinytorch.training.batches import evaluation_batches, random_batches
+from tinytorch.training.language_model import evaluation_batches, random_batches
 
 _BLOCK, _BATCH = 64, 12
 #: Windows of the validation split that are evaluated after an epoch, and of the training split for its accuracy at the end.

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from tinytorch.array_api import all, isfinite, stack
 from tinytorch.backend import Array, Backend
 from tinytorch.nn.losses import Loss
-from tinytorch.nn.module import Module, Parameter, Slot, own_value
+from tinytorch.nn.module import Module, Parameter, own_value
 from tinytorch.nn.precision import Precision
 from tinytorch.optim import Optimizer
 from tinytorch.optim.optimizer import rate_dtype, scalar
 from tinytorch.tensor import wrap
-from tinytorch.training.state import METRICS_ROWS, TrainState
-from tinytorch.training.step import Predict, make_step, untrained_slots
+from tinytorch.training.state import METRICS_ROWS, StateSlots, TrainState
+from tinytorch.training.step import Predict, make_step
 
 
 class DivergedError(RuntimeError):
@@ -78,25 +78,24 @@ class Engine:
         scaling: Sequence[float],
         key: int,
     ) -> None:
-        self._model, self._optimizer, self._precision = model, optimizer, precision
+        self._optimizer, self._precision = optimizer, precision
         self._backend = backend = precision.backend
-        self._trained = trained = _trained(model, optimizer)
+        self._slots = slots = StateSlots.of(model, optimizer)
         self._unused: set[Parameter] = set()  # parameters that the loss does not depend on; a step adds to it
-        constants, buffers = untrained_slots(model, trained)
         with unwarned():  # a learning rate may be too large for float32
             state = TrainState(  # copies, as each step's state is donated to it
-                _copies(backend, [parameter.raw for parameter in trained]),
-                _copies(backend, [parameter.raw for parameter in constants]),
-                _copies(backend, [own_value(slot).raw for slot in buffers]),
-                _copies(backend, optimizer.state_arrays(trained)),
+                _copies(backend, [parameter.raw for parameter in slots.trained]),
+                _copies(backend, [parameter.raw for parameter in slots.constants]),
+                _copies(backend, [own_value(slot).raw for slot in slots.buffers]),
+                _copies(backend, optimizer.state_arrays(slots.trained)),
                 scalar(backend, optimizer.steps, "int32"),
-                scalar(backend, optimizer.lr, rate_dtype(trained)),
+                scalar(backend, optimizer.lr, rate_dtype(slots.trained)),
                 scalar(backend, [key], "int32"),
                 scalar(backend, scaling, "float32"),
                 backend.xp.zeros((METRICS_ROWS, 4), dtype=backend.dtype("float32")),
             )
         self._layout, self.state = state.layout(), state.flatten()
-        step = make_step(model, trained, predict, loss_fn, optimizer, precision, self._layout, accumulate, self._unused)
+        step = make_step(model, slots, predict, loss_fn, optimizer, precision, self._layout, accumulate, self._unused)
         self._compiled = backend.compile(step, donate=True)
         self._scaling = list(scaling)
         self._taken = self._read = optimizer.steps
@@ -139,8 +138,8 @@ class Engine:
         """
         state = self._layout.unflatten(self.state)
         self._check_finite(state, self._read + len(records))
-        backend, optimizer, trained = self._backend, self._optimizer, self._trained
-        for slot, raw in zip(self._updated_slots(), [*state.parameters, *state.buffers], strict=True):
+        backend, optimizer, trained = self._backend, self._optimizer, self._slots.trained
+        for slot, raw in zip([*trained, *self._slots.buffers], [*state.parameters, *state.buffers], strict=True):
             own_value(slot).raw = _copy(backend, raw)  # one by one: the old array is freed before the next copy
         used = [parameter for parameter in trained if parameter not in self._unused]
         owners = [parameter for _ in optimizer.slots() for parameter in trained]
@@ -154,34 +153,18 @@ class Engine:
         """Measure time from here: what came between `publish` and the next step is not the step's."""
         self._read, self._since = self._taken, time.perf_counter()
 
-    def _updated_slots(self) -> list[Slot]:
-        return [*self._trained, *untrained_slots(self._model, self._trained)[1]]
-
     def _check_finite(self, state: TrainState, good: int) -> None:
         """Raise `DivergedError` if only the steps up to ``good`` have a finite loss and gradient, or the model is not finite."""
         advice = f"is not a finite number; use a smaller learning rate than {self._optimizer.lr:g}"
         if good < self._taken:
             row = [float(value) for value in self._backend.to_host(state.metrics)[(good + 1) % METRICS_ROWS, :3]]
             raise DivergedError(f"the {_first_not_finite(*row)} of step {good + 1} {advice}")
-        names = {slot: name for name, slot in self._model.slots().items()}
+        slots = [*self._slots.trained, *self._slots.buffers]
         tensors = [wrap(raw, self._backend) for raw in (*state.parameters, *state.buffers)]
-        slots = zip(self._updated_slots(), tensors, strict=True)
-        floating = [(names[slot], tensor) for slot, tensor in slots if tensor.dtype.is_floating]
+        floating = [(self._slots.names[s], tensor) for s, tensor in zip(slots, tensors, strict=True) if tensor.dtype.is_floating]
         finite = stack([all(isfinite(tensor)) for _, tensor in floating]).numpy()  # one read for all
         if not finite.all():
             raise DivergedError(f"after step {self._taken} a number in {floating[int(finite.argmin())][0]} {advice}")
-
-
-def _trained(model: Module, optimizer: Optimizer) -> list[Parameter]:
-    """The parameters that steps update."""
-    own = set(model.parameters())
-    foreign = sum(parameter not in own for parameter in optimizer.parameters)
-    if foreign:
-        raise ValueError(f"the optimizer holds {foreign} parameters that are not the model's; pass it those of model.parameters()")
-    trained = [parameter for parameter in optimizer.parameters if parameter.requires_grad]
-    if not trained:
-        raise ValueError("there is nothing to train: every parameter of the optimizer has requires_grad = False")
-    return trained
 
 
 def _first_not_finite(loss: float, rate: float, norm: float) -> str | None:

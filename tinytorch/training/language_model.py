@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tinytorch.generation import generate
 from tinytorch.io.errors import InputError
+from tinytorch.io.files import HostArray
 from tinytorch.models import TinyGPT
 from tinytorch.nn.losses import LanguageModelLoss, Loss
 from tinytorch.nn.module import Module
+from tinytorch.ops import random
 from tinytorch.optim import AdamW, Optimizer, weight_decay_groups
 from tinytorch.tensor import Tensor
-from tinytorch.text import Tokenizer, split_text
-from tinytorch.training.batches import evaluation_batches, random_batches
+from tinytorch.text import Tokenizer, random_windows, remaining_window, sequential_windows, split_text
 from tinytorch.training.engine import StepRecord
 from tinytorch.training.metrics import LanguageModelAccuracy, Metric
 from tinytorch.training.progress import Progress
 from tinytorch.training.trainer import Trainer
+
+#: Windows that are evaluated at once.
+_EVALUATION_BATCH = 32
+
+
+def random_batches(tokens: HostArray, length: int, batch_size: int) -> Callable[[], tuple[HostArray]]:
+    """A function that returns a batch of random windows (batch_size, length + 1), drawn from the one seed's host generator."""
+    return lambda: (random_windows(tokens, length, batch_size, random.generator()).astype("int64", copy=False),)
+
+
+def evaluation_batches(tokens: HostArray, length: int, most: int | None = None) -> Iterator[tuple[HostArray]]:
+    """The windows that predict each of ``tokens`` but the first once, in batches; with ``most``, that many evenly spaced ones.
+
+    Raises:
+        InputError: there are too few tokens for one window, or ``length`` is less than 1.
+    """
+    tokens = tokens.astype("int64", copy=False)
+    windows = sequential_windows(tokens, length)
+    whole = most is None or most >= len(windows)
+    if most is not None and not whole:
+        windows = windows[[i * len(windows) // most for i in range(most)]]
+    for start in range(0, len(windows), _EVALUATION_BATCH):
+        yield (windows[start : start + _EVALUATION_BATCH],)
+    rest = remaining_window(tokens, length)
+    if whole and rest is not None:
+        yield (rest,)
 
 
 def next_token_logits(model: Module, batch: Sequence[Tensor]) -> Tensor:

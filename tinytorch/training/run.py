@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tinytorch.generation import generate
 from tinytorch.io.errors import InputError
-from tinytorch.training.batches import evaluation_batches, random_batches
 from tinytorch.training.checkpoint import load_checkpoint, save_checkpoint
 from tinytorch.training.config import TrainingConfig
 from tinytorch.training.corpus import AnyPath, Source, as_path
 from tinytorch.training.engine import DivergedError, StepRecord
+from tinytorch.training.language_model import evaluation_batches, random_batches
 from tinytorch.training.memory import does_not_fit
 from tinytorch.training.metrics_log import MetricsLog
 from tinytorch.training.progress import Progress

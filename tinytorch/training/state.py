@@ -6,9 +6,46 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from tinytorch.backend import Array
+from tinytorch.nn.module import Module, Parameter, Slot
+from tinytorch.optim import Optimizer
 
 #: Number of steps whose metrics the device buffers until the host reads them.
 METRICS_ROWS = 16
+
+
+@dataclass(frozen=True)
+class StateSlots:
+    """The parameters and buffers that the arrays of a `TrainState` belong to.
+
+    Attributes:
+        trained: the parameters that steps update.
+        constants: the model's other parameters, which keep their values.
+        buffers: the model's persistent buffers.
+        names: of all of them, as in ``state_dict``.
+    """
+
+    trained: list[Parameter]
+    constants: list[Parameter]
+    buffers: list[Slot]
+    names: dict[Slot, str]
+
+    @classmethod
+    def of(cls, model: Module, optimizer: Optimizer) -> StateSlots:
+        """The slots of a model whose optimizer holds the parameters to train; those with ``requires_grad = False`` are constants.
+
+        Raises:
+            ValueError: the optimizer holds a parameter that is not the model's, or all that it holds are frozen.
+        """
+        names: dict[Slot, str] = {slot: name for name, slot in model.slots().items()}
+        foreign = sum(parameter not in names for parameter in optimizer.parameters)
+        if foreign:
+            raise ValueError(f"the optimizer holds {foreign} parameters that are not the model's; pass it those of model.parameters()")
+        trained = [parameter for parameter in optimizer.parameters if parameter.requires_grad]
+        if not trained:
+            raise ValueError("there is nothing to train: every parameter of the optimizer has requires_grad = False")
+        updated = set(trained)
+        constants = [slot for slot in names if isinstance(slot, Parameter) and slot not in updated]
+        return cls(trained, constants, [slot for slot in names if not isinstance(slot, Parameter)], names)
 
 
 @dataclass

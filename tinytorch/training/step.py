@@ -19,7 +19,7 @@ from tinytorch.optim import Optimizer
 from tinytorch.tensor import Tensor, wrap
 from tinytorch.training.scaling import select_unless, update_scaling
 from tinytorch.training.sharding import Sums, add_sums, is_batch_independent, microbatches, shard_count
-from tinytorch.training.state import METRICS_ROWS, Layout, TrainState
+from tinytorch.training.state import METRICS_ROWS, Layout, StateSlots, TrainState
 
 #: ``predict(model, batch) -> outputs``: the model's outputs for a batch, whose last Tensor holds the targets.
 Predict: TypeAlias = Callable[[Module, Sequence[Tensor]], Tensor]
@@ -31,7 +31,7 @@ LossAndGradient: TypeAlias = Callable[[TrainState, Sequence[Tensor], Array], tup
 
 def make_step(
     model: Module,
-    trained: Sequence[Parameter],
+    slots: StateSlots,
     predict: Predict,
     loss_fn: Loss,
     optimizer: Optimizer,
@@ -43,7 +43,7 @@ def make_step(
     """The training step of a model, loss and optimizer: ``step(state, batch) -> (state, (loss,))`` on flat tuples of arrays.
 
     Args:
-        trained: the parameters of the model that are updated; the others are constants.
+        slots: which parameters and buffers of the model the state's arrays belong to.
         precision: what the step computes in, and on which backend.
         layout: how to read the flat state; see `TrainState`.
         accumulate: number of microbatches, which divides the batch size.
@@ -53,15 +53,15 @@ def make_step(
     In float16 the loss is scaled before it is differentiated, and a step whose gradient overflows updates nothing but the scale.
     """
     backend = precision.backend
-    loss_and_gradient = make_loss_and_gradient(model, trained, predict, loss_fn, precision, accumulate)
+    loss_and_gradient = make_loss_and_gradient(model, slots, predict, loss_fn, precision, accumulate)
 
     def step(flat: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         xp = backend.xp
         state = layout.unflatten(flat)
         number = state.step + 1
         loss, grads, buffers = loss_and_gradient(state, [wrap(array, backend) for array in batch], number)
-        unused.update(parameter for parameter, grad in zip(trained, grads, strict=True) if grad is None)
-        state, row = apply_gradient(optimizer, precision, trained, state, loss, grads, number)
+        unused.update(parameter for parameter, grad in zip(slots.trained, grads, strict=True) if grad is None)
+        state, row = apply_gradient(optimizer, precision, slots.trained, state, loss, grads, number)
         is_row = xp.arange(METRICS_ROWS, dtype=xp.int32) == number % METRICS_ROWS
         metrics = xp.where(is_row[:, None], row[None, :], state.metrics)
         return replace(state, buffers=buffers, step=number, metrics=metrics).flatten(), (row[0],)
@@ -70,7 +70,7 @@ def make_step(
 
 
 def make_loss_and_gradient(
-    model: Module, trained: Sequence[Parameter], predict: Predict, loss_fn: Loss, precision: Precision, accumulate: int
+    model: Module, slots: StateSlots, predict: Predict, loss_fn: Loss, precision: Precision, accumulate: int
 ) -> LossAndGradient:
     """The loss and gradient of a batch, as sums over its shards.
 
@@ -79,9 +79,8 @@ def make_loss_and_gradient(
     shards. So the batch's loss and gradient are the sums of the shards', wherever each of them is computed.
     """
     backend = precision.backend
-    constant_slots, buffer_slots = untrained_slots(model, trained)
-    slots: list[Slot] = [*trained, *constant_slots, *buffer_slots]
-    parameters, can_shard = sum(parameter.size for parameter in trained), is_batch_independent(model)
+    every_slot: list[Slot] = [*slots.trained, *slots.constants, *slots.buffers]
+    parameters, can_shard = sum(parameter.size for parameter in slots.trained), is_batch_independent(model)
 
     def shard_loss(
         params: list[Tensor],
@@ -94,9 +93,9 @@ def make_loss_and_gradient(
     ) -> tuple[Tensor, list[Tensor]]:
         examples = [*precision.cast(examples[:-1]), examples[-1]]
         values = [*precision.cast(params), *precision.cast(constants), *buffers]
-        with random.step_draws(key, shard), bind(slots, values) as bound:
+        with random.step_draws(key, shard), bind(every_slot, values) as bound:
             loss = loss_fn.total(predict(model, examples), examples[-1]) / count
-            return loss, [bound[slot] for slot in buffer_slots]
+            return loss, [bound[slot] for slot in slots.buffers]
 
     differentiate = value_and_grad(shard_loss, has_aux=True, materialize_grads=False)
 
@@ -123,13 +122,6 @@ def make_loss_and_gradient(
         return loss, grads, [buffer.raw for buffer in buffers]
 
     return loss_and_gradient
-
-
-def untrained_slots(model: Module, trained: Sequence[Parameter]) -> tuple[list[Parameter], list[Slot]]:
-    """The model's parameters other than ``trained``, and its buffers."""
-    slots, updated = model.slots().values(), set(trained)
-    constants = [slot for slot in slots if isinstance(slot, Parameter) and slot not in updated]
-    return constants, [slot for slot in slots if not isinstance(slot, Parameter)]
 
 
 def apply_gradient(

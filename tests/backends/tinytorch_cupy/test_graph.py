@@ -17,7 +17,7 @@ from tinytorch.ops import random
 from tinytorch.optim import AdamW, WarmupCosine
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer
-from tinytorch.training.batches import random_batches
+from tinytorch.training.language_model import random_batches
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 
