@@ -10,7 +10,7 @@ import pytest
 import tinytorch as tt
 from tests.generation.models import LENGTH, TOKENIZER, small_model
 from tinytorch.backend import Backend
-from tinytorch.generation import Conversation
+from tinytorch.generation import Conversation, SamplingConfig
 from tinytorch.io.errors import InputError
 from tinytorch.models import TinyGPT
 
@@ -37,7 +37,7 @@ def prompts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_an_answer_is_what_the_model_generates_for_all_that_was_said(backend: Backend) -> None:
     model = small_model()
-    conversation = Conversation(model, TOKENIZER, template="{}", max_new_tokens=5, stop=None, seed=3, top_k=4)
+    conversation = Conversation(model, TOKENIZER, template="{}", max_new_tokens=5, stop=None, seed=3, config=SamplingConfig(top_k=4))
     first = "".join(conversation.answer("the"))
     assert first == model.generate("the", 5, top_k=4, seed=3, tokenizer=TOKENIZER)
     said = f"the{first}fox"[-LENGTH:]

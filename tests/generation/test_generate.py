@@ -155,9 +155,15 @@ def test_a_misspelled_argument_raises(numpy_model: TinyGPT) -> None:
 
 
 def test_generate_and_stream_declare_the_same_keyword_arguments() -> None:
-    declared = set(inspect.get_annotations(GenerationArguments)) | set(inspect.get_annotations(SamplingSettings))
+    declared = set(inspect.get_annotations(GenerationArguments)) | set(inspect.get_annotations(SamplingSettings)) | {"temperature"}
     named = [name for name, argument in inspect.signature(stream).parameters.items() if argument.kind is argument.KEYWORD_ONLY]
     assert {*named, *(field.name for field in fields(SamplingConfig))} == declared
+
+
+def test_the_temperature_may_be_given_by_position(numpy_model: TinyGPT) -> None:
+    """As in the course's ``generate(prompt, max_new_tokens, temperature)``."""
+    assert numpy_model.generate([4, 9], 9, 0.7, seed=1) == generate(numpy_model, [4, 9], 9, temperature=0.7, seed=1)
+    assert list(stream(numpy_model, [4, 9], 9, 0.0)) == list(stream(numpy_model, [4, 9], 9, temperature=0))
 
 
 # ---- the model's own mode ----

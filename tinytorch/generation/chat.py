@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Unpack
 
-from tinytorch.generation.config import SamplingConfig, SamplingSettings
+from tinytorch.generation.config import SamplingConfig
 from tinytorch.generation.decoding import crop_prompt
 from tinytorch.generation.generate import Stop, stream
 from tinytorch.io.errors import InputError
@@ -22,7 +20,7 @@ class Conversation:
         tokenizer: the model's.
         template: what the model reads of a message, which stands for ``{}``.
         max_new_tokens: the most tokens of an answer.
-        config: settings of sampling; single ones may follow as for `generate`.
+        config: settings of sampling.
         stop: what ends an answer, as for `generate`; an empty line where left out.
         seed: of the first answer; each further answer takes the next number. Without one, `tinytorch.seed` decides.
         precision: see `generate`.
@@ -42,7 +40,6 @@ class Conversation:
         stop: Stop = "\n\n",
         seed: int | None = None,
         precision: str = "float32",
-        **sampling: Unpack[SamplingSettings],
     ) -> None:
         if template.count("{}") != 1:
             raise InputError(f"`template` must hold {{}} exactly once, where the message goes, such as 'You: {{}}\\nI: ', got {template!r}")
@@ -52,7 +49,7 @@ class Conversation:
         self._line_end = "" if tokenizer.unknown_characters("\n") else "\n"
         self._template = template if self._line_end else template.replace("\n", "")
         self._max_new_tokens = max_new_tokens
-        self._config = replace(config or SamplingConfig(), **sampling)
+        self._config = config or SamplingConfig()
         self._stop = stop
         self._seed = seed
         self._precision = precision

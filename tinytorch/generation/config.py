@@ -10,9 +10,8 @@ from tinytorch.io.errors import InputError
 
 
 class SamplingSettings(TypedDict, total=False):
-    """The fields of `SamplingConfig` as keyword arguments, for type checkers."""
+    """The fields of `SamplingConfig` but ``temperature`` as keyword arguments, for type checkers."""
 
-    temperature: float
     top_k: int | None
     top_p: float | None
     min_p: float | None

@@ -34,7 +34,9 @@ class GenerationArguments(SamplingSettings, total=False):
     precision: str
 
 
-def generate(model: Module, prompt: Prompt, max_new_tokens: int, **arguments: Unpack[GenerationArguments]) -> Any:
+def generate(
+    model: Module, prompt: Prompt, max_new_tokens: int, temperature: float | None = None, **arguments: Unpack[GenerationArguments]
+) -> Any:
     """Generate a continuation of a prompt, which the result does not repeat.
 
     Args:
@@ -59,7 +61,7 @@ def generate(model: Module, prompt: Prompt, max_new_tokens: int, **arguments: Un
         ValueError: ids lie outside the model's vocabulary.
         FloatingPointError: the model's logits are not finite.
     """
-    steps = list(stream(model, prompt, max_new_tokens, **arguments))
+    steps = list(stream(model, prompt, max_new_tokens, temperature, **arguments))
     if _is_single(prompt) and arguments.get("num_samples") is None:
         return _joined(steps)
     return [_joined(row) for row in zip(*steps, strict=True)]
@@ -69,6 +71,7 @@ def stream(
     model: Module,
     prompt: Prompt,
     max_new_tokens: int,
+    temperature: float | None = None,
     *,
     config: SamplingConfig | None = None,
     tokenizer: Tokenizer | None = None,
@@ -87,6 +90,8 @@ def stream(
     Arguments and errors are those of `generate`; all but ``FloatingPointError`` are raised here, before the first part is asked for.
     """
     config = replace(config or SamplingConfig(), **sampling)
+    if temperature is not None:
+        config = replace(config, temperature=temperature)
     if max_new_tokens < 1:
         raise InputError(f"`max_new_tokens` must be at least 1, got {max_new_tokens}")
     if seed is not None and seed < 0:

@@ -144,9 +144,11 @@ class TinyGPT(Module):
             return ops.linear(x, self.embedding.weight, None)  # (B, T, V)
         return self.head(x)
 
-    def generate(self, prompt: Prompt, max_new_tokens: int, **arguments: Unpack[GenerationArguments]) -> Any:
+    def generate(
+        self, prompt: Prompt, max_new_tokens: int, temperature: float | None = None, **arguments: Unpack[GenerationArguments]
+    ) -> Any:
         """Generate a continuation of ``prompt``: `tinytorch.generation.generate`, which describes the arguments."""
-        return generate(self, prompt, max_new_tokens, **arguments)
+        return generate(self, prompt, max_new_tokens, temperature, **arguments)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], **changes: Any) -> TinyGPT:
