@@ -98,7 +98,7 @@ class CupyBackend(Backend):
     def lacks_precision(self, name: str) -> str | None:
         return self._lacks.get(name)
 
-    def products(self, precision: str) -> AbstractContextManager[None]:
+    def matmul_precision(self, precision: str) -> AbstractContextManager[None]:
         return gemm.tf32() if precision == "tf32" else nullcontext()
 
     def memory_info(self) -> MemoryInfo:

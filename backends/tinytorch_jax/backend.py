@@ -75,7 +75,7 @@ class JaxBackend(Backend):
             return None
         return super().lacks_precision(name)
 
-    def products(self, precision: str) -> AbstractContextManager[None]:
+    def matmul_precision(self, precision: str) -> AbstractContextManager[None]:
         # JAX's own default for float32 is TF32 on a GPU that has it, and bfloat16 on a TPU
         chosen = {"float32": "float32", "tf32": "tensorfloat32"}.get(precision)
         return nullcontext() if chosen is None else jax.default_matmul_precision(chosen)

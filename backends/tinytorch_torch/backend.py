@@ -73,7 +73,7 @@ class TorchBackend(Backend):
         return super().lacks_precision(name)
 
     @contextmanager
-    def products(self, precision: str) -> Iterator[None]:
+    def matmul_precision(self, precision: str) -> Iterator[None]:
         flags = torch.backends.cuda.matmul
         before = flags.allow_tf32
         flags.allow_tf32 = precision == "tf32"

@@ -14,7 +14,7 @@ from tinytorch import nn
 from tinytorch.generation import generate
 from tinytorch.io.files import StoredArrays, save_arrays
 from tinytorch.models import MLP, LeNet5, TinyGPT
-from tinytorch.nn.init import blank
+from tinytorch.nn.init import skip_init
 from tinytorch.optim import AdamW, weight_decay_groups
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer, Trainer
@@ -41,7 +41,7 @@ def write_weights(workload: Workload, path: Path) -> None:
 def contestant(workload: Workload, weights: Path) -> Callable[[int], list[float]]:
     """Takes so many steps, or writes so many tokens, and returns the losses, or the tokens."""
     tt.tune()
-    with blank():
+    with skip_init():
         model = new_model(workload)
     model.load_state_dict(StoredArrays(weights), strict=False)  # the table of positions is no parameter
     if workload.kind == "decode":

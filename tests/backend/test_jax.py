@@ -137,7 +137,7 @@ def test_a_step_is_traced_once_and_reads_nothing_on_the_host(monkeypatch: pytest
 
 
 def test_matmuls_in_float32_are_not_rounded_to_tf32_which_is_jaxs_default_on_a_gpu() -> None:
-    with tt.get_backend("jax").products("float32"):
+    with tt.get_backend("jax").matmul_precision("float32"):
         traced = jax.make_jaxpr(jax.numpy.matmul)(numpy.ones((2, 2), "float32"), numpy.ones((2, 2), "float32"))
     assert "precision=(Precision.HIGHEST, Precision.HIGHEST)" in str(traced)
 

@@ -9,7 +9,7 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close, frozen
-from tinytorch.array_api.precision import narrow, widen
+from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.backend import Backend
 from tinytorch.ops.erf import erf
 from tinytorch.ops.random_bits import keep_mask, random_bits
@@ -82,8 +82,8 @@ def test_sixteen_bits_are_widened_and_narrowed() -> None:
     backend = tt.get_backend("numpy")
     x = tt.ones(2, dtype="float16", device=backend)
     with tt.use_backend("strict"):  # has no float16: nothing may ask the chosen backend
-        wide = widen(x.__array_namespace__(), x)
+        wide = upcast(x.__array_namespace__(), x)
         assert_close(wide, numpy.float32([1, 1]), backend=backend)
-        assert_close(narrow(x.__array_namespace__(), wide, x), numpy.float16([1, 1]), backend=backend)
+        assert_close(downcast(x.__array_namespace__(), wide, x), numpy.float16([1, 1]), backend=backend)
     y = wrap(x.raw.astype("float64"), backend)
-    assert widen(backend.namespace, y) is y
+    assert upcast(backend.namespace, y) is y

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinytorch.array_api.arithmetic import conjugate, is_complex
 from tinytorch.array_api.kinks import kinked
-from tinytorch.array_api.precision import in_32_bits, widen
+from tinytorch.array_api.precision import in_32_bits, upcast
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -64,7 +64,7 @@ def mean(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) ->
 
 
 def _mean_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    share = widen(xp, g) / (reduced_size(x.shape, axis) or 1)  # in 32 bits, as float16 ends at 65504
+    share = upcast(xp, g) / (reduced_size(x.shape, axis) or 1)  # in 32 bits, as float16 ends at 65504
     return spread(xp, share, x.shape, axis, keepdims)
 
 
@@ -89,7 +89,7 @@ def _var_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, correction: 
     if 0 in x.shape:
         return xp.zeros_like(x)
     degrees = reduced_size(x.shape, axis) - correction
-    wide = widen(xp, x)
+    wide = upcast(xp, x)
     deviation = wide - xp.mean(wide, axis=axis, keepdims=True)
     return spread(xp, g, x.shape, axis, keepdims) * conjugate(xp, deviation) * (2 / degrees if degrees > 0 else math.nan)
 
@@ -125,7 +125,7 @@ def _extremum_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdim
 
 def shares(xp: Any, chosen: Any, like: Any, axis: Axis) -> Any:
     """1 over how many elements are ``chosen`` along ``axis``, at each of them, and 0 elsewhere; of at least 32 bits, to count in."""
-    ones = widen(xp, xp.astype(chosen, like.dtype))
+    ones = upcast(xp, xp.astype(chosen, like.dtype))
     return ones / xp.sum(ones, axis=axis, keepdims=True)
 
 
@@ -178,7 +178,7 @@ def _prod_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, dtype: Any 
     """Each element's factor is the product of the others: of those before it and of those after, as a division would fail at 0."""
     axes = reduced_axes(axis, x.ndim)
     last = tuple(range(x.ndim - len(axes), x.ndim))
-    moved = xp.moveaxis(widen(xp, xp.astype(x, g.dtype)), axes, last)
+    moved = xp.moveaxis(upcast(xp, xp.astype(x, g.dtype)), axes, last)
     row = xp.reshape(moved, (*moved.shape[: x.ndim - len(axes)], reduced_size(x.shape, axis)))
     after = xp.flip(_products_before(xp, xp.flip(row, axis=-1)), axis=-1)
     others = xp.moveaxis(xp.reshape(_products_before(xp, row) * after, moved.shape), last, axes)
@@ -205,7 +205,7 @@ def _cumulative_prod_rule(
     xp: Any, g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
     axis = 0 if axis is None else axis
-    g, row = xp.moveaxis(widen(xp, g), axis, -1), xp.moveaxis(widen(xp, xp.astype(x, g.dtype)), axis, -1)
+    g, row = xp.moveaxis(upcast(xp, g), axis, -1), xp.moveaxis(upcast(xp, xp.astype(x, g.dtype)), axis, -1)
     if include_initial:
         g = g[..., 1:]
     # s[i] = g[i] + x[i + 1] s[i + 1] gathers, without a division, what multiplies the product before x[i]

@@ -165,7 +165,7 @@ class Backend(ABC):
             return "it has no TF32"
         return None if name in self.capabilities.dtypes else f"it has no data type {name}"
 
-    def products(self, precision: str) -> AbstractContextManager[None]:
+    def matmul_precision(self, precision: str) -> AbstractContextManager[None]:
         """A ``with`` block in which products of float32 arrays are computed in TF32 where ``precision`` is ``tf32``."""
         return nullcontext()
 

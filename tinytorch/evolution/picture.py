@@ -112,7 +112,7 @@ def attention_maps(outcome: Outcome, text: str) -> NDArray[Any]:
     """The attention weights of the first block for a text of T characters: (heads, T, T), each row of sum 1."""
     model = outcome.model
     assert outcome.tokenizer is not None
-    ids = model.receive(outcome.tokenizer.encode_array(text)[None, :])
+    ids = model.prepare_input(outcome.tokenizer.encode_array(text)[None, :])
     block = model.blocks[0]
     x = block.norm1(model.positions(model.embedding(ids)))  # (1, T, C)
     attention = block.attention

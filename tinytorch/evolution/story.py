@@ -80,10 +80,10 @@ def _one_step(outcome: Outcome, images: ImageData) -> Callable[[], Tensor]:
     optimizer = AdamW(model.parameters(), lr=0.0)
     loss_fn: Loss
     if outcome.name == "TinyGPT":
-        tokens = model.receive(asarray([[1, 2, 3, 4, 5]]).numpy())
+        tokens = model.prepare_input(asarray([[1, 2, 3, 4, 5]]).numpy())
         inputs, targets, loss_fn = tokens[:, :-1], tokens, LanguageModelLoss()
     else:
-        inputs, targets = model.receive(images.images[:4]), asarray(images.labels[:4], device=model.device)
+        inputs, targets = model.prepare_input(images.images[:4]), asarray(images.labels[:4], device=model.device)
         loss_fn = CrossEntropyLoss()
 
     def step() -> Tensor:

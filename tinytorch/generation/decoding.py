@@ -56,7 +56,7 @@ class Decoder:
         self._parameters: list[Tensor] = []
         self._starts = [width - len(row) for row in rows]  # the column of each row's first token
         padded = [[0] * start + row for start, row in zip(self._starts, rows, strict=True)]
-        self._columns = [model.receive(as_host_array(padded))]  # the window, (B, T) and then (B, 1) for each token that was added
+        self._columns = [model.prepare_input(as_host_array(padded))]  # the window, (B, T) and then (B, 1) for each token that was added
         self._cache = self._new_cache()
         self._compiled: CompiledDecoding | None = None
         self._precision = Precision(precision, self.backend)
@@ -86,7 +86,7 @@ class Decoder:
             self._columns.append(tokens[:, None])
             if (self._compiled or self._cache).length == self._model.max_length:
                 self._drop_older_half()
-        with no_grad(), _evaluating(self._modules), self._precision.products():
+        with no_grad(), _evaluating(self._modules), self._precision.matmul_precision():
             if self._compiled is not None:
                 return self._compiled.logits(self._columns[-1][:, 0], self._current_parameters())
             with bind(self._slots, self._current_parameters()) if self._precision.casts else nullcontext():

@@ -109,7 +109,7 @@ class TinyGPT(Module):
         """How many blocks there are, which is how many layers a cache needs."""
         return len(self.blocks)
 
-    def receive(self, array: Any, device: Device | None = None) -> Tensor:
+    def prepare_input(self, array: Any, device: Device | None = None) -> Tensor:
         return checked_ids(array, self.config.vocab_size, self.embedding.weight.device)
 
     def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
@@ -162,7 +162,7 @@ class TinyGPT(Module):
             InputError: a file is missing or broken, a setting is not supported, or weights are missing, unknown or of another shape.
         """
         files = GPT2Files(path, **changes)
-        with init.blank():
+        with init.skip_init():
             model = cls(**asdict(files.config))
         # one after another, the largest first: little more than the model itself is in memory at any time
         for name, parameter in sorted(model.named_parameters(), key=lambda item: -item[1].size):

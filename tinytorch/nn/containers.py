@@ -38,12 +38,12 @@ class Sequential(ModuleList):
     def __init__(self, *modules: Module) -> None:
         super().__init__(modules)
 
-    def receive(self, array: Any, device: Device | None = None) -> Tensor:
+    def prepare_input(self, array: Any, device: Device | None = None) -> Tensor:
         """Input goes to the first module, which may check it."""
         first = next(iter(self), None)
         if first is None:
-            return super().receive(array, device)
-        return first.receive(array, self.device or device)
+            return super().prepare_input(array, device)
+        return first.prepare_input(array, self.device or device)
 
     def forward(self, x: Tensor) -> Tensor:
         for module in self:

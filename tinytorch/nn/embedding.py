@@ -31,7 +31,7 @@ class Embedding(Module):
         checked_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.weight = init.normal((num_embeddings, embedding_dim))
 
-    def receive(self, array: Any, device: Device | None = None) -> Tensor:
+    def prepare_input(self, array: Any, device: Device | None = None) -> Tensor:
         return checked_ids(array, self.weight.shape[0], self.weight.device)
 
     def forward(self, ids: Tensor) -> Tensor:

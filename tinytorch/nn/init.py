@@ -15,7 +15,7 @@ _blank: ContextVar[bool] = ContextVar("tinytorch_blank", default=False)
 
 
 @contextmanager
-def blank() -> Iterator[None]:
+def skip_init() -> Iterator[None]:
     """Make parameters that are zero inside a ``with`` block, for models whose weights are about to be read: nothing is drawn or filled."""
     token = _blank.set(True)
     try:

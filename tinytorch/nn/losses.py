@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinytorch import ops
 from tinytorch.array_api import astype, reshape, square, sum, where, zeros_like
-from tinytorch.array_api.precision import widen
+from tinytorch.array_api.precision import upcast
 from tinytorch.nn.module import Module
 from tinytorch.nn.validation import as_index
 from tinytorch.tensor import Tensor
@@ -117,7 +117,7 @@ class MSELoss(Loss):
 
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
         difference = outputs - targets
-        return sum(square(widen(difference.backend.namespace, difference)))  # 16 bits would overflow long before the mean does
+        return sum(square(upcast(difference.backend.namespace, difference)))  # 16 bits would overflow long before the mean does
 
     def count(self, targets: Tensor) -> float:
         return float(targets.size)

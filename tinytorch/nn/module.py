@@ -73,11 +73,11 @@ class Module:
         """A call's arguments, with Tensors in place of host arrays."""
         beside = next((value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         return (
-            tuple([self.receive(arg, beside) if is_host_array(arg) else arg for arg in args]),
-            {name: self.receive(value, beside) if is_host_array(value) else value for name, value in kwargs.items()},
+            tuple([self.prepare_input(arg, beside) if is_host_array(arg) else arg for arg in args]),
+            {name: self.prepare_input(value, beside) if is_host_array(value) else value for name, value in kwargs.items()},
         )
 
-    def receive(self, array: Any, device: Device | None = None) -> Tensor:
+    def prepare_input(self, array: Any, device: Device | None = None) -> Tensor:
         """A host array that was passed as input, as a Tensor on the module's device; on ``device`` where it has none."""
         return asarray(array, device=self.device or device)
 

@@ -43,9 +43,9 @@ class Precision:
         self.scaled = name == "float16"
         self.casts = name in ("bfloat16", "float16")
 
-    def products(self) -> AbstractContextManager[None]:
+    def matmul_precision(self) -> AbstractContextManager[None]:
         """A ``with`` block in which products of float32 are computed as the precision says."""
-        return self.backend.products(self.name)
+        return self.backend.matmul_precision(self.name)
 
     def cast(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The float32 ones in the type to compute in; gradients find their way back as float32."""
@@ -57,7 +57,7 @@ class Precision:
     def applied(self, model: Module) -> Iterator[None]:
         """Run ``model`` in this precision inside a ``with`` block, for use rather than training: nothing is recorded."""
         parameters = list(model.parameters())
-        with no_grad(), self.products():
+        with no_grad(), self.matmul_precision():
             if not self.casts:
                 yield
             else:

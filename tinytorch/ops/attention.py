@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tinytorch.array_api.precision import narrow, widen
+from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
 from tinytorch.ops.random_bits import keep_mask
 from tinytorch.tensor import Tensor
@@ -60,10 +60,10 @@ def attention(
     ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
     ``p`` of the attention weights is dropped, drawn with ``key``, ``site`` and ``first`` as in `random_bits`.
     """
-    heads = [_split(xp, widen(xp, x), num_heads) for x in (q, k, v)]
+    heads = [_split(xp, upcast(xp, x), num_heads) for x in (q, k, v)]
     weights = _weights(xp, heads[0], heads[1], _allowed(xp, q.shape[1], k.shape[1], mask, causal))
     out = _merge(xp, xp.matmul(_dropped(xp, weights, key, site, p, first), heads[2]))
-    return narrow(xp, out, q), weights
+    return downcast(xp, out, q), weights
 
 
 @attention.joint_derivative
@@ -81,7 +81,7 @@ def _backward(
     first: int = 0,
 ) -> list[Any]:
     q, k, v, mask, key = inputs
-    g_out, q_heads, k_heads, v_heads = [_split(xp, widen(xp, x), num_heads) for x in (g, q, k, v)]
+    g_out, q_heads, k_heads, v_heads = [_split(xp, upcast(xp, x), num_heads) for x in (g, q, k, v)]
     g_v = xp.matmul(xp.matrix_transpose(_dropped(xp, weights, key, site, p, first)), g_out)
     g_weights = _dropped(xp, xp.matmul(g_out, xp.matrix_transpose(v_heads)), key, site, p, first)
     g_scores = weights * (g_weights - xp.sum(g_weights * weights, axis=-1, keepdims=True))
@@ -90,7 +90,7 @@ def _backward(
         g_scores = xp.where(allowed, g_scores, xp.zeros_like(g_scores))
     g_scores = g_scores * (1.0 / math.sqrt(q_heads.shape[-1]))
     grads = (xp.matmul(g_scores, k_heads), xp.matmul(xp.matrix_transpose(g_scores), q_heads), g_v)
-    return [narrow(xp, _merge(xp, grad), x) for grad, x in zip(grads, (q, k, v), strict=True)] + [None, None]
+    return [downcast(xp, _merge(xp, grad), x) for grad, x in zip(grads, (q, k, v), strict=True)] + [None, None]
 
 
 def _parts(xp: Any, qkv: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tinytorch.array_api.precision import narrow, widen
+from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
 from tinytorch.ops.windows import Pair, add_at, cropped, padded, places, window_counts
 from tinytorch.tensor import Tensor
@@ -39,7 +39,7 @@ def col2im(xp: Any, columns: Any, shape: tuple[int, int, int, int], *, kernel: P
 def _rows(xp: Any, weight: Any) -> Any:
     """(O, C, kh, kw) -> (O, C kh kw)."""
     o, c, kh, kw = weight.shape
-    return xp.reshape(widen(xp, weight), (o, c * kh * kw))
+    return xp.reshape(upcast(xp, weight), (o, c * kh * kw))
 
 
 @fused_operation
@@ -51,11 +51,11 @@ def conv2d(xp: Any, x: Any, weight: Any, bias: Any, *, stride: Pair, padding: Pa
     n, _, height, width = x.shape
     o, _, *kernel = weight.shape
     counts = window_counts((height, width), (kernel[0], kernel[1]), stride, padding)
-    columns = im2col(xp, widen(xp, x), kernel=(kernel[0], kernel[1]), stride=stride, padding=padding)
+    columns = im2col(xp, upcast(xp, x), kernel=(kernel[0], kernel[1]), stride=stride, padding=padding)
     out = xp.matmul(_rows(xp, weight), columns)
     if bias is not None:
         out = out + bias[:, None]
-    out = xp.reshape(narrow(xp, out, x), (o, *counts, n))
+    out = xp.reshape(downcast(xp, out, x), (o, *counts, n))
     return xp.permute_dims(out, (3, 0, 1, 2)), None
 
 
@@ -64,11 +64,11 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
     x, weight, bias = inputs
     n, o, *counts = g.shape
     static = {"kernel": (weight.shape[2], weight.shape[3]), "stride": stride, "padding": padding}
-    g_rows = xp.reshape(xp.permute_dims(widen(xp, g), (1, 2, 3, 0)), (o, counts[0] * counts[1] * n))
+    g_rows = xp.reshape(xp.permute_dims(upcast(xp, g), (1, 2, 3, 0)), (o, counts[0] * counts[1] * n))
     g_x = g_weight = None
     if needs[0]:
-        g_x = narrow(xp, col2im(xp, xp.matmul(xp.matrix_transpose(_rows(xp, weight)), g_rows), x.shape, **static), x)
+        g_x = downcast(xp, col2im(xp, xp.matmul(xp.matrix_transpose(_rows(xp, weight)), g_rows), x.shape, **static), x)
     if needs[1]:  # unrolled again: to keep the columns would take kh kw times the memory of x
-        columns = im2col(xp, widen(xp, x), **static)
-        g_weight = xp.reshape(narrow(xp, xp.matmul(g_rows, xp.matrix_transpose(columns)), weight), weight.shape)
-    return [g_x, g_weight, narrow(xp, xp.sum(g_rows, axis=1), bias) if needs[2] else None]
+        columns = im2col(xp, upcast(xp, x), **static)
+        g_weight = xp.reshape(downcast(xp, xp.matmul(g_rows, xp.matrix_transpose(columns)), weight), weight.shape)
+    return [g_x, g_weight, downcast(xp, xp.sum(g_rows, axis=1), bias) if needs[2] else None]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import nan
 from typing import Any
 
-from tinytorch.array_api.precision import narrow, widen
+from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
 from tinytorch.tensor import Tensor
 
@@ -18,7 +18,7 @@ def cross_entropy(xp: Any, logits: Any, targets: Any, *, ignore_index: int, labe
     With label smoothing the target's weight is ``1 - label_smoothing``, and the rest is spread evenly over all V classes
     (Szegedy et al. 2016, arXiv:1512.00567, section 7). The result has at least 32 bits.
     """
-    wide = widen(xp, logits)
+    wide = upcast(xp, logits)
     top = xp.max(wide, axis=-1, keepdims=True)
     log_sum = xp.log(xp.sum(xp.exp(wide - top), axis=-1, keepdims=True)) + top  # (N, 1)
     kept = targets != ignore_index
@@ -43,10 +43,10 @@ def _backward(
     xp: Any, g: Any, log_sum: Any, inputs: Sequence[Any], needs: Sequence[bool], *, ignore_index: int, label_smoothing: float
 ) -> list[Any]:
     logits, targets = inputs
-    probabilities = xp.exp(widen(xp, logits) - log_sum)
+    probabilities = xp.exp(upcast(xp, logits) - log_sum)
     classes = logits.shape[-1]
     one_hot = xp.astype(targets[:, None] == xp.arange(classes, dtype=targets.dtype)[None, :], probabilities.dtype)
     kept = targets != ignore_index
     weight = xp.where(kept, g, xp.zeros_like(g)) * xp.where(_unknown(targets, kept, classes), nan, xp.ones_like(g))
     target = (1.0 - label_smoothing) * one_hot + label_smoothing / classes if label_smoothing else one_hot
-    return [narrow(xp, (probabilities - target) * weight[:, None], logits), None]
+    return [downcast(xp, (probabilities - target) * weight[:, None], logits), None]

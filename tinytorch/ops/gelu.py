@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tinytorch.array_api.precision import narrow, widen
+from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
 from tinytorch.ops.erf import erf
 from tinytorch.tensor import Tensor
@@ -18,17 +18,17 @@ _CUBIC = 0.044715
 @fused_operation
 def gelu(xp: Any, x: Any, *, approximate: str) -> tuple[Tensor, None]:
     """x times the probability that a standard normal number is below it; with ``approximate="tanh"`` by the paper's tanh formula."""
-    wide = widen(xp, x)
+    wide = upcast(xp, x)
     if approximate == "tanh":
         probability = 0.5 * (1.0 + xp.tanh(_SCALE * (wide + _CUBIC * (wide * wide * wide))))
     else:
         probability = 0.5 * (1.0 + erf(xp, wide * math.sqrt(0.5)))
-    return narrow(xp, wide * probability, x), None
+    return downcast(xp, wide * probability, x), None
 
 
 @gelu.joint_derivative
 def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, approximate: str) -> list[Any]:
-    x = widen(xp, inputs[0])
+    x = upcast(xp, inputs[0])
     if approximate == "tanh":
         square = x * x
         t = xp.tanh(_SCALE * x * (1.0 + _CUBIC * square))
@@ -36,4 +36,4 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
     else:
         density = xp.exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2 * math.pi))
         slope = 0.5 * (1.0 + erf(xp, x * math.sqrt(0.5))) + x * density
-    return [narrow(xp, widen(xp, g) * slope, inputs[0])]
+    return [downcast(xp, upcast(xp, g) * slope, inputs[0])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tinytorch.array_api.precision import narrow, widen
+from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
 from tinytorch.tensor import Tensor
 
@@ -13,29 +13,29 @@ from tinytorch.tensor import Tensor
 @fused_operation
 def layer_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[Tensor, Any]:
     """``x (..., D)`` to mean 0 and variance 1 over its last dimension, times ``weight (D)``, plus ``bias (D)``."""
-    wide = widen(xp, x)
+    wide = upcast(xp, x)
     mean = xp.mean(wide, axis=-1, keepdims=True)
     centred = wide - mean
     rstd = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)
-    return narrow(xp, centred * rstd * weight + bias, x), (mean, rstd)
+    return downcast(xp, centred * rstd * weight + bias, x), (mean, rstd)
 
 
 @layer_norm.joint_derivative
 def _backward(xp: Any, g: Any, residuals: Any, inputs: Sequence[Any], needs: Sequence[bool], *, eps: float) -> list[Any]:
     x, weight, bias = inputs
     mean, rstd = residuals
-    g_wide = widen(xp, g)
-    normal = (widen(xp, x) - mean) * rstd
+    g_wide = upcast(xp, g)
+    normal = (upcast(xp, x) - mean) * rstd
     g_x = None
     if needs[0]:
         # what points along the mean and along x itself is removed: normalisation undoes changes in these two directions
         scaled = g_wide * weight
         along_mean = xp.mean(scaled, axis=-1, keepdims=True)
         along_x = xp.mean(scaled * normal, axis=-1, keepdims=True)
-        g_x = narrow(xp, (scaled - along_mean - normal * along_x) * rstd, x)
+        g_x = downcast(xp, (scaled - along_mean - normal * along_x) * rstd, x)
     rows = tuple(range(len(x.shape) - 1))
     return [
         g_x,
-        narrow(xp, xp.sum(g_wide * normal, axis=rows), weight) if needs[1] else None,
-        narrow(xp, xp.sum(g_wide, axis=rows), bias) if needs[2] else None,
+        downcast(xp, xp.sum(g_wide * normal, axis=rows), weight) if needs[1] else None,
+        downcast(xp, xp.sum(g_wide, axis=rows), bias) if needs[2] else None,
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from tinytorch.array_api.precision import narrow, widen
+from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
 from tinytorch.tensor import Tensor
 
@@ -16,19 +16,19 @@ def linear(xp: Any, x: Any, weight: Any, bias: Any) -> tuple[Tensor, None]:
     """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out); ``bias`` may be ``None``."""
     # one two-dimensional product: array libraries do batched ones slowly
     rows = xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
-    out = xp.matmul(widen(xp, rows), xp.matrix_transpose(widen(xp, weight)))
+    out = xp.matmul(upcast(xp, rows), xp.matrix_transpose(upcast(xp, weight)))
     if bias is not None:
         out = out + bias
-    return xp.reshape(narrow(xp, out, x), (*x.shape[:-1], weight.shape[0])), None
+    return xp.reshape(downcast(xp, out, x), (*x.shape[:-1], weight.shape[0])), None
 
 
 @linear.joint_derivative
 def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
     x, weight, bias = inputs
-    rows = widen(xp, xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1])))
-    g_rows = widen(xp, xp.reshape(g, (rows.shape[0], weight.shape[0])))
+    rows = upcast(xp, xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1])))
+    g_rows = upcast(xp, xp.reshape(g, (rows.shape[0], weight.shape[0])))
     return [
-        xp.reshape(narrow(xp, xp.matmul(g_rows, widen(xp, weight)), x), x.shape) if needs[0] else None,
-        narrow(xp, xp.matmul(xp.matrix_transpose(g_rows), rows), weight) if needs[1] else None,
-        narrow(xp, xp.sum(g_rows, axis=0), bias) if needs[2] else None,
+        xp.reshape(downcast(xp, xp.matmul(g_rows, upcast(xp, weight)), x), x.shape) if needs[0] else None,
+        downcast(xp, xp.matmul(xp.matrix_transpose(g_rows), rows), weight) if needs[1] else None,
+        downcast(xp, xp.sum(g_rows, axis=0), bias) if needs[2] else None,
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from tinytorch.array_api.precision import narrow, widen
+from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
 from tinytorch.ops.windows import Pair, add_at, cropped, first_inside, padded, places, window_counts
 from tinytorch.tensor import Tensor
@@ -49,21 +49,21 @@ def _max_backward(
     xp: Any, g: Any, index: Any, inputs: Sequence[Any], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
 ) -> list[Any]:
     (x,) = inputs
-    wide = widen(xp, g)
+    wide = upcast(xp, g)
     out = _padded_zeros(xp, x, padding, wide.dtype)
     for k, place in enumerate(places(kernel_size, stride, _counts(x, kernel_size, stride, padding))):
         out = add_at(xp, out, place, xp.where(index == k, wide, xp.zeros_like(wide)))
-    return [narrow(xp, cropped(out, (x.shape[2], x.shape[3]), padding), x)]
+    return [downcast(xp, cropped(out, (x.shape[2], x.shape[3]), padding), x)]
 
 
 @fused_operation
 def avg_pool2d(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Tensor, None]:
     """The mean of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Zeros that were padded count too, as in PyTorch."""
-    frame = padded(xp, widen(xp, x), padding, 0.0)
+    frame = padded(xp, upcast(xp, x), padding, 0.0)
     total: Any = 0.0
     for place in places(kernel_size, stride, _counts(x, kernel_size, stride, padding)):
         total = total + frame[(slice(None), slice(None), *place)]
-    return narrow(xp, total * (1.0 / (kernel_size[0] * kernel_size[1])), x), None
+    return downcast(xp, total * (1.0 / (kernel_size[0] * kernel_size[1])), x), None
 
 
 @avg_pool2d.joint_derivative
@@ -71,8 +71,8 @@ def _avg_backward(
     xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
 ) -> list[Any]:
     (x,) = inputs
-    share = widen(xp, g) * (1.0 / (kernel_size[0] * kernel_size[1]))
+    share = upcast(xp, g) * (1.0 / (kernel_size[0] * kernel_size[1]))
     out = _padded_zeros(xp, x, padding, share.dtype)
     for place in places(kernel_size, stride, _counts(x, kernel_size, stride, padding)):
         out = add_at(xp, out, place, share)
-    return [narrow(xp, cropped(out, (x.shape[2], x.shape[3]), padding), x)]
+    return [downcast(xp, cropped(out, (x.shape[2], x.shape[3]), padding), x)]

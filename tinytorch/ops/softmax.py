@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tinytorch.array_api.precision import narrow, widen
+from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
 from tinytorch.tensor import Tensor
 
@@ -15,13 +15,13 @@ def softmax(xp: Any, x: Any, *, axis: int) -> tuple[Tensor, Any]:
     """``exp(x) / sum(exp(x))`` along ``axis``, without overflow."""
     if 0 in x.shape:  # nothing has no largest element
         return x, x
-    wide = widen(xp, x)
+    wide = upcast(xp, x)
     exponentials = xp.exp(wide - xp.max(wide, axis=axis, keepdims=True))
-    out = narrow(xp, exponentials / xp.sum(exponentials, axis=axis, keepdims=True), x)
+    out = downcast(xp, exponentials / xp.sum(exponentials, axis=axis, keepdims=True), x)
     return out, out
 
 
 @softmax.joint_derivative
 def _backward(xp: Any, g: Any, out: Any, inputs: Sequence[Any], needs: Sequence[bool], *, axis: int) -> list[Any]:
-    wide, g_wide = widen(xp, out), widen(xp, g)
-    return [narrow(xp, wide * (g_wide - xp.sum(g_wide * wide, axis=axis, keepdims=True)), out)]
+    wide, g_wide = upcast(xp, out), upcast(xp, g)
+    return [downcast(xp, wide * (g_wide - xp.sum(g_wide * wide, axis=axis, keepdims=True)), out)]

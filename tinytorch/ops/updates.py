@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tinytorch.array_api.precision import narrow, widen
+from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
 
 Arrays = Sequence[Any]
@@ -22,7 +22,7 @@ Arrays = Sequence[Any]
 
 def gradient_norm(xp: Any, grads: Arrays) -> Any:
     """The norm of all gradients taken as one vector, a 0-d array."""
-    squares = [xp.sum(wide * wide) for wide in (widen(xp, grad) for grad in grads)]
+    squares = [xp.sum(wide * wide) for wide in (upcast(xp, grad) for grad in grads)]
     widest = xp.result_type(*squares)
     total = _as(xp, squares[0], widest)
     for square in squares[1:]:
@@ -43,12 +43,12 @@ def clip_by_norm(xp: Any, grads: Arrays, max_norm: float | None) -> tuple[list[A
 
 
 def _scaled(xp: Any, grad: Any, scale: Any) -> Any:
-    wide = widen(xp, grad)
-    return narrow(xp, wide * _as(xp, scale, wide.dtype), grad)
+    wide = upcast(xp, grad)
+    return downcast(xp, wide * _as(xp, scale, wide.dtype), grad)
 
 
 def _as(xp: Any, value: Any, dtype: Any) -> Any:
-    """A 0-d array in a type, since one of a wider type would widen the arrays that it is combined with."""
+    """A 0-d array in a type, since one of a wider type would upcast the arrays that it is combined with."""
     return value if value.dtype == dtype else xp.astype(xp.asarray(value), dtype)
 
 
@@ -83,18 +83,18 @@ def adam(
     pace = learning_rate / correction1
     new_params, new_first, new_second = [], [], []
     for param, grad, m, v, decay in zip(params, grads, first, second, weight_decays, strict=True):
-        old, wide_grad = widen(xp, param), widen(xp, grad)
+        old, wide_grad = upcast(xp, param), upcast(xp, grad)
         dtype = old.dtype
         if decay and not decoupled:
             wide_grad = wide_grad + decay * old
-        wide_m = beta1 * widen(xp, m) + (1.0 - beta1) * wide_grad
-        wide_v = beta2 * widen(xp, v) + (1.0 - beta2) * (wide_grad * wide_grad)
+        wide_m = beta1 * upcast(xp, m) + (1.0 - beta1) * wide_grad
+        wide_v = beta2 * upcast(xp, v) + (1.0 - beta2) * (wide_grad * wide_grad)
         if decay and decoupled:
             old = old * (1.0 - decay * _as(xp, learning_rate, dtype))
         new = old - _as(xp, pace, dtype) * wide_m / (xp.sqrt(wide_v / _as(xp, correction2, dtype)) + eps)
-        new_params.append(narrow(xp, new, param))
-        new_first.append(narrow(xp, wide_m, m))
-        new_second.append(narrow(xp, wide_v, v))
+        new_params.append(downcast(xp, new, param))
+        new_first.append(downcast(xp, wide_m, m))
+        new_second.append(downcast(xp, wide_v, v))
     return (new_params, new_first, new_second, norm), None
 
 
@@ -119,14 +119,14 @@ def sgd(
     grads, norm = clip_by_norm(xp, grads, max_norm)
     new_params, new_velocities = [], []
     for i, (param, grad, decay) in enumerate(zip(params, grads, weight_decays, strict=True)):
-        old, direction = widen(xp, param), widen(xp, grad)
+        old, direction = upcast(xp, param), upcast(xp, grad)
         if decay:
             direction = direction + decay * old
         if momentum:
-            velocity = momentum * widen(xp, velocities[i]) + direction
-            new_velocities.append(narrow(xp, velocity, velocities[i]))
+            velocity = momentum * upcast(xp, velocities[i]) + direction
+            new_velocities.append(downcast(xp, velocity, velocities[i]))
             direction = direction + momentum * velocity if nesterov else velocity
-        new_params.append(narrow(xp, old - _as(xp, learning_rate, old.dtype) * direction, param))
+        new_params.append(downcast(xp, old - _as(xp, learning_rate, old.dtype) * direction, param))
     return (new_params, new_velocities, norm), None
 
 

@@ -141,7 +141,7 @@ class RunDirectory:
                 raise InputError(
                     f"{self.path / MODEL} is not the model that {CONFIG} describes; restore it from a copy, or train in a new directory"
                 )
-            with init.blank():
+            with init.skip_init():
                 return TinyGPT(**settings)
         except InputError:
             raise

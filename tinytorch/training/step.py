@@ -111,7 +111,7 @@ def make_loss_and_gradient(
         sums: Sums = []
         for microbatch in microbatches(batch[0].shape[0], accumulate):
             shards = microbatch.split(shard_count(backend, microbatch, batch, parameters) if can_shard else 1)
-            with precision.products():
+            with precision.matmul_precision():
                 results = backend.parallel(
                     [partial(differentiate, params, constants, buffers, shard.take(batch), shard, key, count) for shard in shards]
                 )

@@ -166,6 +166,6 @@ class Trainer:
     def _send(self, batch: Sequence[Any]) -> tuple[Array, ...]:
         """The arrays of a batch on the device. What the model reads is checked by it; targets may be what no model reads (-100, say)."""
         inputs = batch[: max(1, len(batch) - 1)]
-        sent = [self.model.receive(array) if array.dtype.kind in "iu" else asarray(array, device=self._backend) for array in inputs]
+        sent = [self.model.prepare_input(array) if array.dtype.kind in "iu" else asarray(array, device=self._backend) for array in inputs]
         sent += [asarray(array, device=self._backend) for array in batch[len(inputs) :]]
         return tuple(tensor.raw for tensor in sent)

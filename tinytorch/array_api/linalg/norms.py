@@ -9,7 +9,7 @@ from tinytorch.array_api.arithmetic import abs, conjugate, is_complex
 from tinytorch.array_api.kinks import kinked
 from tinytorch.array_api.linalg.decompositions import svdvals
 from tinytorch.array_api.manipulation import expand_dims
-from tinytorch.array_api.precision import in_32_bits, widen
+from tinytorch.array_api.precision import in_32_bits, upcast
 from tinytorch.array_api.statistics import Axis, max, min, shares, spread, sum
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
@@ -30,7 +30,7 @@ def vector_norm(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = Fa
 def _vector_norm_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Any:
     if ord == 0:
         return xp.zeros_like(x)
-    x, norm = widen(xp, x), spread(xp, widen(xp, out), x.shape, axis, keepdims)
+    x, norm = upcast(xp, x), spread(xp, upcast(xp, out), x.shape, axis, keepdims)
     slope = _slope(xp, x, norm, axis, ord)
     straight = ord in (1, math.inf, -math.inf)  # between their kinks, such norms of real numbers have no curvature
     if not straight or is_complex(xp, x):
