@@ -54,7 +54,7 @@ def test_a_short_run_has_a_short_warmup_unless_it_is_told() -> None:
         ({"learning_rate": float("inf")}, "`learning_rate` must be a positive number"),
         ({"beta2": 1.0}, "`beta2` must be at least 0 and less than 1"),
         ({"seed": -1}, "`seed` must be an integer of 0 or more"),
-        ({"precision": "float8"}, "`precision` is float32, tf32, bfloat16 or float16, got 'float8'"),
+        ({"precision": "float8"}, "`precision` must be float32, tf32, bfloat16 or float16, got 'float8'"),
         ({"checkpoint_activations": 1}, "`checkpoint_activations` must be True or False, got 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Models, from the MLP to the GPT, made of the layers in `tinytorch.nn`."""
+"""Models, from the perceptron to the GPT, built from the layers in `tinytorch.nn`."""
 
 from tinytorch.models.gpt_config import GPTConfig
 from tinytorch.models.lenet import LeNet1, LeNet5

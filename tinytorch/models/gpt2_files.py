@@ -1,6 +1,7 @@
-"""GPT-2 directories as Hugging Face keeps them: ``config.json`` and safetensors. A host module.
+"""Reading and writing GPT-2 directories in the Hugging Face format: ``config.json`` and safetensors files. A host module.
 
-GPT-2 (Radford et al. 2019) is a `TinyGPT` with learned positions and tied weights. Its matrices lie there as (in, out), transposed.
+GPT-2 (Radford et al. 2019) is a `TinyGPT` with learned positions and tied weights. Its files store weight matrices as (in, out), the
+transpose of `Linear`.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ import numpy
 from tinytorch.io.errors import InputError
 from tinytorch.io.files import HostArray, array_shapes, atomic_write_text, load_array, read_regular, refuse_run, save_arrays, sole_writer
 from tinytorch.models.gpt_config import GPTConfig
-from tinytorch.models.shapes import Shape, differences
+from tinytorch.models.shapes import Shape, compare_shapes
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-#: GPT-2's names of activations, by ours; the first is the one to write.
+#: GPT-2's names of each activation; the first one is written.
 _ACTIVATIONS = {"gelu_tanh": ("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gelu": ("gelu",), "relu": ("relu",), "tanh": ("tanh",)}
 
-#: Our names outside of blocks, and GPT-2's.
+#: Parameter names outside of the blocks: TinyGPT's and GPT-2's.
 _OUTER = {
     "embedding.weight": "wte.weight",
     "positions.weight": "wpe.weight",
@@ -34,7 +35,7 @@ _OUTER = {
     "norm.bias": "ln_f.bias",
     "head.weight": "lm_head.weight",
 }
-#: Our names in a block, and GPT-2's.
+#: Parameter names in a block: TinyGPT's and GPT-2's.
 _BLOCK = {
     "norm1.weight": "ln_1.weight",
     "norm1.bias": "ln_1.bias",
@@ -49,27 +50,27 @@ _BLOCK = {
     "linear2.weight": "mlp.c_proj.weight",
     "linear2.bias": "mlp.c_proj.bias",
 }
-_OURS = {theirs: ours for names in (_OUTER, _BLOCK) for ours, theirs in names.items()}
+_FROM_GPT2 = {theirs: ours for names in (_OUTER, _BLOCK) for ours, theirs in names.items()}
 
 
-def _theirs(name: str) -> str:
-    """GPT-2's name of a parameter."""
+def _to_gpt2(name: str) -> str:
+    """Convert a parameter name of TinyGPT to GPT-2's."""
     if not name.startswith("blocks."):
         return _OUTER[name]
     _, layer, rest = name.split(".", 2)
     return f"h.{layer}.{_BLOCK[rest]}"
 
 
-def _ours(name: str) -> str:
-    """Our name of GPT-2's parameter; another name as it is."""
-    place, _, rest = name.partition(".")
-    layer, _, rest = rest.partition(".") if place == "h" else ("", "", name)
-    ours = _OURS.get(rest, rest)
-    return f"blocks.{layer}.{ours}" if place == "h" else ours
+def _from_gpt2(name: str) -> str:
+    """Convert a parameter name of GPT-2 to TinyGPT's; unknown names are returned unchanged."""
+    prefix, _, rest = name.partition(".")
+    layer, _, rest = rest.partition(".") if prefix == "h" else ("", "", name)
+    ours = _FROM_GPT2.get(rest, rest)
+    return f"blocks.{layer}.{ours}" if prefix == "h" else ours
 
 
 def _is_transposed(name: str) -> bool:
-    """Whether GPT-2 keeps a parameter as (in, out)."""
+    """Return whether GPT-2 stores a parameter as (in, out)."""
     return name.startswith("h.") and name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight"))
 
 
@@ -77,7 +78,7 @@ def _is_transposed(name: str) -> bool:
 
 
 def is_pretrained(path: str | os.PathLike[str]) -> bool:
-    """Whether a directory is one of `transformers`, by its settings; of a GPT-2, if `GPT2Files` is to read it."""
+    """Return whether a directory has a ``config.json`` of `transformers`. `GPT2Files` checks whether the model is a GPT-2."""
     try:
         return "model_type" in _read_json(Path(path) / CONFIG)
     except InputError:
@@ -85,123 +86,128 @@ def is_pretrained(path: str | os.PathLike[str]) -> bool:
 
 
 class GPT2Files:
-    """A GPT-2 directory whose files were checked against each other. Weights are read one at a time. Pickles are never read.
+    """A GPT-2 directory whose settings and weights were checked. Weights are loaded one at a time. Pickle files are never loaded.
 
     Args:
         path: the directory.
-        changes: settings of `TinyGPT` that change no weight, such as ``dropout=0.0``.
+        changes: settings of `TinyGPT` to override that do not change the weights, such as ``dropout=0.0``.
 
     Attributes:
         config: the settings of the model.
 
     Raises:
-        InputError: a file is missing or broken, a setting is not supported, or weights are missing, unknown or of another shape.
+        InputError: a file is missing or damaged, a setting is not supported, or weights are missing, unknown or of another shape.
     """
 
     def __init__(self, path: str | os.PathLike[str], **changes: Any) -> None:
         directory = Path(path)
         self._config = _read_json(directory / CONFIG)
         settings = {**_settings(directory / CONFIG, self._config), **changes}
-        self._found = _find_weights(directory)
-        ignored = {name for name in self._found if name.endswith((".attn.bias", ".attn.masked_bias"))}  # masks that older versions kept
+        self._locations = _find_weights(directory)
+        ignored = {
+            name for name in self._locations if name.endswith((".attn.bias", ".attn.masked_bias"))
+        }  # masks in files of older versions
         if settings["tie_weights"]:
-            ignored.add("lm_head.weight")  # the embedding once more
+            ignored.add("lm_head.weight")  # a copy of the embedding
         try:
             self.config = GPTConfig(**settings)
-            _check_weights(directory, settings, {name: shape for name, (_, _, shape) in self._found.items() if name not in ignored})
+            _check_weights(directory, settings, {name: shape for name, (_, _, shape) in self._locations.items() if name not in ignored})
         except InputError:
             raise
         except (TypeError, ValueError) as error:
             raise InputError(f"{directory / CONFIG} does not describe a GPT-2 ({error}); restore it from a copy") from error
 
     def weight(self, name: str) -> HostArray:
-        """Read the float32 array of a parameter of `TinyGPT`, in its layout. Nothing is kept."""
-        theirs = _theirs(name)
-        file, stored_name, _ = self._found[theirs]
+        """Load the parameter ``name`` of `TinyGPT` as a float32 array in the layout of `TinyGPT`. Nothing is cached."""
+        theirs = _to_gpt2(name)
+        file, stored_name, _ = self._locations[theirs]
         array = load_array(file, stored_name).astype(numpy.float32, copy=False)
         _rescale_queries(array, theirs, self._config)
         return array.T if _is_transposed(theirs) else array
 
 
 def _find_weights(directory: Path) -> dict[str, tuple[Path, str, Shape]]:
-    """Where each weight is, by GPT-2's name: the file, the name there, and its shape. Raises `InputError` where one comes twice."""
-    found: dict[str, tuple[Path, str, Shape]] = {}
+    """Return the file, the name in the file and the shape of each weight by GPT-2's name; raises `InputError` for duplicates."""
+    locations: dict[str, tuple[Path, str, Shape]] = {}
     for file in _weight_files(directory):
         for name, shape in array_shapes(file).items():
-            other, as_what, _ = found.setdefault(_plain(name), (file, name, shape))
-            if (other, as_what) != (file, name):
-                raise InputError(f"{directory} holds {_plain(name)} twice, in {other.name} and {file.name}; remove one of them")
-    return found
+            other_file, other_name, _ = locations.setdefault(_without_prefix(name), (file, name, shape))
+            if (other_file, other_name) != (file, name):
+                raise InputError(
+                    f"{directory} contains {_without_prefix(name)} twice, in {other_file.name} and {file.name}; remove one of them"
+                )
+    return locations
 
 
 def _check_weights(directory: Path, settings: dict[str, Any], shapes: dict[str, Shape]) -> None:
-    """Raise `InputError` where weights, of GPT-2's names, are not those of a model, before one of any size is made."""
-    stored = {_ours(name): shape[::-1] if _is_transposed(name) else shape for name, shape in shapes.items()}
-    found = differences(settings, stored)
-    if found.missing or found.unknown:
-        missing, unknown = sorted(map(_theirs, found.missing)), sorted(name for name in shapes if _ours(name) in found.unknown)
+    """Raise `InputError` if names or shapes of weights (GPT-2's) do not match the settings, before a model is created."""
+    stored = {_from_gpt2(name): shape[::-1] if _is_transposed(name) else shape for name, shape in shapes.items()}
+    difference = compare_shapes(settings, stored)
+    if difference.missing or difference.unknown:
+        missing = sorted(map(_to_gpt2, difference.missing))
+        unknown = sorted(name for name in shapes if _from_gpt2(name) in difference.unknown)
         raise InputError(
-            f"{directory} does not hold the weights of a GPT-2 of this shape: "
-            f"missing {_listed(missing, found.further)}, unknown {_listed(unknown)}"
+            f"the weights in {directory} do not match {CONFIG}: "
+            f"missing {_join_names(missing, difference.more_missing)}, unknown {_join_names(unknown)}"
         )
-    for name, shape, wanted in found.shapes:
-        theirs = _theirs(name)
-        shape, wanted = (shape[::-1], wanted[::-1]) if _is_transposed(theirs) else (shape, wanted)
-        raise InputError(f"{directory}: {theirs} has shape {shape}, and {CONFIG} asks for {wanted}")
+    for name, shape, expected in difference.shapes:
+        theirs = _to_gpt2(name)
+        shape, expected = (shape[::-1], expected[::-1]) if _is_transposed(theirs) else (shape, expected)
+        raise InputError(f"{directory}: {theirs} has shape {shape}, but {CONFIG} specifies {expected}")
 
 
-def _plain(name: str) -> str:
-    """A weight's name without the prefix that transformers writes and the hub's GPT-2 has not."""
+def _without_prefix(name: str) -> str:
+    """Remove the prefix that transformers writes; the files on the Hugging Face hub do not have it."""
     return name.removeprefix("transformer.")
 
 
-def _listed(names: list[str], further: int = 0) -> str:
-    """Some names, and how many more, besides ``further``."""
-    further += max(0, len(names) - 4)
-    return ", ".join(names[:4]) + (f" and {further:,} more" if further else "") if names else "nothing"
+def _join_names(names: list[str], more: int = 0) -> str:
+    """Return up to 4 names and the number of the others, to which ``more`` is added."""
+    more += max(0, len(names) - 4)
+    return ", ".join(names[:4]) + (f" and {more:,} more" if more else "") if names else "none"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(read_regular(path))
     except FileNotFoundError as error:
-        raise InputError(f"there is no {path}; name a directory that holds a GPT-2, with {CONFIG} and {WEIGHTS}") from error
+        raise InputError(f"{path} does not exist; pass a GPT-2 directory that contains {CONFIG} and {WEIGHTS}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON; restore it from a copy") from error
+        raise InputError(f"{path} is not valid JSON; restore it from a copy") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} is not a model's settings; restore it from a copy")
+        raise InputError(f"{path} must contain a JSON object with the settings of a model; restore it from a copy")
     return content
 
 
 def _weight_files(directory: Path) -> list[Path]:
-    """The one file of weights, or the several that an index names."""
+    """Return the file of weights, or the files that are listed in an index."""
     if (directory / WEIGHTS).exists():
         return [directory / WEIGHTS]
     if not (directory / INDEX).exists():
         pickles = sorted(path.name for path in directory.glob("*.bin"))
         if pickles:
             raise InputError(
-                f"{directory} keeps its weights as a pickle, {pickles[0]}, which may run any code and is not read; "
-                f"have transformers write {WEIGHTS}: GPT2LMHeadModel.from_pretrained(PATH).save_pretrained(NEW)"
+                f"the weights in {directory} are a pickle file, {pickles[0]}, which can run arbitrary code and is not loaded; "
+                f"convert it to {WEIGHTS} with transformers: GPT2LMHeadModel.from_pretrained(PATH).save_pretrained(NEW)"
             )
         return [directory / WEIGHTS]
     weight_map = _read_json(directory / INDEX).get("weight_map")
     names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
-        raise InputError(f"{directory / INDEX} names no files beside it; restore it from a copy")
+        raise InputError(f"{directory / INDEX} must list file names in the same directory in weight_map; restore it from a copy")
     return [directory / name for name in sorted(set(names))]
 
 
 def _settings(path: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """TinyGPT's settings from GPT-2's. Raises `InputError` naming what is missing or not supported."""
+    """Convert GPT-2's settings to those of `TinyGPT`; raises `InputError` if one is missing or not supported."""
     kind = config.get("model_type", "gpt2")
     if kind != "gpt2":
-        raise InputError(f"{path} asks for what TinyGPT has not: model_type={kind!r}")
+        raise InputError(f"{path} has settings that TinyGPT does not support: model_type={kind!r}")
     missing = [name for name in ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions") if not isinstance(config.get(name), int)]
     if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}; is it a GPT-2's?")
+        raise InputError(f"{path} lacks {', '.join(missing)}; pass the {CONFIG} of a GPT-2")
     activation = config.get("activation_function", "gelu_new")
     ours = [name for name, theirs in _ACTIVATIONS.items() if activation in theirs]
     dropouts = [config.get(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
@@ -213,7 +219,7 @@ def _settings(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         *(name for name in ("add_cross_attention", "pruned_heads", "quantization_config") if config.get(name)),
     ]
     if unsupported:
-        raise InputError(f"{path} asks for what TinyGPT has not: {', '.join(unsupported)}")
+        raise InputError(f"{path} has settings that TinyGPT does not support: {', '.join(unsupported)}")
     return {
         "vocab_size": config["vocab_size"],
         "d_model": config["n_embd"],
@@ -230,7 +236,7 @@ def _settings(path: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rescale_queries(array: HostArray, name: str, config: dict[str, Any]) -> None:
-    """Write other scales of the scores than ours, 1 / sqrt(width of a head), into the weights that make the queries."""
+    """Scale the query weights if the model does not scale attention scores by 1 / sqrt(head width), as TinyGPT does."""
     layer, _, part = name.removeprefix("h.").partition(".")
     if not part.startswith("attn.c_attn."):
         return
@@ -250,18 +256,18 @@ def write_gpt2(path: str | os.PathLike[str], settings: GPTConfig, state: Mapping
 
     Args:
         path: the directory.
-        settings: those of the model.
-        state: its parameters by name; ``positions.weight`` is the table of positions, learned or not.
+        settings: the settings of the model.
+        state: the parameters by name; ``positions.weight`` is the positional table, learned or sinusoidal.
 
     Raises:
-        InputError: the directory holds a run, whose weights and settings that would replace, or another process writes there.
-        OSError: it cannot be written.
+        InputError: the directory contains a training run, or another process is writing to it.
+        OSError: the directory cannot be written.
     """
     directory = Path(path)
     refuse_run(directory)
     directory.mkdir(parents=True, exist_ok=True)
     arrays = {
-        theirs: state[ours].T if _is_transposed(theirs) else state[ours] for ours, theirs in zip(state, map(_theirs, state), strict=True)
+        theirs: state[ours].T if _is_transposed(theirs) else state[ours] for ours, theirs in zip(state, map(_to_gpt2, state), strict=True)
     }
     config = {
         "architectures": ["GPT2LMHeadModel"],

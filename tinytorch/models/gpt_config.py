@@ -1,22 +1,27 @@
-"""The settings of `TinyGPT`: what a file of weights is checked against before a model of any size is made."""
+"""The settings of `TinyGPT`, which are validated without creating the model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinytorch.nn.validation import checked_share, checked_sizes
+from tinytorch.nn.validation import check_positive, check_probability
 
 _SIZES = ("vocab_size", "d_model", "num_heads", "num_layers", "d_ff", "max_length")
 
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The arguments of `TinyGPT`, which describes them. ``dataclasses.asdict`` gives what ``config.json`` of a run holds.
+    """The settings of a `TinyGPT`; see there for their meaning. ``dataclasses.asdict`` converts them for ``config.json``.
 
     Raises:
         TypeError: a size is not an integer.
         ValueError: a size is not positive, ``num_heads`` does not divide ``d_model``, ``dropout`` is not in [0, 1), or ``positional`` is
             unknown.
+
+    Example:
+        >>> config = tt.models.GPTConfig(vocab_size=65, d_model=32, num_heads=4)
+        >>> config.num_layers, config.positional
+        (6, 'sinusoidal')
     """
 
     vocab_size: int
@@ -36,9 +41,9 @@ class GPTConfig:
         for name, size in sizes.items():
             if not hasattr(size, "__index__"):
                 raise TypeError(f"{name} must be an integer, got {size!r}")
-        checked_sizes("TinyGPT", **sizes)
+        check_positive("TinyGPT", **sizes)
         if self.d_model % self.num_heads:
             raise ValueError(f"d_model must be a multiple of num_heads, got {self.d_model} and {self.num_heads}")
-        checked_share(self.dropout)
+        check_probability(self.dropout)
         if self.positional not in ("sinusoidal", "learned"):
             raise ValueError(f"positional must be 'sinusoidal' or 'learned', got {self.positional!r}")

@@ -1,4 +1,4 @@
-"""The perceptron, and the multi-layer perceptron that followed it."""
+"""The perceptron and the multi-layer perceptron."""
 
 from __future__ import annotations
 
@@ -11,27 +11,36 @@ from tinytorch.nn.dropout import Dropout
 from tinytorch.nn.linear import Linear
 from tinytorch.nn.module import Module
 from tinytorch.nn.normalization import BatchNorm1d
-from tinytorch.nn.validation import checked_sizes
+from tinytorch.nn.validation import check_positive
 from tinytorch.tensor import Tensor
 
 
 class Perceptron(Module):
-    """One layer from pixels to classes (Rosenblatt 1958, "The perceptron: a probabilistic model for information storage and
-    organization in the brain"). It is trained by gradient descent like the models after it, not by the rule of its time.
+    """A perceptron: one linear layer from pixels to classes.
+
+    See Rosenblatt 1958, "The perceptron: a probabilistic model for information storage and organization in the brain". It is trained by
+    gradient descent, like the other models, and not by the perceptron rule of the paper.
 
     Args:
-        in_features: pixels of an image, in all channels.
-        classes: how many classes there are.
+        in_features: number of input features: pixels times channels of an image.
+        classes: number of classes.
 
     Shape:
-        (N, in_features), or images (N, C, H, W) of as many pixels -> logits (N, classes).
+        (N, in_features), or images (N, C, H, W) with C H W = in_features -> logits (N, classes).
+
+    Raises:
+        ValueError: a size is not positive, or the input has another number of features.
+
+    Example:
+        >>> tt.models.Perceptron(in_features=784)(tt.zeros((2, 1, 28, 28))).shape
+        (2, 10)
     """
 
     batch_independent = True
 
     def __init__(self, in_features: int = 3072, classes: int = 10) -> None:
         super().__init__()
-        checked_sizes("Perceptron", in_features=in_features, classes=classes)
+        check_positive("Perceptron", in_features=in_features, classes=classes)
         self.flatten = Flatten()
         self.head = Linear(in_features, classes)
 
@@ -40,18 +49,27 @@ class Perceptron(Module):
 
 
 class MLP(Module):
-    """Dense layers with rectifiers between them, trained by backpropagation (Rumelhart, Hinton and Williams 1986, "Learning
-    representations by back-propagating errors"; rectifiers are of a later time).
+    """A multi-layer perceptron: linear layers with ReLU between them.
+
+    See Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors". ReLU, dropout and batch normalization
+    are later additions.
 
     Args:
-        in_features: pixels of an image, in all channels.
-        hidden: widths of the layers between pixels and classes.
-        classes: how many classes there are.
-        dropout: share dropped after each hidden layer.
-        batch_norm: whether to normalise before each rectifier (Ioffe and Szegedy 2015), which the MLPs of its time did not.
+        in_features: number of input features: pixels times channels of an image.
+        hidden: widths of the hidden layers.
+        classes: number of classes.
+        dropout: dropout probability after each hidden layer.
+        batch_norm: whether to apply batch normalization before each ReLU (Ioffe and Szegedy 2015, arXiv:1502.03167).
 
     Shape:
-        (N, in_features), or images (N, C, H, W) of as many pixels -> logits (N, classes).
+        (N, in_features), or images (N, C, H, W) with C H W = in_features -> logits (N, classes).
+
+    Raises:
+        ValueError: a size is not positive, ``dropout`` is not in [0, 1), or the input has another number of features.
+
+    Example:
+        >>> tt.models.MLP(in_features=784, hidden=(32,))(tt.zeros((2, 1, 28, 28))).shape
+        (2, 10)
     """
 
     batch_independent = True
@@ -66,13 +84,13 @@ class MLP(Module):
     ) -> None:
         super().__init__()
         widths = [in_features, *hidden]
-        checked_sizes("MLP", in_features=in_features, classes=classes, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
+        check_positive("MLP", in_features=in_features, classes=classes, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
         self.flatten = Flatten()
         layers: list[Module] = []
         for i in range(len(hidden)):
-            normal = [BatchNorm1d(widths[i + 1])] if batch_norm else []
-            # normalisation takes away what a bias would add
-            layers += [Linear(widths[i], widths[i + 1], bias=not batch_norm), *normal, ReLU(), Dropout(dropout)]
+            norm = [BatchNorm1d(widths[i + 1])] if batch_norm else []
+            # batch normalization would cancel a bias of the linear layer
+            layers += [Linear(widths[i], widths[i + 1], bias=not batch_norm), *norm, ReLU(), Dropout(dropout)]
         self.layers = Sequential(*layers)
         self.head = Linear(widths[-1], classes)
 

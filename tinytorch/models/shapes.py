@@ -1,6 +1,7 @@
-"""The parameters of a `TinyGPT` by name and shape, told from its settings alone: a file is held to them before a model is made.
+"""Names and shapes of the parameters of a `TinyGPT`, computed from its settings without creating the model.
 
-Settings that come with a file of weights may ask for anything. What they ask for is made only if the file is as large.
+The settings in a file of weights are not trusted. They are compared with the arrays in the file first, so that damaged settings cannot
+allocate a model that is larger than the file.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ from tinytorch.models.gpt_config import GPTConfig
 Shape: TypeAlias = tuple[int, ...]
 
 _BLOCKS = "blocks."
-#: No file holds a table of sines, so it may have so many numbers, or as many as the file.
-_TABLE = 2**24
+#: Maximum number of elements in a sinusoidal table, which no file contains, unless the file itself has more.
+_MAX_TABLE_SIZE = 2**24
 
 
 @dataclass(frozen=True)
-class Differences:
-    """In what the arrays of a file are not a model's.
+class ShapeDifferences:
+    """Differences between the arrays in a file and the parameters of a model; false if there are none.
 
     Attributes:
-        missing: names that the file lacks, of the first layer that lacks any, and outside of layers.
-        further: how many more it lacks in later layers.
-        unknown: names that the model has not.
-        shapes: names of arrays of another shape, with their shape in the file and the model's.
+        missing: names that are not in the file: those outside of the blocks, and those of the first block that has any.
+        more_missing: number of further missing names, in later blocks.
+        unknown: names that are not in the model.
+        shapes: names whose shapes differ, with the shape in the file and the shape in the model.
     """
 
     missing: list[str]
-    further: int
+    more_missing: int
     unknown: list[str]
     shapes: list[tuple[str, Shape, Shape]]
 
@@ -40,7 +41,7 @@ class Differences:
 
 
 def outer_shapes(config: GPTConfig) -> dict[str, Shape]:
-    """The parameters outside of blocks."""
+    """Return the shapes of the parameters outside of the blocks by name."""
     width, vocabulary = config.d_model, config.vocab_size
     shapes: dict[str, Shape] = {"embedding.weight": (vocabulary, width)}
     if config.positional == "learned":
@@ -52,7 +53,7 @@ def outer_shapes(config: GPTConfig) -> dict[str, Shape]:
 
 
 def block_shapes(config: GPTConfig) -> dict[str, Shape]:
-    """The parameters of each block."""
+    """Return the shapes of the parameters of one block by name."""
     width = config.d_model
     inner = config.d_ff or 4 * width
     return {
@@ -72,39 +73,39 @@ def block_shapes(config: GPTConfig) -> dict[str, Shape]:
 
 
 def parameter_count(settings: Mapping[str, Any]) -> int:
-    """How many parameters a `TinyGPT` of these settings has, without making it."""
+    """Return the number of parameters of a `TinyGPT` with these settings."""
     config = GPTConfig(**settings)
     outer, block = (sum(map(prod, shapes(config).values())) for shapes in (outer_shapes, block_shapes))
     return int(outer + config.num_layers * block)
 
 
-def differences(settings: Mapping[str, Any], stored: Mapping[str, Shape]) -> Differences:
-    """Hold the arrays of a file to a model.
+def compare_shapes(settings: Mapping[str, Any], stored: Mapping[str, Shape]) -> ShapeDifferences:
+    """Compare the arrays in a file with the parameters of a model.
 
-    Takes time that grows with the file, and not with what the settings ask for.
+    The time depends on the size of the file and not on the sizes in the settings.
 
     Args:
         settings: arguments of `TinyGPT`.
-        stored: the shapes of the arrays in the file, by their names in the model.
+        stored: shapes of the arrays in the file by parameter name.
 
     Raises:
-        TypeError, ValueError: the settings are not a model's.
+        TypeError, ValueError: the settings are not valid.
     """
     config = GPTConfig(**settings)
     table = 0 if config.positional == "learned" else config.max_length * config.d_model
-    if table > max(_TABLE, sum(map(prod, stored.values()))):
-        raise ValueError(f"max_length={config.max_length} asks for a table of {table:,} numbers, more than all weights")
-    wanted = outer_shapes(config)
-    missing, further = sorted(wanted.keys() - stored.keys()), 0
+    if table > max(_MAX_TABLE_SIZE, sum(map(prod, stored.values()))):
+        raise ValueError(f"max_length={config.max_length} needs a sinusoidal table of {table:,} elements, more than all weights together")
+    expected = outer_shapes(config)
+    missing, more_missing = sorted(expected.keys() - stored.keys()), 0
     block = block_shapes(config)
     for layer in range(config.num_layers):
         names = {f"{_BLOCKS}{layer}.{name}": shape for name, shape in block.items()}
-        wanted |= names
-        lacking = sorted(names.keys() - stored.keys())
-        if lacking:
-            missing += lacking
-            further = (config.num_layers - layer - 1) * len(block)
-            break  # there may be any number of them
-    unknown = sorted(stored.keys() - wanted.keys()) if not further else []
-    shapes = [(name, stored[name], shape) for name, shape in wanted.items() if name in stored and stored[name] != shape]
-    return Differences(missing, further, unknown, shapes)
+        expected |= names
+        absent = sorted(names.keys() - stored.keys())
+        if absent:
+            missing += absent
+            more_missing = (config.num_layers - layer - 1) * len(block)
+            break  # do not list more: num_layers may be arbitrarily large
+    unknown = sorted(stored.keys() - expected.keys()) if not more_missing else []
+    shapes = [(name, stored[name], shape) for name, shape in expected.items() if name in stored and stored[name] != shape]
+    return ShapeDifferences(missing, more_missing, unknown, shapes)

@@ -1,4 +1,4 @@
-"""TinyGPT: a transformer that predicts the next token."""
+"""TinyGPT: a decoder-only transformer language model (GPT-2, Radford et al. 2019)."""
 
 from __future__ import annotations
 
@@ -24,37 +24,42 @@ from tinytorch.nn.module import Module
 from tinytorch.nn.normalization import LayerNorm
 from tinytorch.nn.positions import LearnedPositionalEncoding, PositionalEncoding
 from tinytorch.nn.transformer import TransformerBlock
-from tinytorch.nn.validation import checked_ids
+from tinytorch.nn.validation import check_token_ids, ids_from_host
 from tinytorch.tensor import Tensor
 
-_STD = 0.02  # of weights at first (Radford et al. 2019, section 2.3, after GPT's section 4.1)
+_INIT_STD = 0.02  # of initial weights (Radford et al. 2018, "Improving language understanding by generative pre-training", section 4.1)
 
 
 class TinyGPT(Module):
-    """A decoder-only transformer with normalisation first. With learned positions and tied weights it is GPT-2 (Radford et al. 2019).
+    """A decoder-only transformer with pre-norm blocks; with learned positions and tied weights it is GPT-2 (Radford et al. 2019).
 
     Args:
-        vocab_size: V, how many tokens there are.
-        d_model: width C, a multiple of ``num_heads``.
-        num_heads: attention heads in each block.
+        vocab_size: number of tokens V.
+        d_model: width C; must be a multiple of ``num_heads``.
+        num_heads: number of attention heads in each block.
         num_layers: number of blocks.
-        d_ff: inner width of the feed-forward networks, 4 * d_model where left out.
-        max_length: how many tokens the model can look at.
-        dropout: share dropped after the embedding, in attention and after each part of a block.
-        positional: ``"sinusoidal"`` or ``"learned"``.
-        tie_weights: whether the output layer uses the embedding's table (Press and Wolf 2017, arXiv:1608.05859).
+        d_ff: inner width of the feed-forward networks. Defaults to 4 * d_model.
+        max_length: maximum number of tokens in the context.
+        dropout: dropout probability, after the embedding and in the blocks.
+        positional: positional encoding, ``"sinusoidal"`` or ``"learned"``.
+        tie_weights: whether the output layer shares the weight of the embedding (Press and Wolf 2017, arXiv:1608.05859).
         activation, norm_eps: see `TransformerBlock`.
+
+    Shape:
+        token ids (B, T) with T <= max_length -> logits (B, T, V).
 
     Attributes:
         config: the arguments, as a `GPTConfig`.
-        checkpoint_activations: in training, forget what each block saved and compute it again in the backward pass: one more forward
-            pass in time, and the memory of one block in place of all; see `tinytorch.checkpoint`.
-
-    Shape:
-        whole numbers (B, T) with T <= max_length -> logits (B, T, V).
+        checkpoint_activations: whether to recompute the activations of each block in the backward pass instead of storing them (Chen et
+            al. 2016, arXiv:1604.06174): less memory, one more forward pass. Only in training mode; defaults to false.
 
     Raises:
-        ValueError: a size is not positive, ``num_heads`` does not divide ``d_model``, or ``positional`` is neither word.
+        ValueError: an argument is not valid.
+
+    Example:
+        >>> model = tt.models.TinyGPT(vocab_size=65, d_model=32, num_heads=4, num_layers=2, max_length=16)
+        >>> model(tt.asarray([[1, 2, 3]])).shape
+        (1, 3, 65)
     """
 
     batch_independent = True
@@ -81,52 +86,53 @@ class TinyGPT(Module):
         self.checkpoint_activations = False
         self.embedding = Embedding(vocab_size, d_model)
         if positional == "learned":
-            self.positions: Module = LearnedPositionalEncoding(d_model, max_length, _STD)
-        else:  # sines have a root mean square of 1 / sqrt(2): scaled so, the table neither drowns the embedding nor is drowned
-            self.positions = PositionalEncoding(d_model, max_length, scale=_STD * math.sqrt(2))
+            self.positions: Module = LearnedPositionalEncoding(d_model, max_length, _INIT_STD)
+        else:  # the RMS of a sinusoid is 1 / sqrt(2): with this scale, the encoding has the same RMS as the token embedding
+            self.positions = PositionalEncoding(d_model, max_length, scale=_INIT_STD * math.sqrt(2))
         self.dropout = Dropout(dropout)
         self.blocks = ModuleList(
             TransformerBlock(d_model, num_heads, d_ff, dropout, activation=activation, norm_eps=norm_eps) for _ in range(num_layers)
         )
         self.norm = LayerNorm(d_model, norm_eps)
         self.head = None if tie_weights else Linear(d_model, vocab_size, bias=False)
-        self._initialise(num_layers)
+        self._initialize(num_layers)
 
-    def _initialise(self, num_layers: int) -> None:
-        """Normal weights of one size, smaller where a block adds to the residual path (Radford et al. 2019, section 2.3); biases 0."""
+    def _initialize(self, num_layers: int) -> None:
+        """Draw weights from N(0, 0.02), residual projections from N(0, 0.02 / sqrt(2 num_layers)) (Radford et al. 2019); set biases to 0."""
         for name, parameter in self.named_parameters():
             if name.startswith("positions") or "norm" in name:
                 continue
             if len(parameter.shape) == 1:
                 new = init.constant(parameter.shape, 0.0)
             else:
-                adds = name.endswith(("out_proj.weight", "linear2.weight"))
-                new = init.normal(parameter.shape, _STD / math.sqrt(2 * num_layers) if adds else _STD)
+                residual = name.endswith(("out_proj.weight", "linear2.weight"))
+                std = _INIT_STD / math.sqrt(2 * num_layers) if residual else _INIT_STD
+                new = init.normal(parameter.shape, std)
             parameter.raw = new.raw
 
     @property
     def num_layers(self) -> int:
-        """How many blocks there are, which is how many layers a cache needs."""
+        """Number of blocks, and of layers in a cache."""
         return len(self.blocks)
 
     def prepare_input(self, array: Any, device: Device | None = None) -> Tensor:
-        return checked_ids(array, self.config.vocab_size, self.embedding.weight.device)
+        return ids_from_host(array, self.config.vocab_size, self.embedding.weight.device)
 
     def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """Logits of the token after each position, or after the last one where there is a cache.
+        """Compute the logits of the next token at each position.
 
         Args:
-            ids: (B, T).
-            cache: keys and values of earlier tokens, of which ``ids`` are the continuation and to which theirs are added.
+            ids: token ids (B, T).
+            cache: keys and values of earlier tokens, to which those of ``ids`` are added.
 
         Returns:
             Logits (B, T, V); with a cache only those of the last position, (B, 1, V).
 
         Raises:
-            ValueError: there are no tokens, or more than ``max_length``; or ids that come as a numpy array are out of range. A Tensor's ids
-                are not read for that, and give NaN.
+            ValueError: there are no tokens or more than ``max_length``, or an id in a numpy array is out of bounds. The ids in a Tensor are
+                not checked; an out-of-bounds id gives NaN.
         """
-        length = _checked_length(ids, self.max_length)
+        length = check_token_ids(ids, self.max_length)
         offset, mask = (0, None) if cache is None else (cache.offset(), cache.mask(length))
         layers = [None] * self.num_layers if cache is None else cache.layers
         recompute = self.checkpoint_activations and self.training and cache is None
@@ -135,46 +141,46 @@ class TinyGPT(Module):
         for block, layer in zip(self.blocks, layers, strict=True):
             if recompute:
                 x = checkpoint(partial(block, is_causal=True))(x)
-            else:  # a single token may attend to all that the mask allows
+            else:  # a single token needs no causal mask
                 x = block(x, mask=mask, is_causal=length > 1, cache=layer)
         if cache is not None and length > 1:
-            x = x[:, -1:, :]  # (B, 1, C)
-        x = self.norm(x)
+            x = x[:, -1:, :]  # (B, T, C) -> (B, 1, C)
+        x = self.norm(x)  # (B, T, C)
         if self.head is None:
-            return ops.linear(x, self.embedding.weight, None)  # (B, T, V)
-        return self.head(x)
+            return ops.linear(x, self.embedding.weight, None)  # tied weights: (B, T, C) -> (B, T, V)
+        return self.head(x)  # (B, T, V)
 
     def generate(
         self, prompt: Prompt, max_new_tokens: int, temperature: float | None = None, **arguments: Unpack[GenerationArguments]
     ) -> Any:
-        """Generate a continuation of ``prompt``: `tinytorch.generation.generate`, which describes the arguments."""
+        """Generate a continuation of ``prompt``; see `tinytorch.generation.generate`."""
         return generate(self, prompt, max_new_tokens, temperature, **arguments)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], **changes: Any) -> TinyGPT:
-        """Read the model in a Hugging Face GPT-2 directory onto the chosen backend, in evaluation mode.
+        """Load a Hugging Face GPT-2 directory onto the current backend, in evaluation mode.
 
         Args:
             path: the directory.
-            changes: settings that change no weight, such as ``dropout=0.0``.
+            changes: settings to override that do not change the weights, such as ``dropout=0.0``.
 
         Raises:
-            InputError: a file is missing or broken, a setting is not supported, or weights are missing, unknown or of another shape.
+            InputError: a file is missing or damaged, a setting is not supported, or weights are missing, unknown or of another shape.
         """
         files = GPT2Files(path, **changes)
         with init.skip_init():
             model = cls(**asdict(files.config))
-        # one after another, the largest first: little more than the model itself is in memory at any time
+        # one at a time, the largest first, so that the peak memory is little more than the model itself
         for name, parameter in sorted(model.named_parameters(), key=lambda item: -item[1].size):
             parameter.raw = parameter.backend.from_host(files.weight(name))
         return model.eval()
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """Write a directory that `transformers` loads as ``GPT2LMHeadModel``; a sinusoidal table is written as ``wpe``.
+        """Save a directory that `transformers` loads as ``GPT2LMHeadModel``; a sinusoidal encoding is saved as ``wpe``.
 
         Raises:
-            InputError: the directory holds a run, whose weights and settings that would replace, or another process writes there.
-            OSError: it cannot be written.
+            InputError: the directory contains a training run, or another process is writing to it.
+            OSError: the directory cannot be written.
         """
         state = {name: value.numpy() for name, value in self.state_dict().items()}
         if self.config.positional == "sinusoidal":
@@ -183,13 +189,3 @@ class TinyGPT(Module):
 
     def extra_repr(self) -> str:
         return f"{self.count_parameters():,} parameters"
-
-
-def _checked_length(ids: Tensor, max_length: int) -> int:
-    """T of ids (B, T); raises ``ValueError`` unless 1 <= T <= max_length."""
-    if ids.ndim != 2 or ids.shape[1] == 0:
-        raise ValueError(f"the model reads token ids (B, T) with T of 1 or more, got shape {tuple(ids.shape)}")
-    length = ids.shape[1]
-    if length > max_length:
-        raise ValueError(f"the model looks at {max_length} tokens at most, got {length}; crop the input")
-    return length

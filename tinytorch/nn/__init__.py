@@ -1,4 +1,4 @@
-"""Layers, losses and what they are made of."""
+"""Neural network layers, losses, and the `Module` and `Parameter` classes that they are built from."""
 
 from tinytorch.nn import init
 from tinytorch.nn.activation import GELU, ReLU, Sigmoid, SiLU, Softmax, Tanh

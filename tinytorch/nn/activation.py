@@ -1,4 +1,4 @@
-"""Activation functions as layers: each acts on every element alone, but for softmax."""
+"""Activation functions as layers: all are element-wise except `Softmax`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from tinytorch.tensor import Tensor
 
 
 class ReLU(Module):
-    """``max(x, 0)``, element by element; the derivative at 0 is taken to be 0."""
+    """Rectified linear unit, ``max(x, 0)``, element-wise. The derivative at 0 is 0.
+
+    Shape:
+        (...) -> (...).
+
+    Example:
+        >>> nn.ReLU()(tt.asarray([-1.0, 2.0]))
+        Tensor([0., 2.], dtype=float32, device='numpy:cpu')
+    """
 
     batch_independent = True
 
@@ -18,7 +26,15 @@ class ReLU(Module):
 
 
 class Tanh(Module):
-    """Hyperbolic tangent, element by element."""
+    """Hyperbolic tangent, element-wise.
+
+    Shape:
+        (...) -> (...).
+
+    Example:
+        >>> nn.Tanh()(tt.asarray([0.0, 100.0]))
+        Tensor([0., 1.], dtype=float32, device='numpy:cpu')
+    """
 
     batch_independent = True
 
@@ -27,7 +43,15 @@ class Tanh(Module):
 
 
 class Sigmoid(Module):
-    """``1 / (1 + exp(-x))``, element by element, computed from tanh so that it cannot overflow."""
+    """Logistic sigmoid, ``1 / (1 + exp(-x))``, element-wise. It is computed from tanh, so it cannot overflow.
+
+    Shape:
+        (...) -> (...).
+
+    Example:
+        >>> nn.Sigmoid()(tt.asarray([0.0, 100.0]))
+        Tensor([0.5, 1. ], dtype=float32, device='numpy:cpu')
+    """
 
     batch_independent = True
 
@@ -36,7 +60,15 @@ class Sigmoid(Module):
 
 
 class SiLU(Module):
-    """Sigmoid linear unit, or swish: ``x * sigmoid(x)``, element by element (Elfwing et al. 2018, arXiv:1702.03118, section 2)."""
+    """Sigmoid linear unit (swish), ``x * sigmoid(x)``, element-wise (Elfwing et al. 2018, arXiv:1702.03118, section 2).
+
+    Shape:
+        (...) -> (...).
+
+    Example:
+        >>> nn.SiLU()(tt.asarray([0.0, 100.0]))
+        Tensor([  0., 100.], dtype=float32, device='numpy:cpu')
+    """
 
     batch_independent = True
 
@@ -45,7 +77,21 @@ class SiLU(Module):
 
 
 class GELU(Module):
-    """Gaussian error linear unit (Hendrycks and Gimpel 2016); ``approximate="tanh"`` is the form that GPT-2 uses."""
+    """Gaussian error linear unit, element-wise (Hendrycks and Gimpel 2016, arXiv:1606.08415).
+
+    Args:
+        approximate: ``"none"`` for the exact function, or ``"tanh"`` for the approximation that GPT-2 uses.
+
+    Shape:
+        (...) -> (...).
+
+    Raises:
+        ValueError: ``approximate`` is unknown.
+
+    Example:
+        >>> nn.GELU(approximate="tanh")(tt.asarray([0.0, 100.0]))
+        Tensor([  0., 100.], dtype=float32, device='numpy:cpu')
+    """
 
     batch_independent = True
 
@@ -63,7 +109,18 @@ class GELU(Module):
 
 
 class Softmax(Module):
-    """Exponentials that sum to 1 along ``dim``."""
+    """Softmax, ``exp(x) / sum(exp(x))`` along one axis, so that the outputs along it sum to 1.
+
+    Args:
+        dim: axis to normalize over. Defaults to the last.
+
+    Shape:
+        (...) -> (...).
+
+    Example:
+        >>> nn.Softmax()(tt.zeros((1, 4)))
+        Tensor([[0.25, 0.25, 0.25, 0.25]], dtype=float32, device='numpy:cpu')
+    """
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Binding: run modules on other values than their own parameters and buffers.
+"""Binding: run modules with other values than their own parameters and buffers.
 
-Bound values live in the context, not on the module, so that threads can run the same module on values of their own. What a value is bound
-to, its slot, is the parameter itself, or a buffer's module and name; see `tinytorch.nn.module.Slot`.
+Bound values are stored in a context variable and not on the module, so that threads can run the same module with different values. A slot
+identifies what is replaced: it is a parameter, or a buffer's module and name; see `tinytorch.nn.module.Slot`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,35 @@ from contextvars import ContextVar
 from tinytorch.autograd.recompute import restored_on_replay
 from tinytorch.tensor import Tensor
 
-#: The values that modules use in place of their own, by slot; ``None`` where nothing is bound.
+#: The values that modules use instead of their own, by slot; ``None`` if nothing is bound.
 bound_values: ContextVar[dict[Hashable, Tensor] | None] = ContextVar("tinytorch_bound_values", default=None)
 
-#: For each function that `checkpoint` runs for the first time now: the former values of the buffers that modules have set meanwhile.
-former_buffers: ContextVar[tuple[dict[Hashable, Tensor], ...]] = ContextVar("tinytorch_former_buffers", default=())
+#: One dict for each `checkpoint` whose first run is active: the previous values, by slot, of buffers that were set during that run.
+previous_buffers: ContextVar[tuple[dict[Hashable, Tensor], ...]] = ContextVar("tinytorch_previous_buffers", default=())
 
 
 @contextmanager
 def bind(slots: Sequence[Hashable], values: Sequence[Tensor]) -> Iterator[dict[Hashable, Tensor]]:
-    """Run modules on ``values`` in place of their own inside a ``with`` block, in this thread only.
+    """Run modules with ``values`` instead of their own parameters and buffers inside a ``with`` block, in this thread only.
 
-    Yields the values by slot; a buffer that the module sets meanwhile is replaced there, and not on the module. Blocks nest: the inner
-    values count, and for the other slots those of the block outside, which sees their updates.
+    Blocks nest: an inner block replaces the values of its own slots; all other slots keep the values of the outer block, and updates of
+    their buffers are stored in the outer block.
+
+    Args:
+        slots: what to replace: parameters, or (module, name) for buffers; see `Module.slots`.
+        values: a Tensor for each slot.
+
+    Yields:
+        The values by slot. A buffer that a module updates inside the block is updated here and not on the module.
+
+    Raises:
+        ValueError: the numbers of slots and values differ.
+
+    Example:
+        >>> layer = nn.Linear(2, 1, bias=False)
+        >>> with nn.bind([layer.weight], [tt.ones((1, 2))]):
+        ...     print(layer(tt.asarray([[3.0, 4.0]])))
+        Tensor([[7.]], dtype=float32, device='numpy:cpu')
     """
     outer = bound_values.get() or {}
     own = dict(zip(slots, values, strict=True))
@@ -39,12 +55,12 @@ def bind(slots: Sequence[Hashable], values: Sequence[Tensor]) -> Iterator[dict[H
 
 
 @restored_on_replay
-def _same_values() -> Iterator[Callable[[], object]]:
-    """A second run finds parameters and buffers as the first run did, and leaves the buffers that the first run set as they are."""
+def _restore_values() -> Iterator[Callable[[], object]]:
+    """Let a recomputation see the same parameters and buffers as the first run; it does not update the buffers a second time."""
     bound = dict(bound_values.get() or {})
-    former: dict[Hashable, Tensor] = {}
-    token = former_buffers.set((*former_buffers.get(), former))
+    previous: dict[Hashable, Tensor] = {}
+    token = previous_buffers.set((*previous_buffers.get(), previous))
     try:
-        yield lambda: bound_values.set({**former, **bound})
+        yield lambda: bound_values.set({**previous, **bound})
     finally:
-        former_buffers.reset(token)
+        previous_buffers.reset(token)

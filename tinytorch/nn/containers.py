@@ -1,4 +1,4 @@
-"""Modules that hold modules."""
+"""Containers: modules that consist of other modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ from tinytorch.tensor import Tensor
 
 
 class ModuleList(Module):
-    """Modules in order, to loop over."""
+    """A list of modules, whose parameters belong to the module that holds the list.
+
+    Args:
+        modules: the modules.
+
+    Raises:
+        TypeError: an element is not a Module.
+
+    Example:
+        >>> layers = nn.ModuleList([nn.Linear(2, 2) for _ in range(3)])
+        >>> len(layers), layers[0].weight.shape
+        (3, (2, 2))
+    """
 
     batch_independent = True
 
@@ -19,7 +31,7 @@ class ModuleList(Module):
         super().__init__()
         for i, module in enumerate(modules):
             if not isinstance(module, Module):
-                raise TypeError(f"{type(self).__name__} holds modules, got {module!r} at position {i}")
+                raise TypeError(f"{type(self).__name__} takes modules, got {module!r} at index {i}")
             setattr(self, str(i), module)
 
     def __iter__(self) -> Iterator[Module]:
@@ -33,13 +45,25 @@ class ModuleList(Module):
 
 
 class Sequential(ModuleList):
-    """Modules that run one after another, each on the result of the one before."""
+    """A chain of modules: each one runs on the output of the previous one.
+
+    Args:
+        modules: the modules, in order.
+
+    Raises:
+        TypeError: an argument is not a Module.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> model(tt.ones((4, 2))).shape
+        (4, 1)
+    """
 
     def __init__(self, *modules: Module) -> None:
         super().__init__(modules)
 
     def prepare_input(self, array: Any, device: Device | None = None) -> Tensor:
-        """Input goes to the first module, which may check it."""
+        """Let the first module convert the input."""
         first = next(iter(self), None)
         if first is None:
             return super().prepare_input(array, device)

@@ -1,22 +1,39 @@
-"""Dropout."""
+"""The dropout layer."""
 
 from __future__ import annotations
 
 from tinytorch import ops
 from tinytorch.nn.module import Module
-from tinytorch.nn.validation import checked_share
+from tinytorch.nn.validation import check_probability
 from tinytorch.ops import random
 from tinytorch.tensor import Tensor
 
 
 class Dropout(Module):
-    """In training, sets a share ``p`` of the elements to 0 and divides the others by ``1 - p`` (Srivastava et al. 2014)."""
+    """In training, sets each element to 0 with probability ``p`` and divides the others by ``1 - p``.
+
+    In evaluation mode the input is returned as it is. See Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from
+    overfitting", JMLR 15.
+
+    Args:
+        p: probability of dropping an element.
+
+    Shape:
+        (...) -> (...).
+
+    Raises:
+        ValueError: ``p`` is not in [0, 1).
+
+    Example:
+        >>> nn.Dropout(0.5).eval()(tt.ones(3))
+        Tensor([1., 1., 1.], dtype=float32, device='numpy:cpu')
+    """
 
     batch_independent = True
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        self.p = checked_share(p)
+        self.p = check_probability(p)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0.0:

@@ -1,4 +1,4 @@
-"""Initial values of parameters, drawn on the host from the one seed, so that a run starts from the same numbers on every backend."""
+"""Initialization of parameters. Values are drawn on the host from the global seed, so they are the same on every backend."""
 
 from __future__ import annotations
 
@@ -11,45 +11,48 @@ from tinytorch.array_api import broadcast_to, full
 from tinytorch.nn.module import Parameter
 from tinytorch.ops import random
 
-_blank: ContextVar[bool] = ContextVar("tinytorch_blank", default=False)
+_skipping: ContextVar[bool] = ContextVar("tinytorch_skip_init", default=False)
 
 
 @contextmanager
 def skip_init() -> Iterator[None]:
-    """Make parameters that are zero inside a ``with`` block, for models whose weights are about to be read: nothing is drawn or filled."""
-    token = _blank.set(True)
+    """Skip initialization inside a ``with`` block, for a model whose weights are loaded next: its parameters are 0 and take no memory."""
+    token = _skipping.set(True)
     try:
         yield
     finally:
-        _blank.reset(token)
+        _skipping.reset(token)
 
 
 def _zeros(shape: tuple[int, ...]) -> Parameter:
-    """One zero, seen from everywhere: no memory is taken for what will be replaced."""
+    """A parameter of zeros that is one broadcast scalar, and so takes no memory."""
     parameter = Parameter(0.0)
     parameter.raw = broadcast_to(parameter.detach(), shape).raw
     return parameter
 
 
 def uniform(shape: tuple[int, ...], bound: float) -> Parameter:
-    """Values in [-bound, bound)."""
-    if _blank.get():
+    """Return a float32 parameter drawn from the uniform distribution on [-bound, bound)."""
+    if _skipping.get():
         return _zeros(shape)
     return Parameter(random.generator().uniform(-bound, bound, shape), dtype="float32")
 
 
 def normal(shape: tuple[int, ...], std: float = 1.0) -> Parameter:
-    """Values of the normal distribution with mean 0."""
-    if _blank.get():
+    """Return a float32 parameter drawn from the normal distribution with mean 0 and standard deviation ``std``."""
+    if _skipping.get():
         return _zeros(shape)
     return Parameter(random.generator().normal(0.0, std, shape), dtype="float32")
 
 
 def constant(shape: tuple[int, ...], value: float) -> Parameter:
-    """One value everywhere."""
+    """Return a float32 parameter filled with ``value``."""
     return Parameter(full(shape, value, dtype="float32"))
 
 
 def xavier_uniform(shape: tuple[int, ...], gain: float = 1.0) -> Parameter:
-    """Uniform for weights (out, in), of equal variance forward and backward (Glorot and Bengio 2010, PMLR 9, equation 16)."""
+    """Return a weight (out, in) initialized by the uniform distribution of Glorot and Bengio (2010, PMLR 9, equation 16).
+
+    Its bound is ``gain * sqrt(6 / (in + out))``.
+    """
     return uniform(shape, gain * math.sqrt(6.0 / (shape[0] + shape[1])))

@@ -7,21 +7,33 @@ import math
 from tinytorch import ops
 from tinytorch.nn import init
 from tinytorch.nn.module import Module, Parameter
-from tinytorch.nn.validation import checked_sizes
+from tinytorch.nn.validation import check_positive
 from tinytorch.tensor import Tensor
 
 
 class Linear(Module):
-    """``y = x W^T + b``.
+    """A linear (dense) layer, ``y = x W^T + b``. `Dense` is another name for it.
 
     Args:
-        in_features, out_features: lengths of the last dimension of input and output.
-        bias: whether b is there.
+        in_features: size of the input's last axis.
+        out_features: size of the output's last axis.
+        bias: whether to add a bias b. Defaults to true.
 
     Shape:
-        (..., in_features) -> (..., out_features); ``weight`` is (out_features, in_features), ``bias`` (out_features).
+        (..., in_features) -> (..., out_features).
 
-    Values start uniform in plus or minus 1 / sqrt(in_features), as in PyTorch.
+    Attributes:
+        weight: (out_features, in_features), initialized uniformly in [-k, k) with k = 1 / sqrt(in_features), as in PyTorch.
+        bias: (out_features), initialized like ``weight``, or ``None``.
+
+    Raises:
+        TypeError: the input is not floating-point.
+        ValueError: the size of the input's last axis is not ``in_features``.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> layer(tt.ones((4, 3))).shape
+        (4, 2)
     """
 
     batch_independent = True
@@ -31,7 +43,7 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        checked_sizes("Linear", in_features=in_features, out_features=out_features)
+        check_positive("Linear", in_features=in_features, out_features=out_features)
         bound = 1.0 / math.sqrt(in_features)
         self.weight = init.uniform((out_features, in_features), bound)
         self.bias = init.uniform((out_features,), bound) if bias else None
@@ -39,9 +51,9 @@ class Linear(Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
         if x.shape[-1:] != weight.shape[1:]:
-            raise ValueError(f"Linear expects {weight.shape[1]} features in the last dimension, got shape {tuple(x.shape)}")
+            raise ValueError(f"Linear expects {weight.shape[1]} features in the last axis, got shape {tuple(x.shape)}")
         if not x.dtype.is_floating:
-            raise TypeError(f"Linear expects floating-point numbers, got {x.dtype.name}; convert with tinytorch.astype(x, 'float32')")
+            raise TypeError(f"Linear expects a floating-point dtype, got {x.dtype.name}; convert with tinytorch.astype(x, 'float32')")
         return ops.linear(x, weight, self.bias)
 
     def extra_repr(self) -> str:

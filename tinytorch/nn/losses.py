@@ -1,4 +1,4 @@
-"""Losses. Each is a mean of terms: `total` is their sum and `count` their number, both of which add up over the shards of a batch."""
+"""Losses. Each is ``total / count``: a sum of terms and their number, which can both be summed over the shards of a batch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,25 @@ from tinytorch.tensor import Tensor
 
 
 class Loss(Module):
-    """Base of the losses: calling one gives ``total / count``."""
+    """Base class of losses: a mean, ``total / count``, whose two parts can be summed over the shards of a batch.
+
+    Example:
+        >>> class L1Loss(nn.Loss):
+        ...     def total(self, outputs, targets):
+        ...         return tt.sum(tt.abs(outputs - targets))
+        ...
+        ...     def count(self, targets):
+        ...         return float(targets.size)
+        >>> L1Loss()(tt.asarray([1.0, 2.0]), tt.asarray([0.0, 5.0]))
+        Tensor(2., dtype=float32, device='numpy:cpu')
+    """
 
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The sum of the loss's terms, a Tensor of no dimensions."""
+        """Return the sum of the loss over all targets, a scalar Tensor."""
         raise NotImplementedError
 
     def count(self, targets: Tensor) -> Tensor | float:
-        """How many terms there are (or the sum of their weights)."""
+        """Return the number of targets, or the sum of their weights."""
         raise NotImplementedError
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -26,20 +37,27 @@ class Loss(Module):
 
 
 class CrossEntropyLoss(Loss):
-    """``-log softmax(logits)[target]``, as in PyTorch.
+    """Cross-entropy between logits and target classes, ``-log softmax(logits)[target]``, as in PyTorch.
 
     Args:
         weight: (V), a weight for each class.
-        ignore_index: targets of this value do not count.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-        label_smoothing: share of the target's weight that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567, section 7);
-            not together with ``weight``.
+        ignore_index: targets of this value are ignored.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``. The mean divides by the sum of the weights of the targets that are not ignored, so
+            it is NaN if all are ignored.
+        label_smoothing: probability mass that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567, section 7). It
+            cannot be combined with ``weight``.
 
     Shape:
-        logits (N, V) and targets (N), or (..., V) and (...); the result has no dimensions, with ``"none"`` the targets' shape.
+        logits (..., V) and integer targets (...) -> scalar, or (...) with ``reduction="none"``. An out-of-bounds target gives NaN.
 
-    The mean divides by the weights of the targets that count, so it is NaN where there are none. A target that is neither ``ignore_index``
-    nor a class gives NaN.
+    Raises:
+        TypeError: the targets are not integers.
+        ValueError: an argument is not valid, or the shapes do not fit.
+
+    Example:
+        >>> loss = nn.CrossEntropyLoss()(tt.zeros((2, 4)), tt.asarray([1, 3]))
+        >>> round(float(loss), 3)  # log(4)
+        1.386
     """
 
     weight: Tensor | None
@@ -51,9 +69,9 @@ class CrossEntropyLoss(Loss):
         if reduction not in ("mean", "sum", "none"):
             raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
         if not 0.0 <= label_smoothing <= 1.0:
-            raise ValueError(f"label_smoothing must lie between 0 and 1, got {label_smoothing}")
+            raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
         if weight is not None and label_smoothing:
-            raise ValueError("class weights and label smoothing cannot be combined; leave one of them out")
+            raise ValueError("weight and label_smoothing cannot be combined; pass only one of them")
         if weight is None:
             self.weight = None
         else:
@@ -72,22 +90,22 @@ class CrossEntropyLoss(Loss):
         return sum(self._terms(outputs, targets))
 
     def count(self, targets: Tensor) -> Tensor:
-        """The number of targets that are not ignored, or the sum of their classes' weights."""
+        """Return the number of targets that are not ignored, or the sum of their class weights."""
         return sum(self._weights(_flat(targets)))
 
     def _weights(self, targets: Tensor) -> Tensor:
         kept = targets != self.ignore_index
         if self.weight is None:
             return astype(kept, "float32")
-        rows = ops.embedding(reshape(self.weight, (self.weight.shape[0], 1)), targets)  # NaN where a target is no class
+        rows = ops.embedding(reshape(self.weight, (self.weight.shape[0], 1)), targets)  # NaN for an out-of-bounds target
         weights = reshape(rows, targets.shape)
         return where(kept, weights, zeros_like(weights))
 
     def _terms(self, logits: Tensor, targets: Tensor) -> Tensor:
         if logits.shape[:-1] != targets.shape:
-            raise ValueError(f"logits (..., V) need targets (...), got {tuple(logits.shape)} and {tuple(targets.shape)}")
+            raise ValueError(f"expected logits (..., V) and targets (...), got shapes {tuple(logits.shape)} and {tuple(targets.shape)}")
         if self.weight is not None and self.weight.shape != logits.shape[-1:]:
-            raise ValueError(f"there are weights for {self.weight.size} classes and logits for {logits.shape[-1]}")
+            raise ValueError(f"weight has {self.weight.size} classes, but the logits have {logits.shape[-1]}")
         flat = _flat(targets)
         rows = reshape(logits, (targets.size, logits.shape[-1]))
         terms = ops.cross_entropy(rows, flat, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing)
@@ -99,7 +117,21 @@ def _flat(targets: Tensor) -> Tensor:
 
 
 class MSELoss(Loss):
-    """Mean squared error, as in PyTorch. ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``."""
+    """Mean squared error, as in PyTorch.
+
+    Args:
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Shape:
+        outputs and targets (...) -> scalar, or (...) with ``reduction="none"``.
+
+    Raises:
+        ValueError: ``reduction`` is unknown, or the shapes differ.
+
+    Example:
+        >>> nn.MSELoss()(tt.asarray([1.0, 2.0]), tt.asarray([1.0, 4.0]))
+        Tensor(2., dtype=float32, device='numpy:cpu')
+    """
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
@@ -109,7 +141,7 @@ class MSELoss(Loss):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if outputs.shape != targets.shape:
-            raise ValueError(f"outputs and targets must have one shape, got {tuple(outputs.shape)} and {tuple(targets.shape)}")
+            raise ValueError(f"outputs and targets must have the same shape, got {tuple(outputs.shape)} and {tuple(targets.shape)}")
         if self.reduction == "none":
             return square(outputs - targets)
         total = self.total(outputs, targets)
@@ -117,18 +149,29 @@ class MSELoss(Loss):
 
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
         difference = outputs - targets
-        return sum(square(upcast(difference.backend.namespace, difference)))  # 16 bits would overflow long before the mean does
+        return sum(square(upcast(difference.backend.namespace, difference)))  # in float16 the sum would overflow
 
     def count(self, targets: Tensor) -> float:
         return float(targets.size)
 
 
 class LanguageModelLoss(Loss):
-    """Cross-entropy of each next token.
+    """Next-token cross-entropy: the logits at position t predict the token at position t + 1.
+
+    Args:
+        ignore_index: target tokens of this value, such as padding, are ignored.
 
     Shape:
-        logits (B, T, V) and tokens (B, T + 1), of which the last T are predicted; or tokens (B, T), and then the last logits, which have
-        nothing to predict, are left out.
+        logits (B, T, V) and tokens (B, T + 1) -> scalar. With tokens (B, T), the logits of the last position are ignored.
+
+    Raises:
+        TypeError: the tokens are not integers.
+        ValueError: the shapes do not fit.
+
+    Example:
+        >>> loss = nn.LanguageModelLoss()(tt.zeros((1, 3, 4)), tt.asarray([[0, 1, 2, 3]]))
+        >>> round(float(loss), 3)  # log(4)
+        1.386
     """
 
     def __init__(self, ignore_index: int = -100) -> None:
@@ -137,10 +180,12 @@ class LanguageModelLoss(Loss):
 
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if outputs.ndim != 3 or targets.ndim != 2:
-            raise ValueError(f"expected logits (B, T, V) and tokens (B, T + 1), got {tuple(outputs.shape)} and {tuple(targets.shape)}")
+            raise ValueError(
+                f"expected logits (B, T, V) and tokens (B, T + 1), got shapes {tuple(outputs.shape)} and {tuple(targets.shape)}"
+            )
         length = outputs.shape[1]
         if targets.shape[1] not in (length, length + 1):
-            raise ValueError(f"logits for {length} positions need {length} or {length + 1} tokens, got {targets.shape[1]}")
+            raise ValueError(f"logits (B, {length}, V) need tokens (B, {length + 1}) or (B, {length}), got (B, {targets.shape[1]})")
         if targets.shape[1] == length:
             outputs = outputs[:, :-1, :]
         return self.cross_entropy.total(outputs, targets[:, 1:])

@@ -1,4 +1,4 @@
-"""The transformer's block: attention, then a two-layer network at each position, both around a residual path."""
+"""The transformer block: self-attention and a feed-forward network, each with a residual connection."""
 
 from __future__ import annotations
 
@@ -12,24 +12,33 @@ from tinytorch.nn.module import Module
 from tinytorch.nn.normalization import LayerNorm
 from tinytorch.tensor import Tensor
 
-#: What stands between the two layers of the feed-forward network.
+#: Activations of the feed-forward network by name.
 _ACTIVATIONS: dict[str, Callable[[], Module]] = {"gelu_tanh": lambda: GELU("tanh"), "gelu": GELU, "relu": ReLU, "tanh": Tanh}
 
 
 class TransformerBlock(Module):
-    """Attention and feed-forward network with residual connections (Vaswani et al. 2017, arXiv:1706.03762, section 3.1).
+    """A transformer block: self-attention and a feed-forward network (Vaswani et al. 2017, arXiv:1706.03762, section 3.1).
 
     Args:
-        d_model: width.
-        num_heads: attention heads; must divide the width.
-        d_ff: inner width of the feed-forward network, 4 * d_model where left out.
-        dropout: share dropped from attention weights and from what each part adds.
-        norm_first: normalise before each part, as GPT-2 does (Xiong et al. 2020, arXiv:2002.04745), rather than after the sum.
-        activation: of the feed-forward network: ``"gelu_tanh"`` (GPT-2's), ``"gelu"``, ``"relu"`` or ``"tanh"``.
-        norm_eps: added to the variance in normalisation.
+        d_model: width C of input and output.
+        num_heads: number of attention heads; must divide ``d_model``.
+        d_ff: inner width of the feed-forward network. Defaults to 4 * d_model.
+        dropout: probability of dropping attention weights, and outputs of attention and of the feed-forward network.
+        norm_first: normalize the input of each sublayer, as in GPT-2 (pre-norm, Xiong et al. 2020, arXiv:2002.04745), instead of the
+            residual sum (post-norm).
+        activation: of the feed-forward network: ``"gelu_tanh"`` (as in GPT-2), ``"gelu"``, ``"relu"`` or ``"tanh"``.
+        norm_eps: added to the variance in layer normalization.
 
     Shape:
-        (B, T, d_model) -> the same.
+        (B, T, C) -> (B, T, C).
+
+    Raises:
+        ValueError: an argument is not valid.
+
+    Example:
+        >>> block = nn.TransformerBlock(d_model=8, num_heads=2)
+        >>> block(tt.ones((1, 5, 8)), is_causal=True).shape
+        (1, 5, 8)
     """
 
     batch_independent = True

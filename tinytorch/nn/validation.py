@@ -1,4 +1,4 @@
-"""Checks of layers' arguments and of the ids that they look up."""
+"""Checks of layer arguments and of token ids."""
 
 from __future__ import annotations
 
@@ -9,31 +9,46 @@ from tinytorch.backend.device import Device
 from tinytorch.tensor import Tensor, wrap
 
 
-def checked_sizes(layer: str, **sizes: int) -> None:
-    """Raise ``ValueError`` naming the first of ``sizes`` that is not 1 or more."""
+def check_positive(layer: str, **sizes: int) -> None:
+    """Raise ``ValueError`` if one of ``sizes`` is less than 1."""
     for name, size in sizes.items():
         if size < 1:
-            raise ValueError(f"{layer} needs {name} of 1 or more, got {size}")
+            raise ValueError(f"{layer}: {name} must be at least 1, got {size}")
 
 
-def checked_share(p: float) -> float:
-    """``p``, a share of 0 up to but not including 1; raises ``ValueError`` otherwise."""
+def check_probability(p: float) -> float:
+    """Return a dropout probability as a float; raises ``ValueError`` unless 0 <= p < 1."""
     if not 0.0 <= p < 1.0:
         raise ValueError(f"dropout must be at least 0 and less than 1, got {p}")
     return float(p)
 
 
-def checked_ids(array: Any, size: int, device: Device) -> Tensor:
-    """Ids on ``device``, checked on the host: ``TypeError`` unless whole numbers, ``ValueError`` unless 0 <= id < size."""
+def ids_from_host(array: Any, size: int, device: Device) -> Tensor:
+    """Check a numpy array of ids and copy it to ``device``.
+
+    Raises:
+        TypeError: the array is not of integers.
+        ValueError: an id is out of bounds, which is 0 <= id < size.
+    """
     if array.dtype.kind not in "iu":
-        raise TypeError(f"ids must be whole numbers, got {array.dtype}")
+        raise TypeError(f"ids must be integers, got {array.dtype}")
     if array.size and (array.min() < 0 or array.max() >= size):
         raise ValueError(f"ids must lie between 0 and {size - 1}, got {array[(array < 0) | (array >= size)][0]}")
     return wrap(device.backend.from_host(array, device.backend.default_int), device.backend)
 
 
+def check_token_ids(ids: Tensor, max_length: int) -> int:
+    """Return T of token ids (B, T); raises ``ValueError`` unless they are 2-d and 1 <= T <= max_length."""
+    if ids.ndim != 2 or ids.shape[1] == 0:
+        raise ValueError(f"token ids must have shape (B, T) with T at least 1, got {tuple(ids.shape)}")
+    length = ids.shape[1]
+    if length > max_length:
+        raise ValueError(f"the model's max_length is {max_length} tokens, got {length}; crop the input")
+    return length
+
+
 def as_index(ids: Tensor) -> Tensor:
-    """Whole numbers in a signed type of 32 bits or more, which can be compared with any size; ``TypeError`` for other numbers."""
+    """Convert integers to int32 or int64, so that they can be compared with any size; raises ``TypeError`` for another kind of dtype."""
     if ids.dtype.kind not in ("signed integer", "unsigned integer"):
-        raise TypeError(f"expected whole numbers to look up, got {ids.dtype.name}; convert with tinytorch.astype(x, 'int64')")
+        raise TypeError(f"ids and targets must be integers, got {ids.dtype.name}; convert with tinytorch.astype(x, 'int64')")
     return ids if ids.dtype.name in ("int32", "int64") else astype(ids, ids.backend.default_int)

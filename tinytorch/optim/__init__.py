@@ -1,4 +1,4 @@
-"""Optimizers and learning rate schedules."""
+"""Optimizers, parameter groups and learning rate schedules."""
 
 from tinytorch.optim.adam import Adam, AdamW
 from tinytorch.optim.optimizer import Optimizer, ParameterState, weight_decay_groups

@@ -1,4 +1,4 @@
-"""Adam and AdamW."""
+"""The Adam and AdamW optimizers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from tinytorch.optim.schedules import Schedule
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1); ``weight_decay`` is added to the gradient, as in PyTorch.
+    """Adam, with L2 regularization as in PyTorch (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
 
     Args:
-        parameters, lr, weight_decay, schedule, max_norm: see `Optimizer`.
-        betas: decay rates of the two moments.
-        eps: added to the root of the second moment.
+        parameters, lr, schedule, max_norm: see `Optimizer`.
+        betas: decay rates of the first and second moment.
+        eps: added to the square root of the second moment.
+        weight_decay: this times the parameter is added to the gradient.
+
+    Raises:
+        TypeError, ValueError: see `Optimizer`; also if ``betas`` or ``eps`` are not valid.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> optimizer = optim.Adam(model.parameters(), lr=0.1)
+        >>> tt.sum(model(tt.ones((1, 2)))).backward()
+        >>> optimizer.step()
     """
 
     decoupled = False
@@ -33,7 +43,7 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay, schedule, max_norm)
         if not (all(0.0 <= beta < 1.0 for beta in betas) and eps >= 0.0):
-            raise ValueError(f"betas must lie in [0, 1) and eps must not be negative, got {betas} and {eps}")
+            raise ValueError(f"betas must be in [0, 1) and eps must not be negative, got {betas} and {eps}")
         self.betas = betas
         self.eps = eps
 
@@ -46,7 +56,7 @@ class Adam(Optimizer):
         params: Sequence[Array],
         grads: Sequence[Array],
         state: Sequence[Array],
-        rate: Array,
+        lr: Array,
         step: Array,
         weight_decays: Sequence[float],
         max_norm: float | None,
@@ -59,7 +69,7 @@ class Adam(Optimizer):
             grads,
             state[:n],
             state[n:],
-            rate,
+            lr,
             step,
             betas=self.betas,
             eps=self.eps,
@@ -72,9 +82,23 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2).
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2).
 
-    All parameters decay, as in PyTorch. To leave out biases and the scales of normalization, pass `weight_decay_groups`.
+    Weight decay applies to all parameters, as in PyTorch; use `weight_decay_groups` to exclude biases and normalization weights.
+
+    Args:
+        parameters, lr, schedule, max_norm: see `Optimizer`.
+        betas, eps: see `Adam`.
+        weight_decay: each step multiplies the parameter by ``1 - lr * weight_decay``.
+
+    Raises:
+        TypeError, ValueError: see `Adam`.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> optimizer = optim.AdamW(optim.weight_decay_groups(model.parameters(), 0.1), lr=3e-4)
+        >>> [parameter.shape for parameter in optimizer.parameters]
+        [(1, 2), (1,)]
     """
 
     decoupled = True

@@ -1,4 +1,4 @@
-"""What all optimizers share: parameters and their groups, learning rate, state, and the two ways to take a step."""
+"""The base class of optimizers: parameter groups, learning rate, state, and steps (in place, or as a function of arrays)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,25 @@ from tinytorch.nn.module import Parameter
 from tinytorch.optim.schedules import Schedule
 from tinytorch.tensor import Tensor
 
-#: What an optimizer is given: parameters, or groups of them, ``{"params": [...], "weight_decay": 0.0}``.
+#: Parameters to optimize, or parameter groups, ``{"params": [...], "weight_decay": 0.0}``.
 Parameters: TypeAlias = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 
 
 @dataclass
 class ParameterState:
-    """What an optimizer keeps for one parameter.
+    """The optimizer state of one parameter.
 
     Attributes:
-        steps: how many steps the parameter has taken; fewer than the optimizer where it was frozen, or had no gradient.
-        arrays: the optimizer's arrays for it, in the order of `Optimizer.slots`.
+        steps: number of updates of the parameter. It is less than the optimizer's if the parameter was frozen or had no gradient.
+        arrays: state arrays, such as the moments of Adam, in the order of `Optimizer.slots`.
+
+    Example:
+        >>> weight = nn.Parameter([1.0])
+        >>> optimizer = optim.SGD([weight], momentum=0.9)
+        >>> tt.sum(2 * weight).backward()
+        >>> optimizer.step()
+        >>> optimizer.state[weight]
+        ParameterState(steps=1, arrays=[array([2.], dtype=float32)])
     """
 
     steps: int
@@ -32,28 +40,37 @@ class ParameterState:
 
 
 class Optimizer(ABC):
-    """Changes parameters to make a loss smaller.
+    """Base class of optimizers.
 
-    `step` is for a training loop by hand, after ``loss.backward()``. `update` is the same as a function of arrays, for a step that a
-    backend compiles. A parameter that is frozen (``requires_grad = False``) keeps its value in both.
+    `step` updates the parameters in place after ``loss.backward()``, for a training loop written by hand. `update` computes the same step
+    as a function of arrays, which a backend can compile. Neither changes a frozen parameter (``requires_grad = False``).
 
     Args:
-        parameters: what to optimize, or parameter groups as in PyTorch: dictionaries with ``"params"`` and, where it differs from the
-            optimizer's own, ``"weight_decay"``.
+        parameters: parameters, or parameter groups as in PyTorch: dictionaries with ``"params"`` and optionally ``"weight_decay"``.
         lr: learning rate.
-        weight_decay: of the parameters whose group sets none.
-        schedule: a factor on the learning rate, by step; see `tinytorch.optim.WarmupCosine`.
-        max_norm: clip the gradient, all parameters taken together, to this norm (Pascanu et al. 2013, arXiv:1211.5063).
+        weight_decay: default for groups that do not set it.
+        schedule: factor on the learning rate by step, such as `WarmupCosine`.
+        max_norm: clip the global norm of the gradient, over all parameters, to this value (Pascanu et al. 2013, arXiv:1211.5063).
 
     Attributes:
-        parameters: all parameters, in the order they were given.
-        steps: how many steps there have been.
-        skipped: how many of them changed nothing, as the gradient overflowed float16.
-        state: what is kept for each parameter that has taken a step.
+        parameters: all parameters, in order.
+        steps: number of steps, including skipped ones.
+        skipped: number of steps that changed nothing, because the gradient overflowed in float16.
+        state: the `ParameterState` of each parameter that was updated at least once.
 
     Raises:
-        TypeError: something is no parameter, or a group sets what groups cannot set.
-        ValueError: there are no parameters, one comes twice, or a number is negative.
+        TypeError: a parameter is not a Tensor, or a group has an unknown key.
+        ValueError: there are no parameters, one is listed twice, or a setting is out of range.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
+        >>> for x, y in [(tt.ones((4, 2)), tt.zeros((4, 1)))]:
+        ...     optimizer.zero_grad()
+        ...     nn.MSELoss()(model(x), y).backward()
+        ...     optimizer.step()
+        >>> optimizer.steps
+        1
     """
 
     def __init__(
@@ -67,9 +84,9 @@ class Optimizer(ABC):
         groups = _groups(parameters, weight_decay)
         self.parameters = [parameter for params, _ in groups for parameter in params]
         if not self.parameters:
-            raise ValueError("the optimizer was given no parameters; pass model.parameters(), and a fresh one to each optimizer")
+            raise ValueError("the optimizer got no parameters; pass model.parameters() (an iterator, so call it again for each optimizer)")
         if len(set(self.parameters)) < len(self.parameters):
-            raise ValueError("the optimizer was given a parameter twice, which would change it twice a step; pass each one once")
+            raise ValueError("a parameter is listed twice and would be updated twice in each step; pass each parameter once")
         if not lr >= 0.0 or (max_norm is not None and not max_norm > 0.0):  # NaN too
             raise ValueError(f"lr must not be negative and max_norm must be positive, got {lr} and {max_norm}")
         self.lr = lr
@@ -83,7 +100,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def slots(self) -> tuple[str, ...]:
-        """Names of the arrays that are kept for each parameter, such as ``("first", "second")``."""
+        """Return the names of the state arrays of a parameter, such as ``("first", "second")`` for the moments of Adam."""
 
     @abstractmethod
     def apply(
@@ -92,34 +109,56 @@ class Optimizer(ABC):
         params: Sequence[Array],
         grads: Sequence[Array],
         state: Sequence[Array],
-        rate: Array,
+        lr: Array,
         step: Array,
         weight_decays: Sequence[float],
         max_norm: float | None,
         donate: bool,
     ) -> tuple[list[Array], list[Array], Array]:
-        """One step at learning rate ``rate``: new parameters, new state, and the norm of the gradient before clipping."""
+        """Compute one step on raw arrays.
+
+        Args:
+            backend: backend of the arrays.
+            params, grads: parameters and their gradients.
+            state: state arrays, in the order of `state_arrays`.
+            lr: learning rate after the schedule, a 0-d array.
+            step: number of the step, counted from 1, a 0-d array.
+            weight_decays: weight decay of each parameter.
+            max_norm: clip the gradient to this norm; ``None`` for no clipping.
+            donate: whether ``params`` are donated.
+
+        Returns:
+            New parameters, new state, and the norm of the gradient before clipping.
+        """
 
     def state_arrays(self, parameters: Sequence[Parameter]) -> list[Array]:
-        """The state that the next step of ``parameters`` starts from: all arrays of the first of `slots`, then of the next.
+        """Return the state arrays of ``parameters``: those of the first slot for all parameters, then those of the next slot.
 
-        It is zero for a parameter that has taken no step. Raises ``RuntimeError`` where one has left the backend that its state is on.
+        They are zeros for a parameter that was not updated yet.
+
+        Raises:
+            RuntimeError: a parameter was moved to another backend than its state.
         """
         for parameter in parameters:
-            kept = self.state.get(parameter)
-            if kept is not None and not all(parameter.backend.owns(array) for array in kept.arrays):
+            own = self.state.get(parameter)
+            if own is not None and not all(parameter.backend.owns(array) for array in own.arrays):
                 spec = parameter.backend.spec
-                raise RuntimeError(f"the optimizer's state is not on {spec}, where the parameters are; make a new one after model.to()")
+                raise RuntimeError(f"the parameters are on {spec}, but the optimizer state is not; create the optimizer after model.to()")
         return [
             self.state[parameter].arrays[i] if parameter in self.state else parameter.backend.xp.zeros_like(parameter.raw)
             for i in range(len(self.slots()))
             for parameter in parameters
         ]
 
-    def keep_state(self, parameters: Sequence[Parameter], arrays: Iterable[Array], steps: int, skipped: int = 0) -> None:
-        """Keep ``arrays``, in the order of `state_arrays`, as the state of ``parameters`` after ``steps`` more, some of them ``skipped``.
+    def store_state(self, parameters: Sequence[Parameter], arrays: Iterable[Array], steps: int, skipped: int = 0) -> None:
+        """Store new state arrays and count steps.
 
-        They are taken one by one, so that an iterator that makes them need not hold all in memory beside those they replace.
+        Args:
+            parameters: the parameters that were updated.
+            arrays: their state, in the order of `state_arrays`. An iterator is consumed one array at a time, so that old and new state are
+                not both in memory.
+            steps: number of steps since the last call.
+            skipped: how many of them were skipped.
         """
         slots, remaining = len(self.slots()), iter(arrays)
         for parameter in parameters:
@@ -141,77 +180,78 @@ class Optimizer(ABC):
         step: Array,
         donate: bool = False,
     ) -> tuple[list[Array], list[Array], tuple[Array, Array]]:
-        """One step of some parameters on raw arrays, without reading any of them.
+        """Compute one step on raw arrays, without reading values on the host.
 
         Args:
-            backend: where the arrays live.
-            parameters: which parameters the arrays belong to; their own values are not looked at.
-            params, grads: one for each of them.
-            state: as `state_arrays` made it. It is donated: it may be overwritten.
-            lr: learning rate before the schedule, a 0-d array of the type `rate_dtype`.
-            step: the number of this step among those that were not skipped, counting from 1, a 0-d array of int32.
+            backend: backend of the arrays.
+            parameters: the parameters that the arrays belong to. Their own values are not used.
+            params, grads: their values and gradients.
+            state: their state, in the order of `state_arrays`. It is donated: it may be overwritten.
+            lr: learning rate before the schedule, a 0-d array of dtype `learning_learning_rate_dtype`.
+            step: number of this step, counted from 1 without skipped steps, a 0-d int32 array.
             donate: whether ``params`` are donated too.
 
         Returns:
-            New parameters, new state, and the pair of the learning rate used and the norm of the gradient before clipping.
+            New parameters, new state, and the pair of the learning rate after the schedule and the norm of the gradient before clipping.
         """
         xp = backend.xp
-        rate = lr if self.schedule is None else lr * self.schedule(xp, xp.astype(step, lr.dtype))
+        scheduled_lr = lr if self.schedule is None else lr * self.schedule(xp, xp.astype(step, lr.dtype))
         decays = [self._weight_decays[parameter] for parameter in parameters]
-        late = self._late(parameters)
-        if len(late) == 1:
-            (behind,) = late
-            own_step = step - behind if behind else step
-            new, state, norm = self.apply(backend, params, grads, state, rate, own_step, decays, self.max_norm, donate)
-            return new, state, (rate, norm)
-        # bias corrections count a parameter's own steps, so those with equal counts are updated together; clipping takes all at once
+        groups = self._indices_by_missed_steps(parameters)
+        if len(groups) == 1:
+            (missed,) = groups
+            own_step = step - missed if missed else step
+            new, state, norm = self.apply(backend, params, grads, state, scheduled_lr, own_step, decays, self.max_norm, donate)
+            return new, state, (scheduled_lr, norm)
+        # bias correction uses a parameter's own step count, so parameters with equal counts are updated together; clipping uses all of them
         grads, norm = ops.clip_by_norm(xp, grads, self.max_norm)
         n = len(parameters)
         new_params, new_state = list(params), list(state)
-        for behind, members in late.items():
-            places = [slot * n + i for slot in range(len(self.slots())) for i in members]
-            some, some_state, _ = self.apply(
+        for missed, members in groups.items():
+            state_indices = [slot * n + i for slot in range(len(self.slots())) for i in members]
+            updated, updated_state, _ = self.apply(
                 backend,
                 [params[i] for i in members],
                 [grads[i] for i in members],
-                [state[place] for place in places],
-                rate,
-                step - behind if behind else step,
+                [state[j] for j in state_indices],
+                scheduled_lr,
+                step - missed if missed else step,
                 [decays[i] for i in members],
                 None,
                 donate,
             )
-            for i, array in zip(members, some, strict=True):
+            for i, array in zip(members, updated, strict=True):
                 new_params[i] = array
-            for place, array in zip(places, some_state, strict=True):
-                new_state[place] = array
-        return new_params, new_state, (rate, norm)
+            for j, array in zip(state_indices, updated_state, strict=True):
+                new_state[j] = array
+        return new_params, new_state, (scheduled_lr, norm)
 
-    def _late(self, parameters: Sequence[Parameter]) -> dict[int, list[int]]:
-        """The places of ``parameters`` by how many of the optimizer's steps they have missed."""
-        late: dict[int, list[int]] = {}
+    def _indices_by_missed_steps(self, parameters: Sequence[Parameter]) -> dict[int, list[int]]:
+        """Return indices into ``parameters``, grouped by the number of the optimizer's steps that each parameter missed."""
+        groups: dict[int, list[int]] = {}
         for i, parameter in enumerate(parameters):
             taken = self.state[parameter].steps if parameter in self.state else 0
-            late.setdefault(self.steps - self.skipped - taken, []).append(i)
-        return late
+            groups.setdefault(self.steps - self.skipped - taken, []).append(i)
+        return groups
 
     def step(self) -> None:
-        """Take a step with the gradients in ``.grad``; a parameter without one, or a frozen one, is skipped, as in PyTorch.
+        """Update the parameters with the gradients in ``.grad``; frozen ones and those without a gradient are skipped, as in PyTorch.
 
-        Raises ``RuntimeError`` where no parameter is left, or they were moved to another backend.
+        Raises:
+            RuntimeError: no parameter has a gradient, or parameters were moved to another backend than their state.
         """
         parameters = [p for p in self.parameters if p.requires_grad and p.grad is not None]
         if not parameters:
-            raise RuntimeError("no parameter has a gradient; call loss.backward() before step(), and see that some have requires_grad")
+            raise RuntimeError("no parameter has a gradient; call loss.backward() before step(), and check that requires_grad is true")
         backend = parameters[0].backend
         params = [parameter.raw for parameter in parameters]
         grads = [parameter.grad.raw for parameter in parameters if parameter.grad is not None]
         state = self.state_arrays(parameters)
-        lr, step = scalar(backend, self.lr, rate_dtype(parameters)), scalar(backend, self.steps - self.skipped + 1, "int32")
+        lr, step = scalar(backend, self.lr, learning_rate_dtype(parameters)), scalar(backend, self.steps - self.skipped + 1, "int32")
         params, state, _ = self.update(backend, parameters, params, grads, state, lr, step)
         for parameter, raw in zip(parameters, params, strict=True):
             parameter.raw = raw
-        self.keep_state(parameters, state, 1)
+        self.store_state(parameters, state, 1)
 
     def zero_grad(self) -> None:
         """Set ``.grad`` of all parameters to ``None``."""
@@ -220,7 +260,20 @@ class Optimizer(ABC):
 
 
 def weight_decay_groups(parameters: Iterable[Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Two parameter groups, of which only the first decays: matrices and filters; biases and scales of normalization, which are 1-d."""
+    """Return two parameter groups: matrices and filters with weight decay, and biases and normalization weights (1-d) without.
+
+    Args:
+        parameters: the parameters.
+        weight_decay: weight decay of the first group.
+
+    Returns:
+        Two parameter groups for an `Optimizer`.
+
+    Example:
+        >>> groups = optim.weight_decay_groups(nn.Linear(2, 1).parameters(), 0.1)
+        >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
+        [(1, 0.1), (1, 0.0)]
+    """
     params = list(parameters)
     return [
         {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
@@ -228,33 +281,35 @@ def weight_decay_groups(parameters: Iterable[Parameter], weight_decay: float) ->
     ]
 
 
-def rate_dtype(parameters: Iterable[Tensor]) -> str:
-    """The type to keep a learning rate in: float64 for float64 parameters, where 0.1 in float32 would be another number."""
+def learning_rate_dtype(parameters: Iterable[Tensor]) -> str:
+    """Return float64 if a parameter is float64, else float32. A float32 learning rate would be rounded too much for float64."""
     return "float64" if any(parameter.dtype.name == "float64" for parameter in parameters) else "float32"
 
 
 def scalar(backend: Backend, value: Any, dtype: str) -> Array:
-    """A number, or a list of them, on the device."""
+    """Copy a number, or a list of numbers, to the device."""
     return backend.from_host(as_host_array(value), dtype)
 
 
 def _groups(parameters: Parameters, weight_decay: float) -> list[tuple[list[Parameter], float]]:
-    """The parameters of each group and their weight decay. Plain parameters are one group."""
+    """Return parameters and weight decay of each group; parameters without groups are one group."""
     if isinstance(parameters, Tensor | Mapping):
-        raise TypeError(f"an optimizer takes a list of parameters or of groups, got a single {type(parameters).__name__}; put it in a list")
+        raise TypeError(f"parameters must be a list of parameters or of groups, got a single {type(parameters).__name__}; put it in a list")
     given = list(parameters)
     groups = [entry for entry in given if isinstance(entry, Mapping)]
     if groups and len(groups) < len(given):
-        raise TypeError("an optimizer takes parameters, or groups of them, and not both in one list")
+        raise TypeError("parameters must be either all parameters or all groups, not both in one list")
     found: list[tuple[list[Parameter], float]] = []
     for group in groups or [{"params": given}]:
         unknown = sorted(set(group) - {"params", "weight_decay"})
         if unknown or "params" not in group:
-            raise TypeError(f'a parameter group has "params" and may set "weight_decay", got {", ".join(map(repr, group)) or "nothing"}')
+            raise TypeError(
+                f'a parameter group must have "params" and may have "weight_decay", got {", ".join(map(repr, group)) or "nothing"}'
+            )
         params: list[Any] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         for parameter in params:
             if not isinstance(parameter, Tensor):
-                raise TypeError(f"an optimizer takes parameters, such as model.parameters(), got {type(parameter).__name__} among them")
+                raise TypeError(f"parameters must be Tensors, such as model.parameters(), got one of type {type(parameter).__name__}")
         decay = group.get("weight_decay", weight_decay)
         if not decay >= 0.0:  # NaN too
             raise ValueError(f"weight_decay must not be negative, got {decay}")

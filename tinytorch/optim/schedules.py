@@ -1,4 +1,4 @@
-"""How the learning rate changes over a run. A schedule is array code, so that a compiled step can work it out by itself."""
+"""Learning rate schedules. A schedule is Array API code, so that a compiled step can compute it on the device."""
 
 from __future__ import annotations
 
@@ -8,20 +8,42 @@ from typing import Any, Protocol
 
 
 class Schedule(Protocol):
-    """A factor on the learning rate."""
+    """A function that returns a factor on the learning rate for each step.
+
+    Example:
+        >>> def inverse_square_root(xp, step):
+        ...     return 1 / xp.sqrt(step)
+        >>> optimizer = optim.SGD([nn.Parameter([1.0])], lr=0.1, schedule=inverse_square_root)
+    """
 
     def __call__(self, xp: Any, step: Any) -> Any:
-        """The factor at ``step``, a float32 array of no dimensions that counts from 1."""
+        """Return the factor on the learning rate.
+
+        Args:
+            xp: the Array API namespace of the backend.
+            step: number of the step, counted from 1: a 0-d floating-point array.
+
+        Returns:
+            A 0-d array.
+        """
 
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """Up in a straight line, then down half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, without restarts).
+    """Linear warmup, then cosine decay (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, without restarts).
 
     Args:
         warmup_steps: steps until the factor is 1.
-        decay_steps: the step at which it reaches ``final``, where it stays.
-        final: the last factor.
+        decay_steps: step at which the factor reaches ``final``, where it stays.
+        final: final factor, from 0 to 1.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> schedule = optim.WarmupCosine(warmup_steps=10, decay_steps=100)
+        >>> [round(float(schedule(numpy, numpy.float32(step))), 2) for step in (1, 5, 10, 100)]
+        [0.1, 0.5, 1.0, 0.1]
     """
 
     warmup_steps: int
@@ -30,9 +52,11 @@ class WarmupCosine:
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup_steps <= self.decay_steps or self.decay_steps < 1:
-            raise ValueError(f"needs 0 <= warmup_steps <= decay_steps, got {self.warmup_steps} and {self.decay_steps}")
+            raise ValueError(
+                f"warmup_steps must be from 0 to decay_steps, and decay_steps at least 1, got {self.warmup_steps} and {self.decay_steps}"
+            )
         if not 0.0 <= self.final <= 1.0:
-            raise ValueError(f"final is a share of the learning rate, from 0 to 1, got {self.final}")
+            raise ValueError(f"final must be from 0 to 1, got {self.final}")
 
     def __call__(self, xp: Any, step: Any) -> Any:
         progress = (step - self.warmup_steps) / max(1, self.decay_steps - self.warmup_steps)

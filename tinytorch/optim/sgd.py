@@ -1,4 +1,4 @@
-"""Stochastic gradient descent."""
+"""The SGD optimizer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,24 @@ from tinytorch.optim.schedules import Schedule
 
 
 class SGD(Optimizer):
-    """Steps against the gradient, with momentum where it is not 0 (Sutskever et al. 2013, ICML, section 2), as in PyTorch.
+    """Stochastic gradient descent, optionally with momentum, as in PyTorch (Sutskever et al. 2013, ICML, section 2).
 
     Args:
         parameters, lr, schedule, max_norm: see `Optimizer`.
-        momentum: share of the last direction that is kept.
-        weight_decay: factor of the parameters that is added to the gradient; see `Optimizer`.
-        nesterov: look ahead along the new direction.
+        momentum: factor on the previous velocity: ``velocity = momentum * velocity + gradient``.
+        weight_decay: this times the parameter is added to the gradient.
+        nesterov: use Nesterov momentum.
+
+    Raises:
+        TypeError, ValueError: see `Optimizer`; also if ``momentum`` is not valid, or ``nesterov`` is set without momentum.
+
+    Example:
+        >>> weight = nn.Parameter([1.0])
+        >>> optimizer = optim.SGD([weight], lr=0.5)
+        >>> tt.sum(2 * weight).backward()
+        >>> optimizer.step()  # 1 - 0.5 * 2
+        >>> weight.item()
+        0.0
     """
 
     def __init__(
@@ -32,9 +43,9 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay, schedule, max_norm)
         if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+            raise ValueError(f"momentum must be in [0, 1), got {momentum}")
         if nesterov and not momentum:
-            raise ValueError("nesterov looks ahead along the momentum, so give it one, such as momentum=0.9")
+            raise ValueError("nesterov=True needs momentum; pass momentum=0.9, for example")
         self.momentum = momentum
         self.nesterov = nesterov
 
@@ -47,7 +58,7 @@ class SGD(Optimizer):
         params: Sequence[Array],
         grads: Sequence[Array],
         state: Sequence[Array],
-        rate: Array,
+        lr: Array,
         step: Array,
         weight_decays: Sequence[float],
         max_norm: float | None,
@@ -58,7 +69,7 @@ class SGD(Optimizer):
             params,
             grads,
             state,
-            rate,
+            lr,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decays=weight_decays,

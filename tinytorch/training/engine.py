@@ -15,7 +15,7 @@ from tinytorch.nn.losses import Loss
 from tinytorch.nn.module import Module, Parameter, own_value
 from tinytorch.nn.precision import Precision
 from tinytorch.optim import Optimizer
-from tinytorch.optim.optimizer import rate_dtype, scalar
+from tinytorch.optim.optimizer import learning_rate_dtype, scalar
 from tinytorch.tensor import wrap
 from tinytorch.training.state import METRICS_ROWS, StateSlots, TrainState
 from tinytorch.training.step import Predict, make_step
@@ -89,7 +89,7 @@ class Engine:
                 _copies(backend, [own_value(slot).raw for slot in slots.buffers]),
                 _copies(backend, optimizer.state_arrays(slots.trained)),
                 scalar(backend, optimizer.steps, "int32"),
-                scalar(backend, optimizer.lr, rate_dtype(slots.trained)),
+                scalar(backend, optimizer.lr, learning_rate_dtype(slots.trained)),
                 scalar(backend, [key], "int32"),
                 scalar(backend, scaling, "float32"),
                 backend.xp.zeros((METRICS_ROWS, 4), dtype=backend.dtype("float32")),
@@ -146,7 +146,7 @@ class Engine:
         arrays = (_copy(backend, raw) for owner, raw in zip(owners, state.optimizer, strict=True) if owner not in self._unused)
         if self._precision.scaled:
             self._scaling = [float(value) for value in backend.to_host(state.scaling)]
-        optimizer.keep_state(used, arrays, int(backend.to_host(state.step)) - optimizer.steps, int(self._scaling[2]) - optimizer.skipped)
+        optimizer.store_state(used, arrays, int(backend.to_host(state.step)) - optimizer.steps, int(self._scaling[2]) - optimizer.skipped)
         return self._scaling
 
     def resume(self) -> None:

@@ -16,7 +16,7 @@ from tinytorch.io.errors import InputError
 from tinytorch.io.files import RUN_FORMAT, array_shapes, atomic_write_text, read_regular, remove_leftovers
 from tinytorch.io.locking import locked
 from tinytorch.models import TinyGPT
-from tinytorch.models.shapes import differences
+from tinytorch.models.shapes import compare_shapes
 from tinytorch.nn import init
 from tinytorch.text import Tokenizer, load_tokenizer
 from tinytorch.training.checkpoint import MODEL, NEXT_MODEL, OPTIMIZER, load_model
@@ -137,7 +137,7 @@ class RunDirectory:
         settings = {**self.config["model"], **changes}
         shapes = array_shapes(self.path / MODEL)
         try:
-            if differences(settings, shapes):  # before a model of any size is made
+            if compare_shapes(settings, shapes):  # before a model of any size is made
                 raise InputError(
                     f"{self.path / MODEL} is not the model that {CONFIG} describes; restore it from a copy, or train in a new directory"
                 )
