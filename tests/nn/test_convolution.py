@@ -1,4 +1,4 @@
-"""Layers of images: outputs, gradients and running statistics are PyTorch's from the same weights, and mistakes are named."""
+"""Layers for images: outputs, gradients and running statistics equal PyTorch's for the same weights; bad arguments raise."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def values(*shape: int, seed: int = 0) -> numpy.ndarray[Any, Any]:
     return numpy.random.default_rng(seed).normal(size=shape)
 
 
-def agree(ours: nn.Module, theirs: Any, x: numpy.ndarray[Any, Any], dtype: str) -> None:
-    """Both modules, with PyTorch's state, have one output, one gradient for x and every parameter, and one state afterwards."""
+def assert_matches_pytorch(ours: nn.Module, theirs: Any, x: numpy.ndarray[Any, Any], dtype: str) -> None:
+    """Compare output, gradients of x and of every parameter, and the state after the call, starting from PyTorch's state."""
     import torch
 
     theirs = theirs.to(getattr(torch, dtype))
@@ -77,11 +77,11 @@ CONVOLUTIONS: list[dict[str, Any]] = [
 @both_types
 @pytest.mark.parametrize("settings", CONVOLUTIONS, ids=str)
 @pytest.mark.parametrize("size", [(7, 7), (6, 9)], ids=str)
-def test_convolution_is_pytorchs(backend: Backend, torch: Any, dtype: str, settings: dict[str, Any], size: tuple[int, int]) -> None:
-    agree(nn.Conv2d(3, 4, **settings), torch.nn.Conv2d(3, 4, **settings), values(2, 3, *size), dtype)
+def test_conv2d_matches_pytorch(backend: Backend, torch: Any, dtype: str, settings: dict[str, Any], size: tuple[int, int]) -> None:
+    assert_matches_pytorch(nn.Conv2d(3, 4, **settings), torch.nn.Conv2d(3, 4, **settings), values(2, 3, *size), dtype)
 
 
-def test_convolution_starts_as_pytorchs(backend: Backend) -> None:
+def test_conv2d_is_initialized_like_pytorch(backend: Backend) -> None:
     random.seed(0)
     layer = nn.Conv2d(8, 50, (3, 4))
     bound = 1 / math.sqrt(8 * 3 * 4)
@@ -93,13 +93,13 @@ def test_convolution_starts_as_pytorchs(backend: Backend) -> None:
     assert abs(host(layer.bias)).max() <= bound
 
 
-def test_convolution_sees_only_its_window(backend: Backend) -> None:
+def test_a_conv2d_output_depends_only_on_its_window(backend: Backend) -> None:
     x = values(1, 2, 8, 8).astype("float32")
     changed = x.copy()
     changed[0, 1, 4, 4] += 1.0
     layer = nn.Conv2d(2, 3, 3, padding=1)
-    moved = (host(layer(x)) != host(layer(changed))).any(axis=(0, 1))
-    assert {(int(i), int(j)) for i, j in zip(*moved.nonzero(), strict=True)} == {(i, j) for i in (3, 4, 5) for j in (3, 4, 5)}
+    differs = (host(layer(x)) != host(layer(changed))).any(axis=(0, 1))
+    assert {(int(i), int(j)) for i, j in zip(*differs.nonzero(), strict=True)} == {(i, j) for i in (3, 4, 5) for j in (3, 4, 5)}
 
 
 # ---- pooling and flattening ----
@@ -115,19 +115,21 @@ POOLS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("name", ["MaxPool2d", "AvgPool2d"])
 @pytest.mark.parametrize("settings", POOLS, ids=str)
 @pytest.mark.parametrize("size", [(6, 6), (7, 5)], ids=str)
-def test_pooling_is_pytorchs(backend: Backend, torch: Any, dtype: str, name: str, settings: dict[str, Any], size: tuple[int, int]) -> None:
-    agree(getattr(nn, name)(**settings), getattr(torch.nn, name)(**settings), values(2, 3, *size), dtype)
+def test_pooling_matches_pytorch(
+    backend: Backend, torch: Any, dtype: str, name: str, settings: dict[str, Any], size: tuple[int, int]
+) -> None:
+    assert_matches_pytorch(getattr(nn, name)(**settings), getattr(torch.nn, name)(**settings), values(2, 3, *size), dtype)
 
 
 @pytest.mark.parametrize("start", [0, 1, -2])
-def test_flatten_keeps_the_order_of_elements_wherever_they_lie(backend: Backend, torch: Any, start: int) -> None:
+def test_flatten_keeps_the_order_of_elements_for_any_memory_layout(backend: Backend, torch: Any, start: int) -> None:
     x = values(2, 3, 4, 5)
     assert_close(nn.Flatten(start)(tt.asarray(x)), torch.nn.Flatten(start)(torch.tensor(x)).numpy(), rtol=0)
     pooled = nn.MaxPool2d(1)(tt.asarray(x))
     assert_close(nn.Flatten(start)(pooled), torch.nn.Flatten(start)(torch.tensor(x)).numpy(), rtol=0)
 
 
-def test_layers_of_images_have_second_derivatives(backend: Backend) -> None:
+def test_image_layers_have_second_derivatives(backend: Backend) -> None:
     conv, norm = nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3)
 
     def model(x: Tensor, weight: Tensor) -> Any:
@@ -137,10 +139,10 @@ def test_layers_of_images_have_second_derivatives(backend: Backend) -> None:
     check_gradients(model, values(3, 2, 5, 5), values(3, 2, 2, 2, seed=1), tolerance=1e-4)
 
 
-# ---- batch normalisation ----
+# ---- batch normalization ----
 
 
-def pytorchs_batch_norm(torch: Any) -> Any:
+def pytorch_batch_norm(torch: Any) -> Any:
     theirs = torch.nn.BatchNorm2d(3, eps=1e-3, momentum=0.2)
     with torch.no_grad():
         theirs.weight.copy_(torch.tensor(values(3, seed=1)))
@@ -152,19 +154,19 @@ def pytorchs_batch_norm(torch: Any) -> Any:
 
 @both_types
 @pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_is_pytorchs_in_training_and_evaluation(backend: Backend, torch: Any, dtype: str, training: bool) -> None:
-    ours, theirs = nn.BatchNorm2d(3, eps=1e-3, momentum=0.2).train(training), pytorchs_batch_norm(torch).train(training)
-    agree(ours, theirs, 3 * values(4, 3, 2, 5) + 1, dtype)
+def test_batch_norm_matches_pytorch_in_training_and_evaluation(backend: Backend, torch: Any, dtype: str, training: bool) -> None:
+    ours, theirs = nn.BatchNorm2d(3, eps=1e-3, momentum=0.2).train(training), pytorch_batch_norm(torch).train(training)
+    assert_matches_pytorch(ours, theirs, 3 * values(4, 3, 2, 5) + 1, dtype)
 
 
-def test_batch_norm_of_vectors_is_pytorchs(backend: Backend, torch: Any) -> None:
+def test_batch_norm_of_vectors_matches_pytorch(backend: Backend, torch: Any) -> None:
     ours, theirs = nn.BatchNorm1d(5), torch.nn.BatchNorm1d(5)
-    agree(ours, theirs, 3 * values(4, 5) + 1, "float32")
+    assert_matches_pytorch(ours, theirs, 3 * values(4, 5) + 1, "float32")
     with pytest.raises(ValueError, match=r"BatchNorm1d expects shape \(N, 5\), got \(4, 3\)"):
         ours(tt.ones((4, 3)))
 
 
-def test_running_statistics_follow_pytorchs_over_several_batches(backend: Backend, torch: Any) -> None:
+def test_running_statistics_match_pytorch_over_several_batches(backend: Backend, torch: Any) -> None:
     ours, theirs = nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3)
     for step in range(3):
         x = (values(4, 3, 2, 5, seed=step) * (step + 1)).astype("float32")
@@ -178,7 +180,7 @@ def test_running_statistics_follow_pytorchs_over_several_batches(backend: Backen
         assert_close(value, state[name], 1e-5, 1e-6)
 
 
-def test_evaluation_changes_no_statistics(backend: Backend) -> None:
+def test_evaluation_mode_does_not_update_running_statistics(backend: Backend) -> None:
     layer = nn.BatchNorm2d(2).eval()
     layer(values(3, 2, 4, 4).astype("float32"))
     assert_close(layer.running_mean, numpy.zeros(2, numpy.float32))
@@ -186,7 +188,7 @@ def test_evaluation_changes_no_statistics(backend: Backend) -> None:
     assert layer.num_batches_tracked.item() == 0
 
 
-def test_a_functional_call_updates_the_statistics_it_was_given(backend: Backend) -> None:
+def test_functional_call_updates_the_running_statistics_in_its_state(backend: Backend) -> None:
     layer = nn.BatchNorm2d(2, momentum=1.0)
     state = dict(layer.state_dict())
     x = values(3, 2, 4, 4).astype("float32")
@@ -198,7 +200,7 @@ def test_a_functional_call_updates_the_statistics_it_was_given(backend: Backend)
     assert layer.num_batches_tracked.item() == 0
 
 
-def test_statistics_carry_no_gradient(backend: Backend) -> None:
+def test_running_statistics_have_no_gradient(backend: Backend) -> None:
     layer = nn.BatchNorm2d(2)
     for _ in range(2):
         tt.sum(layer(frozen(values(3, 2, 4, 4), requires_grad=True))).backward()
@@ -206,7 +208,7 @@ def test_statistics_carry_no_gradient(backend: Backend) -> None:
     assert layer.running_mean.node is None
 
 
-def test_batch_norm_of_sixteen_bits_keeps_its_statistics_in_thirty_two() -> None:
+def test_batch_norm_of_float16_keeps_running_statistics_in_float32() -> None:
     with tt.use_backend("numpy"):
         layer = nn.BatchNorm2d(1, momentum=1.0)
         out = layer(tt.asarray(300 + values(64, 1, 8, 8), dtype="float16"))
@@ -215,7 +217,7 @@ def test_batch_norm_of_sixteen_bits_keeps_its_statistics_in_thirty_two() -> None
         assert host(out).std() == pytest.approx(1, abs=0.01)
 
 
-# ---- what they say ----
+# ---- errors and repr ----
 
 
 @pytest.mark.parametrize(
@@ -226,33 +228,37 @@ def test_batch_norm_of_sixteen_bits_keeps_its_statistics_in_thirty_two() -> None
         (
             lambda: nn.Conv2d(3, 4, 5, padding=1)(tt.ones((2, 3, 8, 2))),
             ValueError,
-            r"window of \(5, 5\), which does not fit in images of \(8, 2\) with padding \(1, 1\)",
+            r"kernel_size \(5, 5\) is larger than the padded images, which are \(8, 2\) with padding \(1, 1\)",
         ),
-        (lambda: nn.Conv2d(1, 1, 1)(tt.ones((1, 1, 2, 2), dtype="int64")), TypeError, "Conv2d expects floating-point numbers, got int64"),
-        (lambda: nn.Conv2d(0, 4, 3), ValueError, "Conv2d needs in_channels of 1 or more, got 0"),
-        (lambda: nn.Conv2d(3, 4, (3, 0)), ValueError, r"needs kernel_size of 1 or more, a whole number or two, got \(3, 0\)"),
-        (lambda: nn.Conv2d(3, 4, 3, stride=(1, 2, 3)), ValueError, r"needs stride of 1 or more, a whole number or two, got \(1, 2, 3\)"),  # type: ignore[arg-type]
-        (lambda: nn.Conv2d(3, 4, 3, padding=-1), ValueError, "needs padding of 0 or more, a whole number or two, got -1"),
-        (lambda: nn.Conv2d(3, 4, 2.5), ValueError, "needs kernel_size of 1 or more, a whole number or two, got 2.5"),  # type: ignore[arg-type]
-        (lambda: nn.MaxPool2d(2, padding=2), ValueError, "MaxPool2d can be padded by half of kernel_size at most"),
-        (lambda: nn.AvgPool2d(3)(tt.ones((1, 1, 2, 4))), ValueError, r"AvgPool2d slides a window of \(3, 3\), which does not fit"),
+        (lambda: nn.Conv2d(1, 1, 1)(tt.ones((1, 1, 2, 2), dtype="int64")), TypeError, "Conv2d expects a floating-point dtype, got int64"),
+        (lambda: nn.Conv2d(0, 4, 3), ValueError, "Conv2d: in_channels must be at least 1, got 0"),
+        (lambda: nn.Conv2d(3, 4, (3, 0)), ValueError, r"kernel_size must be an integer or a pair of integers, at least 1, got \(3, 0\)"),
+        (
+            lambda: nn.Conv2d(3, 4, 3, stride=(1, 2, 3)),
+            ValueError,
+            r"stride must be an integer or a pair of integers, at least 1, got \(1, 2, 3\)",
+        ),  # type: ignore[arg-type]
+        (lambda: nn.Conv2d(3, 4, 3, padding=-1), ValueError, "padding must be an integer or a pair of integers, at least 0, got -1"),
+        (lambda: nn.Conv2d(3, 4, 2.5), ValueError, "kernel_size must be an integer or a pair of integers, at least 1, got 2.5"),  # type: ignore[arg-type]
+        (lambda: nn.MaxPool2d(2, padding=2), ValueError, "MaxPool2d: padding must be at most half of kernel_size"),
+        (lambda: nn.AvgPool2d(3)(tt.ones((1, 1, 2, 4))), ValueError, r"AvgPool2d: kernel_size \(3, 3\) is larger than the padded images"),
         (lambda: nn.MaxPool2d(2)(tt.ones((2, 2))), ValueError, r"MaxPool2d expects images \(N, C, H, W\), got shape \(2, 2\)"),
-        (lambda: nn.Flatten(2)(tt.ones((2, 3))), ValueError, r"Flatten starts at dimension 2, got shape \(2, 3\)"),
+        (lambda: nn.Flatten(2)(tt.ones((2, 3))), ValueError, r"the input has no axis start_dim=2, got shape \(2, 3\)"),
         (
             lambda: nn.BatchNorm2d(3)(tt.ones((2, 4, 2, 2))),
             ValueError,
             r"BatchNorm2d expects images \(N, 3, H, W\), got shape \(2, 4, 2, 2\)",
         ),
-        (lambda: nn.BatchNorm2d(3)(tt.ones((1, 3, 1, 1))), ValueError, "needs more than one value of each feature in training"),
-        (lambda: nn.BatchNorm2d(0), ValueError, "BatchNorm2d needs num_features of 1 or more, got 0"),
+        (lambda: nn.BatchNorm2d(3)(tt.ones((1, 3, 1, 1))), ValueError, "needs more than one value per feature in training mode"),
+        (lambda: nn.BatchNorm2d(0), ValueError, "BatchNorm2d: num_features must be at least 1, got 0"),
     ],
 )
-def test_mistakes_are_named(backend: Backend, call: Callable[[], Any], error: type[Exception], message: str) -> None:
+def test_bad_arguments_raise(backend: Backend, call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
 
 
-def test_layers_print_their_settings(backend: Backend) -> None:
+def test_repr_shows_the_settings(backend: Backend) -> None:
     assert repr(nn.Conv2d(3, 4, 5)) == "Conv2d(3, 4, kernel_size=(5, 5), stride=(1, 1), padding=(0, 0))"
     assert repr(nn.Conv2d(3, 4, 5, bias=False)).endswith("padding=(0, 0), bias=False)")
     assert repr(nn.MaxPool2d(2)) == "MaxPool2d(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0))"

@@ -1,4 +1,4 @@
-"""Modules as functions of their values: `functional_call` and `bind`, nested, and in several threads."""
+"""`functional_call` and `bind`: nested calls, buffers, and several threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tinytorch.tensor import Tensor
 
 
 class Counter(nn.Module):
-    """Multiplies by a weight and counts its calls in a buffer, as batch normalisation would."""
+    """Multiplies by a weight and counts its calls in a buffer, as batch normalization would."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Tied(nn.Module):
         return self.second(self.first(x))
 
 
-def test_functional_call_uses_the_given_values_and_leaves_the_module(backend: Backend) -> None:
+def test_functional_call_uses_the_state_and_does_not_change_the_module(backend: Backend) -> None:
     layer = nn.Linear(2, 1)
     before = layer.state_dict()
     state = {"weight": tt.asarray([[1.0, 10.0]]), "bias": tt.asarray([100.0])}
@@ -50,7 +50,7 @@ def test_functional_call_uses_the_given_values_and_leaves_the_module(backend: Ba
         assert_close(value, before[name], rtol=0)
 
 
-def test_gradients_of_a_whole_state_come_through_functional_call(backend: Backend) -> None:
+def test_functional_call_is_differentiable_with_respect_to_the_state(backend: Backend) -> None:
     layer = nn.Linear(2, 1)
 
     def loss(state: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -63,13 +63,13 @@ def test_gradients_of_a_whole_state_come_through_functional_call(backend: Backen
     assert layer.weight.grad is None
 
 
-def test_a_shared_parameter_takes_its_value_in_every_place(backend: Backend) -> None:
+def test_functional_call_replaces_a_shared_parameter_everywhere(backend: Backend) -> None:
     model = Tied()
     state = {"first.weight": tt.eye(3) * 2.0, "second.bias": tt.zeros(3)}
     assert_close(nn.functional_call(model, state, tt.ones((1, 3))), numpy.full((1, 3), 4.0, numpy.float32))
 
 
-def test_a_buffer_is_updated_in_the_state_and_not_on_the_module(backend: Backend) -> None:
+def test_functional_call_updates_buffers_in_the_state_and_not_on_the_module(backend: Backend) -> None:
     counter = Counter()
     state = {"calls": tt.asarray(10.0)}
     nn.functional_call(counter, state, tt.ones(1))
@@ -77,7 +77,7 @@ def test_a_buffer_is_updated_in_the_state_and_not_on_the_module(backend: Backend
     assert_close(counter.calls, numpy.float32(0))
 
 
-def test_calls_nest_and_an_outer_buffer_hears_of_an_inner_call() -> None:
+def test_nested_calls_update_the_buffers_of_the_outer_state() -> None:
     counter = Counter()
 
     class Outer(nn.Module):
@@ -94,25 +94,25 @@ def test_calls_nest_and_an_outer_buffer_hears_of_an_inner_call() -> None:
     assert float(counter.calls) == 0.0
 
 
-def test_two_threads_call_one_module_with_values_of_their_own() -> None:
-    meet = threading.Barrier(2, timeout=10)
+def test_two_threads_call_a_module_with_different_values() -> None:
+    barrier = threading.Barrier(2, timeout=10)
 
-    class Slow(nn.Module):
+    class Waiting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.weight = nn.Parameter([0.0])
 
         def forward(self, x: Tensor) -> Tensor:
-            meet.wait()  # both are inside now
+            barrier.wait()  # both threads are in the call now
             return x * self.weight
 
-    module = Slow()
+    module = Waiting()
     results: dict[float, float] = {}
 
-    def work(value: float) -> None:
+    def call(value: float) -> None:
         results[value] = float(nn.functional_call(module, {"weight": tt.asarray([value])}, tt.ones(1))[0])
 
-    threads = [threading.Thread(target=work, args=(value,)) for value in (2.0, 3.0)]
+    threads = [threading.Thread(target=call, args=(value,)) for value in (2.0, 3.0)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -123,21 +123,21 @@ def test_two_threads_call_one_module_with_values_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("state", "error", "message"),
     [
-        ({"wait": [1.0]}, KeyError, "Linear has no parameter or buffer called wait"),
-        ({"weight": [[1.0]]}, ValueError, r"weight has shape \(1, 2\), the state holds \(1, 1\)"),
+        ({"wait": [1.0]}, KeyError, "Linear has no parameter or buffer named wait"),
+        ({"weight": [[1.0]]}, ValueError, r"weight must have shape \(1, 2\), got \(1, 1\)"),
     ],
 )
-def test_functional_call_refuses_a_state_that_does_not_fit(state: Any, error: type[Exception], message: str) -> None:
+def test_functional_call_with_a_state_that_does_not_match_raises(state: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         nn.functional_call(nn.Linear(2, 1), {name: tt.asarray(value) for name, value in state.items()}, tt.ones((1, 2)))
 
 
-def test_functional_call_takes_tensors_only() -> None:
+def test_functional_call_with_a_numpy_array_raises() -> None:
     with pytest.raises(TypeError, match="bias must be a Tensor, got ndarray"):
         nn.functional_call(nn.Linear(2, 1), {"bias": numpy.zeros(1)}, tt.ones((1, 2)))  # type: ignore[dict-item]
 
 
-def test_bound_values_count_inside_the_block_only(backend: Backend) -> None:
+def test_bind_replaces_values_inside_the_block_only(backend: Backend) -> None:
     layer = nn.Linear(1, 1, bias=False)
     own = float(layer.weight[0, 0])
     with nn.bind([layer.weight], [tt.asarray([[own + 1.0]])]):

@@ -98,7 +98,7 @@ class TinyGPT(Module):
         self._initialize(num_layers)
 
     def _initialize(self, num_layers: int) -> None:
-        """Draw weights from N(0, 0.02), residual projections from N(0, 0.02 / sqrt(2 num_layers)) (Radford et al. 2019); set biases to 0."""
+        """Draw normal weights, smaller in the residual projections (Radford et al. 2019, section 2.3), and set biases to 0."""
         for name, parameter in self.named_parameters():
             if name.startswith("positions") or "norm" in name:
                 continue
@@ -109,14 +109,6 @@ class TinyGPT(Module):
                 std = _INIT_STD / math.sqrt(2 * num_layers) if residual else _INIT_STD
                 new = init.normal(parameter.shape, std)
             parameter.raw = new.raw
-
-    @property
-    def num_layers(self) -> int:
-        """Number of blocks, and of layers in a cache."""
-        return len(self.blocks)
-
-    def prepare_input(self, array: Any, device: Device | None = None) -> Tensor:
-        return ids_from_host(array, self.config.vocab_size, self.embedding.weight.device)
 
     def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Compute the logits of the next token at each position.
@@ -134,21 +126,29 @@ class TinyGPT(Module):
         """
         length = check_token_ids(ids, self.max_length)
         offset, mask = (0, None) if cache is None else (cache.offset(), cache.mask(length))
-        layers = [None] * self.num_layers if cache is None else cache.layers
+        layer_caches = [None] * self.num_layers if cache is None else cache.layers
         recompute = self.checkpoint_activations and self.training and cache is None
 
         x = self.dropout(self.positions(self.embedding(ids), offset))  # (B, T, C)
-        for block, layer in zip(self.blocks, layers, strict=True):
+        for block, layer_cache in zip(self.blocks, layer_caches, strict=True):
             if recompute:
                 x = checkpoint(partial(block, is_causal=True))(x)
             else:  # a single token needs no causal mask
-                x = block(x, mask=mask, is_causal=length > 1, cache=layer)
+                x = block(x, mask=mask, is_causal=length > 1, cache=layer_cache)
         if cache is not None and length > 1:
             x = x[:, -1:, :]  # (B, T, C) -> (B, 1, C)
         x = self.norm(x)  # (B, T, C)
         if self.head is None:
             return ops.linear(x, self.embedding.weight, None)  # tied weights: (B, T, C) -> (B, T, V)
         return self.head(x)  # (B, T, V)
+
+    def prepare_input(self, array: Any, device: Device | None = None) -> Tensor:
+        return ids_from_host(array, self.config.vocab_size, self.embedding.weight.device)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of blocks, and of layers in a cache."""
+        return len(self.blocks)
 
     def generate(
         self, prompt: Prompt, max_new_tokens: int, temperature: float | None = None, **arguments: Unpack[GenerationArguments]

@@ -33,7 +33,7 @@ def causal_mask(seq_len: int, device: object = None) -> Tensor:
         >>> nn.causal_mask(3)
         Tensor([[ True, False, False],
                 [ True,  True, False],
-                [ True,  True,  True]], device='numpy:cpu')
+                [ True,  True,  True]], dtype=bool, device='numpy:cpu')
     """
     positions = arange(seq_len, device=device)
     return expand_dims(positions, axis=1) >= expand_dims(positions, axis=0)

@@ -30,7 +30,7 @@ class LayerNorm(Module):
 
     Example:
         >>> y = nn.LayerNorm(2)(tt.asarray([[1.0, 3.0]])).detach()
-        >>> y.round(decimals=2)
+        >>> tt.round(y)
         Tensor([[-1.,  1.]], dtype=float32, device='numpy:cpu')
     """
 
@@ -150,7 +150,7 @@ class BatchNorm1d(_BatchNorm):
 
     Example:
         >>> y = nn.BatchNorm1d(1)(tt.asarray([[1.0], [3.0]])).detach()
-        >>> y.round(decimals=2)
+        >>> tt.round(y)
         Tensor([[-1.],
                 [ 1.]], dtype=float32, device='numpy:cpu')
     """
