@@ -1,4 +1,4 @@
-"""GPT-2 directories, held to `transformers`, which writes and reads them too. Weights are drawn at random, nothing is downloaded."""
+"""GPT-2 directories: compatibility with `transformers` in both directions. Weights are random; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ torch = pytest.importorskip("torch", reason="PyTorch, which the oracle here runs
 
 TINY = {"vocab_size": 50, "n_embd": 12, "n_head": 2, "n_layer": 2, "n_positions": 16}
 
-#: Settings that differ from GPT-2's own.
+#: Settings that differ from those of GPT-2.
 UNUSUAL = {
-    "odd width of a head": {"n_embd": 15, "n_head": 3},
+    "odd head width": {"n_embd": 15, "n_head": 3},
     "n_inner": {"n_inner": 20},
     "exact gelu": {"activation_function": "gelu"},
     "relu": {"activation_function": "relu"},
@@ -38,7 +38,7 @@ IDS = numpy.random.default_rng(0).integers(0, 50, (2, 9))
 
 
 def reference(**settings: Any) -> Any:
-    """A GPT-2 of transformers with weights large enough to tell differences, in evaluation mode."""
+    """A GPT-2 of transformers in evaluation mode, with weights that are large enough to show differences."""
     torch.manual_seed(0)
     model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**TINY, **settings}))
     with torch.no_grad():
@@ -53,7 +53,7 @@ def logits_of(model: Any) -> Any:
 
 
 @pytest.mark.parametrize("settings", [{}, *UNUSUAL.values()], ids=["as GPT-2", *UNUSUAL])
-def test_the_logits_are_those_of_transformers(tmp_path: Path, backend: Backend, settings: dict[str, Any]) -> None:
+def test_logits_match_transformers(tmp_path: Path, backend: Backend, settings: dict[str, Any]) -> None:
     theirs = reference(**settings)
     theirs.save_pretrained(tmp_path)
     ours = TinyGPT.from_pretrained(tmp_path)
@@ -61,7 +61,7 @@ def test_the_logits_are_those_of_transformers(tmp_path: Path, backend: Backend, 
     numpy.testing.assert_allclose(host(ours(IDS)), logits_of(theirs), atol=2e-4)
 
 
-def test_greedy_tokens_are_those_of_transformers(tmp_path: Path) -> None:
+def test_greedy_tokens_match_transformers(tmp_path: Path) -> None:
     theirs = reference(n_positions=96)
     theirs.save_pretrained(tmp_path)
     start = torch.from_numpy(IDS[:1])
@@ -71,7 +71,7 @@ def test_greedy_tokens_are_those_of_transformers(tmp_path: Path) -> None:
         assert TinyGPT.from_pretrained(tmp_path).generate(IDS[0], 64, temperature=0.0) == expected
 
 
-def test_a_sharded_index_is_followed(tmp_path: Path) -> None:
+def test_weights_in_several_files_with_an_index_are_loaded(tmp_path: Path) -> None:
     theirs = reference()
     theirs.save_pretrained(tmp_path, max_shard_size="5KB")
     assert (tmp_path / "model.safetensors.index.json").exists()
@@ -80,7 +80,7 @@ def test_a_sharded_index_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"positional": "learned", "tie_weights": True}, {}, {"activation": "relu", "d_ff": 20}])
-def test_transformers_loads_what_we_write_without_a_word(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_transformers_loads_our_files_without_warnings(tmp_path: Path, settings: dict[str, Any]) -> None:
     with tt.use_backend("numpy"):
         tt.seed(0)
         ours = TinyGPT(50, d_model=12, num_heads=2, num_layers=2, max_length=16, **settings).eval()
@@ -93,14 +93,14 @@ def test_transformers_loads_what_we_write_without_a_word(tmp_path: Path, setting
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_weights_of_another_width_are_read_as_they_are(tmp_path: Path, dtype: str) -> None:
+def test_weights_of_other_dtypes_are_loaded(tmp_path: Path, dtype: str) -> None:
     theirs = reference(scale_attn_by_inverse_layer_idx=True).to(getattr(torch, dtype))
     theirs.save_pretrained(tmp_path)
     with tt.use_backend("numpy"):
         numpy.testing.assert_allclose(host(TinyGPT.from_pretrained(tmp_path)(IDS)), logits_of(theirs.float()), atol=2e-4)
 
 
-def test_transformers_reads_our_tokenizer(tmp_path: Path) -> None:
+def test_transformers_loads_our_tokenizer(tmp_path: Path) -> None:
     pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
     text = "the quick brown fox jumps over the lazy dog.\n  And naïvely sleeps 🐢.\n" * 20
     ours = BPETokenizer.train(text, 300)
@@ -117,8 +117,8 @@ def test_transformers_reads_our_tokenizer(tmp_path: Path) -> None:
 WORDS = "the quick brown fox jumps over the lazy dog.\n  And naïvely sleeps 🐢.\n" * 20
 
 
-def files_of_old(directory: Path, **files: Any) -> tuple[Any, BPETokenizer]:
-    """Their tokenizer and ours for ``vocab.json``, ``merges.txt`` and further files, in a directory of a GPT-2."""
+def older_tokenizers(directory: Path, **files: Any) -> tuple[Any, BPETokenizer]:
+    """Return transformers' tokenizer and ours for a GPT-2 directory with ``vocab.json``, ``merges.txt`` and ``files``."""
     model = json.loads(BPETokenizer.train(WORDS, 300)._engine.to_str())["model"]
     vocab = {**model["vocab"], "<|endoftext|>": len(model["vocab"])}
     merges = "".join(f"{left} {right}\n" for left, right in model["merges"])
@@ -140,35 +140,37 @@ def files_of_old(directory: Path, **files: Any) -> tuple[Any, BPETokenizer]:
         {"tokenizer_config": {"added_tokens_decoder": {"301": {"content": "<x>", "special": True}}}, "added_tokens": {"<y>": 302}},
         {"vocab": lambda vocab: {**vocab, "<|endoftext|>": 310}},
     ],
-    ids=["none", "added", "added and special", "special in the settings", "in the settings", "in the settings alone", "with holes"],
+    ids=["none", "added", "added and special map", "config pad token", "config decoder", "config special", "vocabulary with gaps"],
 )
-def test_the_files_of_older_tokenizers_are_read_as_transformers_reads_them(tmp_path: Path, files: dict[str, Any]) -> None:
+def test_older_tokenizer_files_are_loaded_like_transformers(tmp_path: Path, files: dict[str, Any]) -> None:
     pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
-    theirs, ours = files_of_old(tmp_path, **files)
+    theirs, ours = older_tokenizers(tmp_path, **files)
     special = {i for i, token in theirs.added_tokens_decoder.items() if token.special}
     assert special == {i for i in ours.special_ids if i in theirs.added_tokens_decoder}
     assert ours.get_vocab_size() == max(theirs.get_vocab().values()) + 1
     text = "the <x> dog<y>fox <|endoftext|> a"
-    ids = theirs(text, split_special_tokens=True)["input_ids"]  # a special token in a text is a text to us
+    ids = theirs(text, split_special_tokens=True)["input_ids"]  # we encode special tokens in a text as plain text
     assert ours.encode(text) == ids
-    for plain in (True, False):
-        assert ours.decode(ids, skip_special_tokens=plain) == theirs.decode(ids, skip_special_tokens=plain)
+    for skip in (True, False):
+        assert ours.decode(ids, skip_special_tokens=skip) == theirs.decode(ids, skip_special_tokens=skip)
     ours.save_pretrained(tmp_path / "again")
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
     assert again(text, split_special_tokens=True)["input_ids"] == ids
 
 
-def test_a_text_is_read_whole_after_transformers_cut_and_padded_others(tmp_path: Path) -> None:
+def test_truncation_and_padding_saved_by_transformers_are_ignored(tmp_path: Path) -> None:
     pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
     ours = BPETokenizer.train(WORDS, 300)
     ours.save_pretrained(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, pad_token="<pad>")
     theirs([WORDS, "a"], truncation=True, max_length=64, padding=True)
-    theirs.save_pretrained(tmp_path / "cut")
-    assert json.loads((tmp_path / "cut" / "tokenizer.json").read_text(encoding="utf-8"))["truncation"]["max_length"] == 64
-    again = BPETokenizer.from_gpt2(tmp_path / "cut")
+    theirs.save_pretrained(tmp_path / "truncated")
+    assert json.loads((tmp_path / "truncated" / "tokenizer.json").read_text(encoding="utf-8"))["truncation"]["max_length"] == 64
+    again = BPETokenizer.from_gpt2(tmp_path / "truncated")
     assert again.encode(WORDS) == ours.encode(WORDS)
     again.save_pretrained(tmp_path / "again")
     for name in ("truncation", "padding"):
-        kept, before = (json.loads((tmp_path / place / "tokenizer.json").read_text(encoding="utf-8"))[name] for place in ("again", "cut"))
+        kept, before = (
+            json.loads((tmp_path / folder / "tokenizer.json").read_text(encoding="utf-8"))[name] for folder in ("again", "truncated")
+        )
         assert kept == before

@@ -1,4 +1,4 @@
-"""LeNet-1 and LeNet-5: the papers' shapes, sizes counted by hand, and training that is PyTorch's."""
+"""LeNet-1 and LeNet-5: the shapes of the papers, parameter counts, and training steps that match PyTorch."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def images(count: int, image: Image, seed: int = 0) -> numpy.ndarray[Any, Any]:
     return numpy.random.default_rng(seed).normal(size=(count, *image)).astype("float32")
 
 
-# ---- shapes and sizes ----
+# ---- shapes and parameter counts ----
 
 
 def sizes(model: Any, image: Image) -> list[tuple[int, ...]]:
-    """Maps, height and width after each convolution and each pooling."""
+    """Channels, height and width after each convolution and pooling."""
     x: Tensor = tt.asarray(images(1, image))
-    found = []
+    shapes = []
     for layer in model.features:
         x = layer(x)
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-            found.append(tuple(x.shape[1:]))
-    return found
+            shapes.append(tuple(x.shape[1:]))
+    return shapes
 
 
 @both_forms
@@ -53,7 +53,7 @@ def sizes(model: Any, image: Image) -> list[tuple[int, ...]]:
         (LeNet5, (1, 4, 4), [(6, 4, 4), (6, 2, 2), (16, 2, 2), (16, 1, 1)]),
     ],
 )
-def test_maps_have_the_sizes_of_the_papers(
+def test_feature_maps_have_the_sizes_of_the_papers(
     backend: Backend, kind: type[LeNet1] | type[LeNet5], image: Image, expected: list[tuple[int, ...]], classic: bool
 ) -> None:
     model = kind(image, classic=classic)
@@ -74,14 +74,12 @@ def test_maps_have_the_sizes_of_the_papers(
         (LeNet5, (1, 8, 8), (6 * 25 + 6) + (16 * 150 + 16) + (64 * 120 + 120) + (120 * 84 + 84) + (84 * 10 + 10)),
     ],
 )
-def test_parameters_are_those_counted_by_hand(
-    backend: Backend, kind: type[LeNet1] | type[LeNet5], image: Image, expected: int, classic: bool
-) -> None:
+def test_parameter_counts(backend: Backend, kind: type[LeNet1] | type[LeNet5], image: Image, expected: int, classic: bool) -> None:
     assert kind(image, classic=classic).count_parameters() == expected
 
 
 @both_forms
-def test_each_form_is_made_of_its_own_parts(backend: Backend, classic: bool) -> None:
+def test_the_classic_form_has_tanh_and_average_pooling(backend: Backend, classic: bool) -> None:
     kinds = {type(module) for module in LeNet5(classic=classic).modules()}
     assert kinds >= ({nn.Tanh, nn.AvgPool2d} if classic else {nn.ReLU, nn.MaxPool2d})
     assert not kinds & ({nn.ReLU, nn.MaxPool2d} if classic else {nn.Tanh, nn.AvgPool2d})
@@ -89,7 +87,7 @@ def test_each_form_is_made_of_its_own_parts(backend: Backend, classic: bool) -> 
 
 @pytest.mark.parametrize("kind", [LeNet1, LeNet5])
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_batch_may_be_empty_or_of_one(backend: Backend, kind: type[LeNet1] | type[LeNet5], count: int) -> None:
+def test_a_batch_may_have_0_or_1_images(backend: Backend, kind: type[LeNet1] | type[LeNet5], count: int) -> None:
     model = kind((1, 8, 8), classes=3)
     logits = model(images(count, (1, 8, 8)))
     assert tuple(logits.shape) == (count, 3)
@@ -100,23 +98,26 @@ def test_a_batch_may_be_empty_or_of_one(backend: Backend, kind: type[LeNet1] | t
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: LeNet5()(images(2, (1, 28, 28))), r"LeNet5 was made for images of \(3, 32, 32\), got \(1, 28, 28\); pass image="),
+        (
+            lambda: LeNet5()(images(2, (1, 28, 28))),
+            r"this LeNet5 expects images of shape \(3, 32, 32\), got \(1, 28, 28\); create the model with image=\(1, 28, 28\)",
+        ),
         (lambda: LeNet1()(images(2, (1, 28, 28))[:, 0]), r"LeNet1 expects images \(N, C, H, W\), got shape \(2, 28, 28\)"),
-        (lambda: LeNet1((28, 28)), r"LeNet1 needs image=\(channels, height, width\) of at least 4 x 4 pixels, got \(28, 28\)"),  # type: ignore[arg-type]
+        (lambda: LeNet1((28, 28)), r"LeNet1: image must be \(channels, height, width\) with at least 4 x 4 pixels, got \(28, 28\)"),  # type: ignore[arg-type]
         (lambda: LeNet5((1, 3, 9)), "at least 4 x 4 pixels"),
-        (lambda: LeNet5(classes=0), "LeNet5 needs classes of 1 or more, got 0"),
+        (lambda: LeNet5(classes=0), "LeNet5: classes must be at least 1, got 0"),
     ],
 )
-def test_mistakes_are_named(backend: Backend, call: Callable[[], Any], message: str) -> None:
+def test_bad_arguments_raise(backend: Backend, call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
-# ---- what they compute ----
+# ---- training ----
 
 
-def pytorchs_lenet5(torch: Any, classic: bool) -> Any:
-    """As PyTorch's users write it, the rectifier before the pooling."""
+def pytorch_lenet5(torch: Any, classic: bool) -> Any:
+    """LeNet-5 as usually written in PyTorch, with ReLU before the pooling."""
     layers = torch.nn
 
     def block(*sizes: int) -> list[Any]:
@@ -126,30 +127,30 @@ def pytorchs_lenet5(torch: Any, classic: bool) -> Any:
             layers.AvgPool2d(2) if classic else layers.MaxPool2d(2),
         ]
 
-    def squash() -> Any:
+    def activation() -> Any:
         return layers.Tanh() if classic else layers.ReLU()
 
-    dense = [layers.Linear(400, 120), squash(), layers.Linear(120, 84), squash(), layers.Linear(84, 10)]
+    dense = [layers.Linear(400, 120), activation(), layers.Linear(120, 84), activation(), layers.Linear(84, 10)]
     return layers.Sequential(*block(3, 6), *block(6, 16), layers.Flatten(), *dense)
 
 
 @both_forms
 @pytest.mark.parametrize("overrides", [True, False])
-def test_five_steps_of_training_are_pytorchs(backend: Backend, classic: bool, overrides: bool) -> None:
+def test_five_training_steps_match_pytorch(backend: Backend, classic: bool, overrides: bool) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
     torch.set_num_threads(1)
     random.seed(0)
     model = LeNet5(classic=classic)
-    theirs = pytorchs_lenet5(torch, classic)
+    theirs = pytorch_lenet5(torch, classic)
     with torch.no_grad():
-        for peer, parameter in zip(theirs.parameters(), model.parameters(), strict=True):
-            peer.copy_(torch.tensor(host(parameter).copy()))
+        for their_parameter, parameter in zip(theirs.parameters(), model.parameters(), strict=True):
+            their_parameter.copy_(torch.tensor(host(parameter).copy()))
     optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9)
-    peer_optimizer = torch.optim.SGD(theirs.parameters(), lr=0.05, momentum=0.9)
+    their_optimizer = torch.optim.SGD(theirs.parameters(), lr=0.05, momentum=0.9)
     loss_fn = nn.CrossEntropyLoss()
 
-    def losses() -> list[float]:
-        found = []
+    def loss_differences() -> list[float]:
+        differences = []
         for step in range(5):
             x = images(8, (3, 32, 32), seed=step)
             labels = numpy.random.default_rng(step).integers(0, 10, 8)
@@ -157,18 +158,18 @@ def test_five_steps_of_training_are_pytorchs(backend: Backend, classic: bool, ov
             loss = loss_fn(model(x), labels)
             loss.backward()
             optimizer.step()
-            peer_optimizer.zero_grad()
+            their_optimizer.zero_grad()
             expected = torch.nn.functional.cross_entropy(theirs(torch.tensor(x)), torch.tensor(labels))
             expected.backward()
-            peer_optimizer.step()
-            found.append(abs(float(loss.detach()) - expected.item()))
-        return found
+            their_optimizer.step()
+            differences.append(abs(float(loss.detach()) - expected.item()))
+        return differences
 
     if overrides:
-        differences = losses()
+        differences = loss_differences()
     else:
         with portable_kernels():
-            differences = losses()
+            differences = loss_differences()
     assert max(differences) < 1e-4
-    for parameter, peer in zip(model.parameters(), theirs.parameters(), strict=True):
-        assert_close(parameter.detach(), peer.detach().numpy(), rtol=0, atol=1e-4)
+    for parameter, their_parameter in zip(model.parameters(), theirs.parameters(), strict=True):
+        assert_close(parameter.detach(), their_parameter.detach().numpy(), rtol=0, atol=1e-4)

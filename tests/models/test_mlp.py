@@ -1,4 +1,4 @@
-"""The perceptron and the MLP: their sizes, by hand, and what they compute."""
+"""The perceptron and the MLP: parameter counts, outputs, dropout and errors."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def pixels(*shape: int) -> numpy.ndarray[Any, Any]:
     return numpy.random.default_rng(0).normal(size=shape).astype("float32")
 
 
-def test_parameters_are_those_counted_by_hand(backend: Backend) -> None:
+def test_parameter_counts(backend: Backend) -> None:
     assert Perceptron(3072, 10).count_parameters() == 3072 * 10 + 10
     expected = (3072 * 1024 + 1024) + (1024 * 512 + 512) + (512 * 10 + 10)
     assert MLP().count_parameters() == expected == 3_676_682
     assert MLP(64, hidden=(), classes=3).count_parameters() == 64 * 3 + 3
 
 
-def test_mlp_is_pytorchs(backend: Backend) -> None:
+def test_mlp_matches_pytorch(backend: Backend) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
     model = MLP(12, hidden=(8, 5), classes=3)
     weights = [torch.tensor(host(p).copy()) for p in model.parameters()]
@@ -37,14 +37,14 @@ def test_mlp_is_pytorchs(backend: Backend) -> None:
     assert_close(model(x), torch.nn.functional.linear(h, *weights[-2:]).numpy(), 1e-5, 1e-6)
 
 
-def test_images_are_read_row_by_row(backend: Backend) -> None:
+def test_images_are_flattened_in_row_major_order(backend: Backend) -> None:
     x = pixels(2, 3, 4, 5)
     for model in (Perceptron(60, 7), MLP(60, (8,), 7)):
         assert_close(model(x), host(model(x.reshape(2, 60))), rtol=0)
         assert tuple(model(x[:0]).shape) == (0, 7)
 
 
-def test_hidden_units_are_dropped_in_training_only(backend: Backend) -> None:
+def test_dropout_is_off_in_evaluation_mode(backend: Backend) -> None:
     random.seed(0)
     model = MLP(12, hidden=(64,), classes=3, dropout=0.5)
     x = pixels(4, 12)
@@ -57,17 +57,17 @@ def test_hidden_units_are_dropped_in_training_only(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: MLP(12)(pixels(2, 13)), r"Linear expects 12 features in the last dimension, got shape \(2, 13\)"),
-        (lambda: MLP(12, hidden=(8, 0)), r"MLP needs hidden\[1\] of 1 or more, got 0"),
+        (lambda: MLP(12)(pixels(2, 13)), r"Linear expects 12 features in the last axis, got shape \(2, 13\)"),
+        (lambda: MLP(12, hidden=(8, 0)), r"MLP: hidden\[1\] must be at least 1, got 0"),
         (lambda: MLP(12, dropout=1.0), "dropout must be at least 0 and less than 1"),
-        (lambda: Perceptron(0), "Perceptron needs in_features of 1 or more, got 0"),
+        (lambda: Perceptron(0), "Perceptron: in_features must be at least 1, got 0"),
     ],
 )
-def test_mistakes_are_named(backend: Backend, call: Callable[[], Any], message: str) -> None:
+def test_bad_arguments_raise(backend: Backend, call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_layers_alternate(backend: Backend) -> None:
+def test_linear_relu_and_dropout_alternate(backend: Backend) -> None:
     kinds = [type(layer) for layer in MLP(12, hidden=(8, 5)).layers]
     assert kinds == [nn.Linear, nn.ReLU, nn.Dropout] * 2
