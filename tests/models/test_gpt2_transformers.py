@@ -16,8 +16,8 @@ from tinytorch.backend import Backend
 from tinytorch.models import TinyGPT
 from tinytorch.text import BPETokenizer
 
-transformers = pytest.importorskip("transformers", reason="transformers, the oracle here, is not installed")
-torch = pytest.importorskip("torch", reason="PyTorch, which the oracle here runs on, is not installed")
+transformers = pytest.importorskip("transformers", reason="these tests compare with transformers, which is not installed")
+torch = pytest.importorskip("torch", reason="transformers needs PyTorch, which is not installed")
 
 TINY = {"vocab_size": 50, "n_embd": 12, "n_head": 2, "n_layer": 2, "n_positions": 16}
 

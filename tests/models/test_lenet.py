@@ -137,7 +137,7 @@ def pytorch_lenet5(torch: Any, classic: bool) -> Any:
 @both_forms
 @pytest.mark.parametrize("overrides", [True, False])
 def test_five_training_steps_match_pytorch(backend: Backend, classic: bool, overrides: bool) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    torch = pytest.importorskip("torch", reason="this test compares with PyTorch, which is not installed")
     torch.set_num_threads(1)
     random.seed(0)
     model = LeNet5(classic=classic)

@@ -27,7 +27,7 @@ def test_parameter_counts(backend: Backend) -> None:
 
 
 def test_mlp_matches_pytorch(backend: Backend) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    torch = pytest.importorskip("torch", reason="this test compares with PyTorch, which is not installed")
     model = MLP(12, hidden=(8, 5), classes=3)
     weights = [torch.tensor(host(p).copy()) for p in model.parameters()]
     x = pixels(4, 12)

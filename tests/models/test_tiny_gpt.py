@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {"vocab_size": 11, "d_model": 12, "num_heads": 3, "num_l
 
 @pytest.fixture
 def torch() -> Any:
-    module = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    module = pytest.importorskip("torch", reason="this test compares with PyTorch, which is not installed")
     module.set_num_threads(1)  # these models are too small for more
     return module
 
@@ -190,7 +190,7 @@ def test_with_a_cache_the_logits_are_those_of_the_last_position(backend: Backend
 def test_out_of_bounds_ids_raise_in_a_numpy_array_and_give_nan_in_a_tensor(backend: Backend, bad: int) -> None:
     model = small_model()
     ids = numpy.array([[1, 2, bad, 3], [1, 2, 3, 3]])
-    with pytest.raises(ValueError, match=f"ids must lie between 0 and 10, got {bad}"):
+    with pytest.raises(ValueError, match=f"ids must be between 0 and 10, got {bad}"):
         model(ids)
     with numpy.errstate(invalid="ignore"):
         nan = numpy.isnan(host(model(tt.asarray(ids)))).any(axis=-1)

@@ -19,12 +19,12 @@ from tinytorch.tensor import Tensor
 #: Relative and absolute tolerance of a comparison with PyTorch, by data type.
 TOLERANCE = {"float32": (1e-4, 1e-5), "float64": (1e-11, 1e-12)}
 
-both_types = pytest.mark.parametrize("dtype", ["float32", "float64"])
+both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 @pytest.fixture
 def torch() -> Any:
-    module = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    module = pytest.importorskip("torch", reason="this test compares with PyTorch, which is not installed")
     module.set_num_threads(1)  # these layers are too small for more
     return module
 
@@ -74,7 +74,7 @@ CONVOLUTIONS: list[dict[str, Any]] = [
 ]
 
 
-@both_types
+@both_dtypes
 @pytest.mark.parametrize("settings", CONVOLUTIONS, ids=str)
 @pytest.mark.parametrize("size", [(7, 7), (6, 9)], ids=str)
 def test_conv2d_matches_pytorch(backend: Backend, torch: Any, dtype: str, settings: dict[str, Any], size: tuple[int, int]) -> None:
@@ -111,7 +111,7 @@ POOLS: list[dict[str, Any]] = [
 ]
 
 
-@both_types
+@both_dtypes
 @pytest.mark.parametrize("name", ["MaxPool2d", "AvgPool2d"])
 @pytest.mark.parametrize("settings", POOLS, ids=str)
 @pytest.mark.parametrize("size", [(6, 6), (7, 5)], ids=str)
@@ -152,7 +152,7 @@ def pytorch_batch_norm(torch: Any) -> Any:
     return theirs
 
 
-@both_types
+@both_dtypes
 @pytest.mark.parametrize("training", [True, False])
 def test_batch_norm_matches_pytorch_in_training_and_evaluation(backend: Backend, torch: Any, dtype: str, training: bool) -> None:
     ours, theirs = nn.BatchNorm2d(3, eps=1e-3, momentum=0.2).train(training), pytorch_batch_norm(torch).train(training)

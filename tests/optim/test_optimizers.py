@@ -51,7 +51,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], str, dict[str, Any]]] = {
 @pytest.mark.parametrize("max_norm", [None, 1.0])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_twenty_steps_match_pytorch(backend: Backend, name: str, max_norm: float | None) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch, the oracle here, is not installed")
+    torch = pytest.importorskip("torch", reason="this test compares with PyTorch, which is not installed")
     optimizer_class, torch_name, settings = OPTIMIZERS[name]
     ours = parameters()
     theirs = [torch.nn.Parameter(torch.tensor(host(p))) for p in ours]
@@ -213,7 +213,7 @@ def test_no_parameters_or_a_duplicate_raise() -> None:
 @pytest.mark.parametrize("name", ["nesterov", "adam decay", "adamw"])
 def test_parameters_without_a_gradient_are_skipped_as_in_pytorch(backend: Backend, name: str, max_norm: float | None) -> None:
     """The parameters have gradients in different steps, so their bias corrections in Adam differ."""
-    torch = pytest.importorskip("torch", reason="PyTorch, the oracle here, is not installed")
+    torch = pytest.importorskip("torch", reason="this test compares with PyTorch, which is not installed")
     optimizer_class, torch_name, settings = OPTIMIZERS[name]
     ours = parameters()
     theirs = [torch.nn.Parameter(torch.tensor(host(p))) for p in ours]

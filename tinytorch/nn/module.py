@@ -87,7 +87,7 @@ class Module:
 
     def __call__(self: _Callable[_R], *args: Any, **kwargs: Any) -> _R:
         for value in (*args, *kwargs.values()):
-            if type(value) is not Tensor and is_host_array(value):  # the first test is faster, and nearly always false
+            if type(value) is not Tensor and is_host_array(value):  # the type test is faster and decides nearly always
                 args, kwargs = self._convert_host_arrays(args, kwargs)
                 break
         return self.forward(*args, **kwargs)

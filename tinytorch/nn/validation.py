@@ -33,7 +33,7 @@ def ids_from_host(array: Any, size: int, device: Device) -> Tensor:
     if array.dtype.kind not in "iu":
         raise TypeError(f"ids must be integers, got {array.dtype}")
     if array.size and (array.min() < 0 or array.max() >= size):
-        raise ValueError(f"ids must lie between 0 and {size - 1}, got {array[(array < 0) | (array >= size)][0]}")
+        raise ValueError(f"ids must be between 0 and {size - 1}, got {array[(array < 0) | (array >= size)][0]}")
     return wrap(device.backend.from_host(array, device.backend.default_int), device.backend)
 
 
