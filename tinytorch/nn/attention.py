@@ -9,7 +9,7 @@ from typing import Protocol
 from tinytorch import ops
 from tinytorch.array_api import arange, expand_dims, matmul, matrix_transpose, where
 from tinytorch.nn import init
-from tinytorch.nn.fused_attention import attend, check_mask, split_qkv
+from tinytorch.nn.fused_attention import attend, check_mask, project_qkv, split_qkv
 from tinytorch.nn.linear import Linear
 from tinytorch.nn.module import Module, Parameter
 from tinytorch.nn.validation import check_positive, check_probability
@@ -164,13 +164,13 @@ class MultiHeadAttention(Module):
         attention = partial(attend, mask=mask, num_heads=self.num_heads, is_causal=is_causal, dropout=dropout)
         if cache is not None:
             q, k, v = split_qkv(ops.linear(query, weight, bias))  # (B, T, 3 C) -> (B, T, C) each
-            y = attention(q, *cache.append(k, v))  # q (B, T, C) with k, v (B, S, C) -> (B, T, C)
+            k, v = cache.append(k, v)  # (B, S, C) each: all positions so far
+            y = attention(q, k, v)  # (B, T, C)
         elif query is key and key is value:  # self-attention: one matmul instead of three
             y = attention(ops.linear(query, weight, bias))  # (B, T, 3 C) -> (B, T, C)
         else:
-            rows = [slice(i * weight.shape[1], (i + 1) * weight.shape[1]) for i in range(3)]  # of query, key and value
-            q, k, v = [ops.linear(x, weight[r, :], bias[r]) for x, r in zip((query, key, value), rows, strict=True)]
-            y = attention(q, k, v)  # q (B, T, C) with k, v (B, S, C) -> (B, T, C)
+            q, k, v = project_qkv(query, key, value, weight, bias)  # (B, T, C), (B, S, C), (B, S, C)
+            y = attention(q, k, v)  # (B, T, C)
         return self.out_proj(y)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""How the attention layers call the fused operation `tinytorch.ops.attention`: mask check, random bits for dropout, packed input."""
+"""How the attention layers call `tinytorch.ops.attention`: projections, mask check, random bits for dropout, packed input."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def attend(*qkv: Tensor, mask: Tensor | None, num_heads: int, is_causal: bool, d
         random_key, position = draws.key, draws.site_and_offset(batch * num_heads * queries * qkv[-1].shape[1])
     attention: Any = ops.packed_attention if len(qkv) == 1 else ops.attention
     return attention(*qkv, mask, random_key, num_heads=num_heads, causal=is_causal, p=dropout, **position)  # type: ignore[no-any-return]
+
+
+def project_qkv(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Apply the stacked projections ``weight (3 C, C)`` and ``bias (3 C)`` to query (B, T, C), key and value (B, S, C)."""
+    width = weight.shape[1]
+    rows = [slice(i * width, (i + 1) * width) for i in range(3)]
+    q, k, v = [ops.linear(x, weight[r, :], bias[r]) for x, r in zip((query, key, value), rows, strict=True)]
+    return q, k, v
 
 
 def split_qkv(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:

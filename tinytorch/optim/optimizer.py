@@ -1,21 +1,19 @@
-"""The base class of optimizers: parameter groups, learning rate, state, and steps (in place, or as a function of arrays)."""
+"""The base class of optimizers: learning rate, state, and steps (in place, or as a function of arrays)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from tinytorch import ops
 from tinytorch.backend import Array, Backend
 from tinytorch.backend.host import as_host_array
 from tinytorch.nn.module import Parameter
+from tinytorch.optim.groups import Parameters, parse_groups
 from tinytorch.optim.schedules import Schedule
 from tinytorch.tensor import Tensor
-
-#: Parameters to optimize, or parameter groups, ``{"params": [...], "weight_decay": 0.0}``.
-Parameters: TypeAlias = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 
 
 @dataclass
@@ -81,7 +79,7 @@ class Optimizer(ABC):
         schedule: Schedule | None = None,
         max_norm: float | None = None,
     ) -> None:
-        groups = _groups(parameters, weight_decay)
+        groups = parse_groups(parameters, weight_decay)
         self.parameters = [parameter for params, _ in groups for parameter in params]
         if not self.parameters:
             raise ValueError("the optimizer got no parameters; pass model.parameters() (an iterator, so call it again for each optimizer)")
@@ -259,28 +257,6 @@ class Optimizer(ABC):
             parameter.grad = None
 
 
-def weight_decay_groups(parameters: Iterable[Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Return two parameter groups: matrices and filters with weight decay, and biases and normalization weights (1-d) without.
-
-    Args:
-        parameters: the parameters.
-        weight_decay: weight decay of the first group.
-
-    Returns:
-        Two parameter groups for an `Optimizer`.
-
-    Example:
-        >>> groups = optim.weight_decay_groups(nn.Linear(2, 1).parameters(), 0.1)
-        >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
-        [(1, 0.1), (1, 0.0)]
-    """
-    params = list(parameters)
-    return [
-        {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def learning_rate_dtype(parameters: Iterable[Tensor]) -> str:
     """Return float64 if a parameter is float64, else float32. A float32 learning rate would be rounded too much for float64."""
     return "float64" if any(parameter.dtype.name == "float64" for parameter in parameters) else "float32"
@@ -289,29 +265,3 @@ def learning_rate_dtype(parameters: Iterable[Tensor]) -> str:
 def scalar(backend: Backend, value: Any, dtype: str) -> Array:
     """Copy a number, or a list of numbers, to the device."""
     return backend.from_host(as_host_array(value), dtype)
-
-
-def _groups(parameters: Parameters, weight_decay: float) -> list[tuple[list[Parameter], float]]:
-    """Return parameters and weight decay of each group; parameters without groups are one group."""
-    if isinstance(parameters, Tensor | Mapping):
-        raise TypeError(f"parameters must be a list of parameters or of groups, got a single {type(parameters).__name__}; put it in a list")
-    given = list(parameters)
-    groups = [entry for entry in given if isinstance(entry, Mapping)]
-    if groups and len(groups) < len(given):
-        raise TypeError("parameters must be either all parameters or all groups, not both in one list")
-    found: list[tuple[list[Parameter], float]] = []
-    for group in groups or [{"params": given}]:
-        unknown = sorted(set(group) - {"params", "weight_decay"})
-        if unknown or "params" not in group:
-            raise TypeError(
-                f'a parameter group must have "params" and may have "weight_decay", got {", ".join(map(repr, group)) or "nothing"}'
-            )
-        params: list[Any] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
-        for parameter in params:
-            if not isinstance(parameter, Tensor):
-                raise TypeError(f"parameters must be Tensors, such as model.parameters(), got one of type {type(parameter).__name__}")
-        decay = group.get("weight_decay", weight_decay)
-        if not decay >= 0.0:  # NaN too
-            raise ValueError(f"weight_decay must not be negative, got {decay}")
-        found.append((params, decay))
-    return found

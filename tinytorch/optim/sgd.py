@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from tinytorch import ops
 from tinytorch.backend import Array, Backend
-from tinytorch.optim.optimizer import Optimizer, Parameters
+from tinytorch.optim.groups import Parameters
+from tinytorch.optim.optimizer import Optimizer
 from tinytorch.optim.schedules import Schedule
 
 
