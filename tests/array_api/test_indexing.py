@@ -9,7 +9,7 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close, frozen
-from tinytorch.array_api.indexing import _add_rows
+from tinytorch.array_api.segment_sum import _segment_sum
 from tinytorch.backend import Backend
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -151,7 +151,7 @@ def test_rows_are_added_up_by_index(backend: Backend, dtype: str, count: int, le
     random = numpy.random.default_rng(0)
     rows = random.normal(size=(count, width)).astype(dtype)
     indices = random.integers(-length, length, count)
-    actual = _add_rows(frozen(rows), frozen(indices.astype(backend.default_int)), length)
+    actual = _segment_sum(frozen(rows), frozen(indices.astype(backend.default_int)), length)
     assert_close(actual, added(rows, indices % length, length), rtol=1e-5, atol=1e-5 if dtype == "float32" else 1e-12)
 
 
@@ -159,14 +159,14 @@ def test_rows_of_few_and_of_many_indices_are_added_up_together(backend: Backend)
     random = numpy.random.default_rng(0)
     indices = numpy.concatenate([numpy.full(100, 3), numpy.arange(20), numpy.full(17, 5)]).astype(backend.default_int)
     rows = random.normal(size=(len(indices), 8))
-    assert_close(_add_rows(frozen(rows), frozen(indices), 25), added(rows, indices, 25), rtol=1e-12, atol=1e-14)
+    assert_close(_segment_sum(frozen(rows), frozen(indices), 25), added(rows, indices, 25), rtol=1e-12, atol=1e-14)
 
 
 def test_a_row_that_is_not_finite_reaches_its_own_index_only(backend: Backend) -> None:
     for width in (1, 6):
         rows = numpy.ones((4, width))
         rows[1] = numpy.nan
-        actual = _add_rows(frozen(rows), frozen(numpy.asarray([0, 1, 0, 2], backend.default_int)), 4)
+        actual = _segment_sum(frozen(rows), frozen(numpy.asarray([0, 1, 0, 2], backend.default_int)), 4)
         assert_close(actual, numpy.float64([[2], [numpy.nan], [1], [0]]) + numpy.zeros(width))
 
 
