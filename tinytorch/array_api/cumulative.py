@@ -29,10 +29,10 @@ def _cumulative_sum_rule(
     xp: Any, g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
     axis = 0 if axis is None else axis  # may be None for 1-d arrays only
-    backwards = xp.flip(xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis), axis=axis)
+    reversed_sum = xp.flip(xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis), axis=axis)
     if include_initial:  # the initial 0 is constant
-        backwards = backwards[tuple(slice(1, None) if i == axis % len(x.shape) else slice(None) for i in range(len(x.shape)))]
-    return backwards
+        reversed_sum = reversed_sum[tuple(slice(1, None) if i == axis % len(x.shape) else slice(None) for i in range(len(x.shape)))]
+    return reversed_sum
 
 
 cumulative_sum.derivatives(x=_cumulative_sum_rule)
@@ -78,11 +78,11 @@ def _reverse_recurrence(xp: Any, a: Any, b: Any) -> Any:
 
     Blelloch 1990, *Prefix Sums*, section 1.4.
     """
-    reach = 1
-    while reach < b.shape[-1]:
-        b = b + a * _shift_left(xp, b, reach)
-        a = a * _shift_left(xp, a, reach)
-        reach *= 2
+    offset = 1
+    while offset < b.shape[-1]:
+        b = b + a * _shift_left(xp, b, offset)
+        a = a * _shift_left(xp, a, offset)
+        offset *= 2
     return b
 
 

@@ -47,7 +47,7 @@ def astype(x: Tensor, dtype: Any, /, *, copy: bool = True, device: Any = None) -
         device: defaults to the device of x.
 
     Raises:
-        TypeError: x is complex and ``dtype`` is a real number type, which the standard forbids.
+        TypeError: x is complex and ``dtype`` is a real floating-point or integer dtype, which the standard forbids.
 
     Example:
         >>> tt.astype(tt.asarray([1.7, -1.7]), tt.int64)

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 Norm = Literal["backward", "ortho", "forward"]
-_SWAPPED: dict[str, Norm] = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
+_OPPOSITE: dict[str, Norm] = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
 
 
 def _crop_or_pad(xp: Any, g: Any, axis: int, length: int) -> Any:
@@ -112,10 +112,10 @@ def irfft(xp: Any, x: Tensor, /, *, n: int | None = None, axis: int = -1, norm: 
 def _irfft_rule(xp: Any, g: Any, out: Any, x: Any, n: int | None = None, axis: int = -1, norm: Norm = "backward") -> Any:
     """Values that also represent their mirror image count twice: all but the first one, and the last one if n is even."""
     points, axis = g.shape[axis], axis % g.ndim
-    known = points // 2 + 1
-    place = xp.reshape(xp.arange(known), tuple(-1 if i == axis else 1 for i in range(g.ndim)))
-    once = (place == 0) | (2 * place == points)
-    values = _crop_or_pad(xp, xp.fft.ifft(xp.astype(g, x.dtype), axis=axis, norm=norm), axis, known)
+    count = points // 2 + 1
+    position = xp.reshape(xp.arange(count), tuple(-1 if i == axis else 1 for i in range(g.ndim)))
+    once = (position == 0) | (2 * position == points)
+    values = _crop_or_pad(xp, xp.fft.ifft(xp.astype(g, x.dtype), axis=axis, norm=norm), axis, count)
     return _crop_or_pad(xp, xp.where(once, values, 2 * values), axis, x.shape[axis])
 
 
@@ -130,7 +130,7 @@ def hfft(x: Tensor, /, *, n: int | None = None, axis: int = -1, norm: Norm = "ba
         >>> tt.fft.hfft(tt.asarray([1 + 0j, 0, 0]))
         Tensor([1., 1., 1., 1.], dtype=float32, device='numpy:cpu')
     """
-    return irfft(conj(x), n=n, axis=axis, norm=_swapped(norm))
+    return irfft(conj(x), n=n, axis=axis, norm=_opposite(norm))
 
 
 def ihfft(x: Tensor, /, *, n: int | None = None, axis: int = -1, norm: Norm = "backward") -> Tensor:
@@ -140,13 +140,13 @@ def ihfft(x: Tensor, /, *, n: int | None = None, axis: int = -1, norm: Norm = "b
         >>> tt.fft.ihfft(tt.asarray([4.0, 0.0, 0.0, 0.0]))
         Tensor([1.-0.j, 1.-0.j, 1.-0.j], dtype=complex64, device='numpy:cpu')
     """
-    return conj(rfft(x, n=n, axis=axis, norm=_swapped(norm)))
+    return conj(rfft(x, n=n, axis=axis, norm=_opposite(norm)))
 
 
-def _swapped(norm: Norm) -> Norm:
-    if norm not in _SWAPPED:
-        raise ValueError(f"norm must be 'backward', 'ortho' or 'forward', got {norm!r}")
-    return _SWAPPED[norm]
+def _opposite(norm: Norm) -> Norm:
+    if norm not in _OPPOSITE:
+        raise ValueError(f"`norm` must be 'backward', 'ortho' or 'forward', got {norm!r}")
+    return _OPPOSITE[norm]
 
 
 # ---- several axes ----

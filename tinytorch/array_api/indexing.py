@@ -181,20 +181,20 @@ def _normalize_key(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
 def _reverse_slices(shape: tuple[int, ...], parts: tuple[Any, ...]) -> tuple[Key, tuple[int, ...]]:
     """The parts of a key with positive steps, and the axes of the result to flip."""
     known = sum(part is not None and part is not ... for part in parts)
-    positive: list[Any] = []
+    positive_parts: list[Any] = []
     flipped_axes = []
     axis = result_axis = 0  # the current axis of the array and of the result
     for part in parts:
         if type(part) is slice and part.step is not None and part.step < 0:
             selected = range(*part.indices(shape[axis]))
-            positive.append(slice(selected[-1], selected[0] + 1, -part.step) if selected else slice(0, 0))
+            positive_parts.append(slice(selected[-1], selected[0] + 1, -part.step) if selected else slice(0, 0))
             flipped_axes.append(result_axis)
         else:
-            positive.append(part)
+            positive_parts.append(part)
         skipped = len(shape) - known if part is ... else part is not None
         axis += skipped
         result_axis += skipped if part is ... else part is None or type(part) is slice
-    return tuple(positive), tuple(flipped_axes)
+    return tuple(positive_parts), tuple(flipped_axes)
 
 
 def _getitem_rule(xp: Any, g: Any, out: Any, x: Any, key: Key) -> Any:
@@ -293,7 +293,7 @@ def _flat_positions(xp: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _scatter_add(xp: Any, g: Any, positions: Any, shape: tuple[int, ...]) -> Any:
-    """``g`` summed into an array of ``shape`` at the flat positions ``positions``, which have the shape of g."""
+    """``g`` added to zeros of ``shape`` at the flat ``positions``, an array with the shape of g."""
     return xp.reshape(segment_sum(xp, xp.reshape(g, (-1, 1)), xp.reshape(positions, (-1,)), math.prod(shape)), shape)
 
 

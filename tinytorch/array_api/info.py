@@ -26,7 +26,7 @@ class NamespaceInfo:
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """The dtypes that creation functions use by default."""
-        integer = DTYPES[self._on(device).default_int]
+        integer = DTYPES[self._backend_for(device).default_int]
         return {
             "real floating": DTYPES["float32"],
             "complex floating": DTYPES["complex64"],
@@ -37,12 +37,12 @@ class NamespaceInfo:
     def dtypes(self, *, device: Any = None, kind: str | tuple[str, ...] | None = None) -> dict[str, DType]:
         """The dtypes of the standard that the backend supports, by name."""
         extensions = ("float16", "bfloat16")
-        have = {n: d for n, d in DTYPES.items() if n in self._on(device).capabilities.dtypes and n not in extensions}
-        return {name: dtype for name, dtype in have.items() if kind is None or isdtype(dtype, kind)}
+        supported = {n: d for n, d in DTYPES.items() if n in self._backend_for(device).capabilities.dtypes and n not in extensions}
+        return {name: dtype for name, dtype in supported.items() if kind is None or isdtype(dtype, kind)}
 
     def devices(self) -> list[Device]:
         """The devices of this namespace."""
         return [Device(self._backend)]
 
-    def _on(self, device: Any) -> Backend:
+    def _backend_for(self, device: Any) -> Backend:
         return self._backend if device is None else get_backend(device)

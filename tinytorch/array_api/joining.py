@@ -74,7 +74,7 @@ def diff(x: Tensor, /, *, axis: int = -1, n: int = 1, prepend: Tensor | None = N
         Tensor([3, 5], dtype=int64, device='numpy:cpu')
     """
     if n < 0:
-        raise ValueError(f"diff: `n` must be position least 0, got {n}")
+        raise ValueError(f"diff: `n` must be at least 0, got {n}")
     if n == 0:
         return positive(x)  # not x itself, which the caller may rebind
     parts = [part for part in (prepend, x, append) if part is not None]
