@@ -49,19 +49,19 @@ def test_an_out_of_bounds_integer_raises_on_every_backend(backend: Backend, key:
         x[key] = 1.0
 
 
-@pytest.mark.parametrize("wrong", [3, -4, 100])
+@pytest.mark.parametrize("out_of_bounds", [3, -4, 100])
 @pytest.mark.parametrize(
     "where", ["alone", "after an array", "after an integer", "after a slice", "as a matrix", "after a mask", "after ..."]
 )
-def test_an_out_of_bounds_element_of_an_index_array_raises_on_every_backend(backend: Backend, where: str, wrong: int) -> None:
-    x, i, zeros = tt.zeros((2, 3, 3)), tt.asarray([0, wrong]), tt.asarray([0, 1])
+def test_an_out_of_bounds_element_of_an_index_array_raises_on_every_backend(backend: Backend, where: str, out_of_bounds: int) -> None:
+    x, i, zeros = tt.zeros((2, 3, 3)), tt.asarray([0, out_of_bounds]), tt.asarray([0, 1])
     keys = {
         "alone": (tt.zeros(3), i),
         "after an array": (x, (zeros, zeros, i)),
         "after an integer": (x, (0, zeros, i)),
         "after a slice": (x, (slice(None), i)),
         "as a matrix": (x, (slice(None), slice(None), tt.reshape(i, (2, 1)))),
-        "after a mask": (x, (tt.ones((2, 3), dtype="bool"), tt.asarray([wrong]))),
+        "after a mask": (x, (tt.ones((2, 3), dtype="bool"), tt.asarray([out_of_bounds]))),
         "after ...": (x, (..., i, None)),
     }
     if backend.name == "strict" and where not in ("alone", "after an array"):
@@ -79,13 +79,13 @@ def test_an_integer_next_to_an_index_array_is_checked_too(backend: Backend) -> N
         tt.zeros((2, 3))[9, tt.asarray([0])]
 
 
-@pytest.mark.parametrize("wrong", [3, -4, 100])
-def test_take_with_an_out_of_bounds_index_raises_on_every_backend(backend: Backend, wrong: int) -> None:
+@pytest.mark.parametrize("out_of_bounds", [3, -4, 100])
+def test_take_with_an_out_of_bounds_index_raises_on_every_backend(backend: Backend, out_of_bounds: int) -> None:
     x = tt.zeros((2, 3))
     with pytest.raises(IndexError):
-        tt.take(x, tt.asarray([0, wrong]), axis=1)
+        tt.take(x, tt.asarray([0, out_of_bounds]), axis=1)
     with pytest.raises(IndexError):
-        tt.take_along_axis(x, tt.asarray([[0], [wrong]]), axis=1)
+        tt.take_along_axis(x, tt.asarray([[0], [out_of_bounds]]), axis=1)
 
 
 def test_take_along_axis_broadcasts_and_accepts_negative_indices(backend: Backend) -> None:

@@ -1,5 +1,4 @@
-"""Linear algebra cases that are not in the table of calls: equal eigenvalues, zeros, empty batches, errors, and complex gradients compared
-with JAX and PyTorch."""
+"""Linear algebra cases that are not in the table of calls: equal eigenvalues, zeros, empty batches, errors and complex gradients."""
 
 from __future__ import annotations
 
@@ -29,13 +28,13 @@ def total(result: Any) -> Tensor:
 
 
 def exponential(x: Tensor) -> Tensor:
-    """Depends on the choice of eigenvectors with equal eigenvalues."""
+    """The matrix exponential; its gradient needs the derivative of eigenvectors with equal eigenvalues."""
     values, vectors = linalg.eigh(x)
     return vectors * tt.exp(values) @ vectors.mT
 
 
 def orthogonal_factor(x: Tensor) -> Tensor:
-    """The orthogonal factor of the polar decomposition. It depends on the choice of vectors with equal singular values."""
+    """The orthogonal factor of the polar decomposition; its gradient needs the derivative of vectors with equal singular values."""
     u, _, vh = linalg.svd(x, full_matrices=False)
     return u @ vh
 
@@ -108,7 +107,9 @@ def test_a_complete_qr_of_a_tall_matrix_has_no_derivative(backend: Backend) -> N
 
 
 @pytest.mark.parametrize("function", [exponential, orthogonal_factor])
-def test_the_gradient_is_nan_if_it_depends_on_the_choice_of_vectors(backend: Backend, function: Callable[[Tensor], Tensor]) -> None:
+def test_the_gradient_is_nan_if_it_needs_derivatives_of_vectors_with_equal_values(
+    backend: Backend, function: Callable[[Tensor], Tensor]
+) -> None:
     gradient = tt.grad(lambda x: tt.sum(function(x) * frozen(normal(3, 3))))(frozen(numpy.eye(3)))
     assert numpy.isnan(host(gradient)).all()
 
