@@ -16,6 +16,9 @@ PACKAGES: list[str] = [
     "tinytorch.nn",
     "tinytorch.optim",
     "tinytorch.models",
+    "tinytorch.array_api",
+    "tinytorch.array_api.fft",
+    "tinytorch.array_api.linalg",
 ]
 
 

@@ -232,5 +232,5 @@ def test_integer_and_boolean_arrays_as_indices(backend: Backend) -> None:
 def test_a_list_is_not_an_index_on_any_backend(backend: Backend) -> None:
     x = frozen([1.0, 2.0])
     for call in (lambda: x[[0, 1]], lambda: x[[0], ...], lambda: x.__setitem__([0, 1], 0.0)):
-        with pytest.raises(IndexError, match=r"a list is not an index in the standard; make it one with tinytorch\.asarray"):
+        with pytest.raises(IndexError, match=r"a list is not a valid index; convert it with tinytorch\.asarray"):
             call()

@@ -1,4 +1,4 @@
-"""For every differentiable function of the namespace, a way to draw calls: shapes, arguments and values, away from kinks and poles."""
+"""Hypothesis strategies that draw calls of every differentiable function: shapes, arguments, and values away from kinks and poles."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import basic_indices, mutually_broadcastable_shapes
 
-from tests.array_api.cases import Case, combined, parted
+from tests.array_api.cases import Case, real_imag, to_complex
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-#: By the function's name, "linalg.inv" in an extension: draws a `Case` of it.
+#: Strategies for `Case` objects by the name of the function; "linalg.inv" for an extension.
 PROPERTIES: dict[str, st.SearchStrategy[Case]] = {}
 
 
-def drawn(*names: str) -> Callable[[Callable[[Draw, str], Case]], None]:
-    """Draw the calls of these functions with the decorated one."""
+def strategy_for(*names: str) -> Callable[[Callable[[Draw, str], Case]], None]:
+    """Register the decorated function as the strategy for these functions."""
 
     def register(make: Callable[[Draw, str], Case]) -> None:
         for name in names:
@@ -29,7 +29,7 @@ def drawn(*names: str) -> Callable[[Callable[[Draw, str], Case]], None]:
 
 
 def call(name: str, **options: Any) -> Callable[..., Any]:
-    """The function of that name with these options; results are squared, so that second derivatives are not trivial."""
+    """The function with this name and these options; results are squared, so that second derivatives are not 0."""
     extension, _, plain = name.rpartition(".")
 
     def run(xp: Any, *arrays: Any) -> Any:
@@ -40,7 +40,7 @@ def call(name: str, **options: Any) -> Callable[..., Any]:
 
 
 def values(draw: Draw, shape: tuple[int, ...], low: float = -2.0, high: float = 2.0) -> Any:
-    """Different numbers between two bounds, also in Fortran's order of memory."""
+    """Distinct numbers between two bounds, in C or Fortran memory order."""
     array = numpy.random.default_rng(draw(st.integers(0, 2**32))).uniform(low, high, shape)
     return numpy.array(array, order="F" if draw(st.booleans()) else "C")
 
@@ -60,7 +60,7 @@ def axes_of(draw: Draw, shape: tuple[int, ...]) -> Any:
     return draw(st.none() | several | st.integers(-ndim, ndim - 1) if ndim else st.none() | several)
 
 
-# ---- element by element ----
+# ---- element-wise functions ----
 
 UNARY = {
     **dict.fromkeys(["abs", "expm1", "exp", "negative", "positive", "sin", "sinh", "square", "asinh", "atan", "cos", "tanh"], (0.1, 2)),
@@ -70,29 +70,29 @@ UNARY = {
 }
 BINARY = {
     **dict.fromkeys(["add", "subtract", "multiply", "logaddexp"], ((-2, 2), (-2, 2))),
-    **dict.fromkeys(["maximum", "minimum"], ((-2, 2), (-1.9, 2.1))),  # no two are equal, even where the same numbers are drawn
+    **dict.fromkeys(["maximum", "minimum"], ((-2, 2), (-1.9, 2.1))),  # no ties, even if the same numbers are drawn
     **dict.fromkeys(["atan2", "divide", "pow"], ((0.5, 2), (0.5, 2))),
     **dict.fromkeys(["copysign", "hypot"], ((0.5, 2), (-2, -0.5))),
     "remainder": ((3.1, 3.9), (0.8, 0.9)),
 }
 
-#: Those that complex numbers cannot be given to, or whose strategies draw them already.
+#: Functions that do not accept complex numbers, or whose strategies draw complex numbers already.
 NOT_COMPLEX = {
-    *("atan2", "clip", "copysign", "hypot", "logaddexp", "maximum", "minimum", "remainder", "max", "min", "sort"),  # need an order
+    *("atan2", "clip", "copysign", "hypot", "logaddexp", "maximum", "minimum", "remainder", "max", "min", "sort"),  # require an order
     *("astype", "real", "imag", "conj", *[f"fft.{name}" for name in ("rfft", "rfftn", "ihfft", "fft", "ifft", "irfft", "hfft")]),
     *[f"fft.{name}" for name in ("fftn", "ifftn", "irfftn")],
-    *[f"linalg.{name}" for name in ("cholesky", "eigh", "eigvalsh")],  # of Hermitian matrices: in the table of calls
-    *[f"linalg.{name}" for name in ("qr", "svd")],  # whose vectors have a phase of their own: in the table of calls
+    *[f"linalg.{name}" for name in ("cholesky", "eigh", "eigvalsh")],  # Hermitian matrices: see the table of calls
+    *[f"linalg.{name}" for name in ("qr", "svd")],  # arbitrary phases: see the table of calls
 }
 
 
-@drawn(*UNARY)
+@strategy_for(*UNARY)
 def unary(draw: Draw, name: str) -> Case:
     shape = draw(shapes())
     return Case(name, call(name), (values(draw, shape, *UNARY[name]),))
 
 
-@drawn(*BINARY)
+@strategy_for(*BINARY)
 def binary(draw: Draw, name: str) -> Case:
     pair = draw(mutually_broadcastable_shapes(num_shapes=2, max_dims=3, min_side=0, max_side=3)).input_shapes
     left, right = [values(draw, shape, *bounds) for shape, bounds in zip(pair, BINARY[name], strict=True)]
@@ -104,36 +104,36 @@ def binary(draw: Draw, name: str) -> Case:
     return Case(name, call(name), (left, right))
 
 
-@drawn("real", "imag", "conj")
-def parts(draw: Draw, name: str) -> Case:
+@strategy_for("real", "imag", "conj")
+def complex_parts(draw: Draw, name: str) -> Case:
     shape = draw(shapes())
     arrays = (values(draw, shape), values(draw, shape))
-    return Case(name, lambda xp, x, y: parted(xp, getattr(xp, name)(combined(xp, x, y) ** 2) * combined(xp, y, x)), arrays)
+    return Case(name, lambda xp, x, y: real_imag(xp, getattr(xp, name)(to_complex(xp, x, y) ** 2) * to_complex(xp, y, x)), arrays)
 
 
-@drawn("clip")
+@strategy_for("clip")
 def clip(draw: Draw, name: str) -> Case:
     x = values(draw, draw(shapes()), -3, 3)
     low, high = draw(st.none() | st.just(-1.0)), draw(st.none() | st.just(1.5))
     return Case(name, call(name, min=low, max=high), (x,))
 
 
-@drawn("astype")
+@strategy_for("astype")
 def astype(draw: Draw, name: str) -> Case:
     copy = draw(st.booleans())
     return Case(name, lambda xp, x: xp.astype(x, xp.float64, copy=copy) ** 2, (values(draw, draw(shapes())),))
 
 
-@drawn("where")
+@strategy_for("where")
 def where(draw: Draw, name: str) -> Case:
     pair = draw(mutually_broadcastable_shapes(num_shapes=3, max_dims=3, min_side=0, max_side=3)).input_shapes
     return Case(name, lambda xp, c, x, y: xp.where(c, x, y) ** 2, (values(draw, pair[0]) > 0, values(draw, pair[1]), values(draw, pair[2])))
 
 
-# ---- reductions and running ones ----
+# ---- reductions and cumulative functions ----
 
 
-@drawn("sum", "prod", "mean", "var", "std", "max", "min")
+@strategy_for("sum", "prod", "mean", "var", "std", "max", "min")
 def reduction(draw: Draw, name: str) -> Case:
     needs_elements = name not in ("sum", "prod")
     shape = draw(shapes(min_side=1 if needs_elements else 0))
@@ -146,31 +146,31 @@ def reduction(draw: Draw, name: str) -> Case:
     return Case(name, call(name, **options), (x,))
 
 
-@drawn("cumulative_sum", "cumulative_prod")
-def running(draw: Draw, name: str) -> Case:
+@strategy_for("cumulative_sum", "cumulative_prod")
+def cumulative(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1))
     x = values(draw, shape)
-    if draw(st.booleans()):  # zeros, by which a product must not be divided
+    if draw(st.booleans()):  # with zeros, dividing a product by an element would fail
         x = numpy.where(values(draw, shape) > 0.5, 0.0, x)
     return Case(name, call(name, axis=axis_of(draw, shape), include_initial=draw(st.booleans())), (x,))
 
 
-@drawn("diff")
+@strategy_for("diff")
 def diff(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1, min_side=1))
     return Case(name, call(name, axis=axis_of(draw, shape), n=draw(st.integers(0, 2))), (values(draw, shape),))
 
 
-# ---- rearranging ----
+# ---- manipulation ----
 
 
-@drawn("permute_dims")
+@strategy_for("permute_dims")
 def permute_dims(draw: Draw, name: str) -> Case:
     shape = draw(shapes())
     return Case(name, call(name, axes=tuple(draw(st.permutations(range(len(shape)))))), (values(draw, shape),))
 
 
-@drawn("reshape")
+@strategy_for("reshape")
 def reshape(draw: Draw, name: str) -> Case:
     shape = draw(shapes())
     size = math.prod(shape)
@@ -179,23 +179,23 @@ def reshape(draw: Draw, name: str) -> Case:
     )
 
 
-@drawn("matrix_transpose", "linalg.matrix_transpose", "tril", "triu", "linalg.diagonal", "linalg.trace")
-def of_matrices(draw: Draw, name: str) -> Case:
+@strategy_for("matrix_transpose", "linalg.matrix_transpose", "tril", "triu", "linalg.diagonal", "linalg.trace")
+def triangle_or_diagonal(draw: Draw, name: str) -> Case:
     options = {"k": draw(st.integers(-3, 3))} if name in ("tril", "triu") else {}
     if name in ("linalg.diagonal", "linalg.trace"):
         options = {"offset": draw(st.integers(-1, 1))}
     return Case(name, call(name, **options), (values(draw, draw(shapes(min_dims=2, max_dims=4, min_side=1))),))
 
 
-@drawn("moveaxis")
+@strategy_for("moveaxis")
 def moveaxis(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1))
     source, target = axis_of(draw, shape), axis_of(draw, shape)
     return Case(name, lambda xp, x: xp.moveaxis(x, source, target) ** 2, (values(draw, shape),))
 
 
-@drawn("expand_dims", "squeeze")
-def ones(draw: Draw, name: str) -> Case:
+@strategy_for("expand_dims", "squeeze")
+def unit_axis(draw: Draw, name: str) -> Case:
     shape = draw(shapes(max_dims=2))
     axis = draw(st.integers(0, len(shape)))
     if name == "squeeze":
@@ -203,7 +203,7 @@ def ones(draw: Draw, name: str) -> Case:
     return Case(name, call(name, axis=axis), (values(draw, shape),))
 
 
-@drawn("broadcast_to", "broadcast_arrays")
+@strategy_for("broadcast_to", "broadcast_arrays")
 def broadcast(draw: Draw, name: str) -> Case:
     pair = draw(mutually_broadcastable_shapes(num_shapes=2, max_dims=3, min_side=0, max_side=3))
     if name == "broadcast_arrays":
@@ -211,13 +211,13 @@ def broadcast(draw: Draw, name: str) -> Case:
     return Case(name, call(name, shape=pair.result_shape), (values(draw, pair.input_shapes[0]),))
 
 
-@drawn("flip", "fft.fftshift", "fft.ifftshift")
-def over_axes(draw: Draw, name: str) -> Case:
+@strategy_for("flip", "fft.fftshift", "fft.ifftshift")
+def flip_or_shift(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1))
     return Case(name, call(name, **{"axis" if name == "flip" else "axes": axes_of(draw, shape)}), (values(draw, shape),))
 
 
-@drawn("roll")
+@strategy_for("roll")
 def roll(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1))
     axis = draw(st.none() | st.just(axis_of(draw, shape)))
@@ -225,7 +225,7 @@ def roll(draw: Draw, name: str) -> Case:
     return Case(name, lambda xp, x: xp.roll(x, by, axis=axis) ** 2, (values(draw, shape),))
 
 
-@drawn("repeat")
+@strategy_for("repeat")
 def repeat(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1, min_side=1))
     axis = draw(st.none() | st.just(axis_of(draw, shape)))
@@ -237,14 +237,14 @@ def repeat(draw: Draw, name: str) -> Case:
     return Case(name, lambda xp, x, n: xp.repeat(x, n, axis=axis) ** 2, (values(draw, shape), times))
 
 
-@drawn("tile")
+@strategy_for("tile")
 def tile(draw: Draw, name: str) -> Case:
     times = draw(shapes(min_dims=1))
     return Case(name, lambda xp, x: xp.tile(x, times) ** 2, (values(draw, draw(shapes())),))
 
 
-@drawn("concat", "stack")
-def joined(draw: Draw, name: str) -> Case:
+@strategy_for("concat", "stack")
+def concat_or_stack(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1, min_side=1))
     axis = axis_of(draw, shape)
     others = [shape, shape]
@@ -255,22 +255,22 @@ def joined(draw: Draw, name: str) -> Case:
     return Case(name, lambda xp, *parts: getattr(xp, name)(parts, axis=axis) ** 2, tuple(arrays))
 
 
-@drawn("unstack")
+@strategy_for("unstack")
 def unstack(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1, min_side=1))
     return Case(name, call(name, axis=axis_of(draw, shape)), (values(draw, shape),))
 
 
-@drawn("meshgrid")
+@strategy_for("meshgrid")
 def meshgrid(draw: Draw, name: str) -> Case:
     lengths = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
     return Case(name, call(name, indexing=draw(st.sampled_from(["xy", "ij"]))), tuple(values(draw, (n,)) for n in lengths))
 
 
-# ---- reading, replacing, sorting ----
+# ---- indexing, assignment, sorting ----
 
 
-@drawn("take", "take_along_axis")
+@strategy_for("take", "take_along_axis")
 def take(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1, min_side=1))
     axis = axis_of(draw, shape)
@@ -282,7 +282,7 @@ def take(draw: Draw, name: str) -> Case:
 
 
 def keys(draw: Draw, shape: tuple[int, ...], kinds: list[str]) -> Any:
-    """A key of integers, slices, ellipses and new axes (not for writing), or a mask, or an array of integers for each dimension."""
+    """A key of integers, slices, ellipses and (for reading only) new axes, or a mask, or an integer array for each axis."""
     kind = draw(st.sampled_from(kinds))
     if kind == "basic" or not shape:
         return draw(basic_indices(shape, allow_newaxis="integers" in kinds))
@@ -293,21 +293,21 @@ def keys(draw: Draw, shape: tuple[int, ...], kinds: list[str]) -> Any:
     return tuple(random.integers(-n, n, (count,)) for n in shape)
 
 
-def on_tensors(xp: Any, key: Any) -> Any:
-    """Arrays in a key as Tensors."""
+def with_tensors(xp: Any, key: Any) -> Any:
+    """A key with its arrays converted to Tensors."""
     if isinstance(key, tuple):
-        return tuple(on_tensors(xp, part) for part in key)
+        return tuple(with_tensors(xp, part) for part in key)
     return xp.asarray(key) if isinstance(key, numpy.ndarray) else key
 
 
-@drawn("getitem")
+@strategy_for("getitem")
 def getitem(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_side=1))
     key = keys(draw, shape, ["basic", "mask", "integers"])
-    return Case(name, lambda xp, x: x[on_tensors(xp, key)] ** 2, (values(draw, shape),))
+    return Case(name, lambda xp, x: x[with_tensors(xp, key)] ** 2, (values(draw, shape),))
 
 
-@drawn("setitem")
+@strategy_for("setitem")
 def setitem(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_side=1))
     key = keys(draw, shape, ["basic", "mask"])
@@ -315,14 +315,14 @@ def setitem(draw: Draw, name: str) -> Case:
 
     def replaced(xp: Any, x: Any, v: Any) -> Any:
         y = xp.astype(x, xp.result_type(x, v))
-        y[on_tensors(xp, key)] = v
+        y[with_tensors(xp, key)] = v
         return y**2
 
-    whole = draw(st.booleans()) and not isinstance(key, numpy.ndarray)
-    return Case(name, replaced, (x, values(draw, x[key].shape if whole else ())))
+    full_value = draw(st.booleans()) and not isinstance(key, numpy.ndarray)
+    return Case(name, replaced, (x, values(draw, x[key].shape if full_value else ())))
 
 
-@drawn("sort")
+@strategy_for("sort")
 def sort(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1, min_side=1))
     return Case(name, call(name, axis=axis_of(draw, shape), descending=draw(st.booleans())), (values(draw, shape),))
@@ -331,7 +331,7 @@ def sort(draw: Draw, name: str) -> Case:
 # ---- products ----
 
 
-@drawn("matmul", "linalg.matmul")
+@strategy_for("matmul", "linalg.matmul")
 def matmul(draw: Draw, name: str) -> Case:
     rows, inner, columns = draw(st.tuples(*[st.integers(1, 3)] * 3))
     batch = draw(mutually_broadcastable_shapes(num_shapes=2, max_dims=2, max_side=3)).input_shapes
@@ -343,7 +343,7 @@ def matmul(draw: Draw, name: str) -> Case:
     return Case(name, call(name), (values(draw, left), values(draw, right)))
 
 
-@drawn("tensordot", "linalg.tensordot")
+@strategy_for("tensordot", "linalg.tensordot")
 def tensordot(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_side=1))
     count = draw(st.integers(0, len(shape)))
@@ -351,29 +351,29 @@ def tensordot(draw: Draw, name: str) -> Case:
     return Case(name, call(name, axes=count), (values(draw, shape), values(draw, other)))
 
 
-@drawn("vecdot", "linalg.vecdot")
+@strategy_for("vecdot", "linalg.vecdot")
 def vecdot(draw: Draw, name: str) -> Case:
     pair = draw(mutually_broadcastable_shapes(num_shapes=2, max_dims=2, max_side=3)).input_shapes
     length = draw(st.integers(1, 3))
     return Case(name, call(name), tuple(values(draw, (*shape, length)) for shape in pair))
 
 
-@drawn("linalg.outer")
+@strategy_for("linalg.outer")
 def outer(draw: Draw, name: str) -> Case:
     return Case(name, call(name), (values(draw, draw(shapes(1, 1))), values(draw, draw(shapes(1, 1)))))
 
 
-@drawn("linalg.cross")
+@strategy_for("linalg.cross")
 def cross(draw: Draw, name: str) -> Case:
     pair = draw(mutually_broadcastable_shapes(num_shapes=2, max_dims=2, max_side=3)).input_shapes
     return Case(name, call(name), tuple(values(draw, (*shape, 3)) for shape in pair))
 
 
-# ---- linear algebra: matrices with well separated singular values ----
+# ---- linear algebra: matrices with well-separated singular values ----
 
 
 def matrices(draw: Draw, rows: int, columns: int, batch: tuple[int, ...]) -> Any:
-    """With singular values about 1, 2, 3, ..."""
+    """Matrices with singular values close to 1, 2, 3, ..."""
     random = numpy.random.default_rng(draw(st.integers(0, 2**32)))
     size = min(rows, columns)
     left = numpy.linalg.qr(random.normal(size=(*batch, rows, rows)))[0][..., :size]
@@ -382,12 +382,12 @@ def matrices(draw: Draw, rows: int, columns: int, batch: tuple[int, ...]) -> Any
 
 
 def symmetric(xp: Any, x: Any) -> Any:
-    """With eigenvalues well apart: the squares of the singular values of x."""
+    """A symmetric matrix whose eigenvalues, the squares of the singular values of x, are well separated."""
     return xp.matmul(x, xp.matrix_transpose(x))
 
 
-@drawn(*[f"linalg.{name}" for name in ("cholesky", "det", "eigh", "eigvalsh", "inv", "matrix_power", "slogdet", "solve")])
-def of_square(draw: Draw, name: str) -> Case:
+@strategy_for(*[f"linalg.{name}" for name in ("cholesky", "det", "eigh", "eigvalsh", "inv", "matrix_power", "slogdet", "solve")])
+def square_matrix_function(draw: Draw, name: str) -> Case:
     size, batch = draw(st.integers(1, 3)), draw(shapes(max_dims=1, max_side=2))
     x = matrices(draw, size, size, batch)
     if name == "linalg.matrix_power":
@@ -402,8 +402,8 @@ def of_square(draw: Draw, name: str) -> Case:
     return Case(name, call(name), (x,))
 
 
-@drawn(*[f"linalg.{name}" for name in ("matrix_norm", "pinv", "qr", "svd", "svdvals")])
-def of_any(draw: Draw, name: str) -> Case:
+@strategy_for(*[f"linalg.{name}" for name in ("matrix_norm", "pinv", "qr", "svd", "svdvals")])
+def matrix_function(draw: Draw, name: str) -> Case:
     rows, columns, batch = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(shapes(max_dims=1, max_side=2))
     x = matrices(draw, rows, columns, batch)
     options: dict[str, Any] = {}
@@ -416,7 +416,7 @@ def of_any(draw: Draw, name: str) -> Case:
     return Case(name, call(name, **options), (x,))
 
 
-@drawn("linalg.vector_norm")
+@strategy_for("linalg.vector_norm")
 def vector_norm(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1, min_side=1))
     options = {"ord": draw(st.sampled_from([0, 1, 2, 3, 0.5, -1, math.inf, -math.inf])), "axis": axes_of(draw, shape)}
@@ -430,15 +430,15 @@ def vector_norm(draw: Draw, name: str) -> Case:
 _NORMS = st.sampled_from(["backward", "ortho", "forward"])
 
 
-@drawn(*[f"fft.{name}" for name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")])
+@strategy_for(*[f"fft.{name}" for name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")])
 def fourier(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1, min_side=2, max_side=5, max_dims=2))
     options = {"n": draw(st.none() | st.integers(2, 6)), "axis": axis_of(draw, shape), "norm": draw(_NORMS)}
     return _fourier(draw, name, shape, options)
 
 
-@drawn(*[f"fft.{name}" for name in ("fftn", "ifftn", "rfftn", "irfftn")])
-def fourier_of_several(draw: Draw, name: str) -> Case:
+@strategy_for(*[f"fft.{name}" for name in ("fftn", "ifftn", "rfftn", "irfftn")])
+def fourier_n(draw: Draw, name: str) -> Case:
     shape = draw(shapes(min_dims=1, min_side=2, max_side=4, max_dims=3))
     axes = tuple(draw(st.permutations(range(len(shape)))))[: draw(st.integers(1, len(shape)))]
     lengths = draw(st.none() | st.just(tuple(draw(st.integers(2, 5)) for _ in axes)))
@@ -446,13 +446,13 @@ def fourier_of_several(draw: Draw, name: str) -> Case:
 
 
 def _fourier(draw: Draw, name: str, shape: tuple[int, ...], options: dict[str, Any]) -> Case:
-    """Of real or complex input, and of complex or real output."""
+    """A transform with real or complex input and output."""
     plain = name.removeprefix("fft.")
     from_real, to_real = plain in ("rfft", "ihfft", "rfftn"), plain in ("irfft", "hfft", "irfftn")
 
     def run(xp: Any, x: Any, y: Any = None) -> Any:
-        out = getattr(xp.fft, plain)(x if from_real else combined(xp, x, y), **options)
-        return out**2 if to_real else parted(xp, out**2)
+        out = getattr(xp.fft, plain)(x if from_real else to_complex(xp, x, y), **options)
+        return out**2 if to_real else real_imag(xp, out**2)
 
     arrays = (values(draw, shape),) if from_real else (values(draw, shape), values(draw, shape))
     return Case(name, run, arrays)

@@ -1,4 +1,4 @@
-"""Element-wise functions where a table of calls does not reach: quotients that are rounded, and numbers beyond a type's range."""
+"""Element-wise functions that are not in the table of calls."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tests.helpers import assert_close, frozen
 from tinytorch.backend import Backend
 
 
-def test_the_gradient_of_a_remainder_is_by_the_quotient_that_it_is_the_remainder_of(backend: Backend) -> None:
-    """1.0 / 0.1 is rounded up to 10, and goes into 1.0 only 9 times."""
+def test_the_gradient_of_remainder_uses_the_exact_floor_of_the_quotient(backend: Backend) -> None:
+    """1.0 / 0.1 is rounded up to 10, but floor_divide(1.0, 0.1) is 9."""
     x1, x2 = frozen(numpy.float64([1.0, -1.0, 1.0, 5.0])), frozen(numpy.float64([0.1, 0.1, -0.1, 2.0]))
     by_x1, by_x2 = tt.grad(lambda x1, x2: tt.sum(x1 % x2), (0, 1))(x1, x2)
     assert_close(by_x1, numpy.ones(4))

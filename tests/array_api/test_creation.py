@@ -1,4 +1,4 @@
-"""Which data types numbers get: Python's the defaults, numpy's their own."""
+"""Dtypes of created Tensors: numpy scalars keep their dtype, Python numbers get the default."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from tinytorch.backend import Backend
     ],
     ids=repr,
 )
-def test_a_list_with_numbers_of_numpys_has_the_type_that_numpy_gives_it(backend: Backend, values: Any) -> None:
+def test_a_list_with_numpy_scalars_gets_the_dtype_that_numpy_gives_it(backend: Backend, values: Any) -> None:
     assert_close(tt.asarray(values), numpy.asarray(values))
     assert_close(tt.Tensor(values), numpy.asarray(values))
 
 
 @pytest.mark.parametrize("value", [numpy.int32(3), numpy.float64(0.5), numpy.float32(0.5), numpy.True_, numpy.complex64(1j)], ids=repr)
-def test_a_number_of_numpys_fills_a_tensor_of_its_type(backend: Backend, value: Any) -> None:
+def test_full_with_a_numpy_scalar_has_the_dtype_of_the_scalar(backend: Backend, value: Any) -> None:
     assert_close(tt.full((2,), value), numpy.full(2, value))
     assert_close(tt.full_like(tt.zeros(2, dtype=str(value.dtype)), value), numpy.full(2, value))
 
 
-def test_ranges_by_numbers_of_numpys_are_those_by_pythons(backend: Backend) -> None:
+def test_arange_and_linspace_treat_numpy_scalars_as_python_numbers(backend: Backend) -> None:
     one, four, two = numpy.int32(1), numpy.int64(4), numpy.uint8(2)
     assert_close(tt.arange(four), numpy.asarray([0, 1, 2, 3], backend.default_int))
     assert_close(tt.arange(one, four, two), numpy.asarray([1, 3], backend.default_int))

@@ -1,4 +1,4 @@
-"""Functions that others wrote for the standard differentiate unchanged, on a backend that is not the default one."""
+"""Functions that other libraries wrote for the standard can be differentiated, also on a backend that is not the current one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ EXTRA: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "tril_indices": (lambda x: x[xpx.tril_indices(3, xp=xp_of(x))] ** 2, (normal(3, 3),)),
 }
 
-#: Names in scipy, with what stays inside the namespace.
+#: Functions of scipy that use only the namespace of their arguments.
 SCIPY: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "special.logsumexp": (lambda f, x: f(x, axis=-1), (normal(2, 3),)),
     "special.softmax": (lambda f, x: f(x, axis=-1), (normal(2, 3),)),
@@ -69,8 +69,8 @@ SCIPY: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "optimize.rosen": (lambda f, x: f(x), (normal(4),)),
 }
 
-#: Those that go through numpy, by which a gradient would be lost; a newer scipy may keep some of them inside the namespace.
-LEAVING: dict[str, tuple[Any, ...]] = {
+#: Functions of scipy that convert to numpy, which would lose a gradient; newer versions of scipy may not.
+THROUGH_NUMPY: dict[str, tuple[Any, ...]] = {
     "special.gammaln": (positive(3),),
     "special.erf": (normal(3),),
     "special.expit": (normal(3),),
@@ -84,14 +84,14 @@ LEAVING: dict[str, tuple[Any, ...]] = {
 
 
 def from_scipy(name: str) -> Callable[..., Any]:
-    """A function of scipy, which comes with scikit-learn in the test environment."""
+    """A function of scipy, which the test environment installs with scikit-learn."""
     module, _, function = name.rpartition(".")
     found = pytest.importorskip(f"scipy.{module}", reason="scipy is not installed")
     return getattr(found, function)  # type: ignore[no-any-return]
 
 
-def elsewhere(function: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
-    """The function, called while another backend than the operands' is the chosen one."""
+def with_other_backend(function: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
+    """The function, called while the current backend is not the backend of the operands."""
     other = tt.get_backend("strict" if backend.name == "numpy" else "numpy")
 
     def call(*tensors: Any) -> Any:
@@ -102,37 +102,37 @@ def elsewhere(function: Callable[..., Any], backend: Backend) -> Callable[..., A
 
 
 @pytest.mark.parametrize("name", EXTRA)
-def test_array_api_extra_differentiates(backend: Backend, name: str) -> None:
+def test_functions_of_array_api_extra_are_differentiable(backend: Backend, name: str) -> None:
     function, inputs = EXTRA[name]
-    check_gradients(elsewhere(function, backend), *inputs)
+    check_gradients(with_other_backend(function, backend), *inputs)
 
 
 @pytest.mark.parametrize("name", SCIPY)
-def test_scipy_differentiates(backend: Backend, name: str) -> None:
+def test_functions_of_scipy_are_differentiable(backend: Backend, name: str) -> None:
     call, inputs = SCIPY[name]
     function = from_scipy(name)
-    check_gradients(elsewhere(lambda *tensors: call(function, *tensors), backend), *inputs)
+    check_gradients(with_other_backend(lambda *tensors: call(function, *tensors), backend), *inputs)
 
 
-@pytest.mark.parametrize("name", LEAVING)
-def test_what_leaves_through_numpy_raises_and_loses_no_gradient(backend: Backend, name: str) -> None:
-    tensors = [frozen(x, requires_grad=True) for x in LEAVING[name]]
-    out = refusal = None
+@pytest.mark.parametrize("name", THROUGH_NUMPY)
+def test_a_function_that_converts_to_numpy_raises_instead_of_losing_the_gradient(backend: Backend, name: str) -> None:
+    tensors = [frozen(x, requires_grad=True) for x in THROUGH_NUMPY[name]]
+    out = error_message = None
     try:
         out = from_scipy(name)(*tensors)
     except (RuntimeError, TypeError) as error:
-        refusal = str(error)
-    assert out.requires_grad if refusal is None else "use .detach().numpy()" in refusal
+        error_message = str(error)
+    assert out.requires_grad if error_message is None else "use .detach().numpy()" in error_message
 
 
-def test_a_function_that_is_handed_to_numpy_raises_with_the_mend(backend: Backend) -> None:
+def test_applying_a_numpy_function_raises_with_a_hint(backend: Backend) -> None:
     x = frozen([1.0, 2.0], requires_grad=True)
     with pytest.raises((RuntimeError, TypeError), match=r"use \.detach\(\)\.numpy\(\)"):
         xpx.lazy_apply(numpy.sin, x, as_numpy=True)
 
 
 @pytest.mark.parametrize("requires_grad", [False, True])
-def test_at_leaves_the_callers_tensor_alone(backend: Backend, requires_grad: bool) -> None:
+def test_at_with_a_copy_does_not_change_the_input(backend: Backend, requires_grad: bool) -> None:
     x = frozen([1.0, 2.0, 3.0], requires_grad=requires_grad)
     raw, node = x.raw, x.node
     y = xpx.at(x)[1:].set(9.0, copy=True)
@@ -142,7 +142,7 @@ def test_at_leaves_the_callers_tensor_alone(backend: Backend, requires_grad: boo
     assert x.tolist() == [1.0, 2.0, 3.0]
 
 
-def test_at_without_a_copy_asks_a_parameter_to_be_updated_without_a_gradient(backend: Backend) -> None:
+def test_at_without_a_copy_requires_no_grad_for_a_parameter(backend: Backend) -> None:
     x = frozen([1.0, 2.0], requires_grad=True)
     with pytest.raises(RuntimeError, match=r"inside `with tinytorch\.no_grad\(\):`"):
         xpx.at(x)[0].set(9.0, copy=False)
@@ -151,7 +151,7 @@ def test_at_without_a_copy_asks_a_parameter_to_be_updated_without_a_gradient(bac
     assert x.tolist() == [9.0, 2.0]
 
 
-def test_elements_that_become_equal_have_no_derivative_and_say_so(backend: Backend) -> None:
+def test_a_set_function_has_no_derivative(backend: Backend) -> None:
     x, y = frozen([1.0, 2.0]), frozen([2.0, 3.0])
     with pytest.raises(tt.NotDifferentiableError, match="unique_values has no derivative"):
         tt.grad(lambda x: tt.sum(xpx.union1d(x, y)))(x)

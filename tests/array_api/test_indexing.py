@@ -1,4 +1,4 @@
-"""Reading and replacing elements: what may be an index, which places there are, and where gradients add up."""
+"""Indexing and assignment: valid indices, bounds checks, and gradients of repeated indices."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close, frozen
-from tinytorch.array_api.indexing import _add_rows
+from tinytorch.array_api.segment_sum import _segment_sum
 from tinytorch.backend import Backend
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
-def test_indices_are_of_any_integer_type(backend: Backend, dtype: str) -> None:
-    """In uint8 PyTorch would see a mask."""
+def test_indices_may_have_any_integer_dtype(backend: Backend, dtype: str) -> None:
+    """PyTorch treats uint8 indices as a mask."""
     if dtype not in backend.capabilities.dtypes:
         pytest.skip(f"{backend.name} has no {dtype} here")
     x, weights = frozen(numpy.float64([1, 2, 3])), frozen(numpy.float64([5, 7]))
@@ -28,9 +28,9 @@ def test_indices_are_of_any_integer_type(backend: Backend, dtype: str) -> None:
     assert_close(tt.repeat(x[:2], i), numpy.float64([1, 1]))
 
 
-def test_rows_at_integers_of_more_dimensions(backend: Backend) -> None:
+def test_the_gradient_of_a_2d_index_array_adds_up_repeated_rows(backend: Backend) -> None:
     if backend.name == "strict":
-        pytest.skip("array-api-strict takes no integer array for some of the dimensions")
+        pytest.skip("array-api-strict requires an integer array for every axis")
     x, i = frozen(numpy.arange(12.0).reshape(3, 4)), frozen([[0, 2], [2, -1]])
     weights = numpy.random.default_rng(0).normal(size=(2, 2, 4))
     expected = numpy.zeros((3, 4))
@@ -41,7 +41,7 @@ def test_rows_at_integers_of_more_dimensions(backend: Backend) -> None:
 @pytest.mark.parametrize(
     "key", [3, -4, (0, 2), (..., -3), (None, 3), (slice(None), None, 2), numpy.int64(3), (numpy.uint8(0), numpy.int32(-3))]
 )
-def test_a_place_that_is_not_there_is_refused_on_every_backend(backend: Backend, key: Any) -> None:
+def test_an_out_of_bounds_integer_raises_on_every_backend(backend: Backend, key: Any) -> None:
     x = tt.zeros((3, 2) if isinstance(key, tuple) and key[0] is not None else 3)
     with pytest.raises(IndexError):
         x[key]
@@ -49,23 +49,23 @@ def test_a_place_that_is_not_there_is_refused_on_every_backend(backend: Backend,
         x[key] = 1.0
 
 
-@pytest.mark.parametrize("wrong", [3, -4, 100])
+@pytest.mark.parametrize("out_of_bounds", [3, -4, 100])
 @pytest.mark.parametrize(
-    "where", ["alone", "after an array", "after a number", "after a slice", "as a matrix", "after a mask", "after ..."]
+    "where", ["alone", "after an array", "after an integer", "after a slice", "as a matrix", "after a mask", "after ..."]
 )
-def test_indices_in_an_array_that_are_out_of_bounds_are_refused_on_every_backend(backend: Backend, where: str, wrong: int) -> None:
-    x, i, zeros = tt.zeros((2, 3, 3)), tt.asarray([0, wrong]), tt.asarray([0, 1])
+def test_an_out_of_bounds_element_of_an_index_array_raises_on_every_backend(backend: Backend, where: str, out_of_bounds: int) -> None:
+    x, i, zeros = tt.zeros((2, 3, 3)), tt.asarray([0, out_of_bounds]), tt.asarray([0, 1])
     keys = {
         "alone": (tt.zeros(3), i),
         "after an array": (x, (zeros, zeros, i)),
-        "after a number": (x, (0, zeros, i)),
+        "after an integer": (x, (0, zeros, i)),
         "after a slice": (x, (slice(None), i)),
         "as a matrix": (x, (slice(None), slice(None), tt.reshape(i, (2, 1)))),
-        "after a mask": (x, (tt.ones((2, 3), dtype="bool"), tt.asarray([wrong]))),
+        "after a mask": (x, (tt.ones((2, 3), dtype="bool"), tt.asarray([out_of_bounds]))),
         "after ...": (x, (..., i, None)),
     }
     if backend.name == "strict" and where not in ("alone", "after an array"):
-        pytest.skip("array-api-strict takes integer arrays for all dimensions, and nothing beside them")
+        pytest.skip("array-api-strict requires integer arrays for all axes, without slices or masks")
     x, key = keys[where]
     with pytest.raises(IndexError):
         x[key]
@@ -74,35 +74,35 @@ def test_indices_in_an_array_that_are_out_of_bounds_are_refused_on_every_backend
             x[key] = 1.0
 
 
-def test_a_number_beside_an_array_is_checked_too(backend: Backend) -> None:
+def test_an_integer_next_to_an_index_array_is_checked_too(backend: Backend) -> None:
     with pytest.raises(IndexError, match=r"index 9 is out of bounds for axis 0 of shape \(2, 3\)"):
         tt.zeros((2, 3))[9, tt.asarray([0])]
 
 
-@pytest.mark.parametrize("wrong", [3, -4, 100])
-def test_taking_from_places_that_are_not_there_is_refused_on_every_backend(backend: Backend, wrong: int) -> None:
+@pytest.mark.parametrize("out_of_bounds", [3, -4, 100])
+def test_take_with_an_out_of_bounds_index_raises_on_every_backend(backend: Backend, out_of_bounds: int) -> None:
     x = tt.zeros((2, 3))
     with pytest.raises(IndexError):
-        tt.take(x, tt.asarray([0, wrong]), axis=1)
+        tt.take(x, tt.asarray([0, out_of_bounds]), axis=1)
     with pytest.raises(IndexError):
-        tt.take_along_axis(x, tt.asarray([[0], [wrong]]), axis=1)
+        tt.take_along_axis(x, tt.asarray([[0], [out_of_bounds]]), axis=1)
 
 
-def test_places_along_an_axis_broadcast_and_count_from_the_end(backend: Backend) -> None:
+def test_take_along_axis_broadcasts_and_accepts_negative_indices(backend: Backend) -> None:
     x = frozen(numpy.arange(12.0).reshape(2, 3, 2))
     assert_close(tt.take_along_axis(x, frozen([[[-1]], [[-3]]]), axis=1), numpy.float64([[[4, 5]], [[6, 7]]]))
 
 
-def test_take_says_what_it_needs(backend: Backend) -> None:
-    with pytest.raises(ValueError, match=r"take: say along which axis, since x has shape \(2, 2\)"):
+def test_take_names_the_invalid_argument(backend: Backend) -> None:
+    with pytest.raises(ValueError, match=r"take: `axis` is required unless x is 1-d; x has shape \(2, 2\)"):
         tt.take(tt.zeros((2, 2)), tt.asarray([0]))
-    with pytest.raises(ValueError, match=r"take: indices have one dimension, got shape \(1, 2\); use x\[indices\]"):
+    with pytest.raises(ValueError, match=r"take: `indices` must be 1-d, got shape \(1, 2\); use x\[indices\]"):
         tt.take(tt.zeros(2), tt.asarray([[0, 1]]))
 
 
-def test_of_two_values_for_one_place_the_gradient_goes_to_the_one_that_stays(backend: Backend) -> None:
+def test_of_two_values_assigned_to_one_element_only_the_remaining_one_gets_the_gradient(backend: Backend) -> None:
     if backend.name == "strict":
-        pytest.skip("array-api-strict replaces nothing at integer arrays, as the standard has it")
+        pytest.skip("array-api-strict, like the standard, does not allow assignment at integer arrays")
     i = frozen([0, 0, 1])
 
     def replaced(x: tt.Tensor, value: tt.Tensor) -> tt.Tensor:
@@ -111,31 +111,31 @@ def test_of_two_values_for_one_place_the_gradient_goes_to_the_one_that_stays(bac
         return y
 
     x, value, weights = [frozen(numpy.float64(a)) for a in ([1, 2, 3], [10, 20, 30], [2, 3, 5])]
-    stays = float(replaced(x, value)[0])
+    remaining = float(replaced(x, value)[0])
     by_x, by_value = tt.grad(lambda x, value: tt.sum(replaced(x, value) * weights), (0, 1))(x, value)
     assert_close(by_x, numpy.float64([0, 0, 5]))
-    assert_close(by_value, numpy.float64([2 * (stays == 10), 2 * (stays == 20), 3]))
+    assert_close(by_value, numpy.float64([2 * (remaining == 10), 2 * (remaining == 20), 3]))
 
 
 @pytest.mark.parametrize(
-    ("dtype", "value", "words"),
+    ("dtype", "value", "message"),
     [
-        ("float32", 1j, "complex values do not fit into float32"),
-        ("int32", 1.5, "float values do not fit into int32"),
-        ("int32", numpy.float32(1.5), "float values do not fit into int32"),
-        ("float32", [1.0, 2.0], "setitem takes a Tensor or a number, got a list"),
+        ("float32", 1j, "cannot assign complex values to a Tensor of float32"),
+        ("int32", 1.5, "cannot assign float values to a Tensor of int32"),
+        ("int32", numpy.float32(1.5), "cannot assign float values to a Tensor of int32"),
+        ("float32", [1.0, 2.0], "setitem: `value` must be a Tensor or a number, got a list"),
     ],
 )
-def test_a_number_of_which_a_part_would_be_lost_is_refused(backend: Backend, dtype: str, value: Any, words: str) -> None:
+def test_assigning_a_value_that_the_dtype_cannot_represent_raises(backend: Backend, dtype: str, value: Any, message: str) -> None:
     x = tt.zeros(2, dtype=dtype)
-    with pytest.raises(TypeError, match=words):
+    with pytest.raises(TypeError, match=message):
         x[0] = value
 
 
-# ---- adding up rows ----
+# ---- segment sum ----
 
 
-def added(rows: numpy.ndarray[Any, Any], indices: numpy.ndarray[Any, Any], length: int) -> numpy.ndarray[Any, Any]:
+def segment_sum(rows: numpy.ndarray[Any, Any], indices: numpy.ndarray[Any, Any], length: int) -> numpy.ndarray[Any, Any]:
     expected = numpy.zeros((length, rows.shape[1]), rows.dtype)
     numpy.add.at(expected, indices, rows)
     return expected
@@ -145,28 +145,28 @@ def added(rows: numpy.ndarray[Any, Any], indices: numpy.ndarray[Any, Any], lengt
 @pytest.mark.parametrize(
     ("count", "length", "width"), [(0, 3, 2), (5, 1, 1), (40, 200, 1), (40, 7, 3), (300, 5, 6), (300, 400, 6), (50, 70000, 5), (4, 3, 0)]
 )
-def test_rows_are_added_up_by_index(backend: Backend, dtype: str, count: int, length: int, width: int) -> None:
+def test_segment_sum_adds_rows_by_index(backend: Backend, dtype: str, count: int, length: int, width: int) -> None:
     if dtype not in backend.capabilities.dtypes:
         pytest.skip(f"{backend.name} has no {dtype} here")
     random = numpy.random.default_rng(0)
     rows = random.normal(size=(count, width)).astype(dtype)
     indices = random.integers(-length, length, count)
-    actual = _add_rows(frozen(rows), frozen(indices.astype(backend.default_int)), length)
-    assert_close(actual, added(rows, indices % length, length), rtol=1e-5, atol=1e-5 if dtype == "float32" else 1e-12)
+    actual = _segment_sum(frozen(rows), frozen(indices.astype(backend.default_int)), length)
+    assert_close(actual, segment_sum(rows, indices % length, length), rtol=1e-5, atol=1e-5 if dtype == "float32" else 1e-12)
 
 
-def test_rows_of_few_and_of_many_indices_are_added_up_together(backend: Backend) -> None:
+def test_segment_sum_handles_short_and_long_segments_together(backend: Backend) -> None:
     random = numpy.random.default_rng(0)
     indices = numpy.concatenate([numpy.full(100, 3), numpy.arange(20), numpy.full(17, 5)]).astype(backend.default_int)
     rows = random.normal(size=(len(indices), 8))
-    assert_close(_add_rows(frozen(rows), frozen(indices), 25), added(rows, indices, 25), rtol=1e-12, atol=1e-14)
+    assert_close(_segment_sum(frozen(rows), frozen(indices), 25), segment_sum(rows, indices, 25), rtol=1e-12, atol=1e-14)
 
 
-def test_a_row_that_is_not_finite_reaches_its_own_index_only(backend: Backend) -> None:
+def test_a_row_with_nan_affects_only_its_own_segment(backend: Backend) -> None:
     for width in (1, 6):
         rows = numpy.ones((4, width))
         rows[1] = numpy.nan
-        actual = _add_rows(frozen(rows), frozen(numpy.asarray([0, 1, 0, 2], backend.default_int)), 4)
+        actual = _segment_sum(frozen(rows), frozen(numpy.asarray([0, 1, 0, 2], backend.default_int)), 4)
         assert_close(actual, numpy.float64([[2], [numpy.nan], [1], [0]]) + numpy.zeros(width))
 
 

@@ -1,4 +1,4 @@
-"""Derivatives of every function of the namespace at calls that are drawn at random, held to differences in float64."""
+"""Derivatives of every function of the namespace for random calls, compared with finite differences in float64."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import tinytorch as tt
-from tests.array_api.cases import combined, parted
+from tests.array_api.cases import real_imag, to_complex
 from tests.array_api.strategies import NOT_COMPLEX, PROPERTIES, values
 from tests.array_api.test_rules import OTHERS, differentiable, functions
 from tests.helpers import check_gradients, frozen, host
 from tinytorch.backend import current_backend
 
-#: Drawn the same way every time: what fails here fails everywhere.
-drawn_again = settings(max_examples=30, derandomize=True, deadline=None, database=None)
+#: Deterministic: a failure is reproducible everywhere.
+reproducible = settings(max_examples=30, derandomize=True, deadline=None, database=None)
 
 
-def test_every_differentiable_function_can_be_drawn() -> None:
+def test_every_differentiable_function_has_a_strategy() -> None:
     assert set(PROPERTIES) == {name for name in functions() - OTHERS if differentiable(name)}
 
 
 @pytest.mark.parametrize("name", sorted(PROPERTIES))
-@drawn_again
+@reproducible
 @given(data=st.data())
-def test_derivatives_of_both_orders_are_those_of_differences(name: str, data: st.DataObject) -> None:
+def test_first_and_second_derivatives_equal_finite_differences(name: str, data: st.DataObject) -> None:
     case = data.draw(PROPERTIES[name])
     check_gradients(lambda *tensors: case.call(tt, *tensors), *case.inputs, order=case.order, tolerance=2e-5)
 
 
 @pytest.mark.parametrize("name", sorted(set(PROPERTIES) - NOT_COMPLEX))
-@drawn_again
+@reproducible
 @given(data=st.data())
-def test_derivatives_at_complex_numbers_are_those_of_differences(name: str, data: st.DataObject) -> None:
-    """Some of the operands, or all of them, get an imaginary part; gradients are taken by both parts of each."""
+def test_derivatives_at_complex_arguments_equal_finite_differences(name: str, data: st.DataObject) -> None:
+    """Some or all operands get an imaginary part; gradients are taken with respect to both parts."""
     if name in ("std", "var") and current_backend().name == "strict":
-        pytest.skip("the standard has std and var of real numbers only, and strict refuses others")
+        pytest.skip("the standard defines std and var for real numbers only, and strict rejects complex ones")
     case = data.draw(PROPERTIES[name])
     real = [numpy.asarray(x) for x in case.inputs]
     wide = [i for i, x in enumerate(real) if x.dtype == numpy.float64]
@@ -47,18 +47,18 @@ def test_derivatives_at_complex_numbers_are_those_of_differences(name: str, data
     def call(*tensors: Any) -> Any:
         operands = list(tensors[: len(real)])
         for i, part in zip(chosen, tensors[len(real) :], strict=True):
-            operands[i] = combined(tt, operands[i], part)
+            operands[i] = to_complex(tt, operands[i], part)
         out = case.call(tt, *operands)
         outputs = out if isinstance(out, tuple | list) else [out]
-        return [part for z in outputs for part in (parted(tt, z) if tt.isdtype(z.dtype, "complex floating") else [z])]
+        return [part for z in outputs for part in (real_imag(tt, z) if tt.isdtype(z.dtype, "complex floating") else [z])]
 
     check_gradients(call, *real, *imaginary, order=case.order, tolerance=2e-5)
 
 
 @pytest.mark.parametrize("name", sorted(set(PROPERTIES) - {"astype"}))
-@drawn_again
+@reproducible
 @given(data=st.data())
-def test_gradients_in_float32_are_those_in_float64(name: str, data: st.DataObject) -> None:
+def test_float32_gradients_equal_float64_gradients(name: str, data: st.DataObject) -> None:
     case = data.draw(PROPERTIES[name])
     argnums = tuple(i for i, x in enumerate(case.inputs) if numpy.asarray(x).dtype == numpy.float64)
 

@@ -1,4 +1,4 @@
-"""Every operation of the namespace: its values against numpy, its derivatives against differences. None may be left out."""
+"""Every operation of the namespace is tested: values against numpy, derivatives against finite differences."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tinytorch.autograd.operation import Operation, operation
 from tinytorch.backend import Backend
 from tinytorch.tensor import Tensor
 
-UNWRITTEN = operation(lambda xp, x: x).reason
+MISSING_RULE = operation(lambda xp, x: x).reason
 
 
 def _operations() -> dict[str, Operation[..., Any]]:
-    """All operations by name, those behind Python functions (`clip`, `concat`) too; those of an extension as "linalg.inv"."""
+    """All operations by name, including those wrapped by Python functions (`clip`, `concat`); extensions as "linalg.inv"."""
     prefix = f"{array_api.__name__}."
     found = {}
     for info in pkgutil.walk_packages(array_api.__path__, prefix):
@@ -35,7 +35,7 @@ def _operations() -> dict[str, Operation[..., Any]]:
 
 
 def functions() -> set[str]:
-    """The names of all functions that array code can call, those of an extension as "linalg.inv"."""
+    """The names of all public functions; functions of an extension as "linalg.inv"."""
     plain = {name for name in array_api.__all__ if not name.startswith("__") and callable(getattr(array_api, name))}
     return plain | {f"{extension}.{name}" for extension in EXTENSIONS for name in getattr(array_api, extension).__all__}
 
@@ -43,7 +43,7 @@ def functions() -> set[str]:
 EXTENSIONS = ("fft", "linalg")
 OPERATIONS = _operations()
 
-#: Functions of the namespace that are no operations: they make arrays, or answer questions about types.
+#: Functions of the namespace that are not operations: creation functions and dtype functions.
 OTHERS = {
     *("arange", "asarray", "empty", "empty_like", "eye", "full", "full_like", "linspace", "ones", "ones_like", "zeros", "zeros_like"),
     *("can_cast", "finfo", "iinfo", "isdtype", "result_type", "to_device", "from_dlpack", "fft.fftfreq", "fft.rfftfreq"),
@@ -60,22 +60,22 @@ def _names(cases: list[Case]) -> list[str]:
 
 
 SMOOTH = [c for c in CASES if differentiable(c.operation)]
-FLAT = [c for c in CASES if not differentiable(c.operation) and not OPERATIONS[c.operation].recordable]
-REFUSED = [c for c in CASES if not differentiable(c.operation) and OPERATIONS[c.operation].recordable]
+PIECEWISE_CONSTANT = [c for c in CASES if not differentiable(c.operation) and not OPERATIONS[c.operation].recordable]
+WITHOUT_DERIVATIVE = [c for c in CASES if not differentiable(c.operation) and OPERATIONS[c.operation].recordable]
 
 
-def test_every_function_of_the_namespace_is_in_the_table() -> None:
+def test_the_table_contains_every_function_of_the_namespace() -> None:
     assert functions() - OTHERS == {c.operation for c in CASES}
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
-def test_every_operation_has_a_rule_or_says_why_not(name: str) -> None:
+def test_every_operation_has_a_rule_or_a_reason_for_having_none(name: str) -> None:
     found = OPERATIONS[name]
-    assert differentiable(name) or found.reason != UNWRITTEN, f"{name} needs derivatives(), piecewise_constant() or no_derivative()"
+    assert differentiable(name) or found.reason != MISSING_RULE, f"{name} needs derivatives(), piecewise_constant() or no_derivative()"
 
 
 @pytest.mark.parametrize("case", CASES, ids=_names(CASES))
-def test_values_are_numpys(backend: Backend, case: Case) -> None:
+def test_values_equal_those_of_numpy(backend: Backend, case: Case) -> None:
     inputs = [numpy.asarray(x) for x in case.inputs]
     actual = case.call(tt.zeros(1).__array_namespace__(), *[frozen(x) for x in inputs])
     expected = case.call(numpy_namespace, *inputs)
@@ -87,21 +87,21 @@ def test_values_are_numpys(backend: Backend, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", SMOOTH, ids=_names(SMOOTH))
-def test_derivatives_are_those_of_differences(backend: Backend, case: Case) -> None:
+def test_derivatives_equal_finite_differences(backend: Backend, case: Case) -> None:
     xp = tt.zeros(1).__array_namespace__()
     check_gradients(lambda *tensors: case.call(xp, *tensors), *case.inputs, order=case.order)
 
 
-@pytest.mark.parametrize("case", FLAT, ids=_names(FLAT))
-def test_nothing_is_recorded_where_the_derivative_is_zero(case: Case) -> None:
+@pytest.mark.parametrize("case", PIECEWISE_CONSTANT, ids=_names(PIECEWISE_CONSTANT))
+def test_piecewise_constant_operations_are_not_recorded(case: Case) -> None:
     tensors = [frozen(x, requires_grad=numpy.asarray(x).dtype == numpy.float64) for x in case.inputs]
     out = case.call(tt, *tensors)
     for tensor in [out] if isinstance(out, Tensor) else out:
         assert tensor.node is None
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=_names(REFUSED))
-def test_what_has_no_derivative_raises_when_one_is_asked_for(case: Case) -> None:
+@pytest.mark.parametrize("case", WITHOUT_DERIVATIVE, ids=_names(WITHOUT_DERIVATIVE))
+def test_differentiating_an_operation_without_a_derivative_raises(case: Case) -> None:
     def total(*tensors: Tensor) -> Tensor:
         parts = [tt.sum(out) for out in case.call(tt, *tensors) if out.dtype.is_floating]
         return sum(parts[1:], parts[0])
@@ -110,20 +110,20 @@ def test_what_has_no_derivative_raises_when_one_is_asked_for(case: Case) -> None
         tt.grad(total)(*[frozen(x) for x in case.inputs])
 
 
-def test_the_gradient_has_the_type_of_its_operand(backend: Backend) -> None:
+def test_the_gradient_has_the_dtype_of_its_operand(backend: Backend) -> None:
     narrow, wide = frozen(numpy.float32([1, 2])), frozen(numpy.float64([3, 4]))
     for function in (lambda x, y: tt.sum(x * y), lambda x, y: tt.sum(tt.concat([x, y])), lambda x, y: tt.sum(tt.astype(x, tt.float64) + y)):
         by_narrow, by_wide = tt.grad(function, argnums=(0, 1))(narrow, wide)
         assert (by_narrow.dtype, by_wide.dtype) == (tt.float32, tt.float64)
 
 
-def test_whole_numbers_carry_no_gradient(backend: Backend) -> None:
+def test_integers_carry_no_gradient(backend: Backend) -> None:
     x = frozen([1.5, 2.5], requires_grad=True)
     assert tt.astype(x, tt.int32).node is None
     assert tt.argmax(x).node is None
 
 
-def test_three_that_tie_share_a_maximum_equally(backend: Backend) -> None:
+def test_three_equal_maxima_share_the_gradient(backend: Backend) -> None:
     assert_close(tt.grad(tt.max)(frozen([2.0, 2.0, 2.0, 1.0])), numpy.float32([1, 1, 1, 0]) / numpy.float32(3))
 
 
@@ -139,7 +139,7 @@ def test_three_that_tie_share_a_maximum_equally(backend: Backend) -> None:
     ],
     ids=["getitem", "mask", "take", "sort", "max", "diagonal"],
 )
-def test_a_gradient_that_is_infinite_reaches_only_its_own_element(backend: Backend, function: Any, expected: list[float]) -> None:
+def test_an_infinite_gradient_affects_only_its_own_element(backend: Backend, function: Any, expected: list[float]) -> None:
     weights = frozen(numpy.float64([numpy.inf, 1, 1]))
     gradient = tt.grad(lambda x: tt.sum(function(x) * weights))(frozen(numpy.float64([3, 2, 1])))
     assert_close(gradient, numpy.float64(expected))
@@ -154,14 +154,14 @@ def test_the_gradient_of_sorting_many_numbers_in_float32_is_exact(backend: Backe
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e25])
-def test_derivatives_do_not_square_what_the_type_cannot_hold(backend: Backend, size: float) -> None:
+def test_derivatives_of_atan2_and_asinh_do_not_overflow(backend: Backend, size: float) -> None:
     x = frozen(numpy.float32([size]))
     assert_close(tt.grad(lambda y: tt.sum(tt.atan2(y, x)))(x), numpy.float32([0.5 / size]), rtol=1e-5)
     assert_close(tt.grad(lambda y: tt.sum(tt.asinh(y)))(x), numpy.float32([1 / max(size, 1)]), rtol=1e-5)
 
 
-def test_a_sum_of_exponentials_has_shares_where_all_are_the_same_infinity(backend: Backend) -> None:
-    """As in recurrences that begin with the logarithm of 0: a NaN there would spread to everything."""
+def test_the_gradient_of_logaddexp_is_split_between_equal_infinities(backend: Backend) -> None:
+    """As in recurrences that start with log(0): a NaN there would propagate to all results."""
     inf = numpy.inf
     x, y = frozen(numpy.float64([-inf, 0, inf, 1000, inf])), frozen(numpy.float64([-inf, -inf, inf, 0, 1]))
     by_x, by_y = tt.vjp(tt.logaddexp, x, y)[1](tt.ones_like(x))
@@ -169,16 +169,16 @@ def test_a_sum_of_exponentials_has_shares_where_all_are_the_same_infinity(backen
     assert_close(by_y, numpy.float64([0.5, 0, 0.5, 0, 0]))
 
 
-def test_a_conversion_through_which_a_gradient_would_be_lost_is_refused(backend: Backend) -> None:
+def test_a_conversion_that_would_lose_a_gradient_raises(backend: Backend) -> None:
     z, x, n = frozen(numpy.complex128([1j])), frozen(numpy.float64([1])), frozen([1])
-    with pytest.raises(TypeError, match="complex128 does not become float64; take tinytorch"):
+    with pytest.raises(TypeError, match="cannot convert complex128 to float64; use tinytorch"):
         tt.astype(z, tt.float64)
     for target, value in ((x, z), (n, x)):
         changed = +target
-        with pytest.raises(TypeError, match=f"{value.dtype.name} values do not fit into {target.dtype.name}"):
+        with pytest.raises(TypeError, match=f"cannot assign {value.dtype.name} values to a Tensor of {target.dtype.name}"):
             changed[0] = value[0]
 
 
-def test_where_needs_a_tensor_to_take_its_type_from(backend: Backend) -> None:
+def test_where_of_two_numbers_raises(backend: Backend) -> None:
     with pytest.raises(TypeError, match="x1 or x2 must be a Tensor"):
         tt.where(frozen([True, False]), 1.0, 2.0)

@@ -1,4 +1,4 @@
-"""Reductions where a table of calls does not reach: 16-bit numbers, of which there are many, and too few elements."""
+"""Reductions that are not in the table of calls: many 16-bit numbers, and too few elements."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tinytorch import linalg, nn
 from tinytorch.backend import Backend
 from tinytorch.tensor import Tensor
 
-# ---- 16 bits: float16 ends at 65504, and counts no further than 2048 ----
+# ---- 16 bits: float16 overflows above 65504 and cannot count beyond 2048 ----
 
 MANY = 70_000
 
 
 @pytest.fixture
 def half(backend: Backend) -> Callable[..., Tensor]:
-    """Makes float16 Tensors of one repeated value."""
+    """A function that creates constant float16 Tensors."""
     if "float16" not in backend.capabilities.dtypes:
         pytest.skip(f"{backend.name} has no float16")
     return lambda shape, value=1.0: tt.full(shape, value, dtype="float16")
@@ -30,10 +30,10 @@ def half(backend: Backend) -> Callable[..., Tensor]:
 
 GRADIENTS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "mean": (tt.mean, 1 / MANY),
-    "mean of rows": (lambda x: tt.sum(tt.mean(tt.reshape(x, (MANY, 1)), axis=0)), 1 / MANY),
-    "max of ties": (tt.max, 1 / MANY),
-    "min of ties": (tt.min, 1 / MANY),
-    "inf-norm of ties": (lambda x: linalg.vector_norm(x, ord=math.inf), 1 / MANY),
+    "mean over axis 0": (lambda x: tt.sum(tt.mean(tt.reshape(x, (MANY, 1)), axis=0)), 1 / MANY),
+    "equal maxima": (tt.max, 1 / MANY),
+    "equal minima": (tt.min, 1 / MANY),
+    "inf-norm of equal elements": (lambda x: linalg.vector_norm(x, ord=math.inf), 1 / MANY),
     "2-norm": (linalg.vector_norm, 1 / math.sqrt(MANY)),
     "3-norm": (lambda x: linalg.vector_norm(x, ord=3), MANY ** (-2 / 3)),
     "sum over an integer": (lambda x: tt.sum(x * 0.5) / MANY, 0.5 / MANY),
@@ -43,7 +43,7 @@ GRADIENTS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_a_share_of_many_is_not_lost_in_16_bits(half: Callable[..., Tensor], name: str) -> None:
+def test_small_gradients_of_float16_reductions_do_not_underflow(half: Callable[..., Tensor], name: str) -> None:
     function, expected = GRADIENTS[name]
     actual = host(tt.grad(function)(half(MANY)))
     assert actual.dtype == numpy.float16
@@ -66,28 +66,28 @@ def test_a_share_of_many_is_not_lost_in_16_bits(half: Callable[..., Tensor], nam
         (lambda x: linalg.vector_norm(x * 300, axis=0, ord=4), 300 * MANY**0.25),
     ],
 )
-def test_sums_of_16_bits_are_taken_in_32(half: Callable[..., Tensor], function: Callable[[Tensor], Tensor], expected: float) -> None:
-    """Along the first axis, where numpy would add row by row."""
+def test_16_bit_sums_accumulate_in_float32(half: Callable[..., Tensor], function: Callable[[Tensor], Tensor], expected: float) -> None:
+    """Along the first axis, where numpy adds row by row without pairwise summation."""
     actual = function(half((MANY, 2)))
     assert_close(actual, numpy.full(2, expected, numpy.float16), rtol=4e-3, atol=1e-3)
 
 
-def test_gradients_of_16_bits_add_up_in_32(half: Callable[..., Tensor]) -> None:
-    some = 5000
-    row, zeros = half((1, 6)), tt.zeros(some, dtype=tt.current_backend().default_int)
+def test_16_bit_gradients_accumulate_in_float32(half: Callable[..., Tensor]) -> None:
+    count = 5000
+    row, zeros = half((1, 6)), tt.zeros(count, dtype=tt.current_backend().default_int)
     for function in (
-        lambda x: x * half((some, 1)),
+        lambda x: x * half((count, 1)),
         lambda x: tt.take(x, zeros, axis=0),
-        lambda x: tt.repeat(x, some, axis=0),
-        lambda x: tt.tile(x, (some, 1)),
+        lambda x: tt.repeat(x, count, axis=0),
+        lambda x: tt.tile(x, (count, 1)),
         lambda x: x[zeros, zeros][:, None] * half((1, 6)) / 6,
     ):
         gradient = host(tt.grad(lambda x, f=function: tt.sum(f(x)))(row))
-        numpy.testing.assert_allclose(gradient.sum(), some * 6 if gradient.all() else some, rtol=2e-3)
+        numpy.testing.assert_allclose(gradient.sum(), count * 6 if gradient.all() else count, rtol=2e-3)
 
 
-def test_deviations_of_16_bits_are_from_a_mean_of_32(half: Callable[..., Tensor]) -> None:
-    """1001.25 is none of the numbers that float16 has, which are 0.5 apart there."""
+def test_16_bit_variance_uses_a_float32_mean(half: Callable[..., Tensor]) -> None:
+    """float16 cannot represent the mean 1001.25: its spacing there is 0.5."""
     x = numpy.float16([1000, 1001, 1002, 1002])
     for function, wide in ((tt.var, numpy.var), (tt.std, numpy.std)):
         assert float(function(frozen(x))) == pytest.approx(float(wide(x.astype(numpy.float64))), rel=1e-3)
@@ -99,7 +99,7 @@ def test_deviations_of_16_bits_are_from_a_mean_of_32(half: Callable[..., Tensor]
 
 @pytest.mark.parametrize("function", [tt.var, tt.std])
 @pytest.mark.parametrize(("count", "correction"), [(1, 1), (2, 2), (2, 2.5), (3, 7)])
-def test_too_few_elements_for_the_correction_have_no_variance(
+def test_the_variance_is_nan_if_the_correction_is_not_less_than_the_number_of_elements(
     backend: Backend, function: Callable[..., Tensor], count: int, correction: float
 ) -> None:
     x = frozen(numpy.arange(1.0, count + 1))
@@ -135,19 +135,19 @@ EMPTY: dict[str, Callable[[Tensor], Any]] = {
 
 
 def _attention(x: Tensor) -> Tensor:
-    """Of x (B, T, 3) to itself."""
+    """Self-attention of x (B, T, 3)."""
     return tt.ops.attention(x, x, x, None, None, num_heads=1, causal=True, p=0.0, site=0)
 
 
 @pytest.mark.parametrize("name", EMPTY)
-def test_the_gradient_of_nothing_is_empty(backend: Backend, name: str) -> None:
+def test_the_gradient_of_an_empty_array_is_empty(backend: Backend, name: str) -> None:
     x, function = frozen(numpy.zeros((0, 3))), EMPTY[name]
     assert_close(tt.grad(lambda x: tt.sum(function(x)))(x), numpy.zeros((0, 3)))
     assert_close(tt.hvp(lambda x: tt.sum(function(x) ** 2), (x,), (x,))[0], numpy.zeros((0, 3)))
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
-def test_the_mean_of_nothing_is_nan_and_its_gradient_empty(backend: Backend) -> None:
+def test_the_mean_of_an_empty_array_is_nan_and_its_gradient_empty(backend: Backend) -> None:
     value, gradient = tt.value_and_grad(tt.mean)(frozen(numpy.zeros((0, 3))))
     assert numpy.isnan(host(value))
     assert_close(gradient, numpy.zeros((0, 3)))

@@ -1,4 +1,4 @@
-"""Constants of the standard, and its data types: the same objects on every backend."""
+"""Constants and data types of the standard. They are the same objects on every backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data types and conversion between them."""
+"""Data types and conversions between them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def dtype_name(dtype: Any) -> str:
-    """The standard's name of a data type given as a `DType`, a string, or an array library's own object."""
+    """The standard's name of a dtype given as a `DType`, a string, or an array library's own object."""
     if isinstance(dtype, DType):
         return dtype.name
     name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
@@ -34,17 +34,28 @@ def _astype(xp: Any, x: Tensor, dtype: Any, /, *, copy: bool = True) -> Tensor:
 
 
 _astype.__name__ = "astype"
-_astype.derivatives(x=lambda xp, g, out, x, dtype, copy=True: g)  # the graph converts a gradient to its input's type
+_astype.derivatives(x=lambda xp, g, out, x, dtype, copy=True: g)  # the graph converts a gradient to the dtype of its input
 
 
 def astype(x: Tensor, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tensor:
-    """x converted to ``dtype``. Whole numbers and truth values carry no gradient.
+    """x converted to ``dtype``. Integers and booleans carry no gradient.
 
-    Raises ``TypeError`` for complex x and a real ``dtype``, which the standard forbids.
+    Args:
+        x: any shape.
+        dtype: a dtype or its name.
+        copy: ``False`` returns x itself if the dtype does not change.
+        device: defaults to the device of x.
+
+    Raises:
+        TypeError: x is complex and ``dtype`` is a real floating-point or integer dtype, which the standard forbids.
+
+    Example:
+        >>> tt.astype(tt.asarray([1.7, -1.7]), tt.int64)
+        Tensor([ 1, -1], dtype=int64, device='numpy:cpu')
     """
     target = dtype_named(dtype_name(dtype))
     if x.dtype.kind == "complex floating" and target.kind not in ("complex floating", "bool"):
-        raise TypeError(f"astype: {x.dtype.name} does not become {target.name}; take tinytorch.real(x), imag(x) or abs(x) first")
+        raise TypeError(f"astype: cannot convert {x.dtype.name} to {target.name}; use tinytorch.real(x), imag(x) or abs(x)")
     if device is not None:
         x = x.to(device)
     if not copy and x.dtype is target:
@@ -53,27 +64,37 @@ def astype(x: Tensor, dtype: Any, /, *, copy: bool = True, device: Any = None) -
 
 
 def as_index(indices: Any) -> Any:
-    """Integers of a type that every array library takes for indices: PyTorch refuses narrow ones, and reads uint8 as a mask."""
+    """Integers of a dtype that every array library accepts as indices: PyTorch rejects narrow integers and treats uint8 as a mask."""
     if isinstance(indices, Tensor) and indices.dtype.name not in ("int64", "int32", "bool"):
         return astype(indices, indices.backend.default_int)
     return indices
 
 
-def _type_of(value: Any) -> Any:
+def _dtype_of(value: Any) -> Any:
     return value.dtype if isinstance(value, Tensor) else value
 
 
 def result_type(*arrays_and_dtypes: Any) -> DType:
-    """The type that an operation on these Tensors, types and Python numbers would give."""
+    """The dtype that promotion gives for these Tensors, dtypes and Python numbers.
+
+    Example:
+        >>> tt.result_type(tt.asarray([1.0]), tt.float64)
+        tinytorch.float64
+    """
     backend = next((v.backend for v in arrays_and_dtypes if isinstance(v, Tensor)), None) or current_backend()
-    types = [_type_of(v) for v in arrays_and_dtypes]
+    types = [_dtype_of(v) for v in arrays_and_dtypes]
     raw = [t if isinstance(t, bool | int | float | complex) else backend.dtype(dtype_name(t)) for t in types]
     return DTYPES[dtype_name(backend.xp.result_type(*raw))]
 
 
 def can_cast(from_: Any, to: Any, /) -> bool:
-    """Whether the standard promotes one type, or a Tensor's, to another: on every backend the same."""
-    source, target = [DTYPES[dtype_name(_type_of(t))] for t in (from_, to)]
+    """Whether one dtype (or the dtype of a Tensor) can be promoted to another by the standard's rules; the same on every backend.
+
+    Example:
+        >>> tt.can_cast(tt.int8, tt.int32), tt.can_cast(tt.float64, tt.float32)
+        (True, False)
+    """
+    source, target = [DTYPES[dtype_name(_dtype_of(t))] for t in (from_, to)]
     related = source.kind == target.kind or (source.kind, target.kind) in _PROMOTED
     return source is target or (related and source.itemsize < target.itemsize)
 
@@ -82,7 +103,16 @@ _PROMOTED = (("unsigned integer", "signed integer"), ("real floating", "complex 
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
-    """Whether a data type is ``kind``: another type, a kind's name such as "integral" or "real floating", or a tuple of these."""
+    """Whether a dtype is of a given kind.
+
+    Args:
+        dtype: a dtype or its name.
+        kind: a dtype, the name of a kind such as "integral" or "real floating", or a tuple of these.
+
+    Example:
+        >>> tt.isdtype(tt.int8, "integral")
+        True
+    """
     own = dtype_named(dtype_name(dtype))
     if isinstance(kind, tuple):
         return any(isdtype(own, k) for k in kind)
@@ -104,7 +134,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class FloatInfo:
-    """Limits of a floating-point type, as `finfo` gives them."""
+    """Limits of a floating-point dtype, the result of `finfo`."""
 
     bits: int
     eps: float
@@ -116,7 +146,7 @@ class FloatInfo:
 
 @dataclass(frozen=True)
 class IntegerInfo:
-    """Limits of an integer type, as `iinfo` gives them."""
+    """Limits of an integer dtype, the result of `iinfo`."""
 
     bits: int
     max: int
@@ -124,16 +154,21 @@ class IntegerInfo:
     dtype: DType
 
 
-#: Bits, bits of the significand (the hidden one counts) and largest exponent of IEEE 754's formats, and of bfloat16.
+#: Size in bits, precision in bits (with the hidden bit) and largest exponent of the IEEE 754 formats and of bfloat16.
 _FORMATS = {"float16": (16, 11, 15), "bfloat16": (16, 8, 127), "float32": (32, 24, 127), "float64": (64, 53, 1023)}
 
 
 def finfo(type: Any, /) -> FloatInfo:
-    """Limits of a floating-point type (of its parts, for a complex one)."""
-    name = dtype_name(_type_of(type))
+    """Limits of a floating-point dtype; for a complex dtype, of its real and imaginary parts.
+
+    Example:
+        >>> tt.finfo(tt.float32).bits
+        32
+    """
+    name = dtype_name(_dtype_of(type))
     part = {"complex64": "float32", "complex128": "float64"}.get(name, name)
     if part not in _FORMATS:
-        raise TypeError(f"finfo is about floating-point types, got {name}; use iinfo for whole numbers")
+        raise TypeError(f"finfo requires a floating-point dtype, got {name}; use iinfo for integers")
     bits, precision, exponent = _FORMATS[part]
     eps = 2.0 ** (1 - precision)
     largest = (2.0 - eps) * 2.0**exponent
@@ -141,11 +176,16 @@ def finfo(type: Any, /) -> FloatInfo:
 
 
 def iinfo(type: Any, /) -> IntegerInfo:
-    """Limits of an integer type."""
-    own = DTYPES[dtype_name(_type_of(type))]
+    """Limits of an integer dtype.
+
+    Example:
+        >>> tt.iinfo(tt.int8).max
+        127
+    """
+    own = DTYPES[dtype_name(_dtype_of(type))]
     bits = 8 * own.itemsize
     if own.kind == "unsigned integer":
         return IntegerInfo(bits, 2**bits - 1, 0, own)
     if own.kind == "signed integer":
         return IntegerInfo(bits, 2 ** (bits - 1) - 1, -(2 ** (bits - 1)), own)
-    raise TypeError(f"iinfo is about integer types, got {own.name}; use finfo for floating-point ones")
+    raise TypeError(f"iinfo requires an integer dtype, got {own.name}; use finfo for floating-point dtypes")

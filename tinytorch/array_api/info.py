@@ -1,4 +1,4 @@
-"""What a namespace can tell about itself: the standard's ``__array_namespace_info__``."""
+"""Inspection of a namespace: the standard's ``__array_namespace_info__``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from tinytorch.backend.dtypes import DTYPES, DType
 
 
 class NamespaceInfo:
-    """Capabilities, default types and devices of a backend's namespace; of another device where a function is told one."""
+    """Capabilities, default dtypes and devices of a backend's namespace. A ``device`` argument selects another device."""
 
     def __init__(self, backend: Backend | None = None) -> None:
         self._backend = backend or current_backend()
 
     def capabilities(self) -> dict[str, bool | int | None]:
-        """Which optional behaviour there is."""
+        """The optional features of the standard and whether they are supported."""
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
 
     def default_device(self) -> Device:
-        """Where creation functions put Tensors."""
+        """The device on which creation functions create Tensors."""
         return Device(self._backend)
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
-        """The types that creation functions choose."""
-        integer = DTYPES[self._on(device).default_int]
+        """The dtypes that creation functions use by default."""
+        integer = DTYPES[self._backend_for(device).default_int]
         return {
             "real floating": DTYPES["float32"],
             "complex floating": DTYPES["complex64"],
@@ -35,14 +35,14 @@ class NamespaceInfo:
         }
 
     def dtypes(self, *, device: Any = None, kind: str | tuple[str, ...] | None = None) -> dict[str, DType]:
-        """The types of the standard that the backend has, by name."""
+        """The dtypes of the standard that the backend supports, by name."""
         extensions = ("float16", "bfloat16")
-        have = {n: d for n, d in DTYPES.items() if n in self._on(device).capabilities.dtypes and n not in extensions}
-        return {name: dtype for name, dtype in have.items() if kind is None or isdtype(dtype, kind)}
+        supported = {n: d for n, d in DTYPES.items() if n in self._backend_for(device).capabilities.dtypes and n not in extensions}
+        return {name: dtype for name, dtype in supported.items() if kind is None or isdtype(dtype, kind)}
 
     def devices(self) -> list[Device]:
-        """The devices that Tensors of this namespace can be on."""
+        """The devices of this namespace."""
         return [Device(self._backend)]
 
-    def _on(self, device: Any) -> Backend:
+    def _backend_for(self, device: Any) -> Backend:
         return self._backend if device is None else get_backend(device)

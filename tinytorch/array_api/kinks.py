@@ -1,4 +1,4 @@
-"""Points where a function has a first derivative by convention only, and therefore no second one."""
+"""Kinks: points where the first derivative is only a convention, so that the second derivative does not exist."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from tinytorch.tensor import Tensor
 
 
 def kinked(xp: Any, slope: Any, x: Any, at: Any) -> Any:
-    """``slope``, a derivative by x that a rule takes by convention where ``at`` holds, as 0 at a norm's zero vector, say.
+    """``slope``, the derivative with respect to x, which at the points ``at`` is a convention (such as 0 for a norm at the zero vector).
 
-    First derivatives keep to the convention: raw arrays are returned as they are. Where the rule is itself differentiated, it runs on
-    Tensors, and a constant in place of the derivative would have the derivative 0, a wrong one: there that of ``slope`` by x is NaN.
+    For first derivatives (raw arrays) the slope is returned unchanged. When the rule itself is differentiated it runs on Tensors. There the
+    convention is a constant, whose derivative 0 would be wrong: the derivative of the slope with respect to x is NaN at these points.
 
     Args:
-        slope: what the rule multiplies the gradient with; it must not depend on that gradient.
-        x: the operand, or what is computed from it; broadcasts to ``slope``.
-        at: boolean, broadcasts to ``slope``.
+        xp: the namespace of the arrays.
+        slope: the factor by which the rule multiplies the gradient; it must not depend on that gradient.
+        x: the operand, or a value computed from it; broadcasts to ``slope``.
+        at: booleans; broadcasts to ``slope``.
     """
     return _kinked(slope, x, at) if isinstance(slope, Tensor) and isinstance(x, Tensor) else slope
 
@@ -29,7 +30,7 @@ def _kinked(xp: Any, slope: Tensor, x: Tensor, at: Tensor, /) -> Tensor:
 
 
 def _nan_rule(xp: Any, g: Any, out: Any, slope: Any, x: Any, at: Any) -> Any:
-    """NaN times g at the kinks, and 0 elsewhere; so is its derivative by g, which forward mode takes."""
+    """g times NaN at the kinks and 0 elsewhere; so is its derivative with respect to g, which forward mode uses."""
     ones = xp.ones_like(g)
     return xp.where(at, g * xp.where(at, ones * math.nan, ones), xp.zeros_like(g))
 

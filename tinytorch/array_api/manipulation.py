@@ -1,42 +1,37 @@
-"""Functions that rearrange elements; their derivatives rearrange them back."""
+"""Functions that change the shape of arrays or the order of their elements."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
-from tinytorch.array_api.arithmetic import positive
-from tinytorch.array_api.data_types import as_index
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor, check_same_backend
 
 __all__ = [
     "broadcast_arrays",
     "broadcast_to",
-    "concat",
-    "diff",
     "expand_dims",
     "flip",
     "matrix_transpose",
     "meshgrid",
     "moveaxis",
     "permute_dims",
-    "repeat",
     "reshape",
     "roll",
     "squeeze",
-    "stack",
-    "tile",
     "tril",
     "triu",
-    "unstack",
 ]
 
 
 @operation(saves=Saves.NOTHING)
 def reshape(xp: Any, x: Tensor, /, shape: tuple[int, ...], *, copy: bool | None = None) -> Tensor:
-    """The same elements, in the same order, in another shape; one length may be -1 and is worked out."""
+    """The same elements in a new shape; one length may be -1 and is then inferred.
+
+    Example:
+        >>> tt.reshape(tt.arange(4), (2, -1)).tolist()
+        [[0, 1], [2, 3]]
+    """
     return xp.reshape(x, shape, copy=copy)
 
 
@@ -45,7 +40,12 @@ reshape.derivatives(x=lambda xp, g, out, x, shape=None, copy=None: xp.reshape(g,
 
 @operation(saves=Saves.NOTHING)
 def permute_dims(xp: Any, x: Tensor, /, axes: tuple[int, ...]) -> Tensor:
-    """Dimensions in another order."""
+    """x with its axes in the order ``axes``.
+
+    Example:
+        >>> tt.permute_dims(tt.zeros((2, 3, 4)), (2, 0, 1)).shape
+        (4, 2, 3)
+    """
     return xp.permute_dims(x, axes)
 
 
@@ -59,7 +59,12 @@ permute_dims.derivatives(x=_permute_rule)
 
 @operation(saves=Saves.NOTHING)
 def matrix_transpose(xp: Any, x: Tensor, /) -> Tensor:
-    """The last two dimensions exchanged."""
+    """x with its last two axes swapped.
+
+    Example:
+        >>> tt.matrix_transpose(tt.asarray([[1, 2], [3, 4]])).tolist()
+        [[1, 3], [2, 4]]
+    """
     return xp.matrix_transpose(x)
 
 
@@ -68,7 +73,12 @@ matrix_transpose.derivatives(x=lambda xp, g, out, x: xp.matrix_transpose(g))
 
 @operation(saves=Saves.NOTHING)
 def moveaxis(xp: Any, x: Tensor, source: int | tuple[int, ...], destination: int | tuple[int, ...], /) -> Tensor:
-    """Dimensions moved to new places, the others keeping their order."""
+    """x with the axes ``source`` moved to the positions ``destination``; the other axes keep their order.
+
+    Example:
+        >>> tt.moveaxis(tt.zeros((2, 3, 4)), 0, -1).shape
+        (3, 4, 2)
+    """
     return xp.moveaxis(x, source, destination)
 
 
@@ -77,7 +87,12 @@ moveaxis.derivatives(x=lambda xp, g, out, x, source, destination: xp.moveaxis(g,
 
 @operation(saves=Saves.NOTHING)
 def expand_dims(xp: Any, x: Tensor, /, axis: int = 0) -> Tensor:
-    """A new dimension of length 1 at ``axis``."""
+    """x with a new axis of length 1 at position ``axis``.
+
+    Example:
+        >>> tt.expand_dims(tt.zeros((2, 3)), axis=1).shape
+        (2, 1, 3)
+    """
     return xp.expand_dims(x, axis=axis)
 
 
@@ -86,7 +101,12 @@ expand_dims.derivatives(x=lambda xp, g, out, x, axis=0: xp.reshape(g, x.shape))
 
 @operation(saves=Saves.NOTHING)
 def squeeze(xp: Any, x: Tensor, /, axis: int | tuple[int, ...]) -> Tensor:
-    """Without the dimensions of length 1 at ``axis``."""
+    """x without the axes ``axis``, which must have length 1.
+
+    Example:
+        >>> tt.squeeze(tt.zeros((2, 1, 3)), axis=1).shape
+        (2, 3)
+    """
     return xp.squeeze(x, axis=axis)
 
 
@@ -94,7 +114,15 @@ squeeze.derivatives(x=lambda xp, g, out, x, axis=None: xp.reshape(g, x.shape))
 
 
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
-    """The arrays, repeated to the one shape that they broadcast to. Raises ``ValueError`` where there is none."""
+    """The Tensors, broadcast to a common shape.
+
+    Raises:
+        ValueError: the shapes cannot be broadcast together.
+
+    Example:
+        >>> [x.shape for x in tt.broadcast_arrays(tt.zeros((2, 1)), tt.zeros(3))]
+        [(2, 3), (2, 3)]
+    """
     for array in arrays:
         check_same_backend("broadcast_arrays", arrays[0].backend, array)
     shape = broadcast_shape(*[array.shape for array in arrays])
@@ -102,82 +130,45 @@ def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
 
 
 def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that arrays of these shapes broadcast to. Raises ``ValueError`` where there is none."""
+    """The shape to which these shapes broadcast. Raises ``ValueError`` if they cannot be broadcast together."""
     ndim = max((len(shape) for shape in shapes), default=0)
     columns = zip(*[(1,) * (ndim - len(shape)) + tuple(shape) for shape in shapes], strict=True)
     lengths = [set(column) - {1} or {1} for column in columns]
     if any(len(found) > 1 for found in lengths):
-        raise ValueError(f"shapes {' and '.join(str(tuple(shape)) for shape in shapes)} do not broadcast to one")
+        raise ValueError(f"shapes {' and '.join(str(tuple(shape)) for shape in shapes)} cannot be broadcast together")
     return tuple(found.pop() for found in lengths)
 
 
 def meshgrid(*arrays: Tensor, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
-    """Coordinate grids from coordinates of one dimension each; ``"xy"`` exchanges the first two dimensions of the grids.
+    """Coordinate grids from 1-d coordinates; with ``indexing="xy"`` the first two axes of the grids are swapped.
 
-    Raises ``ValueError`` for another ``indexing``, or for coordinates of more dimensions.
+    Raises:
+        ValueError: ``indexing`` is not "xy" or "ij", or an input is not 1-d.
+
+    Example:
+        >>> rows, columns = tt.meshgrid(tt.asarray([0, 1]), tt.asarray([5, 6, 7]), indexing="ij")
+        >>> rows.tolist(), columns.tolist()
+        ([[0, 0, 0], [1, 1, 1]], [[5, 6, 7], [5, 6, 7]])
     """
     if indexing not in ("xy", "ij"):
-        raise ValueError(f"indexing must be 'xy' or 'ij', got {indexing!r}")
+        raise ValueError(f"`indexing` must be 'xy' or 'ij', got {indexing!r}")
     if any(array.ndim > 1 for array in arrays):
-        raise ValueError(f"meshgrid takes coordinates of one dimension each, got shapes {[tuple(array.shape) for array in arrays]}")
-    places = list(range(len(arrays)))
+        raise ValueError(f"meshgrid: coordinates must be 1-d, got shapes {[tuple(array.shape) for array in arrays]}")
+    axes = list(range(len(arrays)))
     if indexing == "xy":
-        places[:2] = reversed(places[:2])
-    grid = [reshape(array, tuple(-1 if i == place else 1 for i in places)) for place, array in enumerate(arrays)]
+        axes[:2] = reversed(axes[:2])
+    grid = [reshape(array, tuple(-1 if i == axis else 1 for i in axes)) for axis, array in enumerate(arrays)]
     return broadcast_arrays(*grid)
-
-
-@operation(saves=Saves.OTHERS)
-def _repeat(xp: Any, x: Tensor, repeats: int | Tensor, /, *, axis: int | None = None) -> Tensor:
-    return xp.repeat(x, repeats, axis=axis)
-
-
-_repeat.__name__ = "repeat"
-
-
-def repeat(x: Tensor, repeats: int | Tensor, /, *, axis: int | None = None) -> Tensor:
-    """Each element (or slice along ``axis``) several times in a row; ``repeats`` may give each a number of its own."""
-    return _repeat(x, as_index(repeats), axis=axis)
-
-
-@operation(saves=Saves.NOTHING)
-def tile(xp: Any, x: Tensor, repetitions: tuple[int, ...], /) -> Tensor:
-    """The whole of x several times, side by side, along each dimension."""
-    return xp.tile(x, repetitions)
-
-
-def _tile_rule(xp: Any, g: Any, out: Any, x: Any, repetitions: tuple[int, ...]) -> Any:
-    ndim = g.ndim
-    times = (1,) * (ndim - len(repetitions)) + tuple(repetitions)
-    lengths = (1,) * (ndim - x.ndim) + tuple(x.shape)
-    parts = xp.reshape(g, tuple(n for pair in zip(times, lengths, strict=True) for n in pair))
-    return xp.reshape(xp.sum(parts, axis=tuple(range(0, 2 * ndim, 2)), dtype=g.dtype), x.shape)
-
-
-tile.derivatives(x=_tile_rule)
-
-
-def diff(x: Tensor, /, *, axis: int = -1, n: int = 1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
-    """Differences of neighbours along ``axis``, ``n`` times over, after ``prepend`` and ``append`` were joined to the ends."""
-    if n < 0:
-        raise ValueError(f"diff takes differences n times, 0 or more, got {n}")
-    if n == 0:
-        return positive(x)  # never x itself, which a caller may rebind
-    parts = [part for part in (prepend, x, append) if part is not None]
-    if len(parts) > 1:
-        x = concat(parts, axis=axis)
-    before = tuple(slice(None, -1) if i == axis % x.ndim else slice(None) for i in range(x.ndim))
-    after = tuple(slice(1, None) if i == axis % x.ndim else slice(None) for i in range(x.ndim))
-    for _ in range(n):
-        if not x.shape[axis]:  # nothing is left to subtract
-            break
-        x = x[after] - x[before]
-    return x
 
 
 @operation(saves=Saves.NOTHING)
 def broadcast_to(xp: Any, x: Tensor, /, shape: tuple[int, ...]) -> Tensor:
-    """Repeated along dimensions of length 1, and new ones in front, to ``shape``."""
+    """x broadcast to ``shape``.
+
+    Example:
+        >>> tt.broadcast_to(tt.asarray([1, 2]), (2, 2)).tolist()
+        [[1, 2], [1, 2]]
+    """
     return xp.broadcast_to(x, shape)
 
 
@@ -186,7 +177,12 @@ broadcast_to.derivatives(x=lambda xp, g, out, x, shape=None: g)  # the graph sum
 
 @operation(saves=Saves.NOTHING)
 def flip(xp: Any, x: Tensor, /, *, axis: int | tuple[int, ...] | None = None) -> Tensor:
-    """Elements in reverse order along ``axis``."""
+    """x with its elements in reverse order along ``axis`` (default: all axes).
+
+    Example:
+        >>> tt.flip(tt.asarray([1, 2, 3]))
+        Tensor([3, 2, 1], dtype=int64, device='numpy:cpu')
+    """
     return xp.flip(x, axis=axis)
 
 
@@ -195,7 +191,12 @@ flip.derivatives(x=lambda xp, g, out, x, axis=None: xp.flip(g, axis=axis))
 
 @operation(saves=Saves.NOTHING)
 def roll(xp: Any, x: Tensor, /, shift: int | tuple[int, ...], *, axis: int | tuple[int, ...] | None = None) -> Tensor:
-    """Elements moved along ``axis``; those pushed off the end come in at the start."""
+    """x shifted by ``shift`` positions along ``axis``; elements shifted past the end reappear at the start.
+
+    Example:
+        >>> tt.roll(tt.asarray([1, 2, 3]), 1)
+        Tensor([3, 1, 2], dtype=int64, device='numpy:cpu')
+    """
     return xp.roll(x, shift, axis=axis)
 
 
@@ -205,66 +206,13 @@ roll.derivatives(
 
 
 @operation(saves=Saves.NOTHING)
-def _concat(xp: Any, *arrays: Tensor, axis: int | None = 0) -> Tensor:
-    return xp.concat(arrays, axis=axis)
-
-
-_concat.__name__ = "concat"
-
-
-@_concat.joint_derivative
-def _concat_rule(xp: Any, g: Any, out: Any, arrays: Sequence[Any], needs: Sequence[bool], axis: int | None = 0) -> list[Any]:
-    grads, start = [], 0
-    for array in arrays:
-        length = math.prod(array.shape) if axis is None else array.shape[axis]
-        rows = slice(start, start + length)
-        key = (rows,) if axis is None else tuple(rows if i == axis % g.ndim else slice(None) for i in range(g.ndim))
-        grads.append(xp.reshape(g[key], array.shape))
-        start += length
-    return [grad if needed else None for grad, needed in zip(grads, needs, strict=True)]
-
-
-def concat(arrays: Sequence[Tensor], /, *, axis: int | None = 0) -> Tensor:
-    """Arrays joined along a dimension they have; ``None`` flattens them first."""
-    return _concat(*arrays, axis=axis)
-
-
-@operation(saves=Saves.NOTHING)
-def _stack(xp: Any, *arrays: Tensor, axis: int = 0) -> Tensor:
-    return xp.stack(arrays, axis=axis)
-
-
-_stack.__name__ = "stack"
-
-
-@_stack.joint_derivative
-def _stack_rule(xp: Any, g: Any, out: Any, arrays: Sequence[Any], needs: Sequence[bool], axis: int = 0) -> list[Any]:
-    at = axis % g.ndim
-    return [g[tuple(i if d == at else slice(None) for d in range(g.ndim))] if needs[i] else None for i in range(len(arrays))]
-
-
-def stack(arrays: Sequence[Tensor], /, *, axis: int = 0) -> Tensor:
-    """Arrays of one shape joined along a new dimension."""
-    return _stack(*arrays, axis=axis)
-
-
-@operation(saves=Saves.NOTHING)
-def unstack(xp: Any, x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
-    """The slices of x along ``axis``; the reverse of `stack`."""
-    return tuple(xp.unstack(x, axis=axis))
-
-
-def _unstack_rule(xp: Any, g: dict[int, Any], out: Any, x: Any, axis: int = 0) -> Any:
-    zeros = xp.zeros_like(next(iter(g.values())))
-    return xp.stack([g.get(i, zeros) for i in range(x.shape[axis])], axis=axis)
-
-
-unstack.derivatives(x=_unstack_rule)
-
-
-@operation(saves=Saves.NOTHING)
 def tril(xp: Any, x: Tensor, /, *, k: int = 0) -> Tensor:
-    """Matrices with everything above diagonal ``k`` set to zero."""
+    """Lower triangle of each matrix: elements above diagonal ``k`` are 0.
+
+    Example:
+        >>> tt.tril(tt.ones((2, 2))).tolist()
+        [[1.0, 0.0], [1.0, 1.0]]
+    """
     return xp.tril(x, k=k)
 
 
@@ -273,7 +221,12 @@ tril.derivatives(x=lambda xp, g, out, x, k=0: xp.tril(g, k=k))
 
 @operation(saves=Saves.NOTHING)
 def triu(xp: Any, x: Tensor, /, *, k: int = 0) -> Tensor:
-    """Matrices with everything below diagonal ``k`` set to zero."""
+    """Upper triangle of each matrix: elements below diagonal ``k`` are 0.
+
+    Example:
+        >>> tt.triu(tt.ones((2, 2)), k=1).tolist()
+        [[0.0, 1.0], [0.0, 0.0]]
+    """
     return xp.triu(x, k=k)
 
 

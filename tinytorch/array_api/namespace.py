@@ -16,10 +16,10 @@ from tinytorch.tensor import Tensor
 
 
 class BoundNamespace:
-    """Everything in `tinytorch.array_api`, with creation functions that make Tensors on one device.
+    """The functions of `tinytorch.array_api`, with creation functions that create Tensors on one device.
 
-    Other people's array code asks a Tensor for its namespace and calls ``xp.zeros(...)`` there; the result must land beside that Tensor,
-    whichever backend is the chosen one.
+    Array code calls ``xp.zeros(...)`` on the namespace of a Tensor. The result must be on the device of that Tensor, whichever backend is
+    current.
     """
 
     def __init__(self, backend: Backend, functions: ModuleType) -> None:
@@ -32,7 +32,7 @@ class BoundNamespace:
         if hasattr(backend.xp, "fft"):
             transforms = {name: getattr(fft, name) for name in fft.__all__}
             members["fft"] = SimpleNamespace(**transforms | _bound(fft.CREATORS, device))
-        else:  # an extension, which an array library may lack
+        else:  # an optional extension of the standard
             del members["fft"]
         self.__dict__.update(members)
 
@@ -43,21 +43,21 @@ class BoundNamespace:
         raise AttributeError(f"{self.__name__} has no {name!r}")
 
 
-def _bound(creators: Iterable[Callable[..., Tensor]], beside: Device) -> dict[str, Any]:
-    """Creation functions that make Tensors on ``beside`` unless told otherwise, by name."""
+def _bound(creators: Iterable[Callable[..., Tensor]], default: Device) -> dict[str, Any]:
+    """Creation functions, by name, whose ``device`` defaults to the given one."""
 
     def bind(creator: Callable[..., Tensor]) -> Callable[..., Tensor]:
         @wraps(creator)
         def bound(*args: Any, device: Any = None, **options: Any) -> Tensor:
-            return creator(*args, device=beside if device is None else device, **options)
+            return creator(*args, device=default if device is None else device, **options)
 
         return bound
 
     return {creator.__name__: bind(creator) for creator in creators}
 
 
-def _asarray(beside: Device, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
-    """`asarray` of a bound namespace: a Tensor stays where it is unless ``device`` says otherwise, since nothing moves by itself."""
+def _asarray(default: Device, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+    """`asarray` of a bound namespace. A Tensor stays on its device unless ``device`` is given: nothing is transferred implicitly."""
     if device is None and not isinstance(obj, Tensor):
-        device = beside
+        device = default
     return asarray(obj, dtype=dtype, device=device, copy=copy)

@@ -1,4 +1,4 @@
-"""Powers, roots, exponentials and logarithms, element by element, each with its derivative."""
+"""Element-wise powers, roots, exponentials and logarithms with derivative rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import cmath
 import math
 from typing import Any
 
-from tinytorch.array_api.arithmetic import Number, is_complex
+from tinytorch.array_api.arithmetic import Number
+from tinytorch.array_api.complex_numbers import is_complex
 from tinytorch.array_api.kinks import kinked
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
@@ -27,7 +28,12 @@ __all__ = [
 
 @operation(saves=Saves.BOTH)
 def pow(xp: Any, x1: Number, x2: Number, /) -> Tensor:
-    """x1 to the power of x2."""
+    """``x1 ** x2``, element-wise.
+
+    Example:
+        >>> tt.pow(tt.asarray([1.0, 2.0, 3.0]), 2.0)
+        Tensor([1., 4., 9.], dtype=float32, device='numpy:cpu')
+    """
     return xp.pow(x1, x2)
 
 
@@ -37,27 +43,30 @@ def _pow_base(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
     constant = (x1 == 0) & (x2 == 0)
     power = xp.pow(x1, xp.where(constant, xp.ones_like(x2), x2 - 1))
     slope = xp.where(constant, xp.zeros_like(out), x2 * power)
-    return g * kinked(xp, slope, x2, _lacks_logarithm(xp, x1, x2 - 1, is_complex(xp, out)))
+    return g * kinked(xp, slope, x2, _no_exponent_derivative(xp, x1, x2 - 1, is_complex(xp, out)))
 
 
 def _pow_exponent(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
-    """Zero at a base of 0, where the function is flat, and at negative ones among real numbers, where there is no derivative."""
+    """Defined as 0 at base 0, where the function is constant, and at negative real bases, where no derivative exists."""
     complex_power = is_complex(xp, out)
     if isinstance(x1, int | float | complex):
         number = complex(x1)
         if number == 0 or (not complex_power and number.real < 0):
             zeros = xp.zeros_like(out)
-            return g * kinked(xp, zeros, x2, _lacks_logarithm(xp, zeros + x1, x2, complex_power))
+            return g * kinked(xp, zeros, x2, _no_exponent_derivative(xp, zeros + x1, x2, complex_power))
         return g * out * (cmath.log(number) if complex_power else math.log(number.real))
     base = xp.astype(x1, out.dtype, copy=False) if complex_power else x1  # a negative real base has a complex logarithm
     has_logarithm = base != 0 if complex_power else base > 0
     slope = out * xp.log(xp.where(has_logarithm, base, xp.ones_like(base)))
-    slope = kinked(xp, slope, x1, _lacks_logarithm(xp, base, x2 - 1, complex_power))
-    return g * kinked(xp, slope, x2, _lacks_logarithm(xp, base, x2, complex_power))
+    slope = kinked(xp, slope, x1, _no_exponent_derivative(xp, base, x2 - 1, complex_power))
+    return g * kinked(xp, slope, x2, _no_exponent_derivative(xp, base, x2, complex_power))
 
 
-def _lacks_logarithm(xp: Any, base: Any, exponent: Any, complex_power: bool) -> Any:
-    """Where ``base ** exponent`` has no derivative by the exponent: at negative real bases, and at 0, where it jumps, up to exponent 0."""
+def _no_exponent_derivative(xp: Any, base: Any, exponent: Any, complex_power: bool) -> Any:
+    """Where ``base ** exponent`` has no derivative with respect to the exponent.
+
+    That is at negative real bases, and at base 0 for exponents up to 0, where the function is discontinuous.
+    """
     jump = (base == 0) & ((xp.real(exponent) if is_complex(xp, exponent) else exponent) <= 0)
     return jump if complex_power else jump | (base < 0)
 
@@ -67,7 +76,12 @@ pow.derivatives(x1=_pow_base, x2=_pow_exponent)
 
 @operation
 def square(xp: Any, x: Tensor, /) -> Tensor:
-    """x * x."""
+    """``x * x``, element-wise.
+
+    Example:
+        >>> tt.square(tt.asarray([1.0, -2.0]))
+        Tensor([1., 4.], dtype=float32, device='numpy:cpu')
+    """
     return xp.square(x)
 
 
@@ -76,7 +90,12 @@ square.derivatives(x=lambda xp, g, out, x: g * (2 * x))
 
 @operation(saves=Saves.OUTPUT)
 def sqrt(xp: Any, x: Tensor, /) -> Tensor:
-    """Square root."""
+    """Square root, element-wise.
+
+    Example:
+        >>> tt.sqrt(tt.asarray([4.0, 9.0]))
+        Tensor([2., 3.], dtype=float32, device='numpy:cpu')
+    """
     return xp.sqrt(x)
 
 
@@ -85,7 +104,12 @@ sqrt.derivatives(x=lambda xp, g, out, x: g / (2 * out))
 
 @operation(saves=Saves.OUTPUT)
 def exp(xp: Any, x: Tensor, /) -> Tensor:
-    """e to the power of x."""
+    """Exponential function, element-wise.
+
+    Example:
+        >>> tt.exp(tt.asarray([0.0]))
+        Tensor([1.], dtype=float32, device='numpy:cpu')
+    """
     return xp.exp(x)
 
 
@@ -94,7 +118,12 @@ exp.derivatives(x=lambda xp, g, out, x: g * out)
 
 @operation(saves=Saves.OUTPUT)
 def expm1(xp: Any, x: Tensor, /) -> Tensor:
-    """e to the power of x, minus 1, exact near 0."""
+    """``exp(x) - 1``, element-wise, accurate near 0.
+
+    Example:
+        >>> tt.expm1(tt.asarray([0.0, 1e-6]))
+        Tensor([0.0000000e+00, 1.0000005e-06], dtype=float32, device='numpy:cpu')
+    """
     return xp.expm1(x)
 
 
@@ -103,7 +132,12 @@ expm1.derivatives(x=lambda xp, g, out, x: g * (out + 1))
 
 @operation
 def log(xp: Any, x: Tensor, /) -> Tensor:
-    """Natural logarithm."""
+    """Natural logarithm, element-wise.
+
+    Example:
+        >>> tt.log(tt.asarray([1.0, tt.e]))
+        Tensor([0., 1.], dtype=float32, device='numpy:cpu')
+    """
     return xp.log(x)
 
 
@@ -112,7 +146,12 @@ log.derivatives(x=lambda xp, g, out, x: g / x)
 
 @operation
 def log1p(xp: Any, x: Tensor, /) -> Tensor:
-    """Natural logarithm of 1 + x, exact near 0."""
+    """``log(1 + x)``, element-wise, accurate near 0.
+
+    Example:
+        >>> tt.log1p(tt.asarray([0.0, 1e-6]))
+        Tensor([0.000000e+00, 9.999995e-07], dtype=float32, device='numpy:cpu')
+    """
     return xp.log1p(x)
 
 
@@ -121,7 +160,12 @@ log1p.derivatives(x=lambda xp, g, out, x: g / (1 + x))
 
 @operation
 def log2(xp: Any, x: Tensor, /) -> Tensor:
-    """Logarithm to base 2."""
+    """Base-2 logarithm, element-wise.
+
+    Example:
+        >>> tt.log2(tt.asarray([1.0, 8.0]))
+        Tensor([0., 3.], dtype=float32, device='numpy:cpu')
+    """
     return xp.log2(x)
 
 
@@ -130,7 +174,12 @@ log2.derivatives(x=lambda xp, g, out, x: g / (x * math.log(2)))
 
 @operation
 def log10(xp: Any, x: Tensor, /) -> Tensor:
-    """Logarithm to base 10."""
+    """Base-10 logarithm, element-wise.
+
+    Example:
+        >>> tt.log10(tt.asarray([1.0, 100.0]))
+        Tensor([0.       , 2.0000002], dtype=float32, device='numpy:cpu')
+    """
     return xp.log10(x)
 
 
@@ -139,18 +188,23 @@ log10.derivatives(x=lambda xp, g, out, x: g / (x * math.log(10)))
 
 @operation(saves=Saves.BOTH)
 def logaddexp(xp: Any, x1: Number, x2: Number, /) -> Tensor:
-    """log(exp(x1) + exp(x2)), without overflow."""
+    """``log(exp(x1) + exp(x2))``, element-wise, without overflow.
+
+    Example:
+        >>> tt.logaddexp(tt.asarray([1000.0]), 0.0)
+        Tensor([1000.], dtype=float32, device='numpy:cpu')
+    """
     return xp.logaddexp(x1, x2)
 
 
 logaddexp.derivatives(
-    x1=lambda xp, g, out, x1, x2: g * _share_of_sum(xp, out, x1, x2),
-    x2=lambda xp, g, out, x1, x2: g * _share_of_sum(xp, out, x2, x1),
+    x1=lambda xp, g, out, x1, x2: g * _sigmoid_of_difference(xp, out, x1, x2),
+    x2=lambda xp, g, out, x1, x2: g * _sigmoid_of_difference(xp, out, x2, x1),
 )
 
 
-def _share_of_sum(xp: Any, out: Any, x: Any, other: Any) -> Any:
-    """1 / (1 + exp(other - x)), without overflow; half where both are the same infinity, which have no difference."""
+def _sigmoid_of_difference(xp: Any, out: Any, x: Any, other: Any) -> Any:
+    """``1 / (1 + exp(other - x))``, without overflow; 1/2 where both are the same infinity."""
     zero = xp.zeros_like(out)
     same = xp.isinf(out) & (x == other)
     share = xp.exp(-xp.logaddexp(xp.where(same, zero, other) - xp.where(same, zero, x), zero))

@@ -1,4 +1,4 @@
-"""Searching, choosing and sorting."""
+"""Searching, sorting and selecting elements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ _NUMBERS = (bool, int, float, complex)
 
 @operation
 def argmax(xp: Any, x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Index of the first largest element."""
+    """Index of the maximum along ``axis``, or in the flattened Tensor; of the first one if several are equal.
+
+    Example:
+        >>> tt.argmax(tt.asarray([1.0, 3.0, 2.0]))
+        Tensor(1, dtype=int64, device='numpy:cpu')
+    """
     return xp.argmax(x, axis=axis, keepdims=keepdims)
 
 
@@ -32,7 +37,12 @@ argmax.piecewise_constant()
 
 @operation
 def argmin(xp: Any, x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Index of the first smallest element."""
+    """Index of the minimum along ``axis``, or in the flattened Tensor; of the first one if several are equal.
+
+    Example:
+        >>> tt.argmin(tt.asarray([1.0, 3.0, 0.5]))
+        Tensor(2, dtype=int64, device='numpy:cpu')
+    """
     return xp.argmin(x, axis=axis, keepdims=keepdims)
 
 
@@ -41,7 +51,12 @@ argmin.piecewise_constant()
 
 @operation
 def nonzero(xp: Any, x: Tensor, /) -> tuple[Tensor, ...]:
-    """Indices of the elements that are not zero, one Tensor a dimension."""
+    """Indices of the nonzero elements: one 1-d Tensor per dimension.
+
+    Example:
+        >>> [i.tolist() for i in tt.nonzero(tt.asarray([[0, 1], [2, 0]]))]
+        [[0, 1], [1, 0]]
+    """
     return tuple(xp.nonzero(x))
 
 
@@ -50,7 +65,12 @@ nonzero.piecewise_constant()
 
 @operation
 def searchsorted(xp: Any, x1: Tensor, x2: Tensor, /, *, side: Literal["left", "right"] = "left", sorter: Tensor | None = None) -> Tensor:
-    """Where each of x2 would have to be inserted into the sorted x1 to keep it sorted."""
+    """Indices at which the elements of x2 must be inserted into the sorted x1 to keep it sorted.
+
+    Example:
+        >>> tt.searchsorted(tt.asarray([1.0, 2.0, 4.0]), tt.asarray([3.0, 0.0]))
+        Tensor([2, 0], dtype=int64, device='numpy:cpu')
+    """
     return xp.searchsorted(x1, x2, side=side, sorter=sorter)
 
 
@@ -59,9 +79,14 @@ searchsorted.piecewise_constant()
 
 @operation(saves=Saves.OTHERS)
 def where(xp: Any, condition: Tensor, x1: Tensor | complex, x2: Tensor | complex, /) -> Tensor:
-    """x1 where ``condition`` holds, elsewhere x2; one of them may be a number."""
-    if type(x1) in _NUMBERS and type(x2) in _NUMBERS:  # not numpy's, which may stand for an array of no dimensions
-        raise TypeError("where: x1 or x2 must be a Tensor, which decides the type of the result; wrap one in tinytorch.asarray")
+    """Elements of x1 where ``condition`` is true, and of x2 elsewhere; x1 or x2 may be a number, but not both.
+
+    Example:
+        >>> tt.where(tt.asarray([True, False]), tt.asarray([1.0, 2.0]), 0.0)
+        Tensor([1., 0.], dtype=float32, device='numpy:cpu')
+    """
+    if type(x1) in _NUMBERS and type(x2) in _NUMBERS:  # not numpy scalars, which may be converted 0-d arrays
+        raise TypeError("where: x1 or x2 must be a Tensor, which determines the dtype of the result; convert one with tinytorch.asarray")
     return xp.where(condition, x1, x2)
 
 
@@ -73,7 +98,12 @@ where.derivatives(
 
 @operation
 def argsort(xp: Any, x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The indices that sort x along ``axis``."""
+    """Indices that sort x along ``axis``.
+
+    Example:
+        >>> tt.argsort(tt.asarray([3.0, 1.0, 2.0]))
+        Tensor([1, 2, 0], dtype=int64, device='numpy:cpu')
+    """
     return xp.argsort(x, axis=axis, descending=descending, stable=stable)
 
 
@@ -81,5 +111,10 @@ argsort.piecewise_constant()
 
 
 def sort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The elements in order along ``axis``."""
+    """x sorted along ``axis``.
+
+    Example:
+        >>> tt.sort(tt.asarray([3.0, 1.0, 2.0]), descending=True)
+        Tensor([3., 2., 1.], dtype=float32, device='numpy:cpu')
+    """
     return take_along_axis(x, argsort(x, axis=axis, descending=descending, stable=stable), axis=axis)

@@ -1,4 +1,4 @@
-"""Distinct elements. What is repeated changes by jumps, so there is no derivative; `unique_all` gives indices to take the values at."""
+"""Unique elements. The functions have no derivative; take elements at the indices from `unique_all` to differentiate."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = [
     "unique_values",
 ]
 
-_REASON = "elements become equal by jumps; take them from x at the indices that unique_all(x.detach()) gives, which is differentiable"
+_REASON = "the set of unique elements changes discontinuously; take elements of x at the indices from unique_all(x.detach()) instead"
 
 
 class UniqueAllResult(NamedTuple):
-    """What `unique_all` finds; all but ``inverse_indices``, which has the shape of x, are of one length."""
+    """Result of `unique_all`. ``inverse_indices`` has the shape of x; the other three have one element per unique value."""
 
     values: Tensor
     indices: Tensor
@@ -27,14 +27,14 @@ class UniqueAllResult(NamedTuple):
 
 
 class UniqueCountsResult(NamedTuple):
-    """Distinct values and how often each is there."""
+    """Result of `unique_counts`: the unique values and their counts."""
 
     values: Tensor
     counts: Tensor
 
 
 class UniqueInverseResult(NamedTuple):
-    """Distinct values and, in the shape of x, which of them each element is."""
+    """Result of `unique_inverse`: the unique values and, in the shape of x, the index of each element's value."""
 
     values: Tensor
     inverse_indices: Tensor
@@ -57,7 +57,12 @@ def _unique_inverse(xp: Any, x: Tensor, /) -> tuple[Tensor, ...]:
 
 @operation
 def unique_values(xp: Any, x: Tensor, /) -> Tensor:
-    """The distinct elements of x."""
+    """The unique elements of x.
+
+    Example:
+        >>> tt.unique_values(tt.asarray([3, 1, 3]))
+        Tensor([1, 3], dtype=int64, device='numpy:cpu')
+    """
     return xp.unique_values(x)
 
 
@@ -67,15 +72,33 @@ for _found in (_unique_all, _unique_counts, _unique_inverse, unique_values):
 
 
 def unique_all(x: Tensor, /) -> UniqueAllResult:
-    """The distinct elements of x, where each is first, which of them each element is, and how often it is there."""
+    """The unique elements of x, their first indices, the inverse indices and the counts.
+
+    Example:
+        >>> values, indices, inverse, counts = tt.unique_all(tt.asarray([3, 1, 3]))
+        >>> counts
+        Tensor([1, 2], dtype=int64, device='numpy:cpu')
+    """
     return UniqueAllResult(*_unique_all(x))
 
 
 def unique_counts(x: Tensor, /) -> UniqueCountsResult:
-    """The distinct elements of x, and how often each is there."""
+    """The unique elements of x and their counts.
+
+    Example:
+        >>> values, counts = tt.unique_counts(tt.asarray([3, 1, 3]))
+        >>> counts
+        Tensor([1, 2], dtype=int64, device='numpy:cpu')
+    """
     return UniqueCountsResult(*_unique_counts(x))
 
 
 def unique_inverse(x: Tensor, /) -> UniqueInverseResult:
-    """The distinct elements of x, and which of them each element is."""
+    """The unique elements of x and the indices that reconstruct x from them.
+
+    Example:
+        >>> values, inverse = tt.unique_inverse(tt.asarray([3, 1, 3]))
+        >>> values[inverse]
+        Tensor([3, 1, 3], dtype=int64, device='numpy:cpu')
+    """
     return UniqueInverseResult(*_unique_inverse(x))

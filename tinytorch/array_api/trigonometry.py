@@ -1,10 +1,10 @@
-"""Trigonometric and hyperbolic functions, element by element, each with its derivative."""
+"""Element-wise trigonometric and hyperbolic functions with derivative rules."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tinytorch.array_api.arithmetic import is_complex
+from tinytorch.array_api.complex_numbers import is_complex
 from tinytorch.array_api.kinks import kinked
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
@@ -29,7 +29,12 @@ __all__ = [
 
 @operation
 def sin(xp: Any, x: Tensor, /) -> Tensor:
-    """Sine of x, in radians."""
+    """Sine of x in radians, element-wise.
+
+    Example:
+        >>> tt.sin(tt.asarray([0.0, tt.pi / 2]))
+        Tensor([0., 1.], dtype=float32, device='numpy:cpu')
+    """
     return xp.sin(x)
 
 
@@ -38,7 +43,12 @@ sin.derivatives(x=lambda xp, g, out, x: g * xp.cos(x))
 
 @operation
 def cos(xp: Any, x: Tensor, /) -> Tensor:
-    """Cosine of x, in radians."""
+    """Cosine of x in radians, element-wise.
+
+    Example:
+        >>> tt.cos(tt.asarray([0.0, tt.pi]))
+        Tensor([ 1., -1.], dtype=float32, device='numpy:cpu')
+    """
     return xp.cos(x)
 
 
@@ -47,7 +57,12 @@ cos.derivatives(x=lambda xp, g, out, x: -g * xp.sin(x))
 
 @operation(saves=Saves.OUTPUT)
 def tan(xp: Any, x: Tensor, /) -> Tensor:
-    """Tangent of x, in radians."""
+    """Tangent of x in radians, element-wise.
+
+    Example:
+        >>> tt.tan(tt.asarray([0.0]))
+        Tensor([0.], dtype=float32, device='numpy:cpu')
+    """
     return xp.tan(x)
 
 
@@ -56,16 +71,26 @@ tan.derivatives(x=lambda xp, g, out, x: g * (1 + out * out))
 
 @operation
 def asin(xp: Any, x: Tensor, /) -> Tensor:
-    """Inverse sine."""
+    """Inverse sine in radians, element-wise.
+
+    Example:
+        >>> tt.asin(tt.asarray([0.0]))
+        Tensor([0.], dtype=float32, device='numpy:cpu')
+    """
     return xp.asin(x)
 
 
-asin.derivatives(x=lambda xp, g, out, x: g / xp.sqrt((1 - x) * (1 + x)))  # 1 - x * x would cancel near 1
+asin.derivatives(x=lambda xp, g, out, x: g / xp.sqrt((1 - x) * (1 + x)))  # 1 - x * x would lose precision near 1
 
 
 @operation
 def acos(xp: Any, x: Tensor, /) -> Tensor:
-    """Inverse cosine."""
+    """Inverse cosine in radians, element-wise.
+
+    Example:
+        >>> tt.acos(tt.asarray([1.0]))
+        Tensor([0.], dtype=float32, device='numpy:cpu')
+    """
     return xp.acos(x)
 
 
@@ -74,7 +99,12 @@ acos.derivatives(x=lambda xp, g, out, x: -g / xp.sqrt((1 - x) * (1 + x)))
 
 @operation
 def atan(xp: Any, x: Tensor, /) -> Tensor:
-    """Inverse tangent."""
+    """Inverse tangent in radians, element-wise.
+
+    Example:
+        >>> tt.atan(tt.asarray([0.0]))
+        Tensor([0.], dtype=float32, device='numpy:cpu')
+    """
     return xp.atan(x)
 
 
@@ -83,24 +113,34 @@ atan.derivatives(x=lambda xp, g, out, x: g / (1 + x * x))
 
 @operation
 def atan2(xp: Any, x1: Tensor, x2: Tensor, /) -> Tensor:
-    """Angle of the point (x2, x1), in radians."""
+    """Angle of the point (x2, x1) in radians, element-wise.
+
+    Example:
+        >>> tt.atan2(tt.asarray([1.0]), tt.asarray([0.0]))
+        Tensor([1.5707964], dtype=float32, device='numpy:cpu')
+    """
     return xp.atan2(x1, x2)
 
 
 atan2.derivatives(
-    x1=lambda xp, g, out, x1, x2: g * _over_square(xp, x2, xp.hypot(x1, x2)),
-    x2=lambda xp, g, out, x1, x2: -g * _over_square(xp, x1, xp.hypot(x1, x2)),
+    x1=lambda xp, g, out, x1, x2: g * _divide_by_square(xp, x2, xp.hypot(x1, x2)),
+    x2=lambda xp, g, out, x1, x2: -g * _divide_by_square(xp, x1, xp.hypot(x1, x2)),
 )
 
 
-def _over_square(xp: Any, x: Any, length: Any) -> Any:
-    """x / length**2, where the square itself may be too large or too small for the type."""
+def _divide_by_square(xp: Any, x: Any, length: Any) -> Any:
+    """``x / norm**2``, divided twice because the square may overflow or underflow."""
     return x / length / length
 
 
 @operation
 def sinh(xp: Any, x: Tensor, /) -> Tensor:
-    """Hyperbolic sine."""
+    """Hyperbolic sine, element-wise.
+
+    Example:
+        >>> tt.sinh(tt.asarray([0.0]))
+        Tensor([0.], dtype=float32, device='numpy:cpu')
+    """
     return xp.sinh(x)
 
 
@@ -109,7 +149,12 @@ sinh.derivatives(x=lambda xp, g, out, x: g * xp.cosh(x))
 
 @operation
 def cosh(xp: Any, x: Tensor, /) -> Tensor:
-    """Hyperbolic cosine."""
+    """Hyperbolic cosine, element-wise.
+
+    Example:
+        >>> tt.cosh(tt.asarray([0.0]))
+        Tensor([1.], dtype=float32, device='numpy:cpu')
+    """
     return xp.cosh(x)
 
 
@@ -118,7 +163,12 @@ cosh.derivatives(x=lambda xp, g, out, x: g * xp.sinh(x))
 
 @operation(saves=Saves.OUTPUT)
 def tanh(xp: Any, x: Tensor, /) -> Tensor:
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent, element-wise.
+
+    Example:
+        >>> tt.tanh(tt.asarray([0.0, 20.0]))
+        Tensor([0., 1.], dtype=float32, device='numpy:cpu')
+    """
     return xp.tanh(x)
 
 
@@ -127,7 +177,12 @@ tanh.derivatives(x=lambda xp, g, out, x: g * (1 - out * out))
 
 @operation
 def asinh(xp: Any, x: Tensor, /) -> Tensor:
-    """Inverse hyperbolic sine."""
+    """Inverse hyperbolic sine, element-wise.
+
+    Example:
+        >>> tt.asinh(tt.asarray([0.0]))
+        Tensor([0.], dtype=float32, device='numpy:cpu')
+    """
     return xp.asinh(x)
 
 
@@ -136,16 +191,26 @@ asinh.derivatives(x=lambda xp, g, out, x: g / (xp.sqrt(x * x + 1) if is_complex(
 
 @operation
 def acosh(xp: Any, x: Tensor, /) -> Tensor:
-    """Inverse hyperbolic cosine."""
+    """Inverse hyperbolic cosine, element-wise.
+
+    Example:
+        >>> tt.acosh(tt.asarray([1.0]))
+        Tensor([0.], dtype=float32, device='numpy:cpu')
+    """
     return xp.acosh(x)
 
 
-acosh.derivatives(x=lambda xp, g, out, x: g / (xp.sqrt(x - 1) * xp.sqrt(x + 1)))  # two roots: the branch of the complex one
+acosh.derivatives(x=lambda xp, g, out, x: g / (xp.sqrt(x - 1) * xp.sqrt(x + 1)))  # two roots: the correct branch for complex x
 
 
 @operation
 def atanh(xp: Any, x: Tensor, /) -> Tensor:
-    """Inverse hyperbolic tangent."""
+    """Inverse hyperbolic tangent, element-wise.
+
+    Example:
+        >>> tt.atanh(tt.asarray([0.0]))
+        Tensor([0.], dtype=float32, device='numpy:cpu')
+    """
     return xp.atanh(x)
 
 
@@ -154,16 +219,21 @@ atanh.derivatives(x=lambda xp, g, out, x: g / ((1 - x) * (1 + x)))
 
 @operation(saves=Saves.BOTH)
 def hypot(xp: Any, x1: Tensor, x2: Tensor, /) -> Tensor:
-    """Norm of the vector (x1, x2); its derivative at the zero vector is taken as 0."""
+    """Norm of the vector (x1, x2), element-wise. The derivative at the zero vector is taken as 0.
+
+    Example:
+        >>> tt.hypot(tt.asarray([3.0]), tt.asarray([4.0]))
+        Tensor([5.], dtype=float32, device='numpy:cpu')
+    """
     return xp.hypot(x1, x2)
 
 
-def _over_norm(xp: Any, x: Any, norm: Any) -> Any:
+def _divide_by_norm(xp: Any, x: Any, norm: Any) -> Any:
     zero = norm == 0
     return kinked(xp, x / xp.where(zero, xp.ones_like(norm), norm), norm, zero)
 
 
 hypot.derivatives(
-    x1=lambda xp, g, out, x1, x2: g * _over_norm(xp, x1, out),
-    x2=lambda xp, g, out, x1, x2: g * _over_norm(xp, x2, out),
+    x1=lambda xp, g, out, x1, x2: g * _divide_by_norm(xp, x1, out),
+    x2=lambda xp, g, out, x1, x2: g * _divide_by_norm(xp, x2, out),
 )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import nan, prod
 from typing import Any
 
-from tinytorch.array_api.indexing import rows_added
 from tinytorch.array_api.precision import downcast, upcast
+from tinytorch.array_api.segment_sum import segment_sum
 from tinytorch.autograd.operation import fused_operation
 from tinytorch.tensor import Tensor
 
@@ -29,5 +29,5 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
     flat = xp.reshape(ids, (n,))
     known = (flat >= 0) & (flat < length)
     places = xp.where(known, flat, xp.full_like(flat, length))  # the rest are summed in a row of their own, which is dropped
-    sums = rows_added(xp, xp.reshape(upcast(xp, g), (n, width)), places, length + 1)
+    sums = segment_sum(xp, xp.reshape(upcast(xp, g), (n, width)), places, length + 1)
     return [downcast(xp, sums[:length, ...], weight), None]

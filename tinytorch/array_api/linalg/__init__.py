@@ -1,7 +1,7 @@
-"""The standard's linear algebra extension on Tensors, each function with its derivative.
+"""The standard's linear algebra extension on Tensors, with derivative rules.
 
-The last two dimensions hold matrices, those before them stacks of such. Functions of symmetric (Hermitian) matrices give symmetric
-gradients, and trust the matrix to be one.
+The last two axes are matrices; the axes before them are batch dimensions. Functions of symmetric (Hermitian) matrices assume symmetry
+without checking it, and their gradients are symmetric.
 """
 
 from __future__ import annotations

@@ -1,20 +1,23 @@
-"""Conjugate transposes, and the two conventions of complex gradients."""
+"""Conjugate transposes, and conversion between the two conventions for complex gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from tinytorch.array_api.arithmetic import conjugate
+from tinytorch.array_api.complex_numbers import conjugate
 
 
 def adjoint(xp: Any, x: Any) -> Any:
-    """The conjugate transpose of each matrix."""
+    """Conjugate transpose of each matrix."""
     return conjugate(xp, xp.matrix_transpose(x))
 
 
-def conjugated(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule for our gradients from one that is written, as in most papers, for their complex conjugates. Real ones are the same."""
+def conjugate_convention(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Convert a rule written for the conjugates of gradients, the convention of most papers, to our convention.
+
+    For real matrices both conventions agree.
+    """
 
     def converted(xp: Any, g: Any, out: Any, x: Any, **static: Any) -> Any:
         other = {i: conjugate(xp, part) for i, part in g.items()} if isinstance(g, dict) else conjugate(xp, g)

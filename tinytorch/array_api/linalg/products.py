@@ -16,57 +16,86 @@ from tinytorch.tensor import Tensor
 
 
 def outer(x1: Tensor, x2: Tensor, /) -> Tensor:
-    """All products of an element of x1 (N) and one of x2 (M): (N, M). Raises ``ValueError`` for anything but vectors."""
+    """Outer product of the vectors x1 (N,) and x2 (M,): (N, M).
+
+    Raises:
+        ValueError: x1 or x2 is not 1-d.
+
+    Example:
+        >>> tt.linalg.outer(tt.asarray([1.0, 2.0]), tt.asarray([3.0, 4.0])).tolist()
+        [[3.0, 4.0], [6.0, 8.0]]
+    """
     if x1.ndim != 1 or x2.ndim != 1:
-        raise ValueError(f"outer takes two vectors, got shapes {tuple(x1.shape)} and {tuple(x2.shape)}")
+        raise ValueError(f"outer: x1 and x2 must be 1-d, got shapes {tuple(x1.shape)} and {tuple(x2.shape)}")
     return x1[:, None] * x2[None, :]
 
 
 def cross(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
-    """Cross products of vectors of three elements along ``axis``, counted from the end; other dimensions broadcast.
+    """Cross product of 3-element vectors along ``axis``; the other axes broadcast.
 
-    Raises ``ValueError`` where there are not three elements.
+    Raises:
+        ValueError: x1 or x2 does not have length 3 along ``axis``.
+
+    Example:
+        >>> tt.linalg.cross(tt.asarray([1, 0, 0]), tt.asarray([0, 1, 0]))
+        Tensor([0, 0, 1], dtype=int64, device='numpy:cpu')
     """
     if x1.shape[axis] != 3 or x2.shape[axis] != 3:
-        raise ValueError(f"cross takes vectors of 3 elements along axis {axis}, got shapes {tuple(x1.shape)} and {tuple(x2.shape)}")
+        raise ValueError(f"cross: x1 and x2 must have length 3 along axis {axis}, got shapes {tuple(x1.shape)} and {tuple(x2.shape)}")
     return roll(x1, -1, axis=axis) * roll(x2, -2, axis=axis) - roll(x1, -2, axis=axis) * roll(x2, -1, axis=axis)
 
 
 @operation(saves=Saves.NOTHING)
 def diagonal(xp: Any, x: Tensor, /, *, offset: int = 0) -> Tensor:
-    """The elements of a diagonal of each matrix, ``offset`` columns to the right of the main one (to the left where negative)."""
+    """A diagonal of each matrix, ``offset`` columns to the right of the main one (to the left if negative).
+
+    Example:
+        >>> tt.linalg.diagonal(tt.asarray([[1, 2], [3, 4]]))
+        Tensor([1, 4], dtype=int64, device='numpy:cpu')
+    """
     return xp.linalg.diagonal(x, offset=offset)
 
 
 def _diagonal_rule(xp: Any, g: Any, out: Any, x: Any, offset: int = 0) -> Any:
-    """Each element back to its place: spread along its row (its column, left of the main diagonal) and masked."""
+    """Each element moved back to its position: broadcast along its row (column, if left of the main diagonal) and masked."""
     rows, columns = x.shape[-2:]
     length = rows if offset >= 0 else columns
     rest = xp.zeros((*g.shape[:-1], length - g.shape[-1]), dtype=g.dtype)
-    spread = xp.expand_dims(xp.concat([g, rest], axis=-1), axis=-1 if offset >= 0 else -2)
-    return xp.where(xp.eye(rows, columns, k=offset, dtype=xp.bool), spread, xp.zeros_like(spread))
+    expanded = xp.expand_dims(xp.concat([g, rest], axis=-1), axis=-1 if offset >= 0 else -2)
+    return xp.where(xp.eye(rows, columns, k=offset, dtype=xp.bool), expanded, xp.zeros_like(expanded))
 
 
 diagonal.derivatives(x=_diagonal_rule)
 
 
 def trace(x: Tensor, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
-    """Sum of a diagonal of each matrix; see `diagonal`."""
+    """Sum of a diagonal of each matrix; see `diagonal`.
+
+    Example:
+        >>> tt.linalg.trace(tt.asarray([[1, 2], [3, 4]]))
+        Tensor(5, dtype=int64, device='numpy:cpu')
+    """
     return sum(diagonal(x, offset=offset), axis=-1, dtype=dtype)
 
 
 def matrix_power(x: Tensor, n: int, /) -> Tensor:
-    """Square matrices multiplied with themselves ``n`` times; of the inverse, where n is negative.
+    """Square matrices raised to the integer power ``n``; a negative n uses the inverse.
 
-    Raises ``TypeError`` where n is no whole number and ``ValueError`` where the matrices are not square.
+    Raises:
+        TypeError: n is not an integer.
+        ValueError: the matrices are not square.
+
+    Example:
+        >>> tt.linalg.matrix_power(tt.asarray([[1.0, 1.0], [0.0, 1.0]]), 3).tolist()
+        [[1.0, 3.0], [0.0, 1.0]]
     """
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
-        raise ValueError(f"matrix_power takes square matrices, got shape {tuple(x.shape)}")
+        raise ValueError(f"matrix_power: the matrices must be square, got shape {tuple(x.shape)}")
     n = index(n)
     if n == 0:
         return broadcast_to(eye(x.shape[-1], dtype=x.dtype, device=x.device), x.shape)
-    base, result, left = inv(x) if n < 0 else positive(x), None, abs(n)  # never x itself, which a caller may rebind
-    while left:  # n in binary: a factor for each bit that is set
+    base, result, left = inv(x) if n < 0 else positive(x), None, abs(n)  # not x itself, which the caller may rebind
+    while left:  # exponentiation by squaring
         if left % 2:
             result = base if result is None else matmul(result, base)
         left //= 2

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tinytorch.array_api.arithmetic import is_complex
-from tinytorch.array_api.linalg.adjoint import adjoint, conjugated
+from tinytorch.array_api.complex_numbers import is_complex
+from tinytorch.array_api.linalg.adjoint import adjoint, conjugate_convention
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
 
 @operation(saves=Saves.BOTH)
 def solve(xp: Any, x1: Tensor, x2: Tensor, /) -> Tensor:
-    """The solution y of ``x1 @ y == x2`` for square matrices x1; x2 of one dimension is a vector, and otherwise matrices."""
+    """The solution y of ``x1 @ y == x2``.
+
+    Args:
+        x1: (..., M, M).
+        x2: (M,), or (..., M, K).
+
+    Example:
+        >>> tt.linalg.solve(tt.asarray([[2.0, 0.0], [0.0, 4.0]]), tt.asarray([2.0, 4.0]))
+        Tensor([1., 1.], dtype=float32, device='numpy:cpu')
+    """
     return xp.linalg.solve(x1, x2)
 
 
 def _solve_adjoint(xp: Any, g: Any, x1: Any, x2: Any) -> Any:
-    """The gradient of the right-hand side: the solution with the transposed matrix."""
+    """The gradient with respect to the right-hand side: the solution with the transposed matrix."""
     transposed = xp.matrix_transpose(x1)
     if len(x2.shape) > 1 or len(g.shape) == 1:
         return xp.linalg.solve(transposed, g)
-    return xp.squeeze(xp.linalg.solve(transposed, xp.expand_dims(g, axis=-1)), axis=-1)  # one vector, many matrices
+    return xp.squeeze(xp.linalg.solve(transposed, xp.expand_dims(g, axis=-1)), axis=-1)  # one vector, a batch of matrices
 
 
 def _solve_matrix(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
@@ -36,7 +45,12 @@ solve.derivatives(x1=_solve_matrix, x2=lambda xp, g, out, x1, x2: _solve_adjoint
 
 @operation(saves=Saves.OUTPUT)
 def inv(xp: Any, x: Tensor, /) -> Tensor:
-    """Inverses of square matrices."""
+    """Inverses of square matrices.
+
+    Example:
+        >>> tt.linalg.inv(tt.asarray([[2.0, 0.0], [0.0, 4.0]])).tolist()
+        [[0.5, 0.0], [0.0, 0.25]]
+    """
     return xp.linalg.inv(x)
 
 
@@ -50,7 +64,12 @@ inv.derivatives(x=_inv_rule)
 
 @operation
 def det(xp: Any, x: Tensor, /) -> Tensor:
-    """Determinants of square matrices. Singular ones have first derivatives too; second ones need an inverse."""
+    """Determinants of square matrices. The first derivative also exists for singular matrices; the second one requires an inverse.
+
+    Example:
+        >>> tt.linalg.det(tt.asarray([[2.0, 0.0], [0.0, 4.0]]))
+        Tensor(8., dtype=float32, device='numpy:cpu')
+    """
     return xp.linalg.det(x)
 
 
@@ -63,17 +82,17 @@ def _cofactors_of(xp: Any, x: Any) -> Any:
 
 @operation(saves=Saves.BOTH)
 def _cofactors(xp: Any, x: Tensor, /) -> Tensor:
-    """The derivative of the determinant, ``det(x) inv(x).T``, from the singular values, none of which need be divided by."""
+    """The derivative of the determinant, ``det(x) inv(x).T``, computed from the singular values without dividing by them."""
     if x.shape[-1] == 0:
         return x
     u, s, vh = xp.linalg.svd(x, full_matrices=False)
     ones = xp.ones((*s.shape[:-1], 1), dtype=s.dtype)
     before = xp.cumulative_prod(xp.concat([ones, s[..., :-1]], axis=-1), axis=-1)
     after = xp.flip(xp.cumulative_prod(xp.concat([ones, xp.flip(s, axis=-1)[..., :-1]], axis=-1), axis=-1), axis=-1)
-    others = xp.astype(before * after, x.dtype)  # the product of all other singular values, for each
-    turn = xp.linalg.det(u) * xp.linalg.det(vh)
+    others = xp.astype(before * after, x.dtype)  # for each singular value, the product of the others
+    sign_or_phase = xp.linalg.det(u) * xp.linalg.det(vh)
     left, right = (xp.conj(u), xp.conj(vh)) if is_complex(xp, x) else (u, vh)
-    return xp.matmul(left * xp.expand_dims(others, axis=-2), right) * turn[..., None, None]
+    return xp.matmul(left * xp.expand_dims(others, axis=-2), right) * sign_or_phase[..., None, None]
 
 
 def _cofactors_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
@@ -86,7 +105,7 @@ _cofactors.derivatives(x=_cofactors_rule)
 
 
 class SlogdetResult(NamedTuple):
-    """Direction of a determinant, and logarithm of its size."""
+    """Result of `slogdet`: the sign, and the logarithm of the absolute value, of a determinant."""
 
     sign: Tensor
     logabsdet: Tensor
@@ -101,11 +120,11 @@ _slogdet.__name__ = "slogdet"
 
 
 def _slogdet_rule(xp: Any, g: dict[int, Any], out: Any, x: Any) -> Any:
-    """Both are parts of the determinant's logarithm, whose derivative is the inverse; a real sign is flat."""
+    """Both outputs are parts of the logarithm of the determinant, whose derivative is the inverse; a real sign has derivative 0."""
     factor = xp.astype(g[1], x.dtype) if 1 in g else None
     if 0 in g and is_complex(xp, x):
-        turning = xp.astype(xp.imag(g[0] * out[0]), x.dtype) * 1j
-        factor = turning if factor is None else factor + turning
+        phase = xp.astype(xp.imag(g[0] * out[0]), x.dtype) * 1j
+        factor = phase if factor is None else factor + phase
     if factor is None:
         return xp.zeros_like(x)
     return factor[..., None, None] * xp.matrix_transpose(xp.linalg.inv(x))
@@ -115,15 +134,25 @@ _slogdet.derivatives(x=_slogdet_rule)
 
 
 def slogdet(x: Tensor, /) -> SlogdetResult:
-    """Sign (direction, where complex) of the determinants of square matrices, and logarithm of their absolute values."""
+    """Sign (for complex matrices, phase) and logarithm of the absolute value of the determinants of square matrices.
+
+    Example:
+        >>> sign, logabsdet = tt.linalg.slogdet(tt.asarray([[0.0, 1.0], [1.0, 0.0]]))
+        >>> sign
+        Tensor(-1., dtype=float32, device='numpy:cpu')
+    """
     return SlogdetResult(*_slogdet(x))
 
 
 @operation(saves=Saves.BOTH)
 def pinv(xp: Any, x: Tensor, /, *, rtol: float | Tensor | None = None) -> Tensor:
-    """Pseudo-inverses (Moore-Penrose); singular values up to ``rtol`` times the largest count as zero.
+    """Moore-Penrose pseudo-inverses; singular values up to ``rtol`` times the largest one are treated as 0.
 
-    The derivative is that among matrices of the same rank (Golub and Pereyra 1973, equation 4.12).
+    The derivative is the one among matrices of the same rank (Golub and Pereyra 1973, equation 4.12).
+
+    Example:
+        >>> tt.linalg.pinv(tt.asarray([[2.0, 0.0], [0.0, 0.0]])).tolist()
+        [[0.5, 0.0], [0.0, 0.0]]
     """
     return xp.linalg.pinv(x, rtol=rtol)
 
@@ -136,12 +165,17 @@ def _pinv_rule(xp: Any, g: Any, out: Any, x: Any, rtol: Any = None) -> Any:
     return inside + left - xp.matmul(x, xp.matmul(p, left)) + right - xp.matmul(xp.matmul(right, p), x)
 
 
-pinv.derivatives(x=conjugated(_pinv_rule))
+pinv.derivatives(x=conjugate_convention(_pinv_rule))
 
 
 @operation
 def matrix_rank(xp: Any, x: Tensor, /, *, rtol: float | Tensor | None = None) -> Tensor:
-    """How many singular values of each matrix are more than ``rtol`` times its largest."""
+    """Rank of each matrix: the number of singular values greater than ``rtol`` times the largest one.
+
+    Example:
+        >>> tt.linalg.matrix_rank(tt.asarray([[1.0, 2.0], [2.0, 4.0]]))
+        Tensor(1, dtype=int64, device='numpy:cpu')
+    """
     return xp.linalg.matrix_rank(x, rtol=rtol)
 
 
