@@ -12,7 +12,11 @@ import pytest
 import tinytorch as tt
 
 #: Packages whose public names have an example in their docstring.
-PACKAGES: list[str] = []
+PACKAGES: list[str] = [
+    "tinytorch.generation",
+    "tinytorch.text",
+    "tinytorch.vision",
+]
 
 
 def public_names(package: str) -> dict[str, Any]:
