@@ -21,7 +21,7 @@ MEAN, STD = [0.5, 0.4, 0.3], [0.25, 0.2, 0.1]
 HostArray = numpy.ndarray[Any, Any]
 
 
-def pictures(b: int = 6, c: int = 3, h: int = 5, w: int = 7) -> HostArray:
+def example_images(b: int = 6, c: int = 3, h: int = 5, w: int = 7) -> HostArray:
     return numpy.random.default_rng(0).integers(1, 256, (b, c, h, w), dtype=numpy.uint8)
 
 
@@ -55,37 +55,35 @@ def shift_and_flip_slowly(images: HostArray, run_key: HostArray, site: int, shif
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("shift", [0, 1, 2, 4])
 def test_shift_and_flip_equals_a_loop_over_pixels(backend: Backend, shift: int, flip: bool, padding: str) -> None:
-    images = pictures(b=16)
-    moved = shift_and_flip(tt.asarray(images), key(), site=2, shift=shift, flip=flip, padding=padding)
-    assert moved.dtype.name == "uint8"
+    images = example_images(b=16)
+    out = shift_and_flip(tt.asarray(images), key(), site=2, shift=shift, flip=flip, padding=padding)
+    assert out.dtype.name == "uint8"
     expected = shift_and_flip_slowly(images, numpy.array([3, 8], dtype=numpy.int32), 2, shift, flip, padding)
-    numpy.testing.assert_array_equal(host(moved), expected)
+    numpy.testing.assert_array_equal(host(out), expected)
 
 
 def test_a_shift_larger_than_the_image_gives_zeros(backend: Backend) -> None:
-    images = pictures(b=32, h=2, w=2)
-    moved = shift_and_flip(tt.asarray(images), key(), site=0, shift=5)
-    numpy.testing.assert_array_equal(
-        host(moved), shift_and_flip_slowly(images, numpy.array([3, 8], dtype=numpy.int32), 0, 5, False, "zeros")
-    )
+    images = example_images(b=32, h=2, w=2)
+    out = shift_and_flip(tt.asarray(images), key(), site=0, shift=5)
+    numpy.testing.assert_array_equal(host(out), shift_and_flip_slowly(images, numpy.array([3, 8], dtype=numpy.int32), 0, 5, False, "zeros"))
 
 
 def test_all_shifts_are_equally_likely() -> None:
     images = numpy.zeros((9000, 1, 3, 3), dtype=numpy.uint8)
     images[:, 0, 1, 1] = 1  # the position of the only bright pixel shows the shift
-    moved = host(shift_and_flip(tt.asarray(images, device="numpy"), key().to("numpy"), site=0, shift=1))
-    assert abs(moved.sum(axis=(0, 1)).astype(int) - 1000).max() < 120  # four standard deviations
+    out = host(shift_and_flip(tt.asarray(images, device="numpy"), key().to("numpy"), site=0, shift=1))
+    assert abs(out.sum(axis=(0, 1)).astype(int) - 1000).max() < 120  # four standard deviations
 
 
 def test_about_half_of_the_images_are_flipped() -> None:
     images = numpy.zeros((4000, 1, 1, 2), dtype=numpy.uint8)
     images[..., 1] = 1
-    moved = host(shift_and_flip(tt.asarray(images, device="numpy"), key().to("numpy"), site=0, flip=True))
-    assert abs(int(moved[..., 0].sum()) - 2000) < 130
+    out = host(shift_and_flip(tt.asarray(images, device="numpy"), key().to("numpy"), site=0, flip=True))
+    assert abs(int(out[..., 0].sum()) - 2000) < 130
 
 
 def test_normalize_equals_the_formula(backend: Backend) -> None:
-    images = pictures()
+    images = example_images()
     out = Normalize(MEAN, STD)(images)
     assert out.dtype.name == "float32"
     assert out.backend is backend
@@ -93,7 +91,7 @@ def test_normalize_equals_the_formula(backend: Backend) -> None:
 
 
 def test_augment_shifts_and_flips_then_normalizes(backend: Backend) -> None:
-    images = pictures()
+    images = example_images()
     with random.step_draws(key()):
         out = Augment(MEAN, STD, shift=2)(images)
     expected = shift_and_flip_slowly(images, numpy.array([3, 8], dtype=numpy.int32), 0, 2, True, "zeros")
@@ -101,7 +99,7 @@ def test_augment_shifts_and_flips_then_normalizes(backend: Backend) -> None:
 
 
 def test_augment_in_eval_mode_only_normalizes(backend: Backend) -> None:
-    images = pictures()
+    images = example_images()
     augment, normalize = Augment(MEAN, STD).eval(), Normalize(MEAN, STD)
     numpy.testing.assert_array_equal(host(augment(images)), host(normalize(images)))
 
@@ -109,7 +107,7 @@ def test_augment_in_eval_mode_only_normalizes(backend: Backend) -> None:
 def test_results_are_bit_identical_on_every_backend(backend: Backend) -> None:
     def run(device: str) -> HostArray:
         with tt.use_backend(device), random.step_draws(key()):
-            return host(Augment(MEAN, STD, shift=2, padding="reflect")(pictures()))
+            return host(Augment(MEAN, STD, shift=2, padding="reflect")(example_images()))
 
     numpy.testing.assert_array_equal(run(backend.spec), run("numpy"))
 
@@ -119,7 +117,7 @@ def test_the_same_step_gives_the_same_images_and_another_step_different_ones(bac
 
     def run(step: int) -> HostArray:
         with random.step_draws(key(step=step)):
-            return host(augment(pictures(b=20)))
+            return host(augment(example_images(b=20)))
 
     numpy.testing.assert_array_equal(run(1), run(1))
     assert (run(1) != run(2)).any()
@@ -130,7 +128,7 @@ def test_outside_a_step_the_result_depends_on_the_global_seed(backend: Backend) 
 
     def run() -> list[HostArray]:
         tt.seed(4)
-        return [host(augment(pictures(b=20))) for _ in range(2)]
+        return [host(augment(example_images(b=20))) for _ in range(2)]
 
     (first, second), (again, _) = run(), run()
     numpy.testing.assert_array_equal(first, again)
@@ -138,11 +136,11 @@ def test_outside_a_step_the_result_depends_on_the_global_seed(backend: Backend) 
 
 
 def test_images_are_not_modified(backend: Backend) -> None:
-    images = tt.asarray(pictures())
+    images = tt.asarray(example_images())
     if isinstance(images.raw, numpy.ndarray):
         images.raw.setflags(write=False)
     Augment(MEAN, STD, shift=2)(images)
-    numpy.testing.assert_array_equal(host(images), pictures())
+    numpy.testing.assert_array_equal(host(images), example_images())
 
 
 def test_a_gradient_through_shift_and_flip_raises() -> None:
@@ -150,15 +148,15 @@ def test_a_gradient_through_shift_and_flip_raises() -> None:
         return tt.sum(shift_and_flip(x, key(), site=0, shift=1))
 
     with pytest.raises(tt.NotDifferentiableError, match="images are data"):
-        tt.grad(loss)(tt.asarray(pictures().astype(numpy.float32)))
+        tt.grad(loss)(tt.asarray(example_images().astype(numpy.float32)))
 
 
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        (pictures().astype(numpy.float32), TypeError, r"of dtype uint8, got float32"),
-        (pictures(c=1), ValueError, r"of shape \(B, 3, H, W\), got \(6, 1, 5, 7\)"),
-        (pictures()[0], ValueError, r"of shape \(B, 3, H, W\), got \(3, 5, 7\)"),
+        (example_images().astype(numpy.float32), TypeError, r"of dtype uint8, got float32"),
+        (example_images(c=1), ValueError, r"of shape \(B, 3, H, W\), got \(6, 1, 5, 7\)"),
+        (example_images()[0], ValueError, r"of shape \(B, 3, H, W\), got \(3, 5, 7\)"),
     ],
 )
 def test_images_of_other_dtypes_or_shapes_raise(images: HostArray, error: type[Exception], message: str) -> None:
@@ -176,14 +174,14 @@ def test_invalid_settings_raise() -> None:
     with pytest.raises(ValueError, match=r"padding must be one of .*'zeros', 'reflect'.*got 'wrap'"):
         Augment(MEAN, STD, padding="wrap")
     with pytest.raises(ValueError, match="images of 5x7 pixels are too small for a reflected shift of 5 pixels"):
-        Augment(MEAN, STD, shift=5, padding="reflect")(pictures())
+        Augment(MEAN, STD, shift=5, padding="reflect")(example_images())
 
 
 def test_the_state_dict_has_mean_and_std(backend: Backend) -> None:
     saved = Augment(MEAN, STD).state_dict()
     other = Normalize([0.0] * 3, [1.0] * 3)
     other.load_state_dict(saved)
-    numpy.testing.assert_array_equal(host(other(pictures())), host(Normalize(MEAN, STD)(pictures())))
+    numpy.testing.assert_array_equal(host(other(example_images())), host(Normalize(MEAN, STD)(example_images())))
 
 
 class Classifier(nn.Module):
@@ -201,7 +199,7 @@ def fit(steps: int) -> tuple[list[float], float]:
     """The training losses of a few steps with augmentation, and the evaluation loss."""
     tt.seed(7)
     labels = numpy.arange(24) % 4
-    data = ImageData(pictures(b=24), labels, tuple("abcd"), "noise")
+    data = ImageData(example_images(b=24), labels, tuple("abcd"), "noise")
     model = nn.Sequential(Augment(MEAN, STD, shift=1), Classifier())
     trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.01), nn.CrossEntropyLoss())
     records = trainer.fit(DataLoader(data, 8, shuffle=True, drop_last=True).next_batch, steps)

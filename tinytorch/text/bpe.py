@@ -32,7 +32,7 @@ _PART, _AT_ONCE = 2**15, 2**19
 #: The replacement character, which invalid UTF-8 is decoded to.
 _NO_CHARACTER = "\ufffd"
 #: A text that normalizers and other tokenizers change.
-_TRIAL = "a  b\n\n c\tÀé 🐢 don't  \r\n"
+_TEST_TEXT = "a  b\n\n c\tÀé 🐢 don't  \r\n"
 
 
 class BPETokenizer:
@@ -133,7 +133,7 @@ class BPETokenizer:
     def _require_known(self, text: str) -> None:
         """Raise `InputError` for characters that the library would drop silently."""
         unknown = self.unknown_characters(text)
-        if any(map(_is_whole, unknown)):
+        if any(map(_is_character, unknown)):
             listed = " ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
             raise InputError(f"the text has characters that are not in the tokenizer's vocabulary: {listed}; leave them out")
 
@@ -174,7 +174,7 @@ class BPETokenizer:
 
     def _has_bytes(self, character: str) -> bool:
         """Whether the vocabulary has all bytes of a character; a normalizer may replace the character by another one."""
-        if not _is_whole(character):
+        if not _is_character(character):
             return False
         ids = self._engine.encode(character, add_special_tokens=False).ids
         text = self._engine.decode(ids, skip_special_tokens=False)
@@ -225,8 +225,8 @@ class BPETokenizer:
 
 def _is_exact(tokenizer: BPETokenizer) -> bool:
     """Whether decoding reproduces an encoded text: no normalizer, and no added prefix space."""
-    unknown = tokenizer.unknown_characters(_TRIAL)
-    text = "".join(character for character in _TRIAL if character not in unknown)
+    unknown = tokenizer.unknown_characters(_TEST_TEXT)
+    text = "".join(character for character in _TEST_TEXT if character not in unknown)
     return bool(text) and tokenizer.decode(tokenizer.encode(text)) == text
 
 
@@ -242,6 +242,6 @@ def _batches(parts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _is_whole(character: str) -> bool:
+def _is_character(character: str) -> bool:
     """Whether this is a character, and not half of a surrogate pair."""
     return not "\ud800" <= character <= "\udfff"

@@ -22,7 +22,7 @@ ReadingSettings: TypeAlias = dict[str, Any]
 #: SentencePiece's normalizer, which changes texts by a table; the library panics if the table is invalid.
 _PRECOMPILED = "Precompiled"
 #: Larger than any real vocabulary. The library loops over all ids up to the largest one, and stores ids in 32 bits.
-_MOST_IDS = 2**24
+_MAX_IDS = 2**24
 
 
 def library() -> Any:
@@ -49,7 +49,7 @@ def split_settings(content: Content) -> tuple[Content, ReadingSettings]:
     """Split a tokenizer into one without truncation, padding and BPE dropout, and these settings.
 
     Texts for training and evaluation must be encoded completely and deterministically. `transformers` saves the truncation and padding of
-    its last call in the file; dropout (Provilkov et al. 2020, arXiv:1910.13267) makes encoding random.
+    its last call in the file; dropout (Provilkov et al. 2020, arXiv:1910.13267) randomizes the encoding.
     """
     model = content.get("model")
     model = model if isinstance(model, dict) else {}
@@ -108,7 +108,7 @@ def _check_ids(content: Content) -> None:
         return  # another type of model, whose ids are positions in a list
     ids: dict[Any, str] = {}
     for name, i in [*vocab.items(), *((token["content"], token["id"]) for token in content.get("added_tokens") or [])]:
-        if not isinstance(i, int) or not 0 <= i < _MOST_IDS:
-            raise ValueError(f"the token {name!r} has the id {i!r}, which is not an integer from 0 to {_MOST_IDS - 1}")
+        if not isinstance(i, int) or not 0 <= i < _MAX_IDS:
+            raise ValueError(f"the token {name!r} has the id {i!r}, which is not an integer from 0 to {_MAX_IDS - 1}")
         if ids.setdefault(i, name) != name:
             raise ValueError(f"the tokens {ids[i]!r} and {name!r} have the same id, {i}")

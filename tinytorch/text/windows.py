@@ -17,7 +17,7 @@ from tinytorch.io.errors import InputError
 Tokens = NDArray[Any]
 
 
-class IntegerSource(Protocol):
+class IntegerGenerator(Protocol):
     """A random number generator for the starts of windows, such as `numpy.random.Generator`."""
 
     def integers(self, low: int, high: int, shape: tuple[int, ...], /) -> Any:
@@ -58,7 +58,7 @@ def split_text(data: str | Tokens, val_split: float = 0.1) -> tuple[Any, Any]:
     return data[:cut], data[cut:]
 
 
-def random_windows(tokens: Tokens, seq_length: int, batch_size: int, generator: IntegerSource) -> Tokens:
+def random_windows(tokens: Tokens, seq_length: int, batch_size: int, generator: IntegerGenerator) -> Tokens:
     """Draw windows with uniformly distributed starts.
 
     Args:
