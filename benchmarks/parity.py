@@ -35,7 +35,7 @@ from tinytorch.backend import use_backend
 from tinytorch.evolution.recipes import RECIPES, Recipe
 from tinytorch.optim import SGD, AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.training import Accuracy, Trainer
-from tinytorch.vision import Augment, DataLoader, ImageData, Normalise, load_images
+from tinytorch.vision import Augment, DataLoader, ImageData, Normalize, load_images
 
 BOUNDS = {"float32": 1e-4, "float64": 1e-6}  #: of the losses' difference
 SHOWN = 3  #: decisions of a run that are printed; the JSON holds them all
@@ -205,7 +205,7 @@ def whole_run(recipe: Recipe, train: ImageData, test: ImageData, seed: int, epoc
     for _ in torch_losses(recipe, peer, augmented(recipe, part, "float32"), epochs * epoch, plan):
         pass
     peer.eval()
-    normalise = Normalise(*part.statistics())
+    normalise = Normalize(*part.statistics())
     with torch.no_grad():
         right = [(peer(torch.from_numpy(normalise(i).numpy())).argmax(1).numpy() == y).sum() for i, y in DataLoader(test, 500)]
     return float(numpy.sum(right)) / len(test)

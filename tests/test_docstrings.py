@@ -19,6 +19,9 @@ PACKAGES: list[str] = [
     "tinytorch.array_api",
     "tinytorch.array_api.fft",
     "tinytorch.array_api.linalg",
+    "tinytorch.generation",
+    "tinytorch.text",
+    "tinytorch.vision",
 ]
 
 

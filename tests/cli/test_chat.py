@@ -62,13 +62,13 @@ def test_a_template_frames_what_is_said(say: Say, prompts: list[str]) -> None:
 def test_a_character_that_the_model_never_saw_spoils_a_line_and_not_the_conversation(say: Say, prompts: list[str]) -> None:
     result = say("tö\nto\n")
     assert result.code == 0
-    assert result.err == "error: the model never saw 'ö'; say it without\n"
+    assert result.err == "error: the message has characters that are not in the tokenizer's vocabulary: 'ö'; leave them out\n"
     assert prompts == ["to\n"]
 
 
 def test_an_empty_line_needs_something_to_go_on_from(say: Say) -> None:
     result = say("\n")
-    assert (result.code, result.err) == (0, "error: nothing was said yet; type a line to go on from\n")
+    assert (result.code, result.err) == (0, "error: the conversation is empty, so there is no answer to continue; enter a message\n")
 
 
 def test_ctrl_c_ends_an_answer_and_not_the_conversation(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_ctrl_c_ends_an_answer_and_not_the_conversation(say: Say, monkeypatch: p
     ("options", "words"),
     [
         (["--length", "0"], "--length must be 1 or more"),
-        (["--template", "none"], "--template must hold {} exactly once"),
+        (["--template", "none"], "--template must contain {} exactly once"),
         (["--min-p", "2"], "--min-p must be in [0, 1], got 2"),
         (["--repetition-penalty", "0"], "--repetition-penalty must be finite and above 0"),
     ],

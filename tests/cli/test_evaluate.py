@@ -69,7 +69,7 @@ def test_weights_that_are_not_numbers_are_refused(tinytorch: Command, place: Pat
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ("evaluate run play.txt --stride 9", "the stride must be at least 1 and at most the model's 8 tokens"),
+        ("evaluate run play.txt --stride 9", "--stride must be at least 1 and at most the window's 8 tokens"),
         ("evaluate run none.txt", "there is no file none.txt"),
         ("evaluate run odd.tokens", "odd.tokens has other tokens than the model; prepare the text again"),
         ("evaluate none play.txt", "none does not exist"),

@@ -64,7 +64,7 @@ def test_a_prompt_longer_than_the_context_is_cropped_with_a_line_that_says_so(ti
 def test_characters_that_the_model_never_saw_are_listed(tinytorch: Command, run: str) -> None:
     result = tinytorch("generate", "run", "--prompt", "Tö bé ö")
     assert (result.code, result.out) == (2, "")
-    assert result.err == "error: the prompt has characters that the model never saw: 'ö' 'é'; leave them out\n"
+    assert result.err == "error: the prompt has characters that are not in the tokenizer's vocabulary: 'ö' 'é'; leave them out\n"
 
 
 def test_a_text_without_new_lines_gets_another_default_prompt(tinytorch: Command, place: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_text_without_new_lines_gets_another_default_prompt(tinytorch: Command
         (["--top-p", "1.5"], "--top-p must be in (0, 1]"),
         (["--seed", "-1"], "--seed must be at least 0"),
         (["--prompt", ""], "the prompt is empty"),
-        (["--stop", ""], "--stop holds an empty text"),
+        (["--stop", ""], "--stop contains an empty text"),
         (["--backend", "tpu"], "no backend is called 'tpu'"),
         (["--temperature", "hot"], "--temperature"),
     ],

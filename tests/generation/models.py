@@ -1,4 +1,4 @@
-"""A small model for the tests of generation, and its logits without a cache."""
+"""A small model for the generation tests, and its logits without a cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOCAB = TOKENIZER.get_vocab_size()
 
 
 def small_model(positional: str = "sinusoidal", scale: float = 4.0) -> TinyGPT:
-    """An untrained model whose logits are far enough apart to tell tokens by."""
+    """An untrained model with scaled weights, so that rounding does not change the argmax of its logits."""
     random.seed(3)
     model = TinyGPT(VOCAB, d_model=16, num_heads=2, num_layers=2, max_length=LENGTH, positional=positional)
     model.load_state_dict({name: value * scale if "weight" in name else value for name, value in model.state_dict().items()})
@@ -28,7 +28,7 @@ def small_model(positional: str = "sinusoidal", scale: float = 4.0) -> TinyGPT:
 
 
 def full_logits(model: TinyGPT, window: Sequence[int]) -> numpy.ndarray[Any, Any]:
-    """The logits after a window from one pass over it, without a cache."""
+    """The next-token logits of a window from one forward pass without a cache."""
     mode = model.training
     model.eval()
     with tt.no_grad():

@@ -1,4 +1,4 @@
-"""Conversations: what the model reads of them."""
+"""Conversations: the prompts that the model gets."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ def model() -> Iterator[TinyGPT]:
 
 @pytest.fixture
 def prompts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The prompts that a model gets; it answers "so it" to each."""
-    seen: list[str] = []
+    """Records the prompts of a fake model, which answers "so it" to each."""
+    recorded: list[str] = []
 
-    def answering(model: Any, ids: list[int], max_new_tokens: int, **arguments: Any) -> Iterator[str]:
-        seen.append(TOKENIZER.decode(ids))
+    def fake_stream(model: Any, ids: list[int], max_new_tokens: int, **arguments: Any) -> Iterator[str]:
+        recorded.append(TOKENIZER.decode(ids))
         yield "so "
         yield "it"
 
-    monkeypatch.setattr("tinytorch.generation.chat.stream", answering)
-    return seen
+    monkeypatch.setattr("tinytorch.generation.chat.stream", fake_stream)
+    return recorded
 
 
-def test_an_answer_is_what_the_model_generates_for_all_that_was_said(backend: Backend) -> None:
+def test_an_answer_continues_the_whole_conversation(backend: Backend) -> None:
     model = small_model()
     conversation = Conversation(model, TOKENIZER, template="{}", max_new_tokens=5, stop=None, seed=3, config=SamplingConfig(top_k=4))
     first = "".join(conversation.answer("the"))
     assert first == model.generate("the", 5, top_k=4, seed=3, tokenizer=TOKENIZER)
-    said = f"the{first}fox"[-LENGTH:]
-    assert "".join(conversation.answer("fox")) == model.generate(said, 5, top_k=4, seed=4, tokenizer=TOKENIZER)
+    prompt = f"the{first}fox"[-LENGTH:]
+    assert "".join(conversation.answer("fox")) == model.generate(prompt, 5, top_k=4, seed=4, tokenizer=TOKENIZER)
 
 
-def test_it_is_remembered_up_to_the_models_length_until_it_is_reset(model: TinyGPT, prompts: list[str]) -> None:
+def test_the_prompt_is_the_end_of_the_conversation_since_the_last_reset(model: TinyGPT, prompts: list[str]) -> None:
     conversation = Conversation(model, TOKENIZER, template="{} ")
     for message in ("fox", "dog"):
         assert "".join(conversation.answer(message)) == "so it"
@@ -55,14 +55,14 @@ def test_it_is_remembered_up_to_the_models_length_until_it_is_reset(model: TinyG
 
 def test_an_empty_message_continues_the_answer(model: TinyGPT, prompts: list[str]) -> None:
     conversation = Conversation(model, TOKENIZER)
-    with pytest.raises(InputError, match="nothing was said yet"):
+    with pytest.raises(InputError, match="the conversation is empty"):
         next(conversation.answer(""))
     list(conversation.answer("fox"))
     list(conversation.answer(""))
-    assert prompts == ["fox", "foxso it"]  # this tokenizer knows no new line
+    assert prompts == ["fox", "foxso it"]  # a newline is not in this tokenizer's vocabulary
 
 
-def test_what_was_yielded_before_the_caller_stopped_counts_as_said(model: TinyGPT, prompts: list[str]) -> None:
+def test_an_answer_that_is_not_iterated_to_its_end_keeps_the_yielded_parts(model: TinyGPT, prompts: list[str]) -> None:
     conversation = Conversation(model, TOKENIZER, template="{}")
     answer = conversation.answer("the")
     next(answer)
@@ -71,15 +71,15 @@ def test_what_was_yielded_before_the_caller_stopped_counts_as_said(model: TinyGP
     assert prompts == ["the", "theso x"]
 
 
-def test_an_unknown_character_leaves_the_conversation_as_it_was(model: TinyGPT, prompts: list[str]) -> None:
+def test_an_unknown_character_raises_and_leaves_the_conversation_unchanged(model: TinyGPT, prompts: list[str]) -> None:
     conversation = Conversation(model, TOKENIZER)
-    with pytest.raises(InputError, match="never saw 'é'"):
+    with pytest.raises(InputError, match="not in the tokenizer's vocabulary: 'é'"):
         next(conversation.answer("é"))
     list(conversation.answer("the"))
     assert prompts == ["the"]
 
 
 @pytest.mark.parametrize("template", ["none", "{} {}"])
-def test_a_template_holds_the_message_once(model: TinyGPT, template: str) -> None:
-    with pytest.raises(InputError, match=r"`template` must hold \{\} exactly once"):
+def test_a_template_without_exactly_one_placeholder_raises(model: TinyGPT, template: str) -> None:
+    with pytest.raises(InputError, match=r"`template` must contain \{\} exactly once"):
         Conversation(model, TOKENIZER, template=template)

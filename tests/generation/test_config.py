@@ -1,4 +1,4 @@
-"""Settings of sampling: what they refuse."""
+"""Sampling settings: their ranges and defaults."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tinytorch.io.errors import InputError
         ({"top_p": 1.1}, "`top_p` must be in (0, 1], got 1.1"),
         ({"min_p": -0.1}, "`min_p` must be in [0, 1], got -0.1; leave it out"),
         ({"min_p": 1.1}, "`min_p` must be in [0, 1], got 1.1"),
-        ({"repetition_penalty": 0.0}, "`repetition_penalty` must be finite and above 0, got 0.0; 1 is none"),
+        ({"repetition_penalty": 0.0}, "`repetition_penalty` must be finite and above 0, got 0.0; 1 is no penalty"),
         ({"repetition_penalty": math.nan}, "`repetition_penalty` must be finite"),
     ],
 )
-def test_settings_out_of_range_say_what_to_give(settings: dict[str, float], message: str) -> None:
+def test_settings_out_of_range_raise_with_the_allowed_range(settings: dict[str, float], message: str) -> None:
     with pytest.raises(InputError) as caught:
         SamplingConfig(**settings)  # type: ignore[arg-type]
     assert message in str(caught.value)
 
 
-def test_the_defaults_sample_from_the_models_own_distribution() -> None:
+def test_the_defaults_sample_from_the_unmodified_distribution() -> None:
     assert SamplingConfig() == SamplingConfig(temperature=1.0, top_k=None, top_p=None, min_p=None, repetition_penalty=1.0)

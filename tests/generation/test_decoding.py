@@ -1,4 +1,4 @@
-"""The decoder: its logits with a cache against full passes, and its window."""
+"""The decoder: its logits with a cache, compared with full forward passes, and its window."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def model(backend: Backend, request: pytest.FixtureRequest) -> TinyGPT:
 
 
 @pytest.mark.parametrize("lengths", [[1], [3, 1, 7], [8], [2, 8], [1, 6, 6, 4], [11, 2]])
-def test_logits_equal_the_full_forward_over_the_current_window_at_every_position(model: TinyGPT, lengths: list[int]) -> None:
+def test_logits_equal_those_of_a_forward_pass_over_the_current_window(model: TinyGPT, lengths: list[int]) -> None:
     draws = numpy.random.default_rng(0)
     rows = [draws.integers(VOCAB, size=n).tolist() for n in lengths]
     decoder = Decoder(model, rows)
@@ -28,7 +28,7 @@ def test_logits_equal_the_full_forward_over_the_current_window_at_every_position
         windows = decoder.window()
         assert logits.shape == (len(rows), VOCAB)
         for row, window, ours in zip(rows, windows, logits.numpy(), strict=True):
-            assert row[-len(window) :] == window  # it holds the last tokens, and at least half of what there is room for
+            assert row[-len(window) :] == window  # the window is the last tokens, and at least half full
             assert min(len(row), LENGTH // 2) <= len(window) <= LENGTH or len(lengths) > 1
             numpy.testing.assert_allclose(ours, full_logits(model, window), rtol=1e-5, atol=1e-5)
         tokens = draws.integers(VOCAB, size=len(rows))
@@ -37,7 +37,7 @@ def test_logits_equal_the_full_forward_over_the_current_window_at_every_position
         new = tt.asarray(tokens)
 
 
-def test_nothing_is_dropped_before_the_window_is_full(model: TinyGPT) -> None:
+def test_tokens_are_dropped_only_when_the_window_is_full(model: TinyGPT) -> None:
     prompt = list(range(2, 2 + LENGTH))
     decoder = Decoder(model, [prompt])
     decoder.logits()
@@ -46,12 +46,12 @@ def test_nothing_is_dropped_before_the_window_is_full(model: TinyGPT) -> None:
     assert decoder.window() == [[*prompt[LENGTH // 2 :], 5]]
 
 
-def test_a_model_that_looks_at_one_token_generates_too(backend: Backend) -> None:
+def test_a_model_with_a_max_length_of_1_generates(backend: Backend) -> None:
     model = TinyGPT(5, d_model=4, num_heads=1, num_layers=1, max_length=1)
     assert len(generate(model, [1, 2], 4)) == 4
 
 
-def test_the_decoder_asks_for_tokens_in_their_turn(backend: Backend) -> None:
+def test_tokens_in_the_first_call_or_none_in_a_later_one_raise(backend: Backend) -> None:
     decoder = Decoder(small_model(), [[1]])
     with pytest.raises(ValueError, match="first call"):
         decoder.logits(tt.asarray([1]))

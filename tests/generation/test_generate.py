@@ -1,4 +1,4 @@
-"""generate and stream: batches, seeds, settings, stopping, streaming and bad input, on every backend."""
+"""generate and stream: batches, seeds, settings, stopping, streaming and invalid input, on every backend."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def model(backend: Backend, request: pytest.FixtureRequest) -> TinyGPT:
 
 
 def greedy(model: TinyGPT, prompt: list[int], count: int) -> list[int]:
-    """Greedy decoding as the contract has it, token by token from full passes."""
+    """Greedy decoding by one full forward pass for each token."""
     window, tokens = list(prompt), []
     for _ in range(count):
         if len(window) > model.max_length:
@@ -38,10 +38,10 @@ def greedy(model: TinyGPT, prompt: list[int], count: int) -> list[int]:
     return tokens
 
 
-# ---- what is chosen ----
+# ---- which tokens are chosen ----
 
 
-def test_greedy_takes_the_largest_logit_of_the_full_forward_each_time(model: TinyGPT) -> None:
+def test_greedy_decoding_chooses_the_argmax_of_full_forward_passes(model: TinyGPT) -> None:
     prompt = [4, 9, 2]
     tokens = generate(model, prompt, 20, temperature=0)
     assert tokens == greedy(model, prompt, 20)
@@ -51,10 +51,10 @@ def test_greedy_takes_the_largest_logit_of_the_full_forward_each_time(model: Tin
     assert len(set(tokens)) > 2
 
 
-def test_rows_of_a_batch_are_what_their_prompts_give_alone(model: TinyGPT) -> None:
+def test_rows_of_a_batch_equal_the_results_of_single_prompts(model: TinyGPT) -> None:
     prompts = [[4, 9, 2], [7], [3, 3, 5, 6]]
-    alone = [generate(model, prompt, 4, temperature=0) for prompt in prompts]
-    assert generate(model, prompts, 4, temperature=0) == alone
+    single = [generate(model, prompt, 4, temperature=0) for prompt in prompts]
+    assert generate(model, prompts, 4, temperature=0) == single
     even = numpy.asarray([[4, 9, 2], [7, 7, 1]])
     assert generate(model, even, 20, temperature=0) == [generate(model, row, 20, temperature=0) for row in even]
     assert generate(model, tt.asarray(even), 20, temperature=0) == generate(model, even.tolist(), 20, temperature=0)
@@ -62,12 +62,12 @@ def test_rows_of_a_batch_are_what_their_prompts_give_alone(model: TinyGPT) -> No
 
 @pytest.fixture
 def numpy_model() -> Iterator[TinyGPT]:
-    """For what depends on no array library: decoding is slow on those that compile each shape."""
+    """For tests that are independent of the backend: decoding is slow on backends that compile each shape."""
     with tt.use_backend("numpy"):
         yield small_model()
 
 
-def test_a_penalty_counts_the_prompt_and_what_was_written_in_each_row(numpy_model: TinyGPT) -> None:
+def test_a_repetition_penalty_applies_to_the_prompt_and_the_generated_tokens_of_each_row(numpy_model: TinyGPT) -> None:
     prompts = [[4, 9, 2], [7], [3, 3, 5, 6]]
     expected = []
     for prompt in prompts:
@@ -86,7 +86,7 @@ def test_min_p_of_1_is_greedy(numpy_model: TinyGPT) -> None:
     assert generate(numpy_model, [4, 9], 9, min_p=1.0, seed=1) == generate(numpy_model, [4, 9], 9, temperature=0)
 
 
-def test_a_seed_repeats_itself_and_another_differs(backend: Backend) -> None:
+def test_the_same_seed_gives_the_same_result_and_another_seed_a_different_one(backend: Backend) -> None:
     model = small_model()
     first = generate(model, [4, 9], 20, seed=1)
     random.seed(99)
@@ -94,7 +94,7 @@ def test_a_seed_repeats_itself_and_another_differs(backend: Backend) -> None:
     assert generate(model, [4, 9], 20, seed=2) != first
 
 
-def test_without_a_seed_the_one_seed_decides(backend: Backend) -> None:
+def test_without_a_seed_the_global_seed_is_used(backend: Backend) -> None:
     model = small_model()
     random.seed(5)
     first, second = [generate(model, [4, 9], 20) for _ in range(2)]
@@ -113,7 +113,7 @@ def test_a_seed_gives_the_same_tokens_on_every_backend(backend: Backend, setting
         assert generate(small_model(), [[4, 9], [2, 3, 5]], 20, seed=1, **settings) == tokens
 
 
-def test_num_samples_continues_one_prompt_in_several_ways(backend: Backend) -> None:
+def test_num_samples_gives_several_continuations_of_one_prompt(backend: Backend) -> None:
     model = small_model()
     samples = generate(model, "the", 12, seed=1, tokenizer=TOKENIZER, num_samples=3)
     assert len(samples) == len(set(samples)) == 3
@@ -122,7 +122,7 @@ def test_num_samples_continues_one_prompt_in_several_ways(backend: Backend) -> N
     ]
 
 
-def test_special_tokens_are_not_written_and_ids_beyond_the_tokenizer_neither(backend: Backend) -> None:
+def test_special_tokens_and_ids_outside_the_tokenizers_vocabulary_are_not_generated(backend: Backend) -> None:
     model = TinyGPT(VOCAB + 20, d_model=8, num_heads=1, num_layers=1, max_length=LENGTH)
     state = model.state_dict()
     model.load_state_dict({**state, "head.weight": state["head.weight"] * 0.0})  # every token is equally likely
@@ -132,7 +132,7 @@ def test_special_tokens_are_not_written_and_ids_beyond_the_tokenizer_neither(bac
     assert max(generate(model, [1], 200, seed=0)) >= VOCAB
 
 
-def test_a_special_token_that_is_asked_to_end_the_text_does(backend: Backend) -> None:
+def test_a_special_token_in_stop_ends_the_text(backend: Backend) -> None:
     model = TinyGPT(VOCAB, d_model=8, num_heads=1, num_layers=1, max_length=LENGTH)
     texts = [generate(model, "the", 500, seed=seed, tokenizer=TOKENIZER, stop=TOKENIZER.pad_id) for seed in range(3)]
     assert all(len(text) < 500 for text in texts)
@@ -166,29 +166,29 @@ def test_the_temperature_may_be_given_by_position(numpy_model: TinyGPT) -> None:
     assert list(stream(numpy_model, [4, 9], 9, 0.0)) == list(stream(numpy_model, [4, 9], 9, temperature=0))
 
 
-# ---- the model's own mode ----
+# ---- training and evaluation mode ----
 
 
-def test_the_model_is_in_eval_mode_while_it_reads_and_as_before_in_between(backend: Backend) -> None:
+def test_the_model_runs_in_eval_mode_and_its_mode_is_restored_between_steps(backend: Backend) -> None:
     model = small_model()
     model.blocks[0].eval()
     before = [module.training for module in model.modules()]
-    seen = []
-    read = model.forward
+    recorded = []
+    forward = model.forward
 
-    def watched(ids: Tensor, cache: Any = None) -> Tensor:
-        seen.append(any(module.training for module in model.modules()))
-        logits = read(ids, cache)
+    def recording(ids: Tensor, cache: Any = None) -> Tensor:
+        recorded.append(any(module.training for module in model.modules()))
+        logits = forward(ids, cache)
         assert logits.node is None
         return logits
 
-    model.forward = watched  # type: ignore[method-assign]
+    model.forward = recording  # type: ignore[method-assign]
     parts = stream(model, [1, 2], 5)
     next(parts)
     assert [module.training for module in model.modules()] == before
     assert (tt.ones(1) * model.norm.weight).node is not None
     parts.close()  # type: ignore[attr-defined]
-    assert seen == [False]
+    assert recorded == [False]
 
     def failing(ids: Tensor, cache: Any = None) -> Tensor:
         raise RuntimeError("no")
@@ -202,7 +202,7 @@ def test_the_model_is_in_eval_mode_while_it_reads_and_as_before_in_between(backe
 # ---- streaming and stopping ----
 
 
-def test_parts_add_up_to_the_result(backend: Backend) -> None:
+def test_the_parts_of_stream_concatenate_to_the_result(backend: Backend) -> None:
     model = small_model()
     parts = list(stream(model, "the", 20, seed=1, tokenizer=TOKENIZER))
     assert len(parts) == 20
@@ -213,7 +213,7 @@ def test_parts_add_up_to_the_result(backend: Backend) -> None:
     assert ["".join(parts) for parts in zip(*steps, strict=True)] == texts
 
 
-def test_a_stop_text_ends_a_row_and_is_cut_off(backend: Backend) -> None:
+def test_a_stop_text_ends_a_row_and_is_not_in_the_result(backend: Backend) -> None:
     model = small_model()
     prompts = ["the", "fox j"]
     free = generate(model, prompts, 12, temperature=0, tokenizer=TOKENIZER)
@@ -224,7 +224,7 @@ def test_a_stop_text_ends_a_row_and_is_cut_off(backend: Backend) -> None:
     assert generate(model, prompts[0], 12, temperature=0, tokenizer=TOKENIZER, stop=stop) == stopped[0]
 
 
-def test_an_id_ends_a_row_too(backend: Backend) -> None:
+def test_a_stop_id_ends_a_row(backend: Backend) -> None:
     model = small_model()
     free = generate(model, [4, 9], 12, temperature=0)
     stop = free[5]
@@ -233,10 +233,10 @@ def test_an_id_ends_a_row_too(backend: Backend) -> None:
     assert list(stream(model, [4, 9], 12, temperature=0, stop=free[0])) == [[]]
 
 
-# ---- prompts and bad input ----
+# ---- prompts and invalid input ----
 
 
-def test_a_long_prompt_is_cropped_to_its_end(backend: Backend) -> None:
+def test_only_the_last_tokens_of_a_long_prompt_are_used(backend: Backend) -> None:
     model = small_model()
     prompt = list(range(2, 2 + LENGTH + 3))
     assert crop_prompt(prompt, LENGTH) == (prompt[3:], 3)
@@ -244,14 +244,14 @@ def test_a_long_prompt_is_cropped_to_its_end(backend: Backend) -> None:
     assert generate(model, prompt, 5, temperature=0) == generate(model, prompt[3:], 5, temperature=0)
 
 
-def test_ids_go_in_and_text_comes_out_where_there_is_a_tokenizer(backend: Backend) -> None:
+def test_a_prompt_of_ids_with_a_tokenizer_gives_text(backend: Backend) -> None:
     model = small_model()
     ids = TOKENIZER.encode("the")
     assert generate(model, ids, 9, seed=1, tokenizer=TOKENIZER) == generate(model, "the", 9, seed=1, tokenizer=TOKENIZER)
 
 
 @pytest.mark.parametrize("prompt", ["", [], [[]], [[1], []], ["the", ""], numpy.zeros((0,), dtype="int64")])
-def test_an_empty_prompt_says_what_to_give(prompt: Any) -> None:
+def test_an_empty_prompt_raises(prompt: Any) -> None:
     with pytest.raises(InputError, match="a prompt is empty: give at least one token"):
         stream(small_model(), prompt, 5, tokenizer=TOKENIZER)
 
@@ -260,31 +260,31 @@ def test_an_empty_prompt_says_what_to_give(prompt: Any) -> None:
     ("arguments", "message"),
     [
         ({"prompt": "the"}, "needs a `tokenizer`"),
-        ({"prompt": "tHé", "tokenizer": TOKENIZER}, "never saw: 'H' 'é'"),
+        ({"prompt": "tHé", "tokenizer": TOKENIZER}, "not in the tokenizer's vocabulary: 'H' 'é'"),
         ({"max_new_tokens": 0}, "`max_new_tokens` must be at least 1, got 0"),
         ({"temperature": -1}, "`temperature` must be finite and at least 0, got -1"),
         ({"top_k": 0}, "`top_k` must be at least 1, got 0"),
         ({"top_p": 2}, r"`top_p` must be in \(0, 1\], got 2"),
         ({"seed": -1}, "`seed` must be at least 0, got -1"),
         ({"stop": "x"}, "in `stop` needs a `tokenizer`"),
-        ({"stop": "", "tokenizer": TOKENIZER}, "`stop` holds an empty text"),
+        ({"stop": "", "tokenizer": TOKENIZER}, "`stop` contains an empty text"),
         ({"num_samples": 0}, "`num_samples` must be at least 1, got 0"),
-        ({"num_samples": 2, "prompt": [[1], [2]]}, "`num_samples` is for one prompt, got 2"),
+        ({"num_samples": 2, "prompt": [[1], [2]]}, "`num_samples` needs a single prompt, got 2"),
         ({"prompt": [VOCAB]}, f"between 0 and {VOCAB - 1}"),
     ],
 )
-def test_bad_input_is_refused_before_the_first_part(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_input_raises_before_the_first_part(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         stream(**{"model": small_model(), "prompt": [1], "max_new_tokens": 5, **arguments})
 
 
 def test_ids_that_are_not_integers_raise() -> None:
-    with pytest.raises(TypeError, match="integers"):
+    with pytest.raises(TypeError, match="got float64"):
         generate(small_model(), [1.5], 5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_a_model_of_nan_raises_instead_of_writing(backend: Backend, temperature: float) -> None:
+def test_a_model_with_nan_weights_raises(backend: Backend, temperature: float) -> None:
     model = small_model()
     state = model.state_dict()
     model.load_state_dict({**state, "norm.bias": state["norm.bias"] + float("nan")})

@@ -1,4 +1,4 @@
-"""Byte-pair encoding: every text comes back as it was, from our own vocabulary and from GPT-2's files."""
+"""Byte-pair encoding: decoding reproduces every text, with a trained vocabulary and with GPT-2's files."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def tokenizer() -> BPETokenizer:
 
 @settings(max_examples=200, derandomize=True, database=None, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_any_text_comes_back_as_it_was(tokenizer: BPETokenizer, text: str) -> None:
+def test_decoding_reproduces_any_text(tokenizer: BPETokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_it_learns_to_write_its_text_shorter(tokenizer: BPETokenizer) -> None:
+def test_training_learns_merges_that_shorten_the_text(tokenizer: BPETokenizer) -> None:
     assert tokenizer.get_vocab_size() == 300
     ids = tokenizer.encode_array(TEXT)
     assert len(ids) < 0.55 * len(TEXT)
@@ -40,19 +40,19 @@ def test_it_learns_to_write_its_text_shorter(tokenizer: BPETokenizer) -> None:
     assert tokenizer.unknown_characters("żółw 🐢") == []
 
 
-def test_it_is_kept_in_a_file_like_the_other_kind(tmp_path: Path, tokenizer: BPETokenizer) -> None:
+def test_load_tokenizer_reads_a_saved_bpe_tokenizer(tmp_path: Path, tokenizer: BPETokenizer) -> None:
     tokenizer.save(tmp_path / "tokenizer.json")
     again = load_tokenizer(tmp_path / "tokenizer.json")
     assert isinstance(again, BPETokenizer)
     assert again.encode(TEXT) == tokenizer.encode(TEXT)
     (tmp_path / "tokenizer.json").write_text(json.dumps({"format": "tinytorch-tokenizer", "version": 1, "kind": "bpe"}), encoding="utf-8")
-    with pytest.raises(InputError, match="its fields are damaged"):
+    with pytest.raises(InputError, match="its fields are invalid"):
         load_tokenizer(tmp_path / "tokenizer.json")
 
 
 @pytest.fixture
 def gpt2(tmp_path: Path, tokenizer: BPETokenizer) -> Path:
-    """A GPT-2 directory: tokenizer with a special token, and a model of that many tokens."""
+    """A GPT-2 directory: a tokenizer with a special token, and a model with the same vocabulary size."""
     engine = tokenizers.Tokenizer.from_str(tokenizer._engine.to_str())
     engine.add_special_tokens(["<|endoftext|>"])
     engine.save(str(tmp_path / "tokenizer.json"))
@@ -62,7 +62,7 @@ def gpt2(tmp_path: Path, tokenizer: BPETokenizer) -> Path:
     return tmp_path
 
 
-def test_gpt2s_files_are_read_in_both_forms(gpt2: Path, tokenizer: BPETokenizer) -> None:
+def test_from_gpt2_reads_both_file_formats(gpt2: Path, tokenizer: BPETokenizer) -> None:
     whole = BPETokenizer.from_gpt2(gpt2)
     assert whole.encode(TEXT) == tokenizer.encode(TEXT)
     content = json.loads((gpt2 / "tokenizer.json").read_text(encoding="utf-8"))["model"]
@@ -79,7 +79,7 @@ def test_gpt2s_files_are_read_in_both_forms(gpt2: Path, tokenizer: BPETokenizer)
         BPETokenizer.from_gpt2(gpt2)
 
 
-def test_a_text_that_spells_a_special_token_is_a_text(gpt2: Path) -> None:
+def test_the_name_of_a_special_token_is_encoded_like_other_text(gpt2: Path) -> None:
     tokenizer = BPETokenizer.from_gpt2(gpt2)
     assert list(tokenizer.special_ids) == [300]
     ids = tokenizer.encode("a<|endoftext|>b")
@@ -89,7 +89,7 @@ def test_a_text_that_spells_a_special_token_is_a_text(gpt2: Path) -> None:
     assert tokenizer.decode([300], skip_special_tokens=False) == "<|endoftext|>"
 
 
-def test_the_end_of_a_document_is_special_in_the_older_files_too(tmp_path: Path, tokenizer: BPETokenizer) -> None:
+def test_the_end_of_text_token_is_special_in_the_older_file_format(tmp_path: Path, tokenizer: BPETokenizer) -> None:
     content = json.loads(tokenizer._engine.to_str())["model"]
     (tmp_path / "vocab.json").write_text(json.dumps({**content["vocab"], "<|endoftext|>": 300}), encoding="utf-8")
     merges = [" ".join(pair) for pair in content["merges"]]
@@ -99,55 +99,55 @@ def test_the_end_of_a_document_is_special_in_the_older_files_too(tmp_path: Path,
     assert older.encode(TEXT) == tokenizer.encode(TEXT)
 
 
-def test_a_tokenizer_that_changes_texts_is_refused(tmp_path: Path, tokenizer: BPETokenizer) -> None:
+def test_a_tokenizer_that_changes_texts_raises(tmp_path: Path, tokenizer: BPETokenizer) -> None:
     engine = tokenizers.Tokenizer.from_str(tokenizer._engine.to_str())
     engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
     engine.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(InputError, match="changes texts, and GPT-2's does not"):
+    with pytest.raises(InputError, match="does not decode to the text that was encoded"):
         BPETokenizer.from_gpt2(tmp_path)
 
 
-def test_a_long_text_has_the_same_tokens(tokenizer: BPETokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encode_array_in_parts_returns_the_same_tokens(tokenizer: BPETokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tokenizer.encode(TEXT)
     monkeypatch.setattr("tinytorch.text.bpe._PART", 50)
     assert tokenizer.encode_array(TEXT).tolist() == whole
 
 
-def test_it_learns_the_same_from_a_text_in_parts(tokenizer: BPETokenizer) -> None:
+def test_training_on_the_parts_of_a_text_gives_the_same_tokenizer(tokenizer: BPETokenizer) -> None:
     lines = TEXT.splitlines(keepends=True)
     assert BPETokenizer.train(iter(lines), 300).to_json() == tokenizer.to_json()
 
 
-def test_half_a_surrogate_pair_is_no_text(tokenizer: BPETokenizer) -> None:
+def test_half_of_a_surrogate_pair_raises(tokenizer: BPETokenizer) -> None:
     with pytest.raises(InputError, match="half of a surrogate pair"):
         tokenizer.encode("a\ud800")
 
 
-def test_what_makes_no_sense_is_refused(tokenizer: BPETokenizer) -> None:
-    with pytest.raises(InputError, match="has 256 bytes to begin with: give more than that, got 256"):
+def test_invalid_arguments_raise(tokenizer: BPETokenizer) -> None:
+    with pytest.raises(InputError, match="`vocab_size` must be greater than 256, the number of byte tokens of a BPE vocabulary, got 256"):
         BPETokenizer.train(TEXT, 256)
     with pytest.raises(InputError, match="there is no text to train a tokenizer on"):
         BPETokenizer.train("", 300)
     with pytest.raises(InputError, match="there is no text to encode"):
         tokenizer.encode("")
     for ids in ([300], [-1]):
-        with pytest.raises(ValueError, match="lies outside the vocabulary of 300"):
+        with pytest.raises(ValueError, match="is outside the vocabulary of 300 tokens"):
             tokenizer.decode(ids)
 
 
-def test_streaming_never_gives_half_a_character(tokenizer: BPETokenizer) -> None:
+def test_streaming_never_yields_half_a_character(tokenizer: BPETokenizer) -> None:
     with tt.use_backend("numpy"):
         tt.seed(0)
         model = TinyGPT(300, d_model=16, num_heads=2, num_layers=1, max_length=64)
-        pieces = list(stream(model, "żółw", 60, temperature=2.0, seed=1, tokenizer=tokenizer))
+        parts = list(stream(model, "żółw", 60, temperature=2.0, seed=1, tokenizer=tokenizer))
         ids = model.generate(tokenizer.encode("żółw"), 60, temperature=2.0, seed=1)
-    assert "".join(pieces) == tokenizer.decode(ids).removesuffix("\ufffd")
+    assert "".join(parts) == tokenizer.decode(ids).removesuffix("\ufffd")
 
 
 # ---- the command ----
 
 
-def test_a_run_with_pieces_of_words_trains_goes_on_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_a_bpe_tokenizer_trains_resumes_and_generates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, run = tmp_path / "text.txt", str(tmp_path / "run")
     text.write_text(TEXT * 3, encoding="utf-8")
     small = ["--d-model", "16", "--num-heads", "2", "--num-layers", "1", "--block-size", "16", "--batch-size", "4", "--eval-every", "4"]
@@ -160,22 +160,22 @@ def test_a_run_with_pieces_of_words_trains_goes_on_and_writes(tmp_path: Path, ca
     assert capsys.readouterr().out.startswith("the żółw")
 
 
-def test_the_command_writes_with_a_gpt2_directory(gpt2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_generates_from_a_gpt2_directory(gpt2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", str(gpt2), "--prompt", "the quick", "--length", "8", "--temperature", "0"]) == 0
     assert capsys.readouterr().out.startswith("the quick")
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (["--tokenizer", "word"], "--tokenizer is char, bpe or the directory of a model, got 'word'"),
         (["--vocab-size", "300"], "--vocab-size is for --tokenizer bpe"),
-        (["--tokenizer", "bpe", "--vocab-size", "9"], "has 256 bytes to begin with"),
+        (["--tokenizer", "bpe", "--vocab-size", "9"], "--vocab-size must be greater than 256"),
         (["--resume", "--tokenizer", "bpe"], "a resumed run keeps its tokenizer"),
     ],
 )
-def test_wrong_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str) -> None:
+def test_invalid_options_exit_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
     text = tmp_path / "text.txt"
     text.write_text(TEXT, encoding="utf-8")
     assert main(["train", str(text), "--out", str(tmp_path / "run"), *options]) == 2
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Training text: read from a file or from Python itself, each bad file told apart."""
+"""Training text: read from a file or from Python's language reference, with a specific error for each kind of bad file."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def test_text_is_read_as_utf8(tmp_path: Path) -> None:
     assert read_text(str(path)) == "naïve €😀\n"
 
 
-def test_newlines_of_other_systems_become_ours(tmp_path: Path) -> None:
+def test_all_line_endings_become_newlines(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"dos\r\n\r\nmac\runix\n")
     assert read_text(path) == "dos\n\nmac\nunix\n"
 
 
-def test_a_byte_order_mark_is_not_text(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbfhello")
     assert read_text(path) == "hello"
@@ -35,17 +35,17 @@ def test_a_byte_order_mark_is_not_text(tmp_path: Path) -> None:
 
 BAD = {
     "empty": (b"", "holds no text"),
-    "only a mark": (b"\xef\xbb\xbf", "holds no text"),
+    "only a byte order mark": (b"\xef\xbb\xbf", "holds no text"),
     "blank": (b" \n\t\n", "holds no text"),
     "binary": (b"text\x00more", "is a binary file"),
     "latin-1": ("caf\xe9 au lait".encode("latin-1"), r"is not UTF-8 text \(byte 0xe9 at offset 3\).*iconv"),
-    "cut in a character": (b"abc\xe2\x82", r"is not UTF-8 text \(byte 0xe2 at offset 3\)"),
+    "truncated within a character": (b"abc\xe2\x82", r"is not UTF-8 text \(byte 0xe2 at offset 3\)"),
     "utf-16": ("hello".encode("utf-16"), "is UTF-16.*iconv -f UTF-16"),
 }
 
 
 @pytest.mark.parametrize("damage", BAD)
-def test_a_file_that_holds_no_usable_text_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+def test_a_file_without_usable_text_raises_an_error_with_its_path(tmp_path: Path, damage: str) -> None:
     data, message = BAD[damage]
     path = tmp_path / "text.txt"
     path.write_bytes(data)
@@ -54,7 +54,7 @@ def test_a_file_that_holds_no_usable_text_is_refused_by_name(tmp_path: Path, dam
     assert str(path) in str(caught.value)
 
 
-def test_a_path_that_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_raises_an_error_with_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no file .*none\.txt: check the path"):
         read_text(tmp_path / "none.txt")
     with pytest.raises(InputError, match="is a directory, not a text file"):
@@ -64,13 +64,13 @@ def test_a_path_that_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_what_might_never_end_is_not_read(tmp_path: Path) -> None:
+def test_a_named_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="is not a regular file"):
         read_text(tmp_path / "pipe")
 
 
-def test_a_file_that_may_not_be_read_says_how_to_allow_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_denied_permission_says_how_to_fix_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "secret.txt"
     path.write_text("secret", encoding="utf-8")
 
@@ -78,11 +78,11 @@ def test_a_file_that_may_not_be_read_says_how_to_allow_it(tmp_path: Path, monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(InputError, match=r"secret\.txt may not be read: allow it with `chmod"):
+    with pytest.raises(InputError, match=r"secret\.txt cannot be read \(permission denied\): allow it with `chmod"):
         read_text(path)
 
 
-def test_the_language_reference_is_a_corpus_that_is_there_and_stays_the_same() -> None:
+def test_the_language_reference_is_a_large_reproducible_corpus() -> None:
     text = python_reference()
     assert len(text) > 300_000
     assert 'The "with" statement' in text
@@ -98,12 +98,12 @@ def reference_of(topics: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str
     return python_reference()
 
 
-def test_topics_follow_each_other_in_the_order_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_topics_are_joined_in_alphabetical_order(monkeypatch: pytest.MonkeyPatch) -> None:
     topics = {"b": "Bees\n****\n\nbuzz\n", "a": "Ants\n****\n\nmarch\n"}
     assert reference_of(topics, monkeypatch) == "Ants\n****\n\nmarch\n\n\nBees\n****\n\nbuzz\n"
 
 
-def test_a_topic_that_another_one_contains_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_topic_that_another_topic_contains_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     topics = {
         "all": "All\n***\n\nBees\n====\n\nbuzz\n\nin\n--\n\nspring\n",
         "bees": "Bees\n****\n\nbuzz\n\nin\n==\n\nspring\n",
@@ -112,12 +112,12 @@ def test_a_topic_that_another_one_contains_is_left_out(monkeypatch: pytest.Monke
     assert reference_of(topics, monkeypatch) == topics["all"]
 
 
-def test_of_two_equal_topics_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_equal_topics_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     topic = "The if statement\n****\n\nif it is\n"
     assert reference_of({"else": topic, "if": topic}, monkeypatch) == topic
 
 
-def test_a_python_without_the_reference_asks_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_the_reference_raises_and_suggests_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     with pytest.raises(InputError, match="give a text file"):
         python_reference()

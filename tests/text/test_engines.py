@@ -1,4 +1,4 @@
-"""Tokenizers from JSON: they read every text whole, and what would stop the process is refused."""
+"""Tokenizers from JSON: they encode every text completely, and panics of the library become ordinary errors."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PADDING = {"strategy": {"Fixed": 4096}, "direction": "Right", "pad_to_multiple_o
 
 
 def added(content: str, i: Any, **flags: bool) -> dict[str, Any]:
-    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
-    return {**plain, "content": content, "id": i, **flags}
+    defaults = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    return {**defaults, "content": content, "id": i, **flags}
 
 
 def ids(content: dict[str, Any], text: str = TEXT) -> list[int]:
@@ -36,30 +36,31 @@ def ids(content: dict[str, Any], text: str = TEXT) -> list[int]:
     "change",
     [
         {"truncation": TRUNCATION},
-        {"truncation": {**TRUNCATION, "stride": 9}},  # more than is kept: the library panics as it cuts
+        {"truncation": {**TRUNCATION, "stride": 9}},  # larger than max_length: the library panics
         {"padding": PADDING},
-        {"padding": {**PADDING, "strategy": {"Fixed": 10**12}}},  # the library ends the process for want of memory
+        {"padding": {**PADDING, "strategy": {"Fixed": 10**12}}},  # the library aborts the process when it runs out of memory
         {"padding": {**PADDING, "pad_to_multiple_of": 0}},
         {"model": {**CONTENT["model"], "dropout": 1.0}},
         {"post_processor": {"type": "BertProcessing", "sep": ["a", 1], "cls": ["b", 2]}},
     ],
-    ids=["truncation", "stride", "padding", "padding of terabytes", "padding to a multiple of 0", "dropout", "tokens put around"],
+    ids=["truncation", "stride", "padding", "padding of terabytes", "padding to a multiple of 0", "dropout", "added special tokens"],
 )
-def test_a_text_is_read_whole_and_without_what_stands_for_no_text(change: dict[str, Any]) -> None:
+def test_encoding_ignores_truncation_padding_dropout_and_post_processors(change: dict[str, Any]) -> None:
     assert ids({**CONTENT, **change}) == ids(CONTENT)
 
 
-def test_the_settings_that_were_taken_off_can_be_put_back() -> None:
+def test_with_settings_is_the_inverse_of_split_settings() -> None:
     content = {**CONTENT, "truncation": TRUNCATION, "padding": PADDING, "model": {**CONTENT["model"], "dropout": 0.1}}
     plain, settings = split_settings(content)
     assert plain == CONTENT
     assert with_settings(plain, settings) == content
 
 
-def test_every_token_has_the_id_that_its_file_gives_it() -> None:
+def test_every_token_has_the_id_in_its_file() -> None:
     last = SIZE - 1
-    hole = {name: i + (i == last) for name, i in CONTENT["model"]["vocab"].items()}  # the library gives the next token the id of the last
-    content = {**CONTENT, "model": {**CONTENT["model"], "vocab": hole}, "added_tokens": [added("<x>", SIZE + 5), added("<y>", SIZE + 9)]}
+    # one unused id: the library would give the next added token the id of the last token
+    vocab = {name: i + (i == last) for name, i in CONTENT["model"]["vocab"].items()}
+    content = {**CONTENT, "model": {**CONTENT["model"], "vocab": vocab}, "added_tokens": [added("<x>", SIZE + 5), added("<y>", SIZE + 9)]}
     engine = make_engine(content)
     assert [engine.token_to_id(name) for name in ("<x>", "<y>")] == [SIZE + 5, SIZE + 9]
     assert ids(content, "the<x>") == [*ids(CONTENT, "the"), SIZE + 5]
@@ -67,23 +68,23 @@ def test_every_token_has_the_id_that_its_file_gives_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": ""}}, "its normalizer 'Precompiled' changes texts"),
         ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Precompiled"}]}}, "'Precompiled' changes texts"),
         ({"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "x"}}, "panics"),
         ({"model": {**CONTENT["model"], "continuing_subword_prefix": "##"}}, "panics"),
-        ({"added_tokens": [added("<x>", 3)]}, "have one id, 3"),
-        ({"added_tokens": [added("<x>", 2**32 - 1)]}, "the token '<x>' has the id 4294967295, which is none from 0 to"),
+        ({"added_tokens": [added("<x>", 3)]}, "have the same id, 3"),
+        ({"added_tokens": [added("<x>", 2**32 - 1)]}, "the token '<x>' has the id 4294967295, which is not an integer from 0 to"),
         ({"added_tokens": [added("<x>", "3")]}, "has the id '3'"),
     ],
 )
-def test_what_would_end_the_process_or_give_other_tokens_is_an_ordinary_error(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_json_that_makes_the_library_panic_or_renumber_tokens_raises(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         ids({**CONTENT, **change})
 
 
-def test_a_text_that_makes_the_library_panic_is_an_ordinary_error() -> None:
+def test_a_text_that_makes_the_library_panic_raises() -> None:
     split = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
     byte_level = {**CONTENT["pre_tokenizer"], "use_regex": False}
     content = {**CONTENT, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]}}
@@ -93,6 +94,6 @@ def test_a_text_that_makes_the_library_panic_is_an_ordinary_error() -> None:
         tokenizer.encode("x" * 40 + "z")
 
 
-def test_ctrl_c_is_no_panic() -> None:
+def test_ctrl_c_is_not_handled_as_a_panic() -> None:
     with pytest.raises(KeyboardInterrupt), no_panics():
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Small data sets in the official layouts, written byte by byte."""
+"""Small data sets in the official file formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 def cifar_records(labels: list[int], seed: int = 0) -> tuple[bytes, numpy.ndarray[Any, Any]]:
-    """Records with these labels, and their images, (N, 3, 32, 32)."""
+    """CIFAR-10 records with the given labels, and their images (N, 3, 32, 32)."""
     images = numpy.random.default_rng(seed).integers(0, 256, (len(labels), 3, 32, 32), dtype=numpy.uint8)
     return b"".join(bytes([label]) + image.tobytes() for label, image in zip(labels, images, strict=True)), images
 
@@ -28,13 +28,13 @@ def write_cifar(folder: Path) -> Path:
 
 
 def idx(values: numpy.ndarray[Any, Any]) -> bytes:
-    """An array of bytes as an idx file."""
+    """An array of uint8 in the IDX format."""
     header = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
     return header + values.astype(numpy.uint8).tobytes()
 
 
 def mnist_arrays() -> dict[str, numpy.ndarray[Any, Any]]:
-    """What `write_mnist` writes, by the names of the files."""
+    """The arrays that `write_mnist` writes, by file name."""
     random = numpy.random.default_rng(0)
     return {
         "train-images-idx3-ubyte": random.integers(0, 256, (4, 28, 28)),

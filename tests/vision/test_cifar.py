@@ -1,4 +1,4 @@
-"""CIFAR-10's binary files, and every way in which they can be bad."""
+"""CIFAR-10's binary files, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinytorch.io.errors import InputError
 from tinytorch.vision import load_images, read_cifar10
 
 
-def test_the_training_files_that_are_there_are_read_in_order(tmp_path: Path) -> None:
+def test_the_existing_training_files_are_read_in_order(tmp_path: Path) -> None:
     train, test = read_cifar10(write_cifar(tmp_path))
     assert train.images.shape == (5, 3, 32, 32)
     assert train.images.dtype == numpy.uint8
@@ -40,7 +40,7 @@ def test_a_record_is_the_label_then_red_green_and_blue_row_by_row(tmp_path: Path
     assert test.images.sum() == 60
 
 
-def test_it_is_loaded_by_name(tmp_path: Path) -> None:
+def test_load_images_reads_cifar10(tmp_path: Path) -> None:
     train, test = load_images("cifar10", write_cifar(tmp_path))
     assert (len(train), len(test)) == (5, 2)
 
@@ -57,7 +57,7 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
-def spoil_a_label(path: Path) -> None:
+def write_invalid_label(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[3073] = 10
     path.write_bytes(data)
@@ -73,23 +73,23 @@ def write_text(path: Path) -> None:
 
 
 BAD = {
-    "truncated": ("data_batch_3.bin", shorten, r"is truncated or is no CIFAR-10 file: 6145 bytes.*copy it again"),
+    "truncated": ("data_batch_3.bin", shorten, r"is truncated or not a CIFAR-10 file: 6145 bytes.*copy it again"),
     "truncated test": ("test_batch.bin", shorten, "is truncated"),
     "empty": ("data_batch_1.bin", empty, "is empty: copy it"),
-    "a label over nine": ("data_batch_3.bin", spoil_a_label, "record 1 has the label 10, over 9; copy it again"),
-    "a web page": ("test_batch.bin", write_text, "is no CIFAR-10 file: 16 bytes"),
+    "a label over nine": ("data_batch_3.bin", write_invalid_label, "record 1 has the label 10, larger than 9; copy it again"),
+    "a web page": ("test_batch.bin", write_text, "not a CIFAR-10 file: 16 bytes"),
     "a directory": ("data_batch_1.bin", make_directory, "is not a regular file.*`data_dir`"),
     "no test file": ("test_batch.bin", remove, "there is no file.*`data_dir`"),
-    "no names": ("batches.meta.txt", remove, "there is no file.*`data_dir`"),
-    "other names": ("batches.meta.txt", write_text, "should name 10 classes, one a line, and has 1"),
+    "no class names": ("batches.meta.txt", remove, "there is no file.*`data_dir`"),
+    "too few class names": ("batches.meta.txt", write_text, "must have 10 class names, one per line, got 1"),
 }
 
 
 @pytest.mark.parametrize("damage", BAD)
-def test_a_bad_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
-    name, spoil, message = BAD[damage]
+def test_an_invalid_file_raises_an_error_with_its_path(tmp_path: Path, damage: str) -> None:
+    name, change, message = BAD[damage]
     folder = write_cifar(tmp_path)
-    spoil(folder / name)
+    change(folder / name)
     with pytest.raises(InputError, match=message) as caught:
         read_cifar10(folder)
     assert str(folder / name) in str(caught.value)
@@ -104,7 +104,7 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
     ],
     ids=["an empty directory", "a file", "nothing"],
 )
-def test_a_path_without_the_data_is_refused_by_name(tmp_path: Path, prepare: Callable[[Path], object], message: str) -> None:
+def test_a_path_without_the_data_raises_an_error_with_it(tmp_path: Path, prepare: Callable[[Path], object], message: str) -> None:
     path = tmp_path / "data"
     prepare(path)
     with pytest.raises(InputError, match=message) as caught:

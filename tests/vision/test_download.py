@@ -1,4 +1,4 @@
-"""Downloads, from a server on this machine: what comes is checked, kept, and never kept by halves."""
+"""Downloads, from a server on localhost: files are verified, cached, and never cached incompletely."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ pytest.importorskip("pooch")
 
 
 class Site:
-    """Files that are served on this machine, and what was asked for."""
+    """A file server on localhost that records the requests."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         site = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
             def log_message(self, *args: object) -> None:
-                site.asked.append(self.path)
+                site.requests.append(self.path)
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -58,7 +58,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def offline() -> Remote:
-    """A file on a server that is not there: port 9 is the discard service, which nothing runs."""
+    """A file on a server that does not exist: port 9 is that of the discard service, which nobody runs."""
     return Remote("http://127.0.0.1:9/train-images-idx3-ubyte.gz", "0" * 32)
 
 
@@ -67,8 +67,8 @@ def pack(folder: Path, archive: Path, without: str = "") -> None:
         for path in sorted(folder.iterdir()):
             if path.name != without:
                 tar.add(path, f"cifar-10-batches-bin/{path.name}")
-        strange = tarfile.TarInfo("../../outside.txt")
-        tar.addfile(strange, io.BytesIO(b""))
+        outside = tarfile.TarInfo("../../outside.txt")
+        tar.addfile(outside, io.BytesIO(b""))
 
 
 def serve_cifar(site: Site, monkeypatch: pytest.MonkeyPatch, without: str = "") -> None:
@@ -86,30 +86,30 @@ def test_the_four_files_of_mnist_are_downloaded_once(site: Site, monkeypatch: py
     for _ in range(2):
         train, test = load_images("mnist")
         assert (len(train), len(test)) == (4, 2)
-        assert len(site.asked) == 4
+        assert len(site.requests) == 4
 
 
-def test_cifar_is_unpacked_whole_and_the_archive_goes(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cifar_is_extracted_completely_and_the_archive_is_deleted(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     serve_cifar(site, monkeypatch)
     for _ in range(2):
         train, test = load_images("cifar10")
         assert (len(train), len(test)) == (14, 2)
-        assert len(site.asked) == 1
+        assert len(site.requests) == 1
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["cifar-10-batches-bin"]
     assert not list(tmp_path.rglob("outside.txt"))
 
 
-def test_an_archive_that_lacks_a_file_leaves_no_directory(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_archive_with_a_missing_file_raises_and_leaves_no_directory(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     serve_cifar(site, monkeypatch, without="test_batch.bin")
-    with pytest.raises(InputError, match=r"has no test_batch\.bin in it"):
+    with pytest.raises(InputError, match=r"does not contain test_batch\.bin"):
         load_images("cifar10")
     assert not (tmp_path / "cache" / "cifar-10-batches-bin").exists()
 
 
-def test_what_does_not_match_its_sum_is_refused_and_not_kept(site: Site, tmp_path: Path) -> None:
+def test_a_download_with_a_wrong_checksum_raises_and_is_not_kept(site: Site, tmp_path: Path) -> None:
     (site.folder / "file.gz").write_bytes(b"right")
     wrong = replace(site.remote("file.gz"), md5="0" * 32)
-    with pytest.raises(InputError, match=r"sent something else than the file with MD5 sum 0+: try again.*`data_dir`"):
+    with pytest.raises(InputError, match=r"does not have the MD5 checksum 0+: try again.*`data_dir`"):
         fetch_files([wrong], tmp_path / "kept")
     assert not list((tmp_path / "kept").iterdir())
 
@@ -122,7 +122,7 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(site: Site, tmp_path: P
     assert (tmp_path / "kept" / "file.gz").read_bytes() == b"right"
 
 
-def test_without_a_connection_one_sentence_names_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_connection_the_error_is_one_line_with_a_suggestion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(InputError, match=r"cannot be downloaded \(no connection\): check the connection.*`data_dir`") as caught:
         fetch_files([offline()], tmp_path)
@@ -130,26 +130,26 @@ def test_without_a_connection_one_sentence_names_the_mend(tmp_path: Path, monkey
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_the_server_lacks_is_named(site: Site, tmp_path: Path) -> None:
+def test_a_missing_file_on_the_server_raises(site: Site, tmp_path: Path) -> None:
     missing = Remote(f"{site.url}/none.gz", "0" * 32)
     with pytest.raises(InputError, match=r"none\.gz cannot be downloaded \(the server answered 404 .*`data_dir`"):
         fetch_archive(missing, ["a"], tmp_path / "folder")
 
 
-def test_a_cache_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_raises(site: Site, tmp_path: Path) -> None:
     (site.folder / "file.gz").write_bytes(b"right")
     (tmp_path / "taken").write_bytes(b"a file where the directory should be")
-    with pytest.raises(InputError, match=r"file\.gz cannot be kept in .*taken.*`data_dir`"):
+    with pytest.raises(InputError, match=r"file\.gz cannot be written to .*taken.*`data_dir`"):
         fetch_files([site.remote("file.gz")], tmp_path / "taken")
 
 
-def test_without_pooch_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_pooch_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(InputError, match=r"needs pooch: install it with `pip install pooch`, or .*`data_dir`"):
         load_images("fashion")
 
 
-def test_the_bar_counts_the_bytes(site: Site, tmp_path: Path) -> None:
+def test_the_progress_bar_counts_bytes(site: Site, tmp_path: Path) -> None:
     (site.folder / "file.gz").write_bytes(bytes(200_000))
     with download._bar() as bar:
         download._fetch(download._pooch("testing"), site.remote("file.gz"), tmp_path / "kept", bar)
@@ -157,11 +157,11 @@ def test_the_bar_counts_the_bytes(site: Site, tmp_path: Path) -> None:
         assert (task.description, task.completed, task.total) == ("file.gz", 200_000, 200_000)
 
 
-def test_downloads_are_kept_in_a_cache_of_our_own() -> None:
+def test_downloads_are_cached_in_a_directory_named_tinytorch() -> None:
     assert download.cache_directory().name == "tinytorch"
 
 
-def test_every_address_has_its_sum() -> None:
+def test_every_url_has_its_own_checksum() -> None:
     files = [datasets._CIFAR10, *datasets._IDX_FILES["mnist"], *datasets._IDX_FILES["fashion"]]
     assert len({file.md5 for file in files}) == len({file.url for file in files}) == 9
     assert all(len(file.md5) == 32 for file in files)

@@ -1,4 +1,4 @@
-"""Labelled images: what they refuse, and how they are split and measured."""
+"""Labeled images: validation, splits and statistics."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from tinytorch.vision import ImageData, load_images, read_digits
 
 
 def numbered(labels: list[int], classes: int = 3) -> ImageData:
-    """Images of one pixel that holds the image's number."""
+    """Images of one pixel, whose value is the index of the image."""
     images = numpy.arange(len(labels), dtype=numpy.uint8).reshape(-1, 1, 1, 1)
     return ImageData(images, numpy.array(labels, dtype=numpy.int64), tuple("abcdefghij"[:classes]), "numbers")
 
 
 def test_a_subset_keeps_images_and_labels_together() -> None:
-    part = numbered([0, 1, 2, 1]).subset([3, 0])
-    assert part.images.reshape(-1).tolist() == [3, 0]
-    assert part.labels.tolist() == [1, 0]
-    assert (part.classes, part.name) == (("a", "b", "c"), "numbers")
+    subset = numbered([0, 1, 2, 1]).subset([3, 0])
+    assert subset.images.reshape(-1).tolist() == [3, 0]
+    assert subset.labels.tolist() == [1, 0]
+    assert (subset.classes, subset.name) == (("a", "b", "c"), "numbers")
 
 
-def test_a_split_gives_every_image_to_one_part_and_every_class_its_share() -> None:
+def test_a_split_is_a_stratified_partition() -> None:
     data = numbered([0] * 50 + [1] * 30 + [2] * 20)
-    rest, held = data.split(0.1, seed=3)
-    assert (len(rest), len(held)) == (90, 10)
-    assert numpy.bincount(held.labels).tolist() == [5, 3, 2]
-    together = [*rest.images.reshape(-1).tolist(), *held.images.reshape(-1).tolist()]
+    rest, held_out = data.split(0.1, seed=3)
+    assert (len(rest), len(held_out)) == (90, 10)
+    assert numpy.bincount(held_out.labels).tolist() == [5, 3, 2]
+    together = [*rest.images.reshape(-1).tolist(), *held_out.images.reshape(-1).tolist()]
     assert sorted(together) == list(range(100))
-    assert held.images.reshape(-1).tolist() == sorted(held.images.reshape(-1).tolist())
+    assert held_out.images.reshape(-1).tolist() == sorted(held_out.images.reshape(-1).tolist())
 
 
-def test_a_split_depends_on_its_seed_alone() -> None:
+def test_a_split_depends_on_its_seed_only() -> None:
     data = numbered([0, 1] * 40)
     first, again, other = (data.split(0.3, seed=seed)[1].images.reshape(-1).tolist() for seed in (1, 1, 2))
     assert first == again != other
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.3, 1 / 3, 0.7, 0.999])
-def test_a_split_holds_out_the_share_to_within_one_image_a_class(fraction: float) -> None:
+def test_a_split_holds_out_the_fraction_to_within_one_image_per_class(fraction: float) -> None:
     labels = [0] * 61 + [1] * 1 + [2] * 100
-    _, held = numbered(labels).split(fraction)
+    _, held_out = numbered(labels).split(fraction)
     for label in range(3):
-        assert abs(int((held.labels == label).sum()) - fraction * labels.count(label)) <= 1
+        assert abs(int((held_out.labels == label).sum()) - fraction * labels.count(label)) <= 1
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, 1.5])
-def test_a_share_out_of_range_is_refused(fraction: float) -> None:
-    with pytest.raises(InputError, match=f"over 0 and under 1, and it is {re.escape(str(fraction))}"):
+def test_a_fraction_out_of_range_raises(fraction: float) -> None:
+    with pytest.raises(InputError, match=f"`fraction` must be greater than 0 and less than 1, got {re.escape(str(fraction))}"):
         numbered([0, 1]).split(fraction)
 
 
-def test_an_empty_part_is_refused() -> None:
-    with pytest.raises(InputError, match=r"2 images of numbers cannot be split at 0\.1"):
+def test_an_empty_split_raises() -> None:
+    with pytest.raises(InputError, match=r"2 images of numbers are too few for `fraction=0\.1`"):
         numbered([0, 1]).split(0.1)
 
 
-def test_statistics_are_the_mean_and_deviation_of_each_channel() -> None:
+def test_statistics_are_the_mean_and_standard_deviation_of_each_channel() -> None:
     images = numpy.random.default_rng(0).integers(0, 256, (2500, 2, 3, 4), dtype=numpy.uint8)
     images[:, 1] //= 4
     data = ImageData(images, numpy.zeros(2500, dtype=numpy.int64), ("a",), "random")
@@ -81,10 +81,10 @@ def test_statistics_are_the_mean_and_deviation_of_each_channel() -> None:
         ({"labels": numpy.array([-1, 1])}, "between 0 and 1, got -1 to 1"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(change: dict[str, Any], message: str) -> None:
-    parts = {"images": numpy.zeros((2, 1, 4, 4), dtype=numpy.uint8), "labels": numpy.zeros(2, dtype=numpy.int64)}
+def test_invalid_images_or_labels_raise(change: dict[str, Any], message: str) -> None:
+    arguments = {"images": numpy.zeros((2, 1, 4, 4), dtype=numpy.uint8), "labels": numpy.zeros(2, dtype=numpy.int64)}
     with pytest.raises(ValueError, match=message):
-        ImageData(**{**parts, **change}, classes=("a", "b"), name="bad")
+        ImageData(**{**arguments, **change}, classes=("a", "b"), name="bad")
 
 
 # ---- scikit-learn's digits ----
@@ -97,7 +97,7 @@ def test_a_fifth_of_the_digits_is_held_out() -> None:
     assert numpy.bincount(test.labels).min() >= 34
     assert train.images.min() == 0
     assert train.images.max() == 255
-    assert len(numpy.unique(train.images)) == 17  # no two of the 17 shades fell together
+    assert len(numpy.unique(train.images)) == 17  # all 17 gray levels remain distinct
 
 
 def test_the_digits_are_the_same_every_time() -> None:
@@ -105,17 +105,17 @@ def test_the_digits_are_the_same_every_time() -> None:
     numpy.testing.assert_array_equal(load_images("digits")[1].images, read_digits()[1].images)
 
 
-def test_digits_without_scikit_learn_name_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_scikit_learn_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(InputError, match="pip install scikit-learn"):
         read_digits()
 
 
-def test_digits_take_no_directory() -> None:
+def test_digits_with_a_directory_raise() -> None:
     with pytest.raises(InputError, match="leave `data_dir` out"):
         load_images("digits", "somewhere")
 
 
-def test_an_unknown_data_set_is_refused_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_data_set_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match="there is no data set 'svhn': choose one of digits, mnist, fashion, cifar10"):
         load_images("svhn")

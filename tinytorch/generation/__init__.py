@@ -1,11 +1,17 @@
-"""Generation: continuations of prompts by a language model, sampled, streamed, and with a key-value cache."""
+"""Text generation with a language model: sampling, streaming, key-value caches and conversations."""
 
 from tinytorch.generation.caches import Cache, DynamicCache, StaticCache
 from tinytorch.generation.chat import Conversation
 from tinytorch.generation.config import SamplingConfig
 from tinytorch.generation.decoding import Decoder, crop_prompt
 from tinytorch.generation.generate import generate, stream
-from tinytorch.generation.logits_processors import LogitsProcessor, MinP, RepetitionPenalty, SuppressTokens, Temperature
+from tinytorch.generation.logits_processors import (
+    LogitsProcessor,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+)
 from tinytorch.generation.sampling import greedy, sample
 from tinytorch.generation.streaming import TextStreamer, TokenStreamer
 
@@ -15,12 +21,12 @@ __all__ = [
     "Decoder",
     "DynamicCache",
     "LogitsProcessor",
-    "MinP",
-    "RepetitionPenalty",
+    "MinPLogitsWarper",
+    "RepetitionPenaltyLogitsProcessor",
     "SamplingConfig",
     "StaticCache",
-    "SuppressTokens",
-    "Temperature",
+    "SuppressTokensLogitsProcessor",
+    "TemperatureLogitsWarper",
     "TextStreamer",
     "TokenStreamer",
     "crop_prompt",

@@ -1,4 +1,4 @@
-"""Key-value caches: keys and values of the positions a model has read, so that a new token costs one step and not a pass over all."""
+"""Key-value caches: keys and values of the tokens so far, so that the forward pass of a new token processes this token alone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from tinytorch.tensor import Tensor, wrap
 
 
 class Cache(ABC):
-    """What a model asks of a cache. A batch may hold prompts of different lengths, padded on the left: columns before a row's start are
-    masked, and positions are counted from there.
+    """The base class of key-value caches. The prompts of a batch may differ in length and are then padded on the left: columns before the
+    first token of a row are masked, and the positions of a row start at 0 there.
 
     Attributes:
-        layers: one cache for each attention layer in turn.
-        starts: integers (B), the column of each row's first token; ``None`` where no row is padded.
+        layers: the caches of the attention layers, in order.
+        starts: integers (B), the column of each row's first token; ``None`` if no row is padded.
+
+    Example:
+        >>> from tinytorch.generation import Cache, DynamicCache, StaticCache
+        >>> issubclass(DynamicCache, Cache), issubclass(StaticCache, Cache)
+        (True, True)
     """
 
     layers: Sequence[LayerCache]
@@ -27,24 +32,34 @@ class Cache(ABC):
     @property
     @abstractmethod
     def length(self) -> int | Tensor:
-        """How many columns have been read."""
+        """The number of columns in the cache."""
 
     def offset(self) -> int | Tensor:
-        """The position of the next column: one number, or (B)."""
+        """The position of the next token: a scalar, or integers (B) if rows are padded."""
         return self.length if self.starts is None else self.length - self.starts
 
     @abstractmethod
     def mask(self, new: int) -> Tensor | None:
-        """Which of the columns that ``append`` returns may be attended to once ``new`` more are read: boolean (B, 1, 1, S), or all."""
+        """The attention mask of the columns that ``append`` returns for ``new`` tokens: booleans (B, 1, 1, S), or ``None`` for no mask."""
 
 
 class DynamicCache(Cache):
-    """A cache whose keys and values grow with the text, in buffers that it owns.
+    """A cache whose keys and values grow with the sequence, for eager decoding.
 
     Args:
         num_layers: number of attention layers.
-        capacity: the most positions that it can hold.
+        capacity: maximum number of columns.
         starts: see `Cache`.
+
+    Example:
+        >>> from tinytorch.generation import DynamicCache
+        >>> from tinytorch.models import TinyGPT
+        >>> model = TinyGPT(10, d_model=8, num_heads=2, num_layers=1, max_length=16)
+        >>> cache = DynamicCache(num_layers=1, capacity=16)
+        >>> with tt.no_grad():
+        ...     logits = model(tt.asarray([[1, 2, 3]]), cache=cache)
+        >>> cache.length
+        3
     """
 
     def __init__(self, num_layers: int, capacity: int, starts: Tensor | None = None) -> None:
@@ -63,11 +78,11 @@ class DynamicCache(Cache):
 
 
 class DynamicLayer:
-    """One layer's part of a `DynamicCache`.
+    """The cache of one layer of a `DynamicCache`.
 
     Attributes:
-        length: how many positions have been appended.
-        buffers: keys and values (B, capacity, C), of which the first ``length`` rows are in use; empty before the first `append`.
+        length: number of columns in the cache.
+        buffers: keys and values (B, capacity, C), of which the first ``length`` columns are in use; empty before the first `append`.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -76,22 +91,22 @@ class DynamicLayer:
         self.buffers: list[Tensor] = []
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add ``k, v (B, T, C)``; returns all keys and values so far, (B, length, C) each.
+        """Append ``k, v (B, T, C)``; returns all keys and values so far, (B, length, C) each.
 
         Raises:
-            ValueError: they do not fit.
-            RuntimeError: a gradient would be lost.
+            ValueError: the capacity is exceeded.
+            RuntimeError: gradients are enabled and would be lost.
         """
         if (k.node is not None or v.node is not None) and is_grad_enabled():
-            raise RuntimeError("a cache keeps values without their gradients: decode inside `with tinytorch.no_grad():`")
+            raise RuntimeError("a cache stores keys and values without gradients: decode inside `with tinytorch.no_grad():`")
         batch, count, width = k.shape
         if self.length + count > self.capacity:
             raise ValueError(f"the cache holds {self.length} of {self.capacity} positions, and {count} more do not fit")
         if not self.buffers:
             shape, xp = (batch, self.capacity, width), k.backend.xp
-            # not `zeros_like`, which writes at once, where memory of `zeros` is taken by the system as it fills
+            # `zeros`, not `zeros_like`: the system allocates its memory when it is first written
             self.buffers = [wrap(xp.zeros(shape, dtype=k.raw.dtype), k.backend) for _ in range(2)]
-        # the buffers were made here and nobody else holds the rows after `length`: written in place where the library can
+        # nothing else refers to the columns after `length`, so the library may write them in place
         for buffer, rows in zip(self.buffers, (k, v), strict=True):
             buffer.raw = append_rows.run(k.backend, buffer.raw, rows.raw, at=self.length)[0]
         self.length += count
@@ -100,12 +115,19 @@ class DynamicLayer:
 
 
 class StaticCache(Cache):
-    """A cache of fixed shapes for one step of one token, so that a backend can compile the step.
+    """A cache of fixed shapes for one decoding step of one token, so that a backend can compile the step.
 
     Args:
-        buffers: keys and values of each layer in turn, (B, capacity, C).
-        length: how many columns have been read, a 0-d int32.
-        starts: see `Cache`, int32.
+        buffers: keys and values of each layer, in order, each (B, capacity, C).
+        length: number of columns in the cache, a 0-d array of int32.
+        starts: see `Cache`; int32.
+
+    Example:
+        >>> from tinytorch.generation import StaticCache
+        >>> keys, values = tt.zeros((1, 4, 8)), tt.zeros((1, 4, 8))
+        >>> cache = StaticCache([keys, values], length=tt.asarray(2, dtype="int32"), starts=tt.asarray([0], dtype="int32"))
+        >>> cache.mask(1).tolist()
+        [[[[True, True, True, False]]]]
     """
 
     starts: Tensor
@@ -126,7 +148,7 @@ class StaticCache(Cache):
 
 
 class StaticLayer:
-    """One layer's part of a `StaticCache`.
+    """The cache of one layer of a `StaticCache`.
 
     Attributes:
         buffers: keys and values (B, capacity, C).
@@ -137,7 +159,7 @@ class StaticLayer:
         self._length = length
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add ``k, v (B, 1, C)``; returns the whole buffers, whose columns after that are to be masked."""
+        """Append ``k, v (B, 1, C)``; returns the whole buffers, whose unused columns must be masked."""
         for i, row in enumerate((k, v)):
             written, _, _ = put_row.run(k.backend, self.buffers[i].raw, row.raw, self._length.raw)
             self.buffers[i] = wrap(written, k.backend)
@@ -146,5 +168,5 @@ class StaticLayer:
 
 
 def _columns(starts: Tensor, count: int) -> Tensor:
-    """The numbers of ``count`` columns, beside ``starts`` and of its type."""
+    """The indices of ``count`` columns, with the dtype and device of ``starts``."""
     return arange(count, dtype=starts.dtype, device=starts.device)

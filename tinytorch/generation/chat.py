@@ -1,4 +1,4 @@
-"""A conversation with a model."""
+"""Conversations with a language model."""
 
 from __future__ import annotations
 
@@ -13,20 +13,31 @@ from tinytorch.text.protocol import Tokenizer
 
 
 class Conversation:
-    """Messages and answers so far, as tokens, of which the model sees the last ``model.max_length``; each answer continues them.
+    """A conversation: each answer continues the last ``model.max_length`` tokens of all messages and answers so far.
 
     Args:
         model: see `generate`.
-        tokenizer: the model's.
-        template: what the model reads of a message, which stands for ``{}``.
-        max_new_tokens: the most tokens of an answer.
-        config: settings of sampling.
-        stop: what ends an answer, as for `generate`; an empty line where left out.
-        seed: of the first answer; each further answer takes the next number. Without one, `tinytorch.seed` decides.
+        tokenizer: the model's tokenizer.
+        template: the prompt of a message, with ``{}`` in place of the message.
+        max_new_tokens: maximum number of tokens of an answer.
+        config: sampling settings.
+        stop: ends an answer, see `generate`; defaults to an empty line.
+        seed: the seed of the first answer, increased by 1 for each further answer. Defaults to draws from `tinytorch.seed`.
         precision: see `generate`.
 
     Raises:
-        InputError: the template does not hold ``{}`` exactly once, or a setting is out of its range.
+        InputError: the template does not contain ``{}`` exactly once, or a setting is out of range.
+
+    Example:
+        >>> from tinytorch.generation import Conversation
+        >>> from tinytorch.models import TinyGPT
+        >>> from tinytorch.text import CharTokenizer
+        >>> tokenizer = CharTokenizer().fit("to be or not to be")
+        >>> model = TinyGPT(tokenizer.get_vocab_size(), d_model=8, num_heads=2, num_layers=1, max_length=16)
+        >>> conversation = Conversation(model, tokenizer, max_new_tokens=5, seed=0)
+        >>> answer = "".join(conversation.answer("to be"))
+        >>> len(answer)
+        5
     """
 
     def __init__(
@@ -42,10 +53,10 @@ class Conversation:
         precision: str = "float32",
     ) -> None:
         if template.count("{}") != 1:
-            raise InputError(f"`template` must hold {{}} exactly once, where the message goes, such as 'You: {{}}\\nI: ', got {template!r}")
+            raise InputError(f"`template` must contain {{}} exactly once, for the message, such as 'You: {{}}\\nI: ', got {template!r}")
         self._model = model
         self._tokenizer = tokenizer
-        # a model that never saw a new line does without
+        # lines end without a newline if it is not in the vocabulary
         self._line_end = "" if tokenizer.unknown_characters("\n") else "\n"
         self._template = template if self._line_end else template.replace("\n", "")
         self._max_new_tokens = max_new_tokens
@@ -56,29 +67,30 @@ class Conversation:
         self._tokens: list[int] = []
 
     def reset(self) -> None:
-        """Forget all messages and answers."""
+        """Remove all messages and answers."""
         self._tokens = []
 
     def answer(self, message: str) -> Iterator[str]:
-        """Yield the model's answer to a message as it is generated. What was yielded counts as said, if the caller stops asking.
+        """Yield the parts of the model's answer to a message as they are generated.
 
-        An empty message lets the model continue its last answer.
+        If the caller stops iterating, the answer is what was yielded. With an empty message the model continues its last answer.
 
         Raises:
-            InputError: there is nothing to continue, or the message has a character that the model never saw; the conversation is as it
-                was before.
+            InputError: there is nothing to continue, or the message has characters that are not in the tokenizer's vocabulary; the
+                conversation is then unchanged.
         """
-        asked = self._template.replace("{}", message) if message else ""
-        unknown = self._tokenizer.unknown_characters(asked)
+        prompt = self._template.replace("{}", message) if message else ""
+        unknown = self._tokenizer.unknown_characters(prompt)
         if unknown:
-            raise InputError(f"the model never saw {' '.join(map(repr, unknown))}; say it without")
-        tokens = [*self._tokens, *(self._tokenizer.encode(asked) if asked else [])]
+            listed = " ".join(map(repr, unknown))
+            raise InputError(f"the message has characters that are not in the tokenizer's vocabulary: {listed}; leave them out")
+        tokens = [*self._tokens, *(self._tokenizer.encode(prompt) if prompt else [])]
         if not tokens:
-            raise InputError("nothing was said yet; type a line to go on from")
+            raise InputError("the conversation is empty, so there is no answer to continue; enter a message")
         self._tokens = crop_prompt(tokens, self._model.max_length)[0]
         seed = self._seed
         self._seed = None if seed is None else seed + 1
-        said = ""
+        answer = ""
         try:
             for text in stream(
                 self._model,
@@ -90,10 +102,10 @@ class Conversation:
                 seed=seed,
                 precision=self._precision,
             ):
-                said += text
+                answer += text
                 yield text
         finally:
-            if not said.endswith("\n"):
-                said += self._line_end
-            if said:
-                self._tokens = crop_prompt([*self._tokens, *self._tokenizer.encode(said)], self._model.max_length)[0]
+            if not answer.endswith("\n"):
+                answer += self._line_end
+            if answer:
+                self._tokens = crop_prompt([*self._tokens, *self._tokenizer.encode(answer)], self._model.max_length)[0]

@@ -1,4 +1,4 @@
-"""One step of decoding as a function of arrays of fixed shapes, for backends that compile such a step, to a CUDA graph for example."""
+"""The decoding step as a function of arrays of fixed shapes, which a backend compiles, for example to a CUDA graph."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tinytorch.nn.binding import bind
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor, wrap
 
-#: A step serves all decoders of a model, so that a backend compiles it once.
+#: Compiled steps by model, shared by all decoders of a model.
 _steps: weakref.WeakKeyDictionary[Module, dict[Backend, Step]] = weakref.WeakKeyDictionary()
 
 
 class CompiledDecoding:
-    """Reads one token after another, on from the cache that was filled by a model's first pass.
+    """Decodes token by token with a compiled step, starting from the cache of the prompts' forward pass.
 
     Args:
-        model: as `Decoder` wants it.
-        cache: what was read so far; its buffers are donated.
+        model: see `Decoder`.
+        cache: the cache of the prompts; its buffers are donated.
 
     Attributes:
-        length: how many columns have been read.
-        greedy_tokens: (B), the argmax of the last logits as `greedy` gives it; ``None`` before the first step.
+        length: number of columns in the cache.
+        greedy_tokens: (B), the result of `greedy` for the last logits; ``None`` before the first step.
     """
 
     def __init__(self, model: Module, cache: DynamicCache) -> None:
@@ -46,7 +46,12 @@ class CompiledDecoding:
         self._state: tuple[Array, ...] = (*[buffer.raw for buffer in buffers], length.raw)
 
     def logits(self, tokens: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        """Read integers (B) with the model's ``parameters`` as they are to be used; returns the logits (B, V) of the next token."""
+        """Append integers (B) and return the logits (B, V) of the next token.
+
+        Args:
+            tokens: one token for each row.
+            parameters: the model's parameters in the dtype to compute in.
+        """
         batch = (tokens.raw, self._starts, *[parameter.raw for parameter in parameters])
         self._state, (logits, greedy_tokens) = self._step(self._state, batch)
         self.length += 1
@@ -57,7 +62,7 @@ class CompiledDecoding:
 def _decoding_step(reference: weakref.ref[Module], slots: Sequence[Tensor]) -> Step:
     def step(state: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         model, backend = reference(), slots[0].backend
-        assert model is not None  # who takes a step holds the model
+        assert model is not None  # the caller of a step holds a reference to the model
         *buffers, length, token, starts = [wrap(raw, backend) for raw in (*state, *batch[:2])]
         cache = StaticCache(buffers, length, starts)
         parameters = [wrap(raw, backend) for raw in batch[2:]]

@@ -1,4 +1,4 @@
-"""Settings of sampling: how the next token is chosen from a model's logits."""
+"""Sampling settings: how the next token is chosen from a model's logits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinytorch.io.errors import InputError
 
 
 class SamplingSettings(TypedDict, total=False):
-    """The fields of `SamplingConfig` but ``temperature`` as keyword arguments, for type checkers."""
+    """The fields of `SamplingConfig` except ``temperature`` as keyword arguments, for type checkers."""
 
     top_k: int | None
     top_p: float | None
@@ -20,20 +20,25 @@ class SamplingSettings(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How the next token is chosen. The settings apply in this order: penalty, temperature, min-p, top-k, top-p.
+    """Settings of sampling, applied in this order: repetition penalty, temperature, min-p, top-k, top-p.
 
     Attributes:
-        temperature: the logits are divided by it. 0 is greedy: the token with the largest logit, the first of several.
-        top_k: sample from the k most probable tokens; ``None`` for all.
-        top_p: sample from the nucleus, the smallest set of most probable tokens whose probabilities add up to ``top_p`` (Holtzman et al.
-            2020, arXiv:1904.09751, section 3.1); it holds at least one token. ``None`` for all.
-        min_p: sample from the tokens whose probability is at least ``min_p`` times that of the most probable token (Nguyen et al. 2024,
-            arXiv:2407.01082, section 3). ``None`` for all.
-        repetition_penalty: above 1, tokens of the prompt and of the text so far become less probable (Keskar et al. 2019,
-            arXiv:1909.05858, section 4.1); below 1 more probable.
+        temperature: the divisor of the logits, at least 0. 0 is greedy decoding: the token with the largest logit, the first of equal ones.
+        top_k: sample from the k most probable tokens. Defaults to all tokens.
+        top_p: sample from the nucleus, the smallest set of most probable tokens whose probabilities sum to at least ``top_p`` (Holtzman et
+            al. 2020, arXiv:1904.09751, section 3.1). Defaults to all tokens.
+        min_p: sample from the tokens whose probability is at least ``min_p`` times the largest probability (Nguyen et al. 2024,
+            arXiv:2407.01082, section 3). Defaults to all tokens.
+        repetition_penalty: above 1, tokens of the prompt and of the generated text become less probable, below 1 more probable (Keskar et
+            al. 2019, arXiv:1909.05858, section 4.1).
 
     Raises:
-        InputError: a setting is out of its range.
+        InputError: a setting is out of range.
+
+    Example:
+        >>> from tinytorch.generation import SamplingConfig
+        >>> SamplingConfig(temperature=0.8, top_k=40)
+        SamplingConfig(temperature=0.8, top_k=40, top_p=None, min_p=None, repetition_penalty=1.0)
     """
 
     temperature: float = 1.0
@@ -45,7 +50,7 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
             raise InputError(
-                f"`temperature` must be finite and at least 0, got {self.temperature}; 0 is greedy, 1 samples as the model learned"
+                f"`temperature` must be finite and at least 0, got {self.temperature}; 0 is greedy, 1 samples from the model's distribution"
             )
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"`top_k` must be at least 1, got {self.top_k}; leave it out to sample from all tokens")
@@ -55,5 +60,5 @@ class SamplingConfig:
             raise InputError(f"`min_p` must be in [0, 1], got {self.min_p}; leave it out to sample from all tokens")
         if not 0 < self.repetition_penalty < math.inf:
             raise InputError(
-                f"`repetition_penalty` must be finite and above 0, got {self.repetition_penalty}; 1 is none, 1.2 discourages repetition"
+                f"`repetition_penalty` must be finite and above 0, got {self.repetition_penalty}; 1 is no penalty, 1.2 reduces repetition"
             )

@@ -1,4 +1,4 @@
-"""Text, or token ids, from a model: batched, cached and streaming."""
+"""Generating text or token ids with a language model: batched, cached and streaming."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any, TypeAlias, Unpack
 
 from tinytorch.generation.config import SamplingConfig, SamplingSettings
 from tinytorch.generation.decoding import Decoder
-from tinytorch.generation.logits_processors import LogitsProcessor, MinP, RepetitionPenalty, SuppressTokens, Temperature
+from tinytorch.generation.logits_processors import (
+    LogitsProcessor,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+)
 from tinytorch.generation.sampling import NO_TOKEN, greedy, sample
 from tinytorch.generation.streaming import TextStreamer, TokenStreamer
 from tinytorch.io.errors import InputError
@@ -17,9 +23,9 @@ from tinytorch.ops import random
 from tinytorch.tensor import wrap
 from tinytorch.text.protocol import Tokenizer
 
-#: A text, ids, or several of either; a two-dimensional array is several rows of ids.
+#: A text, a sequence of ids, or a list of either; a 2-d array is a batch of sequences of ids.
 Prompt: TypeAlias = Any
-#: A text or an id, or several.
+#: A stop text, a stop id, or a sequence of them.
 Stop: TypeAlias = "str | int | Sequence[str | int] | None"
 
 
@@ -37,34 +43,42 @@ class GenerationArguments(SamplingSettings, total=False):
 def generate(
     model: Module, prompt: Prompt, max_new_tokens: int, temperature: float | None = None, **arguments: Unpack[GenerationArguments]
 ) -> Any:
-    """Generate a continuation of a prompt, which the result does not repeat.
+    """Generate a continuation of a prompt; the result does not include the prompt.
 
     Args:
-        model: a Module that a `Decoder` can use, such as `TinyGPT`. It is left in the mode it was in.
-        prompt: ids, or several rows of ids, which may differ in length; with a tokenizer also a text, or several. Of a prompt longer
-            than ``model.max_length`` the end is used (`crop_prompt` tells how much that leaves out).
-        max_new_tokens: how many tokens to generate, or fewer where ``stop`` ends a row.
-        config: settings of sampling, `SamplingConfig()` where left out.
-        temperature, top_k, top_p, min_p, repetition_penalty: settings in place of those of ``config``; see `SamplingConfig`.
-        tokenizer: encodes prompts and decodes results. Its special tokens are never chosen, unless ``stop`` names them.
-        stop: end a row at a text or several, cut off before it, or at ids, which are left out. What the prompt holds does not count.
-        num_samples: generate this many continuations of one prompt.
-        seed: the same seed gives the same result on every backend. Without one, `tinytorch.seed` decides.
-        precision: what to compute in, one of `tinytorch.nn.PRECISIONS`; defaults to float32.
+        model: a Module that `Decoder` accepts, such as `TinyGPT`. Its training or evaluation mode is restored.
+        prompt: ids, or a list of sequences of ids, which may differ in length; with a tokenizer also a text, or a list of texts. Only the
+            last ``model.max_length`` tokens of a longer prompt are used; see `crop_prompt`.
+        max_new_tokens: maximum number of tokens to generate; a row has fewer if ``stop`` ends it.
+        config: sampling settings; defaults to `SamplingConfig()`.
+        temperature, top_k, top_p, min_p, repetition_penalty: override the settings of ``config``; see `SamplingConfig`.
+        tokenizer: encodes prompts and decodes results. Its special tokens are never chosen, unless they are in ``stop``.
+        stop: texts or ids that end a row; the result does not include them. Only generated text is searched, not the prompt.
+        num_samples: number of continuations of a single prompt.
+        seed: seed of the sampling; the result is the same on every backend. Defaults to a draw from `tinytorch.seed`.
+        precision: the precision to compute in, one of `tinytorch.nn.PRECISIONS`; defaults to float32.
 
     Returns:
-        With a tokenizer a text, and ids without; a list of such for several prompts, and with ``num_samples``.
+        A text with a tokenizer, a list of ids without one; a list of these for several prompts or with ``num_samples``.
 
     Raises:
-        InputError: a prompt is empty or has characters that the tokenizer does not know, or a setting is out of its range.
-        TypeError: ids are not integers, or there is no such argument.
-        ValueError: ids lie outside the model's vocabulary.
+        InputError: a prompt is empty or has characters that are not in the tokenizer's vocabulary, or a setting is out of range.
+        TypeError: ids are not integers, or an argument is unknown.
+        ValueError: an id is outside the model's vocabulary.
         FloatingPointError: the model's logits are not finite.
+
+    Example:
+        >>> from tinytorch.generation import generate
+        >>> from tinytorch.models import TinyGPT
+        >>> model = TinyGPT(10, d_model=8, num_heads=2, num_layers=1, max_length=16)
+        >>> ids = generate(model, [1, 2, 3], max_new_tokens=5, temperature=0.8, top_k=3, seed=0)
+        >>> len(ids)
+        5
     """
     steps = list(stream(model, prompt, max_new_tokens, temperature, **arguments))
     if _is_single(prompt) and arguments.get("num_samples") is None:
-        return _joined(steps)
-    return [_joined(row) for row in zip(*steps, strict=True)]
+        return _concatenate(steps)
+    return [_concatenate(row) for row in zip(*steps, strict=True)]
 
 
 def stream(
@@ -81,13 +95,23 @@ def stream(
     precision: str = "float32",
     **sampling: Unpack[SamplingSettings],
 ) -> Iterator[Any]:
-    """Yield the result of `generate` as it is generated: a part after each step, as soon as its token is chosen.
+    """Yield the result of `generate` in parts, one part after each step.
 
-    A part is a text or a list of ids, perhaps empty, and the parts add up to the result; where `generate` returns a list, each step
-    yields a list with a part for each row. Text that could be the beginning of a stop text is held back until it is known.
+    A part is a text or a list of ids, and may be empty; the parts concatenate to the result. If `generate` returns a list of results, each
+    step yields a list with one part for each of them. Text that may be the beginning of a stop text is yielded when this is decided.
 
-    Between two steps the model is in its own mode, so it may be trained meanwhile, and the next step uses the new weights.
-    Arguments and errors are those of `generate`; all but ``FloatingPointError`` are raised here, before the first part is asked for.
+    Between steps the model is in its original mode, so it may be trained; the next step uses the new weights. Arguments and errors are
+    those of `generate`; errors other than ``FloatingPointError`` are raised by the call itself, not while iterating.
+
+    Example:
+        >>> from tinytorch.generation import stream
+        >>> from tinytorch.models import TinyGPT
+        >>> from tinytorch.text import CharTokenizer
+        >>> tokenizer = CharTokenizer().fit("to be or not to be")
+        >>> model = TinyGPT(tokenizer.get_vocab_size(), d_model=8, num_heads=2, num_layers=1, max_length=16)
+        >>> parts = [part for part in stream(model, "to be", max_new_tokens=4, tokenizer=tokenizer)]
+        >>> len(parts)
+        4
     """
     config = replace(config or SamplingConfig(), **sampling)
     if temperature is not None:
@@ -95,14 +119,14 @@ def stream(
     if max_new_tokens < 1:
         raise InputError(f"`max_new_tokens` must be at least 1, got {max_new_tokens}")
     if seed is not None and seed < 0:
-        raise InputError(f"`seed` must be at least 0, got {seed}; leave it out for a result that varies")
+        raise InputError(f"`seed` must be at least 0, got {seed}; leave it out for a random result")
     single = _is_single(prompt)
-    prompts = [prompt] if single else list(_plain(prompt))
+    prompts = [prompt] if single else list(_as_list(prompt))
     if num_samples is not None:
         if num_samples < 1:
             raise InputError(f"`num_samples` must be at least 1, got {num_samples}")
         if not single:
-            raise InputError(f"`num_samples` is for one prompt, got {len(prompts)}; repeat each in the list of prompts instead")
+            raise InputError(f"`num_samples` needs a single prompt, got {len(prompts)}; repeat each prompt in the list instead")
         prompts = prompts * num_samples
     decoder = Decoder(model, [_ids(row, tokenizer) for row in prompts], precision)
     stop_ids, stop_texts = _stops(stop, tokenizer)
@@ -117,21 +141,21 @@ def stream(
 
 
 def _processors(config: SamplingConfig, decoder: Decoder, tokenizer: Tokenizer | None, stop_ids: Collection[int]) -> list[LogitsProcessor]:
-    """What the logits go through, in order."""
+    """The logits processors, in order of application."""
     processors: list[LogitsProcessor] = []
     if config.repetition_penalty != 1:
-        processors.append(RepetitionPenalty(decoder.window(), config.repetition_penalty))
+        processors.append(RepetitionPenaltyLogitsProcessor(decoder.window(), config.repetition_penalty))
     if tokenizer is not None:
-        processors.append(SuppressTokens(tokenizer.get_vocab_size(), set(tokenizer.special_ids) - set(stop_ids)))
+        processors.append(SuppressTokensLogitsProcessor(tokenizer.get_vocab_size(), set(tokenizer.special_ids) - set(stop_ids)))
     if config.temperature > 0:
-        processors.append(Temperature(config.temperature))
+        processors.append(TemperatureLogitsWarper(config.temperature))
         if config.min_p:
-            processors.append(MinP(config.min_p))
+            processors.append(MinPLogitsWarper(config.min_p))
     return processors
 
 
 def _choose(decoder: Decoder, processors: Sequence[LogitsProcessor], config: SamplingConfig, seed: int | None) -> Iterator[list[int]]:
-    """Yield a token for each row, without end. Tokens are fed back on the device; a copy of their ids comes to the host."""
+    """Yield one token id for each row, endlessly. Tokens stay on the device as the next input; their ids are copied to the host."""
     backend = decoder.backend
     if config.temperature > 0:
         generator = backend.rng(int(random.generator().integers(2**63)) if seed is None else seed)
@@ -150,28 +174,28 @@ def _choose(decoder: Decoder, processors: Sequence[LogitsProcessor], config: Sam
         ids: list[int] = tokens.tolist()
         if NO_TOKEN in ids:
             raise FloatingPointError(
-                "the model's logits are not finite numbers: its weights are damaged, so load an earlier checkpoint or train again"
+                "the model's logits are not finite numbers: its weights may be NaN or infinite; load an earlier checkpoint or train again"
             )
         yield ids
 
 
 def _decode(tokens: Iterator[list[int]], streamers: Sequence[TokenStreamer | TextStreamer], steps: int) -> Iterator[list[Any]]:
-    """Yield the parts of all rows for each of ``steps`` steps, or until every row has ended. A row that has ended adds empty parts."""
+    """Yield the parts of all rows for each of ``steps`` steps, or until every row has ended; a row that has ended yields empty parts."""
     for step in range(1, steps + 1):
         yield [streamer.put(token, last=step == steps) for streamer, token in zip(streamers, next(tokens), strict=True)]
         if all(streamer.done for streamer in streamers):
             return
 
 
-# ---- what the arguments stand for ----
+# ---- interpreting the arguments ----
 
 
 def _is_single(prompt: Prompt) -> bool:
-    """Whether this is one prompt, and not several."""
-    return isinstance(prompt, str) or not any(hasattr(item, "__len__") for item in _plain(prompt))
+    """Whether this is a single prompt, not a list of prompts."""
+    return isinstance(prompt, str) or not any(hasattr(item, "__len__") for item in _as_list(prompt))
 
 
-def _plain(values: Any) -> Any:
+def _as_list(values: Any) -> Any:
     """Arrays as lists."""
     return values.tolist() if hasattr(values, "tolist") else values
 
@@ -179,29 +203,29 @@ def _plain(values: Any) -> Any:
 def _ids(prompt: Any, tokenizer: Tokenizer | None) -> Sequence[int]:
     """The ids of one prompt."""
     if not isinstance(prompt, str):
-        return list(_plain(prompt))
+        return list(_as_list(prompt))
     if tokenizer is None:
-        raise InputError("a prompt that is text needs a `tokenizer`: pass one, or ids")
+        raise InputError("a text prompt needs a `tokenizer`: pass one, or pass token ids")
     unknown = tokenizer.unknown_characters(prompt)
     if unknown:
         listed = " ".join(repr(character) for character in unknown)
-        raise InputError(f"the prompt has characters that the model never saw: {listed}; leave them out")
+        raise InputError(f"the prompt has characters that are not in the tokenizer's vocabulary: {listed}; leave them out")
     return tokenizer.encode(prompt) if prompt else []
 
 
 def _stops(stop: Stop, tokenizer: Tokenizer | None) -> tuple[set[int], list[str]]:
-    """The ids and the texts to stop at."""
-    given = [] if stop is None else [stop] if isinstance(stop, str | int) else list(stop)
-    texts = [item for item in given if isinstance(item, str)]
+    """The stop ids and the stop texts."""
+    items = [] if stop is None else [stop] if isinstance(stop, str | int) else list(stop)
+    texts = [item for item in items if isinstance(item, str)]
     if texts and tokenizer is None:
-        raise InputError("a text in `stop` needs a `tokenizer`: pass one, or ids to stop at")
+        raise InputError("a text in `stop` needs a `tokenizer`: pass one, or pass token ids as `stop`")
     if "" in texts:
-        raise InputError("`stop` holds an empty text: give at least one character, or leave it out")
-    return {item for item in given if not isinstance(item, str)}, texts
+        raise InputError("`stop` contains an empty text: give at least one character, or leave it out")
+    return {item for item in items if not isinstance(item, str)}, texts
 
 
-def _joined(parts: Sequence[Any]) -> Any:
-    """The parts of one row as one text or one list of ids."""
+def _concatenate(parts: Sequence[Any]) -> Any:
+    """The concatenated parts of one row: a text or a list of ids."""
     if isinstance(parts[0], str):
         return "".join(parts)
     return [token for part in parts for token in part]

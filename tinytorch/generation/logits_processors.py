@@ -1,4 +1,4 @@
-"""Changes to a model's logits before a token is chosen. Array API code on raw arrays, beside the logits on their device."""
+"""Logits processors, which modify a model's logits before a token is chosen. Array API code on raw arrays, on the logits' device."""
 
 from __future__ import annotations
 
@@ -8,31 +8,46 @@ from collections.abc import Collection, Sequence
 
 from tinytorch.backend import Array, Namespace
 
-#: Beyond it float32 overflows; the softmax has long been 1 for the largest logit alone.
+#: Larger values could overflow float32; the softmax is already one-hot at this value.
 _LARGEST_INVERSE_TEMPERATURE = 1e30
 
 
 class LogitsProcessor(ABC):
-    """A function of the next token's logits. One instance serves one call of `generate`, so it may keep state."""
+    """The base class of functions that modify the next token's logits. Each call of `generate` creates new instances, which may keep state.
+
+    Example:
+        >>> from tinytorch.generation import LogitsProcessor
+        >>> class Bias(LogitsProcessor):
+        ...     def __call__(self, xp, logits, tokens):
+        ...         return logits + xp.asarray([0.0, 1.0])
+        >>> Bias()(numpy, numpy.zeros((1, 2)), None)
+        array([[0., 1.]])
+    """
 
     @abstractmethod
     def __call__(self, xp: Namespace, logits: Array, tokens: Array | None) -> Array:
-        """The logits to go on with.
+        """Return the modified logits (B, V).
 
         Args:
-            xp: the namespace of the arrays.
+            xp: the array namespace of the logits.
             logits: (B, V), float32.
-            tokens: integers (B), the token that was chosen for each row in the step before; ``None`` in the first step.
+            tokens: integers (B), the token that was chosen for each row in the previous step; ``None`` in the first step.
         """
 
 
-class RepetitionPenalty(LogitsProcessor):
-    """Divides positive logits of tokens that a row holds already by a penalty, and multiplies negative ones by it
-    (Keskar et al. 2019, arXiv:1909.05858, section 4.1).
+class RepetitionPenaltyLogitsProcessor(LogitsProcessor):
+    """Divides the positive logits of tokens that are already in a row by a penalty, and multiplies the negative ones by it.
+
+    Source: Keskar et al. 2019, arXiv:1909.05858, section 4.1.
 
     Args:
-        prompts: B rows of token ids; tokens that are chosen join them.
-        penalty: above 1 it discourages repetition, below 1 it encourages it.
+        prompts: B rows of token ids; chosen tokens are added to them.
+        penalty: above 1 reduces repetition, below 1 increases it.
+
+    Example:
+        >>> from tinytorch.generation import RepetitionPenaltyLogitsProcessor
+        >>> RepetitionPenaltyLogitsProcessor([[0, 1]], penalty=2.0)(numpy, numpy.array([[2.0, -2.0, 1.0]]), None)
+        array([[ 1., -4.,  1.]])
     """
 
     def __init__(self, prompts: Sequence[Collection[int]], penalty: float) -> None:
@@ -50,12 +65,17 @@ class RepetitionPenalty(LogitsProcessor):
         return xp.where(self._seen, xp.where(logits > 0, logits / self._penalty, logits * self._penalty), logits)
 
 
-class SuppressTokens(LogitsProcessor):
-    """Gives some tokens a logit of minus infinity, so that they are never chosen.
+class SuppressTokensLogitsProcessor(LogitsProcessor):
+    """Sets the logits of some tokens to minus infinity, so that they are never chosen.
 
     Args:
-        vocab_size: ids from here on are suppressed: a model may have more of them than its tokenizer.
-        token_ids: further ids to suppress.
+        vocab_size: the tokenizer's vocabulary size; ids from here on are suppressed, because a model may have a larger vocabulary.
+        token_ids: further ids to suppress, such as those of special tokens.
+
+    Example:
+        >>> from tinytorch.generation import SuppressTokensLogitsProcessor
+        >>> SuppressTokensLogitsProcessor(vocab_size=3, token_ids=[0])(numpy, numpy.zeros((1, 4)), None)
+        array([[-inf,   0.,   0., -inf]])
     """
 
     def __init__(self, vocab_size: int, token_ids: Collection[int] = ()) -> None:
@@ -69,8 +89,19 @@ class SuppressTokens(LogitsProcessor):
         return xp.where(self._allowed, logits, -math.inf)
 
 
-class Temperature(LogitsProcessor):
-    """Divides logits by a temperature above 0, after the largest of each row was subtracted, which no softmax notices."""
+class TemperatureLogitsWarper(LogitsProcessor):
+    """Divides the logits by a temperature.
+
+    The largest logit of each row is first subtracted, which prevents overflow and does not change the softmax.
+
+    Args:
+        temperature: greater than 0.
+
+    Example:
+        >>> from tinytorch.generation import TemperatureLogitsWarper
+        >>> TemperatureLogitsWarper(0.5)(numpy, numpy.array([[3.0, 1.0]]), None)
+        array([[ 0., -4.]])
+    """
 
     def __init__(self, temperature: float) -> None:
         self._inverse = min(1.0 / temperature, _LARGEST_INVERSE_TEMPERATURE)
@@ -79,8 +110,19 @@ class Temperature(LogitsProcessor):
         return (logits - xp.max(logits, axis=-1, keepdims=True)) * self._inverse
 
 
-class MinP(LogitsProcessor):
-    """Suppresses tokens whose probability is less than ``min_p`` times the largest (Nguyen et al. 2024, arXiv:2407.01082, section 3)."""
+class MinPLogitsWarper(LogitsProcessor):
+    """Suppresses tokens whose probability is less than ``min_p`` times the largest probability.
+
+    Source: Nguyen et al. 2024, arXiv:2407.01082, section 3.
+
+    Args:
+        min_p: the minimum probability relative to the largest one, in (0, 1].
+
+    Example:
+        >>> from tinytorch.generation import MinPLogitsWarper
+        >>> MinPLogitsWarper(0.3)(numpy, numpy.array([[5.0, 4.0, 3.0]]), None)
+        array([[  5.,   4., -inf]])
+    """
 
     def __init__(self, min_p: float) -> None:
         self._log_min_p = math.log(min_p)

@@ -1,6 +1,6 @@
-"""Byte-level byte-pair encoding: GPT-2's tokenizer, or one of its kind trained on a text. A host module.
+"""Byte-level byte-pair encoding: GPT-2's tokenizer, or a tokenizer of this type that is trained on a text. A host module.
 
-Sennrich et al. 2016 (arXiv:1508.07909), on bytes (Radford et al. 2019, section 2.2), by the `tokenizers` library.
+Sources: Sennrich et al. 2016 (arXiv:1508.07909); on bytes, Radford et al. 2019, section 2.2. Implemented with the `tokenizers` package.
 """
 
 from __future__ import annotations
@@ -25,32 +25,38 @@ from tinytorch.text.words import whole_words
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
 
-#: Every text can be written with these alone.
+#: Number of byte tokens, which can express every text.
 _BYTES = 256
-#: A long text is encoded in parts of so many characters, and parts of so many together at a time.
+#: A long text is encoded in parts of this many characters, and in batches of parts of this many characters in all.
 _PART, _AT_ONCE = 2**15, 2**19
-#: What is decoded from bytes that are no character.
+#: The replacement character, which invalid UTF-8 is decoded to.
 _NO_CHARACTER = "\ufffd"
-#: A text that a tokenizer which is not ours might not give back.
-_TRIAL = "a  b\n\n c\tÀé 🐢 don't  \r\n"
+#: A text that normalizers and other tokenizers change.
+_TEST_TEXT = "a  b\n\n c\tÀé 🐢 don't  \r\n"
 
 
 class BPETokenizer:
-    """Tokens are pieces of words, down to single bytes, so that every text has ids and comes back as it was.
+    """A byte-level BPE tokenizer: tokens are subwords down to single bytes, so that ``decode(encode(text)) == text`` for every text.
 
-    Make one with `train` or `from_gpt2`. Needs the `tokenizers` package (``pip install tokenizers``).
+    Create one with `train` or `from_gpt2`. Requires the `tokenizers` package (``pip install tokenizers``).
 
     Attributes:
-        special_ids: the ids that stand for no text: those of special tokens, and those that no token has. A text that spells a special
-            token is a text like others.
+        special_ids: ids that stand for no text: those of special tokens, and unused ids. `encode` never returns special tokens: the name of
+            one in a text is encoded like other text.
+
+    Example:
+        >>> from tinytorch.text import BPETokenizer
+        >>> tokenizer = BPETokenizer.train("to be or not to be, that is the question " * 9, vocab_size=270)
+        >>> tokenizer.decode(tokenizer.encode("to be 🐢"))
+        'to be 🐢'
     """
 
     kind: ClassVar[str] = "bpe"
 
     def __init__(self, engine: Engine, settings: ReadingSettings | None = None) -> None:
         self._engine = engine
-        self._settings = settings or {}  # for `transformers`, which finds them again where `save_pretrained` wrote
-        self._known: set[str] = set()  # characters that have bytes
+        self._settings = settings or {}  # kept for `save_pretrained`, so that `transformers` reads them again
+        self._known: set[str] = set()  # characters that the vocabulary is known to express
         self._unknown_id = engine.token_to_id(getattr(engine.model, "unk_token", None) or "")
         ids = set(engine.get_vocab().values())
         self._size = max(ids, default=-1) + 1
@@ -64,29 +70,30 @@ class BPETokenizer:
     def train(
         cls, text: str | Iterable[str], vocab_size: int, on_merges: Callable[[int, int], None] = lambda done, total: None
     ) -> BPETokenizer:
-        """Learn the ``vocab_size`` tokens, 256 bytes among them, that write a text shortest.
+        """Train a tokenizer of 256 byte tokens and the most frequent byte pairs of a text.
 
         Args:
-            text: what to learn from; it may come in parts.
-            vocab_size: how many tokens, at most: a short text has fewer pairs that occur twice.
-            on_merges: told how many tokens are learned, and of how many; older versions of the tokenizers package do not say.
+            text: the training text, or an iterable of its parts.
+            vocab_size: maximum number of tokens; a short text has too few repeated pairs to reach it.
+            on_merges: progress callback, called with the number of learned merges and their total. Versions of the tokenizers package that
+                report no progress never call it.
 
         Raises:
-            InputError: there is no text, or ``vocab_size`` leaves no room beside the bytes.
+            InputError: the text is empty, or ``vocab_size`` is at most 256.
         """
         library()
         if not text:
             raise InputError("there is no text to train a tokenizer on: give at least one character")
         if vocab_size <= _BYTES:
-            raise InputError(f"a byte-pair vocabulary has {_BYTES} bytes to begin with: give more than that, got {vocab_size}")
+            raise InputError(f"`vocab_size` must be greater than {_BYTES}, the number of byte tokens of a BPE vocabulary, got {vocab_size}")
         return cls(make_engine(learn_byte_pairs([text] if isinstance(text, str) else text, vocab_size, on_merges)))
 
     @classmethod
     def from_gpt2(cls, path: str | os.PathLike[str]) -> BPETokenizer:
-        """The tokenizer in a GPT-2 directory: ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``.
+        """Read the tokenizer in a GPT-2 directory: ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``.
 
         Raises:
-            InputError: there is neither, they are broken, or texts would not come back as they were.
+            InputError: the files are missing or invalid, or the tokenizer does not reproduce texts exactly.
         """
         library()
         directory = Path(path)
@@ -100,13 +107,15 @@ class BPETokenizer:
         if tokenizer is None:
             raise InputError(f"there is no tokenizer in {directory}: it needs tokenizer.json, or vocab.json and merges.txt")
         if not exact:
-            raise InputError(f"the tokenizer in {directory} changes texts, and GPT-2's does not: is it another model's?")
+            raise InputError(
+                f"the tokenizer in {directory} does not decode to the text that was encoded: give a directory with GPT-2's tokenizer"
+            )
         return tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text. Raises ValueError for an empty one, and for characters that the vocabulary lacks."""
+        """The token ids of a text. Raises ValueError for an empty text, and for characters that are not in the vocabulary."""
         if not isinstance(text, str):
-            raise TypeError(f"encode takes a str and was given {type(text).__name__}")
+            raise TypeError(f"encode expects a str, got {type(text).__name__}")
         if not text:
             raise InputError("there is no text to encode: give at least one character")
         self._require_known(text)
@@ -114,49 +123,49 @@ class BPETokenizer:
         return ids
 
     def encode_array(self, text: str) -> NDArray[numpy.int64]:
-        """The ids of a text, such as a whole corpus, as a host array of shape (N,). Raises ValueError as `encode` does."""
+        """The token ids of a text, such as a whole corpus, as a host array of shape (N,). Raises ValueError as `encode` does."""
         if not isinstance(text, str) or not text:
-            return numpy.asarray(self.encode(text), dtype=numpy.int64)  # which says what is wrong
+            return numpy.asarray(self.encode(text), dtype=numpy.int64)  # raises the error
         self._require_known(text)
         parts = list(whole_words(text[i : i + _PART] for i in range(0, len(text), _PART)))
         return numpy.concatenate([self._encoded(batch) for batch in _batches(parts)])
 
     def _require_known(self, text: str) -> None:
-        """Raise `InputError` for characters that the library would leave out."""
+        """Raise `InputError` for characters that the library would drop silently."""
         unknown = self.unknown_characters(text)
-        if any(map(_is_whole, unknown)):
+        if any(map(_is_character, unknown)):
             listed = " ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
-            raise InputError(f"the tokenizer's vocabulary has no bytes for {listed}: leave them out of the text")
+            raise InputError(f"the text has characters that are not in the tokenizer's vocabulary: {listed}; leave them out")
 
     def _encoded(self, parts: list[str]) -> NDArray[numpy.int64]:
-        """The ids of several parts, one after another; the library works on them in threads."""
+        """The concatenated ids of several parts, which the library encodes in parallel threads."""
         try:
             with no_panics():
                 encoded = self._engine.encode_batch_fast(parts, add_special_tokens=False)
         except (TypeError, UnicodeEncodeError) as error:
-            raise InputError("the text holds half of a surrogate pair, which is no character: leave it out") from error
+            raise InputError("the text contains half of a surrogate pair, which is not a valid character: leave it out") from error
         return numpy.concatenate([numpy.asarray(one.ids, dtype=numpy.int64) for one in encoded])
 
     def decode(self, ids: Sequence[int] | NDArray[Any], skip_special_tokens: bool = True) -> str:
-        """The text of a row of ids; bytes that are no character come out as U+FFFD. Raises ValueError for an id outside the vocabulary."""
+        """The text of a sequence of ids; invalid UTF-8 is decoded to U+FFFD. Raises ValueError for an id outside the vocabulary."""
         row = numpy.asarray(ids)
         if row.size == 0:
             return ""
         if row.ndim != 1 or row.dtype.kind not in "iu":
-            raise ValueError(f"decode takes one row of whole numbers and was given {row.dtype} of shape {row.shape}: decode row by row")
+            raise ValueError(f"decode expects a 1-d sequence of integers, got {row.dtype} of shape {row.shape}: decode each row separately")
         low, high = int(row.min()), int(row.max())
         if low < 0 or high >= self.get_vocab_size():
             wrong = low if low < 0 else high
-            raise ValueError(f"token id {wrong} lies outside the vocabulary of {self.get_vocab_size()}: is this the model's own tokenizer?")
+            raise ValueError(f"token id {wrong} is outside the vocabulary of {self.get_vocab_size()} tokens: use the model's own tokenizer")
         with no_panics():
             return str(self._engine.decode(row.tolist(), skip_special_tokens=skip_special_tokens))
 
     def get_vocab_size(self) -> int:
-        """One more than the largest id, whether all below it are taken or not."""
+        """The largest id plus one; smaller ids may be unused."""
         return self._size
 
     def unknown_characters(self, text: str) -> list[str]:
-        """The distinct characters of a text that have no bytes in the vocabulary, in order of appearance: none, where it has all bytes."""
+        """The distinct characters that are not in the vocabulary, in order of appearance; empty if the vocabulary has all 256 bytes."""
         new = set(text) - self._known
         with no_panics():
             lost = {character for character in new if not self._has_bytes(character)}
@@ -164,8 +173,8 @@ class BPETokenizer:
         return [character for character in dict.fromkeys(text) if character in lost] if lost else []
 
     def _has_bytes(self, character: str) -> bool:
-        """Whether the vocabulary has all bytes of a character; a normalizer may make another one of it."""
-        if not _is_whole(character):
+        """Whether the vocabulary has all bytes of a character; a normalizer may replace the character by another one."""
+        if not _is_character(character):
             return False
         ids = self._engine.encode(character, add_special_tokens=False).ids
         text = self._engine.decode(ids, skip_special_tokens=False)
@@ -176,15 +185,15 @@ class BPETokenizer:
         return dump_tokenizer(self.kind, {"tokenizer": json.loads(self._engine.to_str())})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tokenizer to a JSON file, whole or not at all. Raises OSError if it cannot be written."""
+        """Write the tokenizer to a JSON file atomically. Raises OSError if it cannot be written."""
         atomic_write_text(path, self.to_json())
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """Write ``tokenizer.json`` into a directory, for `transformers` and `from_gpt2`, with the settings that it was read with.
+        """Write ``tokenizer.json`` into a directory, for `transformers` and `from_gpt2`, with its truncation, padding and dropout settings.
 
         Raises:
-            InputError: the directory holds a run, whose tokenizer that would replace, or another process writes there.
-            OSError: it cannot be written.
+            InputError: the directory is a run directory, whose tokenizer would be overwritten, or another process writes there.
+            OSError: the file cannot be written.
         """
         directory = Path(path)
         refuse_run(directory)
@@ -200,29 +209,29 @@ class BPETokenizer:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BPETokenizer:
-        """Read what `save` wrote. Raises InputError, a ValueError, for a file that is missing, broken or not a BPETokenizer's."""
+        """Read a file that `save` wrote. Raises InputError, a ValueError, for a file that is missing, invalid or not a BPETokenizer's."""
         return cls.from_json(read_tokenizer_file(path), path)
 
     @classmethod
     def from_json(cls, text: str, path: str | os.PathLike[str]) -> BPETokenizer:
-        """Make a tokenizer of what `to_json` gave; ``path`` is where that came from. Raises InputError for anything else."""
+        """Create a tokenizer from the JSON of `to_json`; ``path`` is named in errors. Raises InputError if the JSON is invalid."""
         content = parse_tokenizer(text, path, kind=cls.kind)
         library()
         try:
             return cls(make_engine(content["tokenizer"]))
         except Exception as error:  # the library raises plain Exceptions
-            raise broken_tokenizer_file(path, "its fields are damaged") from error
+            raise broken_tokenizer_file(path, "its fields are invalid") from error
 
 
 def _is_exact(tokenizer: BPETokenizer) -> bool:
-    """Whether texts come back as they were: no normalizer, and no space in front."""
-    unknown = tokenizer.unknown_characters(_TRIAL)
-    text = "".join(character for character in _TRIAL if character not in unknown)
+    """Whether decoding reproduces an encoded text: no normalizer, and no added prefix space."""
+    unknown = tokenizer.unknown_characters(_TEST_TEXT)
+    text = "".join(character for character in _TEST_TEXT if character not in unknown)
     return bool(text) and tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def _batches(parts: Iterable[str]) -> Iterator[list[str]]:
-    """Parts by the batch: what the library makes of a text is a hundred times larger than its ids, and Ctrl-C waits for it."""
+    """Batches of parts, because the library's encodings take 100 times the memory of the ids, and Ctrl-C waits for a batch to finish."""
     batch: list[str] = []
     for part in parts:
         batch.append(part)
@@ -233,6 +242,6 @@ def _batches(parts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _is_whole(character: str) -> bool:
+def _is_character(character: str) -> bool:
     """Whether this is a character, and not half of a surrogate pair."""
     return not "\ud800" <= character <= "\udfff"

@@ -1,4 +1,4 @@
-"""Learning a byte-pair vocabulary, in a process that can be stopped at any moment. A host module."""
+"""Training a byte-pair vocabulary in a separate process, which can be stopped at any time. A host module."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from typing import Any
 from tinytorch.io.errors import InputError
 from tinytorch.text.engines import Content
 
-#: The bytes of the longest piece of a word that pairs are counted in.
+#: Maximum length, in bytes, of the segments in which pairs are counted; longer words are split.
 _LONGEST = 1024
 _WORKER = Path(__file__).with_name("bpe_worker.py")
 
 
 def learn_byte_pairs(parts: Iterable[str], vocab_size: int, on_merges: Callable[[int, int], None]) -> Content:
-    """The byte-level tokenizer of ``vocab_size`` tokens that writes a text shortest, as the `tokenizers` library's JSON.
+    """Train a byte-level BPE tokenizer; returns it as the `tokenizers` library's JSON.
 
-    The library learns pairs within words: runs of letters, of digits, of other signs or of spaces. It walks over a word from its
-    beginning for every place in it where a pair is merged, so the time grows with the square of the longest word: in Chinese, or in DNA,
-    that is the whole text. Here a longer word counts as several of ``_LONGEST`` bytes, and the time grows with the text. The only pairs
-    that are not counted are those across the cuts, one in a thousand, and a text whose words are all shorter gives the same vocabulary as
-    without. It is for learning alone: the tokenizer encodes words of any length as they are.
+    The library learns pairs within words: runs of letters, digits, punctuation or spaces. It scans a word from its start for every merge in
+    it, so the time is quadratic in the length of the longest word, and in Chinese or DNA the whole text is one word. Here a longer word is
+    split into segments of ``_LONGEST`` bytes, so the time is linear in the text. Only pairs across segment boundaries, about one in a
+    thousand, are not counted, and a text without longer words gives the same vocabulary as the library. Words are split for training only:
+    the tokenizer encodes words of any length unsplit.
 
-    The library hears no signals while it works, so it does so in a process of its own, which ends with this function, however that ends.
+    The library ignores signals while it trains, so it runs in a separate process, which ends when this function returns or raises.
 
     Args:
-        parts: the text.
-        vocab_size: how many tokens, at most.
-        on_merges: told how many pairs are merged, and of how many.
+        parts: the parts of the text.
+        vocab_size: maximum number of tokens.
+        on_merges: progress callback, called with the number of merges so far and their total.
 
     Raises:
-        InputError: the text holds half of a surrogate pair, or the process cannot be started or fails.
+        InputError: the text contains half of a surrogate pair, or the process cannot be started or fails.
     """
-    # the process finds packages where this one does, and no other module by the name of one beside its script
+    # the process has the same module search path as this one, without its script's own directory
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with tempfile.TemporaryFile() as result:
         try:
@@ -49,12 +49,12 @@ def learn_byte_pairs(parts: Iterable[str], vocab_size: int, on_merges: Callable[
                 stdout=result,
                 stderr=subprocess.PIPE,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for this process to hear
+                start_new_session=True,  # Ctrl-C is sent to this process only
             )
         except OSError as error:
             raise InputError(
-                f"byte pairs are learned by a Python process of their own, and {sys.executable!r} cannot be started "
-                f"({error.strerror or error}): run this from a Python that can start others"
+                f"byte pairs are learned in a separate Python process, and {sys.executable!r} cannot be started "
+                f"({error.strerror or error}): use a Python interpreter that can start processes"
             ) from error
         with process:
             try:
@@ -63,10 +63,10 @@ def learn_byte_pairs(parts: Iterable[str], vocab_size: int, on_merges: Callable[
                 code = process.wait()
             finally:
                 process.kill()
-                with suppress(OSError):  # what is left in the buffer has no reader
+                with suppress(OSError):  # the rest of the buffer has no reader
                     process.stdin.close()  # type: ignore[union-attr]
         if code:
-            reason = problem or f"it was ended by signal {-code}: is there enough memory?"
+            reason = problem or f"the process was ended by signal {-code}; it may have run out of memory"
             raise InputError(f"byte pairs cannot be learned from this text: {reason}")
         result.seek(0)
         content: Content = json.load(result)
@@ -74,7 +74,7 @@ def learn_byte_pairs(parts: Iterable[str], vocab_size: int, on_merges: Callable[
 
 
 def _send(process: subprocess.Popen[bytes], parts: Iterable[str], vocab_size: int) -> None:
-    """Give the process its work. One that has failed reads no more of it, and says why on standard error."""
+    """Send the settings and the text to the process. If the process has failed, the rest is not sent."""
     assert process.stdin is not None
     with suppress(BrokenPipeError):
         process.stdin.write(json.dumps([vocab_size, _LONGEST]).encode() + b"\n")
@@ -87,24 +87,24 @@ def _line(part: str) -> bytes:
     try:
         return json.dumps(part, ensure_ascii=False).encode("utf-8") + b"\n"
     except UnicodeEncodeError as error:
-        raise InputError("the text holds half of a surrogate pair, which is no character: leave it out") from error
+        raise InputError("the text contains half of a surrogate pair, which is not a valid character: leave it out") from error
 
 
 def _watch(process: subprocess.Popen[bytes], on_merges: Callable[[int, int], None], total: int) -> str:
-    """Hand on the process's progress until it ends; returns the last line that it said besides."""
+    """Report the process's progress until it ends; returns the last other line of its standard error."""
     assert process.stderr is not None
-    said = ""
+    message = ""
     for line in process.stderr:
         progress = _progress(line)
         if progress is None:
-            said = line.decode("utf-8", "replace").strip() or said
+            message = line.decode("utf-8", "replace").strip() or message
         elif progress.get("stage") == "Compute merges":
             on_merges(min(int(progress["current"]), total), total)
-    return said
+    return message
 
 
 def _progress(line: bytes) -> dict[str, Any] | None:
-    """What the library reports of its work, or None for a line that is something else."""
+    """The library's progress report in a line, or None if the line is something else."""
     try:
         content = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where training text comes from: a file of yours, or the language reference that Python carries. A host module."""
+"""Training text: read from a file, or the language reference that comes with Python. A host module."""
 
 from __future__ import annotations
 
@@ -18,17 +18,54 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    r"""Read a UTF-8 text file. A byte order mark is left out, and `\r\n` and `\r` become `\n`.
+    r"""Read a UTF-8 text file. A byte order mark is removed, and `\r\n` and `\r` become `\n`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The text.
 
     Raises:
-        InputError: the file is missing, a directory or a device, cannot be read, is binary, is not UTF-8, or holds no text. The message
-            says which and names the mend.
+        InputError: the file is missing, a directory or a device, cannot be read, is binary, is not UTF-8, or contains no text. The message
+            has the reason and how to fix it.
+
+    Example:
+        >>> import os, tempfile
+        >>> from tinytorch.text import read_text
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     path = os.path.join(directory, "corpus.txt")
+        ...     with open(path, "wb") as file:
+        ...         _ = file.write(b"to be\r\nor not to be")
+        ...     read_text(path)
+        'to be\nor not to be'
     """
     return "".join(read_chunks(path))
 
 
 def read_chunks(path: str | os.PathLike[str], size: int = 2**20) -> Iterator[str]:
-    """The text that `read_text` gives, in chunks of about ``size`` bytes, so that a file may be larger than memory. Errors are the same."""
+    """Read a UTF-8 text file as `read_text` does, in chunks, so that the file may be larger than memory.
+
+    Args:
+        path: the file.
+        size: bytes to read at a time.
+
+    Yields:
+        The chunks of the text.
+
+    Raises:
+        InputError: as `read_text`, while the chunks are read.
+
+    Example:
+        >>> import os, tempfile
+        >>> from tinytorch.text import read_chunks
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     path = os.path.join(directory, "corpus.txt")
+        ...     with open(path, "wb") as file:
+        ...         _ = file.write(b"to be or not")
+        ...     list(read_chunks(path, size=6))
+        ['to be ', 'or not']
+    """
     path = Path(path)
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
     read, blank = 0, True
@@ -43,10 +80,10 @@ def read_chunks(path: str | os.PathLike[str], size: int = 2**20) -> Iterator[str
             try:
                 text = decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
-                place = read - len(error.object) + error.start  # the decoder had kept the bytes before `data` that began a character
+                place = read - len(error.object) + error.start  # the decoder keeps an incomplete character from the previous chunk
                 raise InputError(
                     f"{path} is not UTF-8 text (byte 0x{error.object[error.start]:02x} at offset {place}): "
-                    "convert it with `iconv -t UTF-8 -f` and its own encoding, or give another file"
+                    "convert it with `iconv -t UTF-8 -f` and its encoding, or give another file"
                 ) from error
             blank = blank and not text.strip()
             if text:
@@ -54,48 +91,81 @@ def read_chunks(path: str | os.PathLike[str], size: int = 2**20) -> Iterator[str
             if not data:
                 break
     if blank:
-        raise InputError(f"{path} holds no text: give a file with something to learn from")
+        raise InputError(f"{path} holds no text: give a file that contains text")
 
 
 def check_text(path: str | os.PathLike[str]) -> None:
-    """Raise `InputError`, as `read_text` does, where a file cannot be opened: it is missing, no regular file, or may not be read."""
+    """Check that a text file can be opened, without reading it.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: the file is missing, is not a regular file, or cannot be opened.
+
+    Example:
+        >>> from tinytorch.text import check_text
+        >>> check_text("missing.txt")
+        Traceback (most recent call last):
+        tinytorch.io.errors.InputError: there is no file missing.txt: check the path
+    """
     with _readable(Path(path)):
         pass
 
 
 def python_reference() -> str:
-    """The Python language reference, the corpus that needs no download: about 370 thousand characters.
+    """Return the Python language reference, a corpus of about 370,000 characters that needs no download.
 
-    CPython ships it for `help()`, one entry a topic, in `pydoc_data.topics`. The topics are joined in the order of their names, two
-    blank lines apart. A topic that another one contains (`while` is a section of `compound`) is left out: repeated text would turn
-    up in both the training and the validation part, and the validation loss would measure memory.
+    CPython ships it for `help()` in `pydoc_data.topics`, one entry per topic. The topics are joined in alphabetical order, separated by two
+    blank lines. A topic that another topic contains (`while` is a section of `compound`) is left out: repeated text would be in both the
+    training and the validation split, and the validation loss would measure memorization.
 
-    The text differs from one Python version to the next; `text_digest` tells them apart.
+    The text depends on the Python version; compare versions with `text_digest`.
+
+    Returns:
+        The text.
 
     Raises:
         InputError: this Python was packaged without the topics.
+
+    Example:
+        >>> from tinytorch.text import python_reference
+        >>> 'The "with" statement' in python_reference()
+        True
     """
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
-        raise InputError("this Python carries no language reference (pydoc_data.topics): give a text file to train on") from error
+        raise InputError("this Python has no language reference (pydoc_data.topics): give a text file to train on") from error
     bodies = {name: _body(topic) for name, topic in topics.items()}
     kept = [name for name in sorted(topics) if not _is_repeated(name, bodies)]
     return "\n\n\n".join(topics[name].strip() for name in kept) + "\n"
 
 
 def text_digest(text: str) -> str:
-    """The SHA-256 of a text's UTF-8 bytes, in hexadecimal: by it a resumed run knows that its corpus is the same."""
+    """Compute the SHA-256 digest of a text, by which a resumed run checks that its corpus is unchanged.
+
+    Args:
+        text: the text.
+
+    Returns:
+        The digest of the text's UTF-8 bytes, as 64 hexadecimal digits.
+
+    Example:
+        >>> from tinytorch.text import text_digest
+        >>> text_digest("to be")[:8], text_digest("not to be")[:8]
+        ('0af1207e', 'c12b3293')
+    """
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[BinaryIO]:
-    """The file, open for reading, each way of not getting it told apart."""
+    """Open a file for reading; raises `InputError` with the reason if that fails."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise InputError(f"{path} is a directory, not a text file: name a file in it")
+            raise InputError(f"{path} is a directory, not a text file: give a file in it")
         if not stat.S_ISREG(mode):
             raise InputError(f"{path} is not a regular file: save the text to a file and give that")
         with path.open("rb") as file:
@@ -103,18 +173,18 @@ def _readable(path: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}: check the path") from error
     except PermissionError as error:
-        raise InputError(f"{path} may not be read: allow it with `chmod u+r {path}`, or copy it to where you may") from error
+        raise InputError(f"{path} cannot be read (permission denied): allow it with `chmod u+r {path}`, or give a copy") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): check the path") from error
 
 
 def _body(topic: str) -> str:
-    """A topic without its title and underlines: a section's underline has another character where it is a topic of its own."""
+    """A topic without its title and underlines; topics and sections with the same text have different underline characters."""
     lines = topic.split("\n")[2:]
     return "\n".join(line for line in lines if not line or set(line) - set('*=-~^"#')).strip()
 
 
 def _is_repeated(name: str, bodies: dict[str, str]) -> bool:
-    """Whether another topic contains this one; of two equal topics, the later one is the repetition."""
-    mine = bodies[name]
-    return any(mine in other and (mine != other or key < name) for key, other in bodies.items() if key != name)
+    """Whether another topic contains this one; of equal topics, all but the first one are repeated."""
+    body = bodies[name]
+    return any(body in other and (body != other or key < name) for key, other in bodies.items() if key != name)

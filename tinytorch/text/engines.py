@@ -1,4 +1,7 @@
-"""Tokenizers of the `tokenizers` library, made from their JSON so that they read every text whole and always alike. A host module."""
+"""Creates tokenizers of the `tokenizers` library from JSON, without truncation, padding and dropout. A host module.
+
+Such a `tokenizers.Tokenizer` is called an engine here.
+"""
 
 from __future__ import annotations
 
@@ -12,41 +15,41 @@ from tinytorch.io.errors import InputError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
 
-#: A tokenizer as the library writes it, and what its file says of how to cut, pad and vary what it reads.
+#: A tokenizer in the library's JSON format, and its truncation, padding and dropout settings.
 Content: TypeAlias = dict[str, Any]
 ReadingSettings: TypeAlias = dict[str, Any]
 
-#: SentencePiece's normalizer, which changes texts by a table, and makes the library panic where that is damaged.
+#: SentencePiece's normalizer, which changes texts by a table; the library panics if the table is invalid.
 _PRECOMPILED = "Precompiled"
-#: No vocabulary has as many ids. The library walks over all of them, and takes a 32-bit number for granted.
-_MOST_IDS = 2**24
+#: Larger than any real vocabulary. The library loops over all ids up to the largest one, and stores ids in 32 bits.
+_MAX_IDS = 2**24
 
 
 def library() -> Any:
-    """The `tokenizers` package. Raises `InputError` where it is not installed."""
+    """The `tokenizers` package. Raises `InputError` if it is not installed."""
     try:
         import tokenizers
     except ModuleNotFoundError as error:
-        raise InputError("byte-pair encoding needs the tokenizers package: type `pip install tokenizers`") from error
+        raise InputError("byte-pair encoding needs the tokenizers package: install it with `pip install tokenizers`") from error
     return tokenizers
 
 
 @contextmanager
 def no_panics() -> Iterator[None]:
-    """Turn a panic of the library, which is no `Exception` and passes every handler, into an `InputError`."""
+    """Raise a Rust panic of the library, which is a `BaseException` that ``except Exception`` does not catch, as `InputError`."""
     try:
         yield
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # pyo3 makes the class when the first one is raised: it cannot be imported
+        if type(error).__name__ != "PanicException":  # pyo3 creates the class at the first panic, so it cannot be imported
             raise
         raise InputError(f"the tokenizers package panics on this tokenizer and text: {' '.join(str(error).split())}") from error
 
 
 def split_settings(content: Content) -> tuple[Content, ReadingSettings]:
-    """A tokenizer without truncation, padding and BPE dropout, and these.
+    """Split a tokenizer into one without truncation, padding and BPE dropout, and these settings.
 
-    A text to learn from, or to measure a model on, is data. `transformers` leaves its last call's truncation and padding in the file, for
-    the next call to change; dropout (Provilkov et al. 2020, arXiv:1910.13267) is for training tokenizers' users.
+    Texts for training and evaluation must be encoded completely and deterministically. `transformers` saves the truncation and padding of
+    its last call in the file; dropout (Provilkov et al. 2020, arXiv:1910.13267) randomizes the encoding.
     """
     model = content.get("model")
     model = model if isinstance(model, dict) else {}
@@ -55,7 +58,7 @@ def split_settings(content: Content) -> tuple[Content, ReadingSettings]:
 
 
 def with_settings(content: Content, settings: ReadingSettings) -> Content:
-    """A tokenizer with the settings that `split_settings` gave."""
+    """A tokenizer with the settings that `split_settings` returned."""
     content = {**content, "truncation": settings.get("truncation"), "padding": settings.get("padding")}
     if isinstance(content.get("model"), dict) and "dropout" in content["model"]:
         content["model"] = {**content["model"], "dropout": settings.get("dropout")}
@@ -63,14 +66,14 @@ def with_settings(content: Content, settings: ReadingSettings) -> Content:
 
 
 def make_engine(content: Content) -> Engine:
-    """The tokenizer that a JSON describes, without settings that cut, pad or vary; special tokens in a text are spelled like other words.
+    """Create the tokenizer of a JSON, without truncation, padding and dropout; names of special tokens are encoded like other text.
 
-    Every token has the id that the JSON gives it. The library numbers added tokens anew where ids are missing before them, and gives two
-    tokens one id where that number is taken.
+    Every token keeps its id in the JSON. The library alone would renumber added tokens after unused ids, and could give two tokens the same
+    id.
 
     Raises:
-        Exception: the library's own, for what it cannot read.
-        ValueError: it changes texts, two tokens have one id, or an id is out of range; or the library panics.
+        Exception: raised by the library for JSON that it cannot read.
+        ValueError: its normalizer changes texts, two tokens have the same id, or an id is out of range; or the library panics.
     """
     content, _ = split_settings(content)
     _check_normalizer(content.get("normalizer"))
@@ -87,7 +90,7 @@ def make_engine(content: Content) -> Engine:
 
 
 def _check_normalizer(normalizer: Any) -> None:
-    """Raise ValueError for SentencePiece's normalizer; what others make of texts, `BPETokenizer.from_gpt2` tries."""
+    """Raise ValueError for SentencePiece's normalizer; `BPETokenizer.from_gpt2` tests whether others change texts."""
     if not isinstance(normalizer, dict):
         return
     if normalizer.get("type") == _PRECOMPILED:
@@ -98,14 +101,14 @@ def _check_normalizer(normalizer: Any) -> None:
 
 
 def _check_ids(content: Content) -> None:
-    """Raise ValueError for ids that are out of range, and for two tokens of one id."""
+    """Raise ValueError for ids that are out of range, and for two tokens with the same id."""
     model = content.get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(vocab, dict):
-        return  # of another kind, whose ids are places in a list
+        return  # another type of model, whose ids are positions in a list
     ids: dict[Any, str] = {}
     for name, i in [*vocab.items(), *((token["content"], token["id"]) for token in content.get("added_tokens") or [])]:
-        if not isinstance(i, int) or not 0 <= i < _MOST_IDS:
-            raise ValueError(f"the token {name!r} has the id {i!r}, which is none from 0 to {_MOST_IDS - 1}")
+        if not isinstance(i, int) or not 0 <= i < _MAX_IDS:
+            raise ValueError(f"the token {name!r} has the id {i!r}, which is not an integer from 0 to {_MAX_IDS - 1}")
         if ids.setdefault(i, name) != name:
-            raise ValueError(f"the tokens {ids[i]!r} and {name!r} have one id, {i}")
+            raise ValueError(f"the tokens {ids[i]!r} and {name!r} have the same id, {i}")

@@ -1,4 +1,4 @@
-"""What the trainer, the sampler and the command ask of a tokenizer."""
+"""The interface of tokenizers, and reading any kind of tokenizer from a file."""
 
 from __future__ import annotations
 
@@ -17,41 +17,48 @@ from tinytorch.text.tokenizers import CharTokenizer
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Text to token ids and back. `CharTokenizer` is one; fitting is each kind's own business.
+    """The protocol of tokenizers, which convert text to token ids and back. `CharTokenizer` and `BPETokenizer` implement it.
+
+    Training a tokenizer is not part of the protocol.
 
     Attributes:
-        kind: the tag that the tokenizer's file carries, by which `load_tokenizer` finds the class.
+        kind: the name of the class in the tokenizer's file, by which `load_tokenizer` finds the class.
+
+    Example:
+        >>> from tinytorch.text import CharTokenizer, Tokenizer
+        >>> isinstance(CharTokenizer(), Tokenizer)
+        True
     """
 
     kind: ClassVar[str]
 
     @property
     def special_ids(self) -> Sequence[int]:
-        """The ids that stand for no text; a model never writes them."""
+        """The ids that stand for no text; `tinytorch.generation.generate` never chooses them."""
         ...
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text. Raises ValueError for an empty one."""
+        """The token ids of a text. Raises ValueError for an empty text."""
         ...
 
     def encode_array(self, text: str) -> NDArray[numpy.int64]:
-        """The ids of a text, such as a whole corpus, as a host array of shape (N,)."""
+        """The token ids of a text, such as a whole corpus, as a host array of shape (N,)."""
         ...
 
     def decode(self, ids: Sequence[int] | NDArray[Any], skip_special_tokens: bool = True) -> str:
-        """The text of a row of ids. Raises ValueError for an id outside the vocabulary."""
+        """The text of a sequence of ids. Raises ValueError for an id outside the vocabulary."""
         ...
 
     def get_vocab_size(self) -> int:
-        """How many ids there are; they run from 0."""
+        """The number of ids, which are 0 to this number minus 1."""
         ...
 
     def unknown_characters(self, text: str) -> list[str]:
-        """The distinct characters of a text that this tokenizer cannot express, in order of appearance."""
+        """The distinct characters of a text that are not in the vocabulary, in order of appearance."""
         ...
 
     def to_json(self) -> str:
-        """The tokenizer as JSON; two that are alike give the same."""
+        """The tokenizer as JSON; equal tokenizers have equal JSON."""
         ...
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -63,18 +70,33 @@ _KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {kind.kind: kind f
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
-    """Read a tokenizer of any kind from the file that its `save` wrote.
+    """Read a tokenizer of any kind from the file that its `save` method wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A `CharTokenizer` or `BPETokenizer`.
 
     Raises:
-        InputError: the file is missing, broken, not a tokenizer's, or of a kind that this version does not know.
+        InputError: the file is missing or invalid, or holds a kind of tokenizer that this version does not support.
+
+    Example:
+        >>> import os, tempfile
+        >>> from tinytorch.text import CharTokenizer, load_tokenizer
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     path = os.path.join(directory, "tokenizer.json")
+        ...     CharTokenizer().fit("to be or not to be").save(path)
+        ...     load_tokenizer(path)
+        CharTokenizer(9 tokens, special_tokens=['<PAD>', '<UNK>'])
     """
     return tokenizer_from_json(read_tokenizer_file(path), path)
 
 
 def tokenizer_from_json(text: str, path: str | os.PathLike[str]) -> Tokenizer:
-    """A tokenizer of any kind from its JSON, which came from ``path``. Raises `InputError` as `load_tokenizer` does."""
+    """Create a tokenizer of any kind from its JSON; ``path`` is named in errors. Raises `InputError` as `load_tokenizer` does."""
     kind = parse_tokenizer(text, path)["kind"]
     if kind not in _KINDS:
         known = ", ".join(sorted(_KINDS))
-        raise InputError(f"{path} holds a tokenizer of kind {kind!r}, and this version knows {known}: upgrade tinytorch")
+        raise InputError(f"{path} has a tokenizer of kind {kind!r}, but this version supports only {known}: upgrade tinytorch")
     return _KINDS[kind].from_json(text, path)

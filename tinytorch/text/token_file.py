@@ -1,6 +1,6 @@
-"""Files of tokens, for texts that need not be encoded again, nor fit into memory. A host module.
+"""Token files: encoded texts, which may be larger than memory. A host module.
 
-One is a safetensors file with an array ``tokens`` of 16 or 32 bit numbers. Its header also holds the tokenizer.
+A token file is a safetensors file with an array ``tokens`` of 16-bit or 32-bit unsigned integers. Its metadata includes the tokenizer.
 """
 
 from __future__ import annotations
@@ -22,22 +22,31 @@ from tinytorch.text.words import whole_words
 _FORMAT = "tinytorch-tokens"
 _VERSION = "1"
 _NAME = "tokens"
-#: Tokens that are turned into text together, and the most that one character is made of.
+#: Number of tokens that are decoded together, and the maximum number of tokens of one character.
 _AT_ONCE, _CHARACTER = 2**16, 4
-#: A header of safetensors is no longer.
+#: Maximum size of a safetensors header, in bytes.
 _LONGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
 class TokenFile:
-    """A text as tokens.
+    """An open token file: the token ids of a text, mapped into memory, and their tokenizer.
 
     Attributes:
         path: the file.
-        tokens: shape (N,), read from the disk where and when they are looked at.
-        tokenizer: what made them.
-        characters: how many the text has.
+        tokens: token ids, shape (N,), a memory-mapped array.
+        tokenizer: the tokenizer that encoded the text.
+        characters: number of characters of the text.
         sha256: the text's `text_digest`.
+
+    Example:
+        >>> import os, tempfile
+        >>> from tinytorch.text import CharTokenizer, TokenFile, write_token_file
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     path = os.path.join(directory, "corpus.tokens")
+        ...     _ = write_token_file(path, ["to be"], CharTokenizer().fit("to be"))
+        ...     TokenFile.open(path).tokens.tolist()
+        [6, 5, 2, 3, 4]
     """
 
     path: Path
@@ -48,27 +57,29 @@ class TokenFile:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> TokenFile:
-        """Raises `InputError` where the file is missing, truncated or not one of tokens."""
+        """Open a token file. Raises `InputError` if the file is missing, truncated or not a token file."""
         path = Path(path)
         metadata = read_metadata(path)
         if metadata.get("format") != _FORMAT:
-            raise InputError(f"{path} is not a file of tokens: make one with `tinytorch prepare`")
+            raise InputError(f"{path} is not a token file: create one with `tinytorch prepare`")
         if metadata.get("version") != _VERSION:
-            raise InputError(f"{path} is of version {metadata.get('version')}, and this tinytorch reads {_VERSION}: upgrade tinytorch")
+            raise InputError(
+                f"{path} has format version {metadata.get('version')}, but this tinytorch reads version {_VERSION}: upgrade tinytorch"
+            )
         try:
             tokenizer = tokenizer_from_json(metadata["tokenizer"], path)
             return cls(path, map_array(path, _NAME), tokenizer, int(metadata["characters"]), metadata["sha256"])
         except KeyError as error:
-            raise InputError(f"{path} lacks {error}: make it again with `tinytorch prepare`") from error
+            raise InputError(f"{path} has no {error} in its metadata: create it again with `tinytorch prepare`") from error
         except ValueError as error:
-            raise InputError(f"{path} is damaged ({error}): make it again with `tinytorch prepare`") from error
+            raise InputError(f"{path} is damaged ({error}): create it again with `tinytorch prepare`") from error
 
     def parts(self) -> Iterator[HostArray]:
-        """The tokens, some at a time."""
+        """Iterate over the tokens in parts of bounded size."""
         return (self.tokens[start : start + _AT_ONCE] for start in range(0, len(self.tokens), _AT_ONCE))
 
     def text(self) -> Iterator[str]:
-        """The text that the tokens stand for, in parts that end between characters."""
+        """Decode the tokens in parts that end at character boundaries."""
         start = 0
         while start < len(self.tokens):
             stop = min(start + _AT_ONCE, len(self.tokens))
@@ -78,7 +89,7 @@ class TokenFile:
             start = stop
 
     def _between_characters(self, place: int) -> bool:
-        """Whether no character has tokens on both sides of a place: the text is then that of both sides, one after the other."""
+        """Whether a position is a character boundary: the texts of both sides then concatenate to the text of the whole."""
         around = self.tokens[max(0, place - _CHARACTER) : place + _CHARACTER]
         before = min(place, _CHARACTER)
         decode = self.tokenizer.decode
@@ -86,24 +97,52 @@ class TokenFile:
 
 
 def is_token_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is one of tokens, whole or not; false where there is none."""
+    """Check whether a file is a token file, by the beginning of the file only.
+
+    Args:
+        path: the file.
+
+    Returns:
+        True for a token file, even a truncated one; False if the file is missing.
+
+    Example:
+        >>> from tinytorch.text import is_token_file
+        >>> is_token_file("missing.tokens")
+        False
+    """
     if not os.path.isfile(path):  # opening a pipe would wait for a writer
         return False
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            # a text's first eight characters make a larger number
+            # the first eight bytes of a text file are a larger integer
             return length <= _LONGEST_HEADER and f'"{_FORMAT}"'.encode() in file.read(1000)
     except OSError:
         return False
 
 
 def write_token_file(path: str | os.PathLike[str], chunks: Iterable[str], tokenizer: Tokenizer) -> TokenFile:
-    """Encode a text that comes in chunks, and write its tokens, whole or not at all.
+    """Encode a text in chunks and write its tokens to a file atomically.
+
+    Args:
+        path: the file to write.
+        chunks: parts of the text, such as those of `read_chunks`.
+        tokenizer: encodes the text, and is stored in the file.
+
+    Returns:
+        The file, opened.
 
     Raises:
-        InputError: there is no text, or another process is writing the file.
+        InputError: the text is empty, or another process is writing the file.
         OSError: the file cannot be written.
+
+    Example:
+        >>> import os, tempfile
+        >>> from tinytorch.text import CharTokenizer, write_token_file
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     file = write_token_file(os.path.join(directory, "corpus.tokens"), ["to ", "be"], CharTokenizer().fit("to be"))
+        ...     file.characters
+        5
     """
     dtype = numpy.dtype("<u2" if tokenizer.get_vocab_size() <= 2**16 else "<u4")
     digest, tokens, characters = hashlib.sha256(), 0, 0
@@ -123,7 +162,7 @@ def write_token_file(path: str | os.PathLike[str], chunks: Iterable[str], tokeni
 
 
 def _header(tokenizer: Tokenizer, dtype: numpy.dtype, tokens: int, characters: int, digest: str, room: int = 0) -> bytes:
-    """The beginning of a safetensors file: its length, then JSON, filled up with spaces to ``room`` bytes and a multiple of 8."""
+    """The header of a safetensors file: its length, then JSON, padded with spaces to ``room`` bytes and a multiple of 8."""
     metadata = {
         "format": _FORMAT,
         "version": _VERSION,

@@ -1,18 +1,18 @@
-"""Long texts in parts, so that a tokenizer need not see the whole at once."""
+"""Splits long texts at word boundaries, so that a tokenizer can encode them in parts."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 
-#: One space or new line between two words: GPT-2's tokenizer, and its like, always begin a piece there.
+#: One space or newline between two words: the pre-tokenizers of GPT-2 and similar models always split there.
 _BREAK = re.compile(r"(?<=\S)[ \n](?=\S)")
-#: What has no such place in so many characters is cut where it happens to end: a tokenizer, which Ctrl-C waits for, would take seconds.
+#: Maximum number of characters without a word boundary; a longer text is cut anywhere, because encoding it would block Ctrl-C for seconds.
 _LONGEST = 2**18
 
 
 def whole_words(chunks: Iterable[str]) -> Iterator[str]:
-    """The same text in parts that end between words: tokens of the parts, one after another, are those of the whole text."""
+    """Split a text into parts at word boundaries: the concatenated tokens of the parts equal the tokens of the whole text."""
     kept = ""
     for chunk in chunks:
         text = kept + chunk
@@ -25,7 +25,7 @@ def whole_words(chunks: Iterable[str]) -> Iterator[str]:
 
 
 def _last_break(text: str) -> int:
-    """Where the last word begins, with the space before it; 0 where there is only one."""
+    """The index of the space before the last word; 0 if there is only one word."""
     width = 256
     while True:
         start = max(0, len(text) - width)

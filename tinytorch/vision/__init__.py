@@ -1,4 +1,4 @@
-"""Vision: image data sets, batches of them, and transforms."""
+"""Vision: image data sets, a data loader and transforms."""
 
 from tinytorch.vision.cifar import read_cifar10
 from tinytorch.vision.datasets import DATASETS, load_images
@@ -6,7 +6,7 @@ from tinytorch.vision.digits import read_digits
 from tinytorch.vision.idx import read_idx, read_mnist
 from tinytorch.vision.images import ImageData
 from tinytorch.vision.loader import Batch, DataLoader
-from tinytorch.vision.transforms import Augment, Normalise, shift_and_flip
+from tinytorch.vision.transforms import Augment, Normalize, shift_and_flip
 
 __all__ = [
     "DATASETS",
@@ -14,7 +14,7 @@ __all__ = [
     "Batch",
     "DataLoader",
     "ImageData",
-    "Normalise",
+    "Normalize",
     "load_images",
     "read_cifar10",
     "read_digits",

@@ -1,6 +1,6 @@
-"""CIFAR-10 in its official binary layout. A host module.
+"""Reads CIFAR-10 in its binary version. A host module.
 
-Each file is a row of records of 3073 bytes: the label, then 1024 bytes each of red, green and blue, row by row.
+Each file is a sequence of records of 3073 bytes: the label, then 1024 bytes each of red, green and blue, row by row.
 
 Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009; https://www.cs.toronto.edu/~kriz/cifar.html
 """
@@ -20,21 +20,38 @@ from tinytorch.vision.reading import checked_directory, read_bytes
 
 SHAPE = (3, 32, 32)
 _RECORD = 1 + 3 * 32 * 32
-#: A full set of training files.
+#: All training files.
 TRAINING = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST = "test_batch.bin"
 META = "batches.meta.txt"
-_MEND = "copy it again from the official cifar-10-binary.tar.gz"
+_HINT = "copy it again from the official cifar-10-binary.tar.gz"
 
 
 def read_cifar10(directory: str | os.PathLike[str]) -> tuple[ImageData, ImageData]:
-    """The training and the test images in a directory that was unpacked from ``cifar-10-binary.tar.gz``.
+    """Read CIFAR-10 from a directory with the files of ``cifar-10-binary.tar.gz``.
 
-    Those of ``data_batch_1.bin`` to ``data_batch_5.bin`` that are there are the training images; ``test_batch.bin`` and
-    ``batches.meta.txt`` are needed.
+    Training files, ``data_batch_1.bin`` to ``data_batch_5.bin``, may be missing except for one; ``test_batch.bin`` and
+    ``batches.meta.txt`` are required.
+
+    Args:
+        directory: the directory.
+
+    Returns:
+        The training images and the test images.
 
     Raises:
-        InputError: a file is missing, truncated or something else.
+        InputError: a file is missing, truncated or not in this format.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from tinytorch.vision import read_cifar10
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     for name in ("data_batch_1.bin", "test_batch.bin"):
+        ...         _ = (pathlib.Path(directory) / name).write_bytes(bytes(3073))
+        ...     _ = (pathlib.Path(directory) / "batches.meta.txt").write_text("\\n".join("abcdefghij"))
+        ...     train, test = read_cifar10(directory)
+        >>> train
+        ImageData('cifar10', 1 images of shape (3, 32, 32), 10 classes)
     """
     folder = checked_directory(Path(directory))
     training = [folder / name for name in TRAINING if (folder / name).exists()]
@@ -48,7 +65,7 @@ def read_cifar10(directory: str | os.PathLike[str]) -> tuple[ImageData, ImageDat
 
 
 def _images(paths: list[Path], classes: tuple[str, ...]) -> ImageData:
-    """The records of several files, one after another."""
+    """The concatenated images of several files."""
     images: list[NDArray[Any]] = []
     labels: list[NDArray[Any]] = []
     for path in paths:
@@ -61,17 +78,18 @@ def _images(paths: list[Path], classes: tuple[str, ...]) -> ImageData:
 def _records(path: Path, classes: int) -> NDArray[numpy.uint8]:
     data = numpy.frombuffer(read_bytes(path), dtype=numpy.uint8)
     if data.size % _RECORD:
-        raise InputError(f"{path} is truncated or is no CIFAR-10 file: {data.size} bytes are not a multiple of {_RECORD}; {_MEND}")
+        raise InputError(f"{path} is truncated or not a CIFAR-10 file: {data.size} bytes are not a multiple of {_RECORD}; {_HINT}")
     records = data.reshape(-1, _RECORD)
     bad = numpy.flatnonzero(records[:, 0] >= classes)
     if bad.size:
-        raise InputError(f"{path} is no CIFAR-10 file: record {bad[0]} has the label {records[bad[0], 0]}, over {classes - 1}; {_MEND}")
+        label = records[bad[0], 0]
+        raise InputError(f"{path} is not a CIFAR-10 file: record {bad[0]} has the label {label}, larger than {classes - 1}; {_HINT}")
     return records
 
 
 def _classes(path: Path) -> tuple[str, ...]:
-    """The ten names in ``batches.meta.txt``."""
+    """The ten class names in ``batches.meta.txt``."""
     names = tuple(line.strip() for line in read_bytes(path).decode("utf-8", "replace").splitlines() if line.strip())
     if len(names) != 10:
-        raise InputError(f"{path} should name 10 classes, one a line, and has {len(names)}: {_MEND}")
+        raise InputError(f"{path} must have 10 class names, one per line, got {len(names)}: {_HINT}")
     return names

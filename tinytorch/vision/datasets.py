@@ -1,4 +1,4 @@
-"""The image data sets by name, from a directory or from the web."""
+"""Loads image data sets by name, from a directory or by download."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tinytorch.vision.download import Remote, cache_directory, fetch_archive, fe
 from tinytorch.vision.idx import read_mnist
 from tinytorch.vision.images import ImageData
 
-#: The names that `load_images` knows.
+#: The names of the data sets of `load_images`.
 DATASETS = ("digits", "mnist", "fashion", "cifar10")
 
-#: The sum is the one on https://www.cs.toronto.edu/~kriz/cifar.html.
+#: The checksum is that of https://www.cs.toronto.edu/~kriz/cifar.html.
 _CIFAR10 = Remote("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")
-_MNIST_SITE = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # the mirror that PyTorch keeps
+_MNIST_SITE = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # PyTorch's mirror
 _FASHION_SITE = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
-#: Fashion-MNIST's sums are those on https://github.com/zalandoresearch/fashion-mnist, MNIST's those that torchvision checks.
+#: Fashion-MNIST's checksums are those of https://github.com/zalandoresearch/fashion-mnist, MNIST's are torchvision's.
 _IDX_FILES = {
     "mnist": (
         Remote(_MNIST_SITE + "train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
@@ -38,14 +38,24 @@ _IDX_FILES = {
 
 
 def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> tuple[ImageData, ImageData]:
-    """The training and the test images of a data set.
+    """Load the training and test images of a data set.
 
     Args:
-        name: ``"digits"`` (8x8, comes with scikit-learn), ``"mnist"`` and ``"fashion"`` (28x28, gray), or ``"cifar10"`` (32x32, colour).
-        data_dir: the directory with the data set's files. Left out, they are downloaded once and kept; see `cache_directory`.
+        name: ``"digits"`` (8x8, comes with scikit-learn), ``"mnist"`` or ``"fashion"`` (28x28, grayscale), or ``"cifar10"`` (32x32, color).
+        data_dir: the directory with the data set's files. Without it they are downloaded once and cached; see `cache_directory`.
+
+    Returns:
+        The training images and the test images.
 
     Raises:
-        InputError: the name is unknown, a file is missing, truncated or foreign, a package is not installed, or there is no connection.
+        InputError: the name is unknown, a file is missing, truncated or not in the right format, a package is not installed, or the
+            download fails.
+
+    Example:
+        >>> from tinytorch.vision import load_images
+        >>> train, test = load_images("digits")
+        >>> train
+        ImageData('digits', 1438 images of shape (1, 8, 8), 10 classes)
     """
     if name not in DATASETS:
         raise InputError(f"there is no data set {name!r}: choose one of {', '.join(DATASETS)}")
@@ -54,9 +64,9 @@ def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> tu
             raise InputError("the digits come with scikit-learn and not from files: leave `data_dir` out")
         return read_digits()
     if name == "cifar10":
-        return read_cifar10(_fetched_cifar10() if data_dir is None else data_dir)
+        return read_cifar10(_download_cifar10() if data_dir is None else data_dir)
     return read_mnist(fetch_files(_IDX_FILES[name], cache_directory() / name) if data_dir is None else data_dir, name)
 
 
-def _fetched_cifar10() -> os.PathLike[str]:
+def _download_cifar10() -> os.PathLike[str]:
     return fetch_archive(_CIFAR10, [*cifar.TRAINING, cifar.TEST, cifar.META], cache_directory() / "cifar-10-batches-bin")

@@ -1,6 +1,6 @@
-"""The handwritten digits that come with scikit-learn: 1797 images of 8x8, no download.
+"""The handwritten digits that come with scikit-learn: 1797 images of 8x8 pixels, without a download.
 
-Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI machine learning repository, 1998, the test part.
+Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI machine learning repository, 1998, the test set.
 """
 
 from __future__ import annotations
@@ -10,12 +10,21 @@ from tinytorch.vision.images import ImageData
 
 
 def read_digits() -> tuple[ImageData, ImageData]:
-    """The digits, a fifth of them held out: 1438 for training and 359 for the test, each class split alike, the same in every run.
+    """Load scikit-learn's handwritten digits, with a fifth of them held out as the test set.
 
-    Their 17 shades are spread over 0 to 255 and stay apart, so nothing is lost.
+    The split is stratified by class and always the same. The 17 gray levels are scaled to 0 to 255 without loss.
+
+    Returns:
+        1438 training images and 359 test images.
 
     Raises:
         InputError: scikit-learn is not installed.
+
+    Example:
+        >>> from tinytorch.vision import read_digits
+        >>> train, test = read_digits()
+        >>> len(train), len(test)
+        (1438, 359)
     """
     try:
         from sklearn.datasets import load_digits

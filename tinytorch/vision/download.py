@@ -1,4 +1,4 @@
-"""Downloading data sets into a cache, with pooch."""
+"""Downloads data sets into a cache directory, with pooch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Remote:
-    """A file on the web and the MD5 sum of its content."""
+    """The URL of a file and the MD5 checksum of its content."""
 
     url: str
     md5: str
@@ -32,15 +32,15 @@ class Remote:
 
 
 def cache_directory() -> Path:
-    """Where downloads are kept: the system's place for caches, ``~/.cache/tinytorch`` on Linux."""
+    """The directory for downloads, in the system's cache directory: ``~/.cache/tinytorch`` on Linux."""
     return Path(_pooch("finding the cache").os_cache("tinytorch"))
 
 
 def fetch_files(files: Sequence[Remote], folder: Path) -> Path:
-    """Have all files in ``folder``, downloaded where they are missing or do not match their sums; returns the folder.
+    """Download the files that are missing in ``folder`` or do not match their checksums; returns the folder.
 
     Raises:
-        InputError: pooch is not installed, a file cannot be had, or what came is something else.
+        InputError: pooch is not installed, a download fails, or a downloaded file does not match its checksum.
     """
     pooch = _pooch(f"downloading {files[0].name}")
     with _quiet(pooch.get_logger()), _bar() as bar:
@@ -50,12 +50,12 @@ def fetch_files(files: Sequence[Remote], folder: Path) -> Path:
 
 
 def fetch_archive(file: Remote, members: Sequence[str], folder: Path) -> Path:
-    """Have the ``members`` of a tar archive, by their last names, in ``folder``; returns it.
+    """Download a tar archive and extract ``members``, given by file name, to ``folder``; returns the folder.
 
-    The folder appears when all are in it, and then the archive goes: no half of it is ever found by a later run.
+    The folder is created atomically with all members, then the archive is deleted, so that later runs never find an incomplete folder.
 
     Raises:
-        InputError: as `fetch_files`; or the archive lacks a member.
+        InputError: as `fetch_files`; or a member is not in the archive.
     """
     if folder.is_dir():
         return folder
@@ -69,38 +69,41 @@ def fetch_archive(file: Remote, members: Sequence[str], folder: Path) -> Path:
             for name in members:
                 content = tar.extractfile(found[name]) if name in found else None
                 if content is None:
-                    raise InputError(f"{archive} has no {name} in it: remove it and try again")
+                    raise InputError(f"{archive} does not contain {name}: delete the archive and try again")
                 (complete / name).write_bytes(content.read())
         os.replace(complete, folder)
     archive.unlink()
     return folder
 
 
-def _pooch(wish: str) -> Any:
+def _pooch(task: str) -> Any:
     try:
         import pooch
     except ImportError as error:
-        raise InputError(f"{wish} needs pooch: install it with `pip install pooch`, or give the data's directory as `data_dir`") from error
+        raise InputError(f"{task} needs pooch: install it with `pip install pooch`, or give the data's directory as `data_dir`") from error
     return pooch
 
 
 def _fetch(pooch: Any, file: Remote, folder: Path, bar: Progress) -> None:
-    from requests.exceptions import RequestException  # pooch brings it
+    from requests.exceptions import RequestException  # a dependency of pooch
 
     downloader = pooch.HTTPDownloader(progressbar=_PoochBar(bar, file.name), chunk_size=2**16)
-    elsewhere = "or download it elsewhere and give its directory as `data_dir`"
+    alternative = "or download it by other means and give its directory as `data_dir`"
     try:
         pooch.retrieve(file.url, known_hash=f"md5:{file.md5}", fname=file.name, path=folder, downloader=downloader)
     except RequestException as error:
-        raise InputError(f"{file.url} cannot be downloaded ({_reason(error)}): check the connection and try again, {elsewhere}") from error
-    except ValueError as error:  # the sum
-        raise InputError(f"{file.url} sent something else than the file with MD5 sum {file.md5}: try again, {elsewhere}") from error
+        raise InputError(
+            f"{file.url} cannot be downloaded ({_reason(error)}): check the connection and try again, {alternative}"
+        ) from error
+    except ValueError as error:  # pooch's error for a wrong checksum
+        raise InputError(f"the download of {file.url} does not have the MD5 checksum {file.md5}: try again, {alternative}") from error
     except OSError as error:
-        raise InputError(f"{file.name} cannot be kept in {folder} ({error.strerror or error}): make room there, {elsewhere}") from error
+        reason = error.strerror or error
+        raise InputError(f"{file.name} cannot be written to {folder} ({reason}): make the directory writable, {alternative}") from error
 
 
 def _reason(error: Exception) -> str:
-    """What kept a request from working, in a few words."""
+    """The reason for a failed request, in a few words."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"the server answered {response.status_code} {response.reason}"
@@ -111,7 +114,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Keep pooch from announcing what the bar shows."""
+    """Silence pooch's messages; the progress bar shows the downloads."""
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:
@@ -131,7 +134,7 @@ def _bar() -> Iterator[Progress]:
 
 
 class _PoochBar:
-    """One download in a rich progress bar, as pooch talks to it."""
+    """One download of a rich progress bar, with the interface of pooch's progress bars."""
 
     def __init__(self, bar: Progress, name: str) -> None:
         self._bar = bar
@@ -140,7 +143,7 @@ class _PoochBar:
 
     @property
     def total(self) -> int:
-        """Bytes in all; set by pooch when the answer begins to come."""
+        """Total number of bytes; pooch sets it when the response starts."""
         return int(self._bar.tasks[self._task].total or 0)
 
     @total.setter
@@ -148,12 +151,12 @@ class _PoochBar:
         self._task = self._bar.add_task(self._name, total=value or None)
 
     def update(self, n: int) -> None:
-        """Count ``n`` bytes more."""
+        """Add ``n`` bytes to the progress."""
         self._bar.advance(self._task, n)
 
     def reset(self) -> None:
-        """Count from 0 again."""
+        """Reset the progress to 0."""
         self._bar.reset(self._task)
 
     def close(self) -> None:
-        """Nothing: the bar stays to the end of all downloads."""
+        """Do nothing: the bar stays until all downloads are done."""

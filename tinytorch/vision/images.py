@@ -1,4 +1,4 @@
-"""Labelled images in host memory. A host module."""
+"""Labeled images in host memory. A host module."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ from tinytorch.io.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Images and what they show.
+    """Labeled images.
 
     Attributes:
-        images: uint8 (N, C, H, W), from 0 for no light to 255 for full light.
-        labels: int64 (N), the number of each image's class.
-        classes: the names of the classes.
-        name: of the data set.
+        images: uint8 (N, C, H, W), from 0 (black) to 255 (maximum intensity).
+        labels: int64 (N), the class index of each image.
+        classes: the class names.
+        name: the name of the data set.
 
-    Raises ``ValueError`` where shapes, types or labels are not as said.
+    Raises:
+        ValueError: a shape or dtype is different, or a label is not a class index.
+
+    Example:
+        >>> from tinytorch.vision import ImageData
+        >>> data = ImageData(numpy.zeros((10, 1, 8, 8), dtype="uint8"), numpy.arange(10) % 2, ("even", "odd"), "black")
+        >>> train, test = data.split(0.2)
+        >>> train
+        ImageData('black', 8 images of shape (1, 8, 8), 2 classes)
     """
 
     images: NDArray[numpy.uint8]
@@ -37,7 +45,7 @@ class ImageData:
         if self.labels.dtype != numpy.int64 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(f"labels must be int64 of shape ({len(self.images)},), got {self.labels.dtype} of shape {self.labels.shape}")
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
-            raise ValueError(f"labels must lie between 0 and {len(self.classes) - 1}, got {self.labels.min()} to {self.labels.max()}")
+            raise ValueError(f"labels must be between 0 and {len(self.classes) - 1}, got {self.labels.min()} to {self.labels.max()}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -50,40 +58,42 @@ class ImageData:
         return ImageData(self.images[indices], self.labels[indices], self.classes, self.name)
 
     def split(self, fraction: float, seed: int = 0) -> tuple[ImageData, ImageData]:
-        """Hold out a share of the images, drawn at random and spread over the classes.
+        """Hold out a random fraction of the images, stratified by class.
 
-        Each class gives its share to within one image. Within a part the images keep their order. The split depends on ``seed`` alone,
-        and not on `tinytorch.seed`, so that runs of different seeds are measured on the same images.
+        The number of images of each class is exact to within one image. The images of each split keep their order. The split depends on
+        ``seed`` only, not on `tinytorch.seed`, so that runs with different seeds are evaluated on the same images.
 
         Args:
-            fraction: the share that is held out, over 0 and under 1; floor(N * fraction) images.
-            seed: of the draw.
+            fraction: the fraction to hold out, between 0 and 1, both excluded: floor(N * fraction) images.
+            seed: the seed of the random choice.
 
         Returns:
-            The rest, and what is held out.
+            The remaining images, and the held-out images.
 
         Raises:
-            InputError: the fraction is out of range, or a part comes out empty.
+            InputError: ``fraction`` is out of range, or a split is empty.
         """
         if not 0 < fraction < 1:
-            raise InputError(f"the share to hold out must be over 0 and under 1, and it is {fraction}")
-        share = Fraction(str(fraction)).limit_denominator(10**6)
+            raise InputError(f"`fraction` must be greater than 0 and less than 1, got {fraction}")
+        exact = Fraction(str(fraction)).limit_denominator(10**6)
         order = numpy.random.default_rng(seed).permutation(len(self))
         order = order[numpy.argsort(self.labels[order], kind="stable")]  # shuffled within each class
-        quota = numpy.arange(len(self) + 1) * share.numerator // share.denominator  # how many of the first k are held out
-        held = numpy.zeros(len(self), dtype=bool)
-        held[order] = numpy.diff(quota) == 1
-        if not held.any() or held.all():
-            raise InputError(f"{len(self)} images of {self.name} cannot be split at {fraction}: give more images or another share")
-        return self.subset(~held), self.subset(held)
+        quota = numpy.arange(len(self) + 1) * exact.numerator // exact.denominator  # how many of the first k are held out
+        held_out = numpy.zeros(len(self), dtype=bool)
+        held_out[order] = numpy.diff(quota) == 1
+        if not held_out.any() or held_out.all():
+            raise InputError(
+                f"{len(self)} images of {self.name} are too few for `fraction={fraction}`: use more images or another fraction"
+            )
+        return self.subset(~held_out), self.subset(held_out)
 
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel over all images, as shares of full light: what `Normalise` takes."""
+        """The mean and standard deviation of each channel over all images, scaled to [0, 1], for `Normalize`."""
         values = numpy.arange(256) / 255
         means, deviations = [], []
         for channel in range(self.images.shape[1]):
             counts = numpy.zeros(256, dtype=numpy.int64)
-            for start in range(0, len(self), 1024):  # counting makes a wider copy, so a part at a time
+            for start in range(0, len(self), 1024):  # in parts, because bincount copies to int64
                 counts += numpy.bincount(self.images[start : start + 1024, channel].reshape(-1), minlength=256)
             mean = float(counts @ values / counts.sum())
             means.append(mean)

@@ -1,4 +1,4 @@
-"""Getting a data file's bytes, each way of not getting them told apart."""
+"""Reads data files, with a specific error for each reason why a file cannot be read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinytorch.io.errors import InputError
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file to read from. Raises `InputError` where it is missing, no file, or cannot be read."""
+    """Open a file for reading. Raises `InputError` if it is missing, not a regular file, or cannot be read."""
     try:
         if not path.exists():
             raise InputError(f"there is no file {path}: check the directory, or leave `data_dir` out to have the data downloaded")
@@ -21,13 +21,13 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
     except PermissionError as error:
-        raise InputError(f"{path} may not be read: allow it with `chmod u+r {path}`, or copy it to where you may") from error
+        raise InputError(f"{path} cannot be read (permission denied): allow it with `chmod u+r {path}`, or give a copy") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): copy it here again from its source") from error
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole content of a file. Raises `InputError` as `opened` does, and where it is empty."""
+    """Read a whole file. Raises `InputError` as `opened` does, and if the file is empty."""
     with opened(path) as file:
         data = file.read()
     if not data:
@@ -36,7 +36,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def checked_directory(directory: Path) -> Path:
-    """The directory; `InputError` where there is none."""
+    """Return the directory. Raises `InputError` if it is missing or not a directory."""
     if not directory.is_dir():
         what = "is a file, not a directory" if directory.exists() else "does not exist"
         raise InputError(f"{directory} {what}: give the directory with the data files as `data_dir`")

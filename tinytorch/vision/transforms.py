@@ -1,7 +1,7 @@
-"""What is done to images on their way into a model: whole batches at a time, on the device.
+"""Image transforms: normalization and data augmentation of whole batches, on the device.
 
-A transform is the first module of a model, ``nn.Sequential(Augment(...), network)``, so it goes along to a device, into checkpoints, and
-into a compiled step, and `Module.eval` turns its random part off. Images are data: no gradient goes through a transform.
+A transform is the first module of a model, ``nn.Sequential(Augment(...), network)``. So it is moved to devices, saved in checkpoints and
+compiled with the model, and `Module.eval` turns augmentation off. Images are data: transforms have no gradient with respect to images.
 """
 
 from __future__ import annotations
@@ -16,20 +16,28 @@ from tinytorch.ops import random
 from tinytorch.ops.random_bits import random_bits
 from tinytorch.tensor import Tensor
 
-#: What may take the place of pixels that a shift brings in from outside.
+#: The values of ``padding`` in `shift_and_flip`.
 PADDINGS = ("zeros", "reflect")
 
 
-class Normalise(Module):
-    """Turns bytes into numbers of mean 0 and standard deviation 1, channel by channel: ``(x / 255 - mean) / std``.
+class Normalize(Module):
+    """Normalizes the channels of uint8 images to mean 0 and standard deviation 1: ``(x / 255 - mean) / std``.
 
     Args:
-        mean, std: of each channel, as shares of full light, such as `ImageData.statistics` gives.
+        mean, std: mean and standard deviation of each channel, scaled to [0, 1], such as those of `ImageData.statistics`.
 
     Shape:
         uint8 (B, C, H, W) -> float32 (B, C, H, W); ``mean`` and ``std`` are buffers of shape (C).
 
-    Raises ``TypeError`` for images that are not uint8, and ``ValueError`` for another number of channels or a ``std`` of 0.
+    Raises:
+        TypeError: the images are not uint8.
+        ValueError: the images have another number of channels, or ``std`` is not positive.
+
+    Example:
+        >>> from tinytorch.vision import Normalize
+        >>> normalize = Normalize(mean=[0.5], std=[0.25])
+        >>> normalize(tt.asarray([[[[0, 255]]]], dtype="uint8"))
+        Tensor([[[[-2.,  2.]]]], dtype=float32, device='numpy:cpu')
     """
 
     batch_independent = True
@@ -42,64 +50,73 @@ class Normalise(Module):
         if len(mean) != len(std) or not len(mean):
             raise ValueError(f"{type(self).__name__} needs a mean and a std for each channel, got {len(mean)} and {len(std)}")
         if min(std) <= 0:
-            raise ValueError(f"{type(self).__name__} needs std above 0, got {list(std)}: a channel that never changes says nothing")
+            raise ValueError(f"{type(self).__name__} needs std above 0, got {list(std)}: a constant channel cannot be normalized")
         self.register_buffer("mean", asarray([float(m) for m in mean], dtype="float32"))
         self.register_buffer("std", asarray([float(s) for s in std], dtype="float32"))
 
     def forward(self, images: Tensor) -> Tensor:
         channels = self.mean.shape[0]
         if images.dtype.name != "uint8":
-            raise TypeError(f"{type(self).__name__} expects images of bytes (uint8), got {images.dtype.name}")
+            raise TypeError(f"{type(self).__name__} expects images of dtype uint8, got {images.dtype.name}")
         if images.ndim != 4 or images.shape[1] != channels:
             raise ValueError(f"{type(self).__name__} expects images of shape (B, {channels}, H, W), got {tuple(images.shape)}")
         scale = 1.0 / (255.0 * self.std)
         offset = self.mean / self.std
-        x = astype(self.moved(images), self.mean.dtype)
+        x = astype(self.augment(images), self.mean.dtype)
         return x * reshape(scale, (channels, 1, 1)) - reshape(offset, (channels, 1, 1))
 
-    def moved(self, images: Tensor) -> Tensor:
-        """The images before they are normalised; here as they are."""
+    def augment(self, images: Tensor) -> Tensor:
+        """Augment images before normalization; the default returns them unchanged."""
         return images
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={[round(v, 4) for v in getattr(self, name).tolist()]}" for name in ("mean", "std"))
 
 
-class Augment(Normalise):
-    """`Normalise`, and in training first moves each image a little at random, so that a model sees more than there is.
+class Augment(Normalize):
+    """`Normalize` with data augmentation: in training mode each image is first shifted and flipped at random.
+
+    The random numbers are the same on every backend; in a training step they depend on the step's key, see `tinytorch.ops.random.draws`.
 
     Args:
-        mean, std: as in `Normalise`.
-        flip: whether half of the images, at random, are mirrored left to right.
-        shift: how many pixels at most an image is moved along each side; every move is equally likely.
-        padding: what comes in from outside: ``"zeros"``, no light, or ``"reflect"``, the image mirrored at its outermost pixels.
+        mean, std: see `Normalize`.
+        flip: whether to flip each image horizontally with probability 1/2.
+        shift: maximum shift along each axis, in pixels; all shifts are equally likely.
+        padding: pixels outside the image: ``"zeros"``, or ``"reflect"`` for the image reflected at its outermost pixels.
 
     Shape:
         uint8 (B, C, H, W) -> float32 (B, C, H, W).
 
-    The same draws are made on every backend, and in a training step they are those of the step's key; see `tinytorch.ops.random.draws`.
+    Raises:
+        ValueError: ``shift`` is negative, ``padding`` is unknown, or as in `Normalize`.
 
     Source: He et al. 2015, arXiv:1512.03385, section 4.2, with ``shift=4`` and zeros on CIFAR-10.
+
+    Example:
+        >>> from tinytorch.vision import Augment
+        >>> model = nn.Sequential(Augment(mean=[0.5], std=[0.25], shift=1), nn.Flatten(), nn.Linear(64, 10))
+        >>> model(tt.zeros((4, 1, 8, 8), dtype="uint8")).shape
+        (4, 10)
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], flip: bool = True, shift: int = 4, padding: str = "zeros") -> None:
         super().__init__(mean, std)
         if shift < 0:
-            raise ValueError(f"shift must be 0 pixels or more, got {shift}")
+            raise ValueError(f"shift must be at least 0, got {shift}")
         if padding not in PADDINGS:
             raise ValueError(f"padding must be one of {PADDINGS}, got {padding!r}")
         self.flip = flip
         self.shift = shift
         self.padding = padding
 
-    def moved(self, images: Tensor) -> Tensor:
+    def augment(self, images: Tensor) -> Tensor:
         if not self.training or not (self.flip or self.shift):
             return images
         draws = random.draws(images.backend)
         shard = draws.shard.scale(images.shape[0]) if draws.shard else None
-        among = (shard.offset, shard.total) if shard else None
+        position = (shard.offset, shard.total) if shard else None
         return shift_and_flip(
-            images, draws.key, site=draws.next_site(), shift=self.shift, flip=self.flip, padding=self.padding, among=among
+            images, draws.key, site=draws.next_site(), shift=self.shift, flip=self.flip, padding=self.padding, shard=position
         )
 
     def extra_repr(self) -> str:
@@ -117,55 +134,67 @@ def shift_and_flip(
     shift: int = 0,
     flip: bool = False,
     padding: str = "zeros",
-    among: tuple[int, int] | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Each image moved by up to ``shift`` pixels along each side, then mirrored left to right or not, all at random.
+    """Shift each image by up to ``shift`` pixels along each axis, and flip it horizontally with probability 1/2.
 
-    One gather for the whole batch: which row and which column a pixel comes from is drawn for each image, and their sum is its place.
+    Implemented as one gather for the whole batch, at indices that are computed from the random source row and column of each pixel.
 
     Args:
-        images: (B, C, H, W), of any type.
-        key, site: see `tinytorch.ops.random_bits.random_bits`; draws 3 B numbers: rows, columns, mirrors.
-        among: how many images come before these in the batch that they are a part of, and how many there are in all.
+        images: (B, C, H, W), any dtype.
+        key, site: see `tinytorch.ops.random_bits.random_bits`; uses 3 B numbers: vertical shifts, horizontal shifts and flips.
+        shift: maximum shift, in pixels.
+        flip: whether to flip images.
+        padding: pixels outside the image, ``"zeros"`` or ``"reflect"``.
+        shard: for a shard of a batch: the offset of its first image in the batch, and the batch size. Defaults to a whole batch.
+
+    Returns:
+        (B, C, H, W), of the same dtype.
 
     Raises:
-        ValueError: ``"reflect"`` with a shift as large as the image.
+        ValueError: ``padding`` is ``"reflect"`` and ``shift`` is not less than the height and the width.
+
+    Example:
+        >>> from tinytorch.vision import shift_and_flip
+        >>> images = tt.reshape(tt.arange(6), (1, 1, 2, 3))
+        >>> shift_and_flip(images, tt.asarray([0, 1], dtype="int32"), site=0, shift=1).shape
+        (1, 1, 2, 3)
     """
     b, c, height, width = images.shape
     if padding == "reflect" and shift >= min(height, width):
-        raise ValueError(f"an image of {height}x{width} cannot be reflected over {shift} pixels: use a smaller shift")
-    before, whole = (0, b) if among is None else among
-    bits = random_bits(xp, key, site, (3, whole))[:, before : before + b]
+        raise ValueError(f"images of {height}x{width} pixels are too small for a reflected shift of {shift} pixels: use a smaller shift")
+    first, total = (0, b) if shard is None else shard
+    bits = random_bits(xp, key, site, (3, total))[:, first : first + b]
     rows = xp.arange(height)[None, :] + (bits[0, :] % (2 * shift + 1) - shift)[:, None]  # (B, H)
     columns = xp.arange(width)[None, :]
     if flip:
         columns = xp.where((bits[2, :] >= 2**30)[:, None], width - 1 - columns, columns)
     columns = columns + (bits[1, :] % (2 * shift + 1) - shift)[:, None]  # (B, W)
     if padding == "reflect" or shift == 0:
-        rows, columns = _reflected(xp, rows, height), _reflected(xp, columns, width)
-    else:  # one line of zeros around the image is enough: what lies farther out is read there too
-        images = _framed(xp, images)
+        rows, columns = _reflect(xp, rows, height), _reflect(xp, columns, width)
+    else:  # pad by one pixel only, and clip indices farther outside to it
+        images = _pad_with_zeros(xp, images)
         rows, columns = xp.clip(rows + 1, 0, height + 1), xp.clip(columns + 1, 0, width + 1)
-    framed_height, framed_width = images.shape[2:]
-    places = rows[:, :, None] * framed_width + columns[:, None, :]  # (B, H, W), within a plane
-    planes = xp.reshape(xp.arange(b * c) * (framed_height * framed_width), (b, c, 1, 1))
-    places = xp.reshape(planes + places[:, None, :, :], (-1,))
-    return xp.reshape(xp.take(xp.reshape(images, (-1,)), places, axis=0), (b, c, height, width))
+    padded_height, padded_width = images.shape[2:]
+    indices = rows[:, :, None] * padded_width + columns[:, None, :]  # (B, H, W), within a channel
+    offsets = xp.reshape(xp.arange(b * c) * (padded_height * padded_width), (b, c, 1, 1))
+    indices = xp.reshape(offsets + indices[:, None, :, :], (-1,))
+    return xp.reshape(xp.take(xp.reshape(images, (-1,)), indices, axis=0), (b, c, height, width))
 
 
-shift_and_flip.no_derivative("images are data, and nothing before them learns")
+shift_and_flip.no_derivative("images are data, and no parameters come before them")
 
 
-def _reflected(xp: Any, places: Any, size: int) -> Any:
-    """Places up to ``size - 1`` outside of 0 to size - 1, mirrored at the first and the last."""
-    places = xp.abs(places)
-    return xp.where(places >= size, 2 * (size - 1) - places, places)
+def _reflect(xp: Any, indices: Any, size: int) -> Any:
+    """Reflect out-of-bounds indices, by up to ``size - 1``, at 0 and ``size - 1``."""
+    indices = xp.abs(indices)
+    return xp.where(indices >= size, 2 * (size - 1) - indices, indices)
 
 
-def _framed(xp: Any, images: Any) -> Any:
-    """The images with a line of zeros on each side: (B, C, H + 2, W + 2)."""
+def _pad_with_zeros(xp: Any, images: Any) -> Any:
+    """The images with one pixel of zeros on each side: (B, C, H + 2, W + 2)."""
     b, c, height, width = images.shape
-    line = xp.zeros((b, c, 1, width), dtype=images.dtype)
-    images = xp.concat([line, images, line], axis=2)
-    line = xp.zeros((b, c, height + 2, 1), dtype=images.dtype)
-    return xp.concat([line, images, line], axis=3)
+    zeros = xp.zeros((b, c, 1, width), dtype=images.dtype)
+    images = xp.concat([zeros, images, zeros], axis=2)
+    zeros = xp.zeros((b, c, height + 2, 1), dtype=images.dtype)
+    return xp.concat([zeros, images, zeros], axis=3)
