@@ -10,7 +10,7 @@ from typing import Any
 from tinytorch.array_api.data_types import as_index
 from tinytorch.array_api.manipulation import _repeat, broadcast_to, flip
 from tinytorch.array_api.precision import in_32_bits
-from tinytorch.autograd.arguments import ShapeDtype, plain
+from tinytorch.autograd.arguments import ShapeDtype, to_python_numbers
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.backend import DType
 from tinytorch.backend.host import is_host_scalar
@@ -131,7 +131,7 @@ def _checked(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
         elif kind is list:
             raise IndexError("a list is not an index in the standard; make it one with tinytorch.asarray([...])")
         elif is_host_scalar(part):
-            return _checked(x, plain(key))
+            return _checked(x, to_python_numbers(key))
     if arrays:
         parts = tuple([as_index(part) for part in parts])
         if numbers or not x.backend.capabilities.checks_indices:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from tinytorch.autograd.recompute import restored_on_replay
+from tinytorch.autograd.recompute import restore_on_recompute
 from tinytorch.tensor import Tensor
 
 #: The values that modules use in place of their own, by slot; ``None`` where nothing is bound.
@@ -38,7 +38,7 @@ def bind(slots: Sequence[Hashable], values: Sequence[Tensor]) -> Iterator[dict[H
         outer.update({slot: current[slot] for slot in outer if slot not in own})
 
 
-@restored_on_replay
+@restore_on_recompute
 def _same_values() -> Iterator[Callable[[], object]]:
     """A second run finds parameters and buffers as the first run did, and leaves the buffers that the first run set as they are."""
     bound = dict(bound_values.get() or {})
