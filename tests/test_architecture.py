@@ -74,13 +74,13 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def running(node: ast.AST) -> Iterator[ast.AST]:
+def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes of a tree except blocks under ``if TYPE_CHECKING``."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
         yield child
-        yield from running(child)
+        yield from runtime_nodes(child)
 
 
 def imported(node: ast.AST) -> list[str]:
@@ -95,7 +95,7 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def imports(path: Path) -> set[str]:
-    return {module for node in running(parse(path)) for module in imported(node)}
+    return {module for node in runtime_nodes(parse(path)) for module in imported(node)}
 
 
 # ---- no imports of array libraries ----
@@ -117,7 +117,7 @@ def test_numpy_is_imported_in_host_modules_only() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_no_code_compares_the_name_of_a_backend(path: Path) -> None:
-    comparisons = [ast.unparse(node) for node in running(parse(path)) if _compares_backend(node)]
+    comparisons = [ast.unparse(node) for node in runtime_nodes(parse(path)) if _compares_backend(node)]
     assert comparisons == []
 
 

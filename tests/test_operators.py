@@ -66,7 +66,7 @@ def test_numpy_arrays_raise_on_either_side(symbol: Callable[[Any, Any], Any]) ->
     for left, right in ((x, array), (array, x)):
         with pytest.raises(
             tt.BackendMismatchError,
-            match=r"numpy\.ndarray beside a Tensor on numpy:cpu; convert it first with tinytorch\.asarray\(x, device=",
+            match=r"expected Tensors on numpy:cpu, got numpy\.ndarray; convert it first with tinytorch\.asarray\(x, device=",
         ):
             symbol(left, right)
 

@@ -12,7 +12,7 @@ from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import AccumulateGrad, Node, leaf_gradients
 from tinytorch.backend import Backend, BackendMismatchError, DType, get_backend
 from tinytorch.backend.device import Device
-from tinytorch.backend.errors import refuse_foreign_array
+from tinytorch.backend.errors import reject_foreign_array
 from tinytorch.backend.host import is_host_scalar
 from tinytorch.backend.selection import current_backend
 
@@ -207,12 +207,12 @@ class Tensor:
 
     def numpy(self) -> ndarray:
         """Copy the values to a NumPy array; raises ``RuntimeError`` if the Tensor has a gradient."""
-        self._refuse_gradient("numpy", ".detach().numpy()")
+        self._reject_gradient("numpy", ".detach().numpy()")
         return self.backend.to_host(self.raw).copy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
         """Allow NumPy to read a Tensor on the host; raises if it is on another device or has a gradient."""
-        self._refuse_gradient("numpy", ".detach().numpy()")
+        self._reject_gradient("numpy", ".detach().numpy()")
         if not self.backend.capabilities.host:
             raise TypeError(f"a Tensor on {self.backend.spec} is not converted to NumPy implicitly; use .detach().numpy()")
         array = self.backend.to_host(self.raw)
@@ -222,7 +222,7 @@ class Tensor:
 
     def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
         """Export to another library, which shares the memory and must not write into it. Raises if the Tensor has a gradient."""
-        self._refuse_gradient("another library", "x.detach()")
+        self._reject_gradient("another library", "x.detach()")
         given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
         return self.backend.xp.asarray(self.raw).__dlpack__(**{name: value for name, value in given.items() if value is not None})
 
@@ -230,7 +230,7 @@ class Tensor:
         """Device type and device id of the DLPack protocol."""
         return self.backend.xp.asarray(self.raw).__dlpack_device__()
 
-    def _refuse_gradient(self, reader: str, instead: str) -> None:
+    def _reject_gradient(self, reader: str, instead: str) -> None:
         if self.node is not None:
             raise RuntimeError(f"conversion to {reader} would lose the gradient of this Tensor; use {instead}")
 
@@ -344,7 +344,7 @@ def _is_operand(symbol: str, tensor: Tensor, other: object) -> bool:
     """Whether ``other`` can be the second operand. Raises for arrays that are not Tensors, which are not converted implicitly."""
     if isinstance(other, _OPERANDS) or is_host_scalar(other):
         return True
-    refuse_foreign_array(symbol, other, tensor.backend.spec)
+    reject_foreign_array(symbol, other, tensor.backend.spec)
     return False
 
 

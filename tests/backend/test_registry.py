@@ -55,7 +55,7 @@ class TestNames:
     def test_a_name_and_the_name_with_its_default_device_are_one_object(self) -> None:
         assert get_backend("numpy") is get_backend("numpy:cpu") is get_backend(" numpy ")
 
-    def test_the_name_may_also_come_second(self) -> None:
+    def test_the_default_device_may_be_requested_by_name_first(self) -> None:
         assert get_backend("numpy:cpu") is get_backend("numpy")
 
     def test_two_devices_are_two_objects(self) -> None:

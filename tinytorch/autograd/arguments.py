@@ -14,7 +14,7 @@ from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import Node
 from tinytorch.backend import Backend, DType
 from tinytorch.backend.device import Device
-from tinytorch.backend.errors import refuse_foreign_array
+from tinytorch.backend.errors import reject_foreign_array
 from tinytorch.backend.host import is_host_scalar
 from tinytorch.tensor import Tensor, check_same_backend, wrap
 
@@ -68,7 +68,7 @@ def unwrap(name: str, backend: Backend, value: Any) -> Any:
     if is_host_scalar(value):
         return value.item()
     if type(value) is not slice:
-        refuse_foreign_array(name, value, backend.spec)
+        reject_foreign_array(name, value, backend.spec)
     return value
 
 
@@ -93,7 +93,7 @@ def wrap_saved(backend: Backend, value: Any, saved_type: Any, node: Node | None)
     return wrap(value, backend, node) if issubclass(saved_type, Tensor) else value
 
 
-def refuse_gradients(name: str, settings: dict[str, Any]) -> None:
+def reject_gradients(name: str, settings: dict[str, Any]) -> None:
     """Raise `NotDifferentiableError` if a setting requires a gradient: rules exist for positional arguments only, so it would be lost."""
     for key, value in settings.items():
         if isinstance(value, Tensor) and value.node is not None and is_grad_enabled():

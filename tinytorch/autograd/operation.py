@@ -26,7 +26,7 @@ from tinytorch.autograd.arguments import (
     NotDifferentiableError,
     all_pass_through,
     argument_types,
-    refuse_gradients,
+    reject_gradients,
     shape_dtype,
     to_python_numbers,
     unwrap,
@@ -171,7 +171,7 @@ class Operation(Generic[P, R]):
         raw_kwargs: dict[str, Any] = settings  # with the dtypes of the backend
         if settings and not all_pass_through(settings):
             if self.recordable:
-                refuse_gradients(self.__name__, settings)
+                reject_gradients(self.__name__, settings)
             kwargs = {key: to_python_numbers(value) for key, value in settings.items()}
             raw_kwargs = unwrap_settings(self.__name__, backend, kwargs)
         saved = kernel = None

@@ -29,10 +29,10 @@ class BackendMismatchError(BackendError, TypeError):
     """The operands of an operation are on different backends or devices."""
 
 
-def refuse_foreign_array(operation: str, value: object, spec: str) -> None:
+def reject_foreign_array(operation: str, value: object, spec: str) -> None:
     """Raise `BackendMismatchError` if ``value``, used together with a Tensor on ``spec``, is an array but not a Tensor."""
     if not isinstance(value, type) and (hasattr(value, "__array__") or hasattr(value, "__array_namespace__")):
         raise BackendMismatchError(
-            f"{operation}: got a {type(value).__module__}.{type(value).__name__} beside a Tensor on {spec}; "
+            f"{operation} expected Tensors on {spec}, got {type(value).__module__}.{type(value).__name__}; "
             f"convert it first with tinytorch.asarray(x, device={spec!r})"
         )
