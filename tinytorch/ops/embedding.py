@@ -21,7 +21,7 @@ def embedding(xp: Any, weight: Any, ids: Any) -> tuple[Tensor, None]:
         ids: integers of any shape.
 
     Returns:
-        Rows, (*ids.shape, D); NaN for an out-of-bounds id, unless ``0 <= id < V``.
+        Rows, (*ids.shape, D); NaN where an id is out of bounds, that is not ``0 <= id < V``.
 
     Example:
         >>> tt.ops.embedding(tt.asarray([[1.0, 2.0], [3.0, 4.0]]), tt.asarray([1, 0]))
