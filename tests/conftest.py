@@ -1,4 +1,4 @@
-"""The `backend` fixture: a test that takes it runs once on each array library that this machine has."""
+"""The `backend` fixture: a test with this fixture runs once on each installed array library."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import signal
 from collections.abc import Iterator
 
-# JAX reads it once, when it is loaded; without it there is no float64 to hold derivatives to
+# JAX reads it at import; without it there is no float64, which the tests of derivatives need
 os.environ.setdefault("JAX_ENABLE_X64", "1")
-# JAX would take three quarters of a GPU's memory from the other backends that are tested beside it
+# JAX would allocate three quarters of the GPU memory, which other backends need in the same process
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-# and scipy this one: its functions then ask an array for its namespace
+# SciPy reads it at import; its functions then use the namespace of an array
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 import pytest
@@ -19,31 +19,31 @@ import tinytorch as tt
 from tinytorch.backend import Backend, backend_status
 from tinytorch.backend.selection import ENVIRONMENT_VARIABLE
 
-# a shell starts what runs in the background with SIGINT ignored, nohup with SIGHUP; processes that the tests start would inherit that
+# a shell ignores SIGINT in background jobs, nohup SIGHUP; processes started by the tests would inherit that
 for _number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler)
 
-#: The backend that the environment asks for, which then runs alone.
-ASKED = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
+#: The backend set in the environment; the tests then run on this backend only.
+REQUESTED = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
 
-#: The backends that cannot run here, with what is missing and the mend. The two that come with the tests must run everywhere.
-UNUSABLE = {status.name: f"{status.reason}; {status.hint}" for status in backend_status() if not status.ready}
+#: The backends that cannot run here, with reason and hint. The tests need at least numpy and strict.
+UNAVAILABLE = {status.name: f"{status.reason}; {status.hint}" for status in backend_status() if not status.ready}
 
-BACKENDS = [ASKED] if ASKED else ["numpy", "strict", *[name for name in ("cupy", "torch", "jax") if name not in UNUSABLE]]
+BACKENDS = [REQUESTED] if REQUESTED else ["numpy", "strict", *[name for name in ("cupy", "torch", "jax") if name not in UNAVAILABLE]]
 
 
 def pytest_report_header() -> list[str]:
-    left_out = [] if ASKED else [f"not {name}: {reason}" for name, reason in UNUSABLE.items()]
-    return [f"backends: {', '.join(BACKENDS)}", *left_out]
+    excluded = [] if REQUESTED else [f"not {name}: {reason}" for name, reason in UNAVAILABLE.items()]
+    return [f"backends: {', '.join(BACKENDS)}", *excluded]
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    """A backend, chosen for the length of the test; one that cannot run here skips the test and says why."""
+    """A backend, the current one during the test. The test is skipped, with the reason, if the backend cannot run here."""
     try:
-        chosen = tt.get_backend(request.param)
+        value = tt.get_backend(request.param)
     except tt.BackendUnavailableError as error:
         pytest.skip(str(error))
-    with tt.use_backend(chosen):
-        yield chosen
+    with tt.use_backend(value):
+        yield value

@@ -1,4 +1,4 @@
-"""The house keeps its order: no array library is named in it, imports point down, and importing it is light."""
+"""Rules on the code: no imports of array libraries, layered imports, fast `import tinytorch`, explicit encodings."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ BACKENDS = {
     "tinytorch_torch",
 }
 
-#: Where numpy may be imported, and why: the data there are on the host by nature.
+#: Modules and packages that may import numpy, with the reason: they handle host data.
 HOST_MODULES = {
-    "backend/host.py": "the questions that the rest asks about host arrays",
-    "backend/rng.py": "draws between steps, from numpy's generators",
-    "evolution/picture.py": "a picture of weights",
+    "backend/host.py": "checks and conversions of host arrays",
+    "backend/rng.py": "random numbers between steps, from numpy generators",
+    "evolution/picture.py": "images of weights",
     "io/files.py": "reading and writing files",
     "models/gpt2_files.py": "reading and writing weights",
-    "ops/random.py": "the one seed and its host generator",
-    "text": "texts and token ids, before they are sent to a device",
+    "ops/random.py": "the seed and the host generator",
+    "text": "texts and token ids, before they are copied to a device",
     "vision/cifar.py": "reading image files",
     "vision/idx.py": "reading image files",
-    "vision/images.py": "images, before they are sent to a device",
-    "vision/loader.py": "batches, before they are sent to a device",
+    "vision/images.py": "images, before they are copied to a device",
+    "vision/loader.py": "batches, before they are copied to a device",
 }
 
-#: From the bottom up, packages and modules. A file may import what is listed above its line here; the face is ``tinytorch/__init__.py``.
+#: Packages and modules by layer, lowest first. A file may import from lower layers. ``__init__`` is ``tinytorch/__init__.py``.
 LAYERS = [
     ("backend", "io"),
     ("autograd.graph", "autograd.grad_mode"),
     ("tensor",),
     ("autograd",),
     ("array_api",),
-    ("face",),
+    ("__init__",),
     ("ops",),
     ("nn",),
     ("optim", "text", "vision"),
@@ -74,17 +74,17 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def running(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a tree but those that only type checkers see."""
+def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a tree except blocks under ``if TYPE_CHECKING``."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
         yield child
-        yield from running(child)
+        yield from runtime_nodes(child)
 
 
 def imported(node: ast.AST) -> list[str]:
-    """The modules that a statement imports; `from package import name` counts as package.name."""
+    """The modules that a statement imports; for `from package import name` package.name."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module:
@@ -95,10 +95,10 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def imports(path: Path) -> set[str]:
-    return {module for node in running(parse(path)) for module in imported(node)}
+    return {module for node in runtime_nodes(parse(path)) for module in imported(node)}
 
 
-# ---- no array library is named ----
+# ---- no imports of array libraries ----
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
@@ -110,30 +110,30 @@ def test_no_array_library_and_no_plugin_is_imported(path: Path) -> None:
 
 def test_numpy_is_imported_in_host_modules_only() -> None:
     users = {name(path) for path in FILES if any(module.partition(".")[0] == "numpy" for module in imports(path))}
-    homes = {user: [home for home in HOST_MODULES if user == home or user.startswith(home + "/")] for user in users}
-    assert {user for user, home in homes.items() if not home} == set()
-    assert {home for found in homes.values() for home in found} == set(HOST_MODULES)  # none is listed for nothing
+    allowed = {user: [entry for entry in HOST_MODULES if user == entry or user.startswith(entry + "/")] for user in users}
+    assert {user for user, entries in allowed.items() if not entries} == set()
+    assert {entry for entries in allowed.values() for entry in entries} == set(HOST_MODULES)  # no unused entries
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
-def test_no_code_asks_which_backend_it_runs_on(path: Path) -> None:
-    questions = [ast.unparse(node) for node in running(parse(path)) if _asks_for_a_backend(node)]
-    assert questions == []
+def test_no_code_compares_the_name_of_a_backend(path: Path) -> None:
+    comparisons = [ast.unparse(node) for node in runtime_nodes(parse(path)) if _compares_backend(node)]
+    assert comparisons == []
 
 
-def _asks_for_a_backend(node: ast.AST) -> bool:
-    """A comparison, a match or a startswith() with a backend's name in it, or of a backend's name."""
+def _compares_backend(node: ast.AST) -> bool:
+    """Whether a comparison, match or startswith() uses the name of a backend, as a constant or an attribute."""
     if isinstance(node, ast.Compare):
         sides = [node.left, *node.comparators]
-        return any(_is_a_name_of_one(part) for side in sides for part in ast.walk(side))
+        return any(_is_backend_name(part) for side in sides for part in ast.walk(side))
     if isinstance(node, ast.MatchValue):
-        return _is_a_name_of_one(node.value)
+        return _is_backend_name(node.value)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("startswith", "endswith"):
-        return any(_is_a_name_of_one(part) for part in [node.func.value, *node.args])
+        return any(_is_backend_name(part) for part in [node.func.value, *node.args])
     return False
 
 
-def _is_a_name_of_one(node: ast.AST) -> bool:
+def _is_backend_name(node: ast.AST) -> bool:
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str) and node.value.partition(":")[0] in BACKENDS
     return isinstance(node, ast.Attribute) and node.attr in ("name", "spec") and ast.unparse(node.value).endswith("backend")
@@ -150,15 +150,15 @@ def _is_a_name_of_one(node: ast.AST) -> bool:
         "match name:\n    case 'jax': pass",
     ],
 )
-def test_the_search_for_such_questions_finds_them(code: str) -> None:
-    assert any(_asks_for_a_backend(node) for node in ast.walk(ast.parse(code)))
+def test_comparisons_with_backend_names_are_detected(code: str) -> None:
+    assert any(_compares_backend(node) for node in ast.walk(ast.parse(code)))
 
 
 # ---- imports point down ----
 
 
 def module_of(path: Path) -> str:
-    """The dotted name of a file's module."""
+    """The dotted module name of a file."""
     return ".".join(("tinytorch", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
 
 
@@ -166,7 +166,7 @@ MODULES = {module_of(path): path for path in FILES}
 
 
 def used_by(path: Path) -> set[str]:
-    """The modules of tinytorch that a file imports, inside functions too."""
+    """The modules of tinytorch that a file imports, also inside functions."""
     found = {module if module in MODULES else module.rpartition(".")[0] for module in imports(path)}
     return {module for module in found & MODULES.keys() if module != module_of(path)}
 
@@ -174,19 +174,19 @@ def used_by(path: Path) -> set[str]:
 def layer_of(module: str) -> str:
     """The entry of `LAYERS` that a module such as ``tinytorch.nn.attention`` belongs to."""
     parts = module.split(".")[1:]
-    return next((part for part in (".".join(parts[:2]), *parts[:1]) if part in HEIGHT), "face")
+    return next((part for part in (".".join(parts[:2]), *parts[:1]) if part in HEIGHT), "__init__")
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_imports_at_the_top_of_a_file_point_down(path: Path) -> None:
     own = layer_of(module_of(path))
-    assert own in HEIGHT, f"say in LAYERS where {own} belongs"
+    assert own in HEIGHT, f"add {own} to LAYERS"
     used = {layer_of(m) for node in parse(path).body for m in imported(node) if m.partition(".")[0] == "tinytorch"}
-    assert {part for part in used if HEIGHT[part] >= HEIGHT[own] and part != own} <= ({"face"} if own == "face" else set())
+    assert {part for part in used if HEIGHT[part] >= HEIGHT[own] and part != own} <= ({"__init__"} if own == "__init__" else set())
 
 
-def test_there_are_no_import_circles() -> None:
-    """Neither at the top of files nor inside functions."""
+def test_there_are_no_circular_imports() -> None:
+    """Neither at module level nor inside functions."""
     graph = {module: used_by(path) for module, path in MODULES.items()}
 
     def reach(start: str) -> set[str]:
@@ -200,11 +200,11 @@ def test_there_are_no_import_circles() -> None:
     assert sorted(module for module in graph if module in reach(module)) == []
 
 
-# ---- importing it is light ----
+# ---- `import tinytorch` is fast ----
 
 
 def loaded_by(statement: str) -> set[str]:
-    """Top-level modules that are loaded after ``statement`` in a new process."""
+    """The top-level modules loaded after ``statement`` in a new process."""
     code = f"import json, sys\n{statement}\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     return set(json.loads(output))
@@ -218,12 +218,12 @@ def test_import_loads_no_array_library_beyond_numpy() -> None:
     assert [module for module in loaded if module.startswith("tinytorch_")] == []
 
 
-def test_using_one_backend_loads_no_other() -> None:
+def test_using_one_backend_does_not_load_others() -> None:
     loaded = loaded_by("import tinytorch\ntinytorch.zeros(3, device='numpy') + 1")
     assert loaded & {"cupy", "torch", "jax", "array_api_strict"} == set()
 
 
-# ---- text files are UTF-8 on every machine ----
+# ---- explicit encodings ----
 
 REPOSITORY = Path(__file__).parent.parent
 FOLDERS = ("tinytorch", "backends", "benchmarks", "examples", "tests")
@@ -235,12 +235,12 @@ def test_text_is_read_and_written_with_an_explicit_encoding() -> None:
         f"{path.relative_to(REPOSITORY)}:{node.lineno}: {ast.unparse(node)}"
         for path in SOURCES
         for node in ast.walk(parse(path))
-        if isinstance(node, ast.Call) and _takes_the_encoding_of_the_locale(node)
+        if isinstance(node, ast.Call) and _uses_the_encoding_of_the_locale(node)
     ]
     assert found == []
 
 
-def _takes_the_encoding_of_the_locale(call: ast.Call) -> bool:
+def _uses_the_encoding_of_the_locale(call: ast.Call) -> bool:
     """Whether ``call`` opens, reads or writes a text file without ``encoding``."""
     if any(keyword.arg == "encoding" for keyword in call.keywords):
         return False
@@ -253,6 +253,6 @@ def _takes_the_encoding_of_the_locale(call: ast.Call) -> bool:
 
 
 @pytest.mark.parametrize("code", ["path.read_text()", "path.write_text(text)", "open(name)", "open(name, 'w')", "open(name, mode='a')"])
-def test_the_search_for_such_calls_finds_them(code: str) -> None:
+def test_calls_without_an_encoding_are_detected(code: str) -> None:
     (call,) = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
-    assert _takes_the_encoding_of_the_locale(call)
+    assert _uses_the_encoding_of_the_locale(call)

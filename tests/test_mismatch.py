@@ -1,4 +1,4 @@
-"""Nothing meets an array from elsewhere: whatever takes several arrays raises, naming the operation, both sides and the mend."""
+"""Operands on different backends or devices raise, with the operation, both devices and a hint."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pytest
 
 import tinytorch as tt
 
-SIDES = {"backends": ("numpy:cpu", "strict:cpu"), "devices": ("strict:cpu", "strict:device1")}
+DEVICES = {"backends": ("numpy:cpu", "strict:cpu"), "devices": ("strict:cpu", "strict:device1")}
 
-#: Functions of two arrays that take the same two vectors.
-ALIKE = [
+#: Functions of two vectors.
+BINARY = [
     *("add", "atan2", "copysign", "divide", "equal", "floor_divide", "greater", "greater_equal", "hypot", "less", "less_equal"),
     *("logaddexp", "matmul", "maximum", "minimum", "multiply", "nextafter", "not_equal", "pow", "remainder", "subtract", "vecdot"),
     *("broadcast_arrays", "searchsorted", "linalg.vecdot"),
 ]
 
-#: Calls by the name that the error gives them: x and y are vectors, i and j places in them, of one side and of the other.
+#: Calls by the name in the error message. x and i are on one device, y and j on the other: two vectors and two index arrays.
 CALLS: dict[str, list[Callable[[Any, Any, Any, Any], Any]]] = {
     "clip": [lambda x, y, i, j: tt.clip(x, y), lambda x, y, i, j: tt.clip(x, max=y)],
     "concat": [lambda x, y, i, j: tt.concat([x, y]), lambda x, y, i, j: tt.diff(x, append=y)],
@@ -41,37 +41,37 @@ CALLS: dict[str, list[Callable[[Any, Any, Any, Any], Any]]] = {
     "setitem": [lambda x, y, i, j: operator.setitem(x, 0, y[0]), lambda x, y, i, j: operator.setitem(x, y > 0, 1.0)],
     **{name: [lambda x, y, i, j, f=name: getattr(operator, f"i{f}")(x, y)] for name in ("add", "matmul", "pow")},
     "jvp": [lambda x, y, i, j: tt.jvp(tt.sin, (x,), (y,))],
-    "the pullback of vjp": [lambda x, y, i, j: tt.vjp(tt.sin, x)[1](y)],
+    "vjp_fn": [lambda x, y, i, j: tt.vjp(tt.sin, x)[1](y)],
     "gradient": [lambda x, y, i, j: (tt.Tensor(x, requires_grad=True) * 2).backward(y)],
 }
-for _name in ALIKE:
+for _name in BINARY:
     CALLS.setdefault(_name.rpartition(".")[2], []).append(lambda x, y, i, j, f=_name: operator.attrgetter(f)(tt)(x, y))
 
 MESSAGE = re.compile(r"(.*): one operand is on (.*) and another on (.*); move one of them, as in x\.to\('(.*)'\)")
 
-#: What makes an array that is no Tensor, by library.
+#: The function that creates an array, by library.
 ARRAYS = {"numpy": "asarray", "array_api_strict": "asarray", "torch": "tensor", "jax.numpy": "asarray"}
 
 
-@pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
+@pytest.mark.parametrize("devices", DEVICES.values(), ids=DEVICES)
 @pytest.mark.parametrize("name", CALLS)
-def test_arrays_of_two_sides_are_refused(name: str, sides: tuple[str, str]) -> None:
+def test_operands_on_two_devices_raise(name: str, devices: tuple[str, str]) -> None:
     for call in CALLS[name]:
-        for here, there in (sides, sides[::-1]):
-            x, y = [tt.asarray([1.0, 2.0], device=side) for side in (here, there)]
-            i, j = [tt.asarray([1, 0], device=side) for side in (here, there)]
+        for pair in (devices, devices[::-1]):
+            x, y = [tt.asarray([1.0, 2.0], device=device) for device in pair]
+            i, j = [tt.asarray([1, 0], device=device) for device in pair]
             with pytest.raises(tt.BackendMismatchError) as caught:
                 call(x, y, i, j)
             message = MESSAGE.fullmatch(str(caught.value))
             assert message, caught.value
-            operation, first, second, mend = message.groups()
+            operation, first, second, target = message.groups()
             assert operation == name
-            assert {first, second} == set(sides)
-            assert mend == first
+            assert {first, second} == set(devices)
+            assert target == first
             assert x.tolist() == [1.0, 2.0]
 
 
-def test_what_the_error_says_to_type_mends_it() -> None:
+def test_the_hint_of_the_error_works() -> None:
     x, y = tt.asarray([1.0, 2.0], device="numpy"), tt.asarray([3.0, 4.0], device="strict")
     assert (x + y.to("numpy:cpu")).tolist() == [4.0, 6.0]
     assert (x + tt.asarray(numpy.asarray([3.0, 4.0]), device=x.device)).tolist() == [4.0, 6.0]
@@ -83,7 +83,7 @@ def array_of(library: str) -> Any:
 
 
 @pytest.mark.parametrize("library", ARRAYS)
-def test_arrays_that_are_no_tensors_are_refused(library: str) -> None:
+def test_arrays_of_other_libraries_raise(library: str) -> None:
     x, array = tt.asarray([1.0, 2.0], device="numpy"), array_of(library)
     kind = re.escape(f"{type(array).__module__}.{type(array).__name__}")
     calls = [lambda: x + array, lambda: x <= array, lambda: operator.imul(x, array), lambda: operator.setitem(x, ..., array)]
@@ -94,8 +94,8 @@ def test_arrays_that_are_no_tensors_are_refused(library: str) -> None:
     assert x.tolist() == [1.0, 2.0]
 
 
-@pytest.mark.parametrize("library", ["numpy", "torch", "jax.numpy"])  # array-api-strict does not ask the right side, and raises itself
-def test_they_are_refused_on_the_left_too(library: str) -> None:
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax.numpy"])  # array-api-strict raises before it calls the right operand
+def test_they_raise_as_left_operands_too(library: str) -> None:
     x, array = tt.asarray([1.0, 2.0], device="numpy"), array_of(library)
     for symbol in (operator.add, operator.lt, operator.pow):
         with pytest.raises(tt.BackendMismatchError, match="convert it first with tinytorch"):

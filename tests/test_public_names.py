@@ -1,4 +1,4 @@
-"""What a user finds in the package `tinytorch`: its names and their help."""
+"""The public names of the package `tinytorch` and their help texts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import tinytorch as tt
 PACKAGES = {"generation", "models", "nn", "ops", "optim", "text", "training", "vision"}
 
 
-def test_dir_lists_the_public_names_and_the_packages_and_no_others() -> None:
+def test_dir_lists_exactly_the_public_names_and_packages() -> None:
     assert set(dir(tt)) == {*tt.__all__, *PACKAGES}
     assert not [name for name in dir(tt) if not hasattr(tt, name)]
     assert not {"annotations", "array_api", "backend", "BoundNamespace", "TYPE_CHECKING"} & set(dir(tt))
 
 
-def test_star_imports_load_no_package() -> None:
+def test_star_imports_do_not_load_packages() -> None:
     code = "import sys; from tinytorch import *; print(*(m for m in sys.modules if m.startswith('tinytorch.')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {f"tinytorch.{name}" for name in PACKAGES} & set(loaded)
 
 
-def test_a_misspelled_name_is_an_error() -> None:
+def test_a_misspelled_name_raises() -> None:
     with pytest.raises(AttributeError, match="module 'tinytorch' has no attribute 'sume'"):
         tt.sume  # noqa: B018
 

@@ -1,4 +1,4 @@
-"""A Tensor never leaves its device unasked: with transfers forbidden, array code and a whole training step still run."""
+"""No implicit transfers between host and device: array code and a training step run with transfers forbidden."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tinytorch.training.scaling import FIRST_SCALING
 from tinytorch.training.state import METRICS_ROWS
 
 
-class Forbidden(AssertionError):
-    """Something was moved between the host and a device."""
+class ForbiddenTransferError(AssertionError):
+    """An array was transferred between the host and a device."""
 
 
-def refuse_transfers(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def forbid_transfers(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **options: object) -> Array:
-        raise Forbidden("a transfer")
+        raise ForbiddenTransferError
 
     monkeypatch.setattr(backend, "to_host", refuse)
     monkeypatch.setattr(backend, "from_host", refuse)
@@ -34,25 +34,25 @@ def refuse_transfers(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def device() -> Backend:
-    """A device that is not the host's, nor the chosen one."""
+    """A device that is neither the host nor the current one."""
     return tt.get_backend("strict:device1")
 
 
 @pytest.fixture
 def no_transfers(device: Backend, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Call it, and moving anything to or from that device raises."""
+    """A function after whose call transfers to or from that device raise."""
 
-    return lambda: refuse_transfers(device, monkeypatch)
+    return lambda: forbid_transfers(device, monkeypatch)
 
 
-def test_the_ban_is_seen(device: Backend, no_transfers: Callable[[], None]) -> None:
+def test_a_transfer_raises(device: Backend, no_transfers: Callable[[], None]) -> None:
     x = tt.ones(2, device=device)
     no_transfers()
-    with pytest.raises(Forbidden):
+    with pytest.raises(ForbiddenTransferError):
         x.numpy()
 
 
-def test_array_code_and_its_derivatives_stay(device: Backend, no_transfers: Callable[[], None]) -> None:
+def test_array_code_and_its_derivatives_stay_on_the_device(device: Backend, no_transfers: Callable[[], None]) -> None:
     x = tt.asarray([[0.5, -1.0], [2.0, 1.5]], device=device)
     no_transfers()
     xp = x.__array_namespace__()
@@ -68,7 +68,7 @@ def test_array_code_and_its_derivatives_stay(device: Backend, no_transfers: Call
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_training_step_stays_where_it_is(backend: Backend, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_step_makes_no_transfers(backend: Backend, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if backend.lacks_precision(precision) is not None:
         pytest.skip(f"{backend.spec} cannot compute in {precision}")
     model = TinyGPT(7, d_model=8, num_heads=2, num_layers=1, max_length=4, dropout=0.1)
@@ -76,13 +76,13 @@ def test_a_training_step_stays_where_it_is(backend: Backend, precision: str, mon
     chosen = Precision(precision, backend)
     engine = Engine(model, optimizer, next_token_logits, nn.LanguageModelLoss(), chosen, 1, FIRST_SCALING, random.key())
     ids = tt.asarray([[1, 2, 3, 4, 5], [6, 5, 4, 3, 2]])
-    refuse_transfers(backend, monkeypatch)
+    forbid_transfers(backend, monkeypatch)
     for _ in range(2):
         engine.step((ids.raw,))
     assert all(backend.owns(array) for array in engine.state)
 
 
-def test_a_run_reads_the_device_once_for_many_steps(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_reads_from_the_device_once_for_many_steps(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Linear(2, 1)
     trainer = Trainer(model, optim.SGD(model.parameters()), nn.MSELoss())
     reads = 0
@@ -96,4 +96,4 @@ def test_a_run_reads_the_device_once_for_many_steps(backend: Backend, monkeypatc
     monkeypatch.setattr(backend, "to_host", counted)
     batch = numpy.ones((4, 2), "float32"), numpy.ones((4, 1), "float32")
     trainer.fit(lambda: batch, 2 * METRICS_ROWS)
-    assert reads <= 2 * 3  # the metrics buffer, whether all is finite, the step's number
+    assert reads <= 2 * 3  # the metrics buffer, whether all values are finite, the step number

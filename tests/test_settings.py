@@ -1,4 +1,4 @@
-"""Settings of operations: numpy's numbers are taken as Python's, at every order of derivatives."""
+"""Settings of operations may be NumPy scalars instead of Python numbers, for derivatives of every order."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SETTINGS: dict[str, Callable[[Tensor, Any, Any, Any], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_number_of_numpys_is_a_setting_like_pythons(backend: Backend, name: str) -> None:
+def test_a_setting_may_be_a_numpy_scalar(backend: Backend, name: str) -> None:
     x, along = [frozen(numpy.float64(a)) for a in ([[1, -2, 3], [0.5, 4, -1]], [[1, 0, 2], [-1, 3, 1]])]
     results = []
     for numbers in [(0, 1, 2), (ZERO, ONE, TWO)]:
@@ -52,19 +52,19 @@ def test_a_number_of_numpys_is_a_setting_like_pythons(backend: Backend, name: st
         def loss(x: Tensor, weight: Tensor = weight, numbers: Any = numbers) -> Tensor:
             return tt.sum(SETTINGS[name](x * weight, *numbers) ** 3)
 
-        gradient = tt.grad(loss)(x)  # can be differentiated by the weight
+        gradient = tt.grad(loss)(x)  # differentiable with respect to the weight
         tt.sum(gradient**2).backward()
         results.append([*tt.jvp(loss, (x,), (along,)), *tt.hvp(loss, (x,), (along,)), gradient, weight.grad])
     for ours, expected in zip(*results, strict=True):
         assert_close(ours, expected)
 
 
-def test_a_fused_operation_keeps_its_type_with_numbers_of_numpys(backend: Backend) -> None:
+def test_a_numpy_scalar_does_not_change_the_dtype_of_a_fused_operation(backend: Backend) -> None:
     x, weight = frozen(numpy.float32([[1, 2], [3, 5]])), frozen(numpy.float32([1, 1]))
     assert_close(ops.layer_norm(x, weight, weight, eps=numpy.float64(1e-5)), ops.layer_norm(x, weight, weight, eps=1e-5), rtol=1e-6)
 
 
-def test_arguments_may_be_named_by_a_number_of_numpys(backend: Backend) -> None:
+def test_argnums_may_be_a_numpy_scalar(backend: Backend) -> None:
     x = frozen(numpy.float64([1, 2]))
     assert_close(tt.grad(lambda x: tt.sum(x * x), ZERO)(x), numpy.float64([2, 4]))
     assert_close(tt.jacobian(lambda y, x: x * y, numpy.int64(-1))(x, x), numpy.float64([[1, 0], [0, 2]]))

@@ -1,4 +1,4 @@
-"""What a user's type checker knows: types of calls, and misspelled names."""
+"""Type checking of user code: types of calls, and misspelled names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if importlib.util.find_spec("mypy") is None:
 
 ROOT = Path(tinytorch.__file__).parent.parent
 
-#: Each comment is the type that is revealed.
+#: The comment of each line is the expected type.
 CALLS = '''
 import numpy
 
@@ -50,7 +50,7 @@ reveal_type(optimizer.step())  # None
 
 
 class Pair(nn.Module):
-    """A module of a user returns what its forward returns."""
+    """A call of a user-defined module has the type that its forward returns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,16 +89,16 @@ tt.grad(lambda x: tt.sum(x))(x)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all tests, so that mypy reads tinytorch once."""
+    """Shared by all tests, so that mypy analyzes tinytorch once."""
     return tmp_path_factory.mktemp("user")
 
 
 def check(folder: Path, code: str) -> str:
-    """What mypy says of a user's script, in strict mode."""
+    """The output of mypy in strict mode for a script."""
     script = folder / "script.py"
     script.write_text(code, encoding="utf-8")
     options = ["--strict", "--config-file=", "--follow-imports=silent", f"--cache-dir={folder / 'cache'}"]
-    path = {} if "site-packages" in ROOT.parts else {"MYPYPATH": str(ROOT)}  # mypy finds what is installed by itself
+    path = {} if "site-packages" in ROOT.parts else {"MYPYPATH": str(ROOT)}  # mypy finds installed packages without it
     command = [sys.executable, "-m", "mypy", *options, str(script)]
     return subprocess.run(command, cwd=folder, env={**os.environ, **path}, capture_output=True, text=True, check=False).stdout
 

@@ -1,7 +1,7 @@
 """tinytorch: one deep-learning framework, written once against the Python Array API standard, on any array library.
 
-This module is itself a namespace of the standard: its functions take and make Tensors, and are differentiable. New Tensors land on the
-chosen backend (`use_backend`, `set_backend`, ``TINYTORCH_BACKEND``), numpy where nothing was chosen.
+This module is itself a namespace of the standard: its functions take and return Tensors and are differentiable. New Tensors are created on
+the current backend (`use_backend`, `set_backend`, ``TINYTORCH_BACKEND``), by default numpy.
 """
 
 from __future__ import annotations
@@ -40,13 +40,27 @@ set_namespace_factory(lambda backend: BoundNamespace(backend, array_api))
 
 
 def seed(n: int) -> None:
-    """Start all randomness afresh from ``n``: weights, batches, dropout and samples. See `tinytorch.ops.random.seed`."""
+    """Seed all random numbers: initial weights, batches, dropout and sampling.
+
+    Args:
+        n: the seed, a non-negative integer. Without a call the seed is 0.
+
+    Raises:
+        ValueError: ``n`` is negative.
+
+    Example:
+        >>> tt.seed(0)
+        >>> first = nn.Linear(2, 2).weight.detach().numpy()
+        >>> tt.seed(0)
+        >>> bool((nn.Linear(2, 2).weight.detach().numpy() == first).all())
+        True
+    """
     from tinytorch.ops import random
 
     random.seed(n)
 
 
-if TYPE_CHECKING:  # type checkers read the imports above and these: a misspelled name is an error to them
+if TYPE_CHECKING:  # type checkers read the imports above and these, and so report misspelled names
     from tinytorch import (
         generation as generation,
         models as models,
@@ -58,7 +72,7 @@ if TYPE_CHECKING:  # type checkers read the imports above and these: a misspelle
         vision as vision,
     )
 else:
-    # imported when they are first used, so that array code does not wait for neural networks
+    # imported on first use, so that `import tinytorch` stays fast
     _PACKAGES = ("generation", "models", "nn", "ops", "optim", "text", "training", "vision")
 
     __all__ = [

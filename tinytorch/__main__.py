@@ -1,4 +1,4 @@
-"""``python -m tinytorch`` is the `tinytorch` command."""
+"""``python -m tinytorch`` runs the `tinytorch` command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Tensor: an array of the Array API standard, on any backend, that remembers how it was computed."""
+"""Tensor: an array of the Array API standard on any backend, with a node of the computation graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import AccumulateGrad, Node, leaf_gradients
 from tinytorch.backend import Backend, BackendMismatchError, DType, get_backend
 from tinytorch.backend.device import Device
-from tinytorch.backend.errors import refuse_foreign_array
+from tinytorch.backend.errors import reject_foreign_array
 from tinytorch.backend.host import is_host_scalar
 from tinytorch.backend.selection import current_backend
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 N = TypeVar("N")
 
-#: A method for a binary operator.
+#: The method of a binary operator.
 Operator: TypeAlias = Callable[["Tensor", Any], "Tensor"]
 
 
 def _binary(symbol: str, name: str) -> Operator:
-    """The method for ``x + y``: the function of the standard called ``name``, from the Tensor's namespace."""
+    """The method for ``x + y``: calls the function ``name`` of the namespace of the Tensor."""
 
     def forward(self: Tensor, other: Any) -> Tensor:
-        # the most frequent type is tested here: a call of _is_operand would be a tenth of the time of a small addition
+        # the most frequent type is checked here, since calling _is_operand would make a small addition 10% slower
         if type(other) is Tensor or _is_operand(symbol, self, other):
             return getattr(self.backend.namespace, name)(self, other)
         return NotImplemented
@@ -56,32 +56,34 @@ def _unary(name: str) -> Callable[[Tensor], Tensor]:
     return apply
 
 
-def _conversion(kind: Callable[[Any], N]) -> Callable[[Tensor], N]:
+def _conversion(python_type: Callable[[Any], N]) -> Callable[[Tensor], N]:
     def convert(self: Tensor) -> N:
         if self.shape != ():
-            name = kind.__name__
-            raise TypeError(f"{name}() needs a 0-d Tensor, this one has shape {self.shape}; use tinytorch.all, any or an index")
-        return kind(self.item())
+            raise TypeError(f"{python_type.__name__}() expected a 0-d Tensor, got shape {self.shape}; reduce it, or use an index")
+        return python_type(self.item())
 
     return convert
 
 
 class Tensor:
-    """An n-dimensional array on some backend.
+    """An n-dimensional array on a backend, with automatic differentiation.
 
-    Its operators and functions are those of the Array API standard (2024.12); ``x.__array_namespace__()`` is the namespace of its own
-    backend and device, and every function there is differentiable where a derivative exists.
+    Operators and functions follow the Array API standard (2024.12). ``x.__array_namespace__()`` is the namespace of its backend and device.
 
     Args:
-        data: numbers, nested lists of numbers, a numpy array or a Tensor; copied.
-        dtype: a data type such as ``tinytorch.float32``, or its name. Python floats become float32, a numpy array keeps its type.
-        device: a backend's name (``"cupy:0"``), a `Device`, or ``None`` for the chosen backend.
-        requires_grad: whether `backward` shall leave the derivative with respect to this Tensor in ``.grad``.
+        data: numbers, nested lists of numbers, a NumPy array or a Tensor; copied.
+        dtype: a dtype such as ``tinytorch.float32``, or its name. Python floats become float32; a NumPy array keeps its dtype.
+        device: the name of a backend (``"cupy:0"``), a `Device`, or ``None`` for the current backend.
+        requires_grad: whether `backward` adds the gradient with respect to this Tensor to ``.grad``.
 
     Attributes:
-        raw: the backend's own array. Do not write into it: others may hold the same array.
-        backend: the backend it lives on.
-        node: its node in the graph, ``None`` where nothing is recorded.
+        raw: the array of the backend. Do not write into it, since other Tensors may share it.
+        backend: the backend of ``raw``.
+        node: its node in the graph, ``None`` if it is not recorded.
+
+    Example:
+        >>> tt.Tensor([1.0, 2.0], requires_grad=True)
+        Tensor([1., 2.], dtype=float32, device='numpy:cpu', requires_grad=True)
     """
 
     __slots__ = ("__weakref__", "_grad", "backend", "node", "raw")
@@ -94,7 +96,7 @@ class Tensor:
     def __init__(self, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             if data.node is not None:
-                raise RuntimeError("this Tensor carries a gradient, which a copy would drop; use x.detach(), or tinytorch.asarray(x)")
+                raise RuntimeError("Tensor(x) would lose the gradient of x; use x.detach(), or tinytorch.asarray(x) to keep it")
             device = data.device if device is None else device
         backend = current_backend() if device is None else get_backend(device)
         source = backend.namespace.asarray(data, dtype=dtype, device=backend, copy=True)
@@ -104,7 +106,7 @@ class Tensor:
 
     # ---- operators ----
 
-    # numpy hands `ndarray * Tensor` over to __rmul__ below instead of looping over the elements
+    # makes numpy call __rmul__ below for `ndarray * Tensor`, instead of looping over the elements
     __array_ufunc__ = None
 
     __add__, __radd__, __iadd__ = _arithmetic("+", operator.add, "add")
@@ -121,7 +123,7 @@ class Tensor:
     __lshift__, __rlshift__, __ilshift__ = _arithmetic("<<", operator.lshift, "bitwise_left_shift")
     __rshift__, __rrshift__, __irshift__ = _arithmetic(">>", operator.rshift, "bitwise_right_shift")
 
-    __eq__ = _binary("==", "equal")  # type: ignore[assignment]  # the standard's == compares element by element
+    __eq__ = _binary("==", "equal")  # type: ignore[assignment]  # == of the standard is element-wise
     __ne__ = _binary("!=", "not_equal")  # type: ignore[assignment]
     __lt__ = _binary("<", "less")
     __le__ = _binary("<=", "less_equal")
@@ -142,19 +144,19 @@ class Tensor:
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
-            raise TypeError("a 0-d Tensor cannot be iterated over; use .item() for its number")
+            raise TypeError("a 0-d Tensor cannot be iterated over; use .item() for its value")
         return (self[i, ...] for i in range(self.shape[0]))
 
-    # ---- what it is ----
+    # ---- attributes ----
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Length of each dimension."""
-        return tuple(self.raw.shape)  # PyTorch has a kind of tuple of its own
+        """Length of each axis."""
+        return tuple(self.raw.shape)  # torch.Size becomes a tuple
 
     @property
     def ndim(self) -> int:
-        """Number of dimensions."""
+        """Number of axes."""
         return len(self.raw.shape)
 
     @property
@@ -164,30 +166,30 @@ class Tensor:
 
     @property
     def dtype(self) -> DType:
-        """Data type, one of ``tinytorch.float32`` and so on."""
+        """Data type, such as ``tinytorch.float32``."""
         return self.backend.dtype_of(self.raw)
 
     @property
     def device(self) -> Device:
-        """Backend and device; pass it to a creation function to land beside this Tensor."""
+        """Backend and device; creation functions accept it as ``device=``."""
         return Device(self.backend)
 
     @property
     def T(self) -> Tensor:
         """Transpose of a matrix."""
         if self.ndim != 2:
-            raise ValueError(f".T needs a matrix, got shape {self.shape}; use .mT or permute_dims")
+            raise ValueError(f".T expected a matrix, got shape {self.shape}; use .mT or permute_dims")
         return self.mT
 
     @property
     def mT(self) -> Tensor:
-        """Transpose of the last two dimensions."""
+        """Transpose of the last two axes."""
         return self.backend.namespace.matrix_transpose(self)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        """The differentiable namespace bound to this Tensor's backend and device."""
+        """The differentiable namespace, bound to the backend and device of this Tensor."""
         if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
-            raise ValueError(f"tinytorch implements the Array API standard up to 2024.12, not {api_version}")
+            raise ValueError(f"`api_version` must be at most 2024.12, got {api_version}")
         return self.backend.namespace
 
     def __repr__(self) -> str:
@@ -201,41 +203,41 @@ class Tensor:
             raise TypeError("a 0-d Tensor has no len()")
         return self.shape[0]
 
-    # ---- taking values out ----
+    # ---- conversion to host data ----
 
     def numpy(self) -> ndarray:
-        """A copy of the values as a numpy array; raises ``RuntimeError`` where a gradient would be lost."""
-        self._refuse_gradient("numpy", ".detach().numpy()")
+        """Copy the values to a NumPy array; raises ``RuntimeError`` if the Tensor has a gradient."""
+        self._reject_gradient("numpy", ".detach().numpy()")
         return self.backend.to_host(self.raw).copy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
-        """Lets numpy read a Tensor that lives on the host and carries no gradient; raises otherwise."""
-        self._refuse_gradient("numpy", ".detach().numpy()")
+        """Allow NumPy to read a Tensor on the host; raises if it is on another device or has a gradient."""
+        self._reject_gradient("numpy", ".detach().numpy()")
         if not self.backend.capabilities.host:
-            raise TypeError(f"this Tensor lives on {self.backend.spec} and nothing leaves a device by itself; use .detach().numpy()")
+            raise TypeError(f"a Tensor on {self.backend.spec} is not converted to NumPy implicitly; use .detach().numpy()")
         array = self.backend.to_host(self.raw)
         if copy is False and dtype is not None and array.dtype != dtype:
-            raise ValueError(f"converting {array.dtype} to {dtype} needs a copy, and copy=False forbids one")
+            raise ValueError(f"converting {array.dtype} to {dtype} needs a copy, which copy=False forbids")
         return array.copy().astype(dtype or array.dtype, copy=False) if copy or dtype is not None else array
 
     def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
-        """Lets another library import the values, which then share this memory: do not write there. Raises for one with a gradient."""
-        self._refuse_gradient("another library", "x.detach()")
+        """Export to another library, which shares the memory and must not write into it. Raises if the Tensor has a gradient."""
+        self._reject_gradient("another library", "x.detach()")
         given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
         return self.backend.xp.asarray(self.raw).__dlpack__(**{name: value for name, value in given.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[Any, int]:
-        """Kind and number of the device in the DLPack protocol."""
+        """Device type and device id of the DLPack protocol."""
         return self.backend.xp.asarray(self.raw).__dlpack_device__()
 
-    def _refuse_gradient(self, reader: str, instead: str) -> None:
+    def _reject_gradient(self, reader: str, instead: str) -> None:
         if self.node is not None:
-            raise RuntimeError(f"this Tensor carries a gradient, which {reader} would drop; use {instead}")
+            raise RuntimeError(f"conversion to {reader} would lose the gradient of this Tensor; use {instead}")
 
     def item(self) -> Any:
-        """The number in a Tensor of one element, as a Python number; raises ``ValueError`` for any other size."""
+        """The only element, as a Python number; raises ``ValueError`` if there is not exactly one."""
         if self.size != 1:
-            raise ValueError(f".item() needs one element, this Tensor has {self.size}")
+            raise ValueError(f".item() expected a Tensor with one element, got shape {self.shape}")
         return self.backend.to_host(self.raw).item()
 
     def tolist(self) -> Any:
@@ -249,47 +251,47 @@ class Tensor:
 
     def __index__(self) -> int:
         if self.dtype.kind not in ("signed integer", "unsigned integer"):
-            raise TypeError(f"only a Tensor of an integer type can be an index, not {self.dtype.name}")
+            raise TypeError(f"an index must have an integer dtype, got {self.dtype.name}")
         return int(self)
 
     # ---- moving and copying ----
 
     def to(self, device: Any) -> Tensor:
-        """The same values on another backend or device (``x.to("cupy")``); the gradient finds its way back."""
+        """Move to another backend or device (``x.to("cupy")``). Differentiable."""
         return self.backend.namespace.to_device(self, device)
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
-        """The standard's name for `to`."""
+        """The name of `to` in the standard."""
         if stream is not None:
-            raise ValueError("tinytorch has no streams of its own; leave stream=None")
+            raise ValueError("`stream` is not supported; leave stream=None")
         return self.to(device)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What `copy` and `pickle` take along: values, type, device, and whether a gradient is required; not the gradient itself."""
+        """Copy or pickle values, dtype, device and ``requires_grad``, without ``.grad``."""
         if self.node is not None and not isinstance(self.node, AccumulateGrad):
-            raise RuntimeError("this Tensor was computed from others, which a copy would forget; copy or pickle x.detach()")
-        return _restored, (type(self), self.backend.to_host(self.raw), self.backend.spec, self.requires_grad)
+            raise RuntimeError("only leaf Tensors can be copied or pickled; use x.detach() first")
+        return _unpickle, (type(self), self.backend.to_host(self.raw), self.backend.spec, self.requires_grad)
 
     # ---- differentiation ----
 
     @property
     def requires_grad(self) -> bool:
-        """Whether a derivative with respect to this Tensor, or through it, is being recorded. Can be set where it was not computed."""
+        """Whether operations on this Tensor are recorded. Can be set for leaf Tensors, which were not computed from others."""
         return self.node is not None
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if self.node is not None and not isinstance(self.node, AccumulateGrad):
-            raise RuntimeError("requires_grad cannot be set on a Tensor that was computed from others; use .detach() first")
+            raise RuntimeError("requires_grad can only be set on leaf Tensors; use .detach() first")
         if value and not self.dtype.is_floating:
-            raise TypeError(f"only floating-point Tensors can require a gradient, this one is {self.dtype.name}")
+            raise TypeError(f"only floating-point Tensors can require a gradient, got {self.dtype.name}")
         self.node = (self.node or AccumulateGrad(self)) if value else None
 
     @property
     def grad(self) -> Tensor | None:
-        """What `backward` has added up: a Tensor of the same shape, type and backend, or ``None``. Set it to ``None`` to begin anew.
+        """The gradient accumulated by `backward`, or ``None``. Set it to ``None`` to reset it.
 
-        Assigning anything else raises ``TypeError``, ``ValueError`` for another shape, ``BackendMismatchError`` for another backend.
+        Raises ``TypeError``, ``ValueError`` or `BackendMismatchError` for a gradient of another dtype, shape or backend.
         """
         return self._grad
 
@@ -300,39 +302,37 @@ class Tensor:
         self._grad = value
 
     def _check_gradient(self, name: str, value: object) -> None:
-        """Raise for what cannot be a gradient of this Tensor."""
+        """Raise if ``value`` cannot be a gradient of this Tensor."""
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a Tensor or None, got {type(value).__name__}; make one with tinytorch.asarray")
+            raise TypeError(f"{name} must be a Tensor or None, got {type(value).__name__}; create one with tinytorch.asarray")
         check_same_backend(name, self.backend, value)
         if value.shape != self.shape:
-            raise ValueError(f"{name} must have the Tensor's shape {self.shape}, got {value.shape}")
+            raise ValueError(f"{name} must have shape {self.shape}, got {value.shape}")
         if value.dtype is not self.dtype:
-            raise TypeError(f"{name} must have the Tensor's type {self.dtype.name}, got {value.dtype.name}; use tinytorch.astype")
+            raise TypeError(f"{name} must have dtype {self.dtype.name}, got {value.dtype.name}; use tinytorch.astype")
 
     def detach(self) -> Tensor:
-        """The same values with no memory of how they were computed."""
+        """A Tensor with the same values that is not recorded in the graph."""
         return wrap(self.raw, self.backend)
 
     def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
-        """Add the derivative of this Tensor to ``.grad`` of every Tensor that requires one and that it was computed from.
+        """Backpropagate: add gradients to ``.grad`` of the leaf Tensors that require one and that this Tensor depends on.
 
         Args:
-            gradient: what to multiply the derivative with, of this Tensor's shape and type; may be left out where that is one number.
-            retain_graph: keep what was saved, for a second `backward`; otherwise it is freed on the way.
+            gradient: gradient with respect to this Tensor, of its shape and dtype; defaults to 1 for a real Tensor with one element.
+            retain_graph: keep the saved values for a second `backward`; otherwise they are freed.
 
         Raises:
-            RuntimeError: nothing here requires a gradient, or this is not a single real number and no ``gradient`` was given.
-            ValueError, TypeError: ``gradient`` has another shape, or another type.
+            RuntimeError: this Tensor does not require a gradient, or ``gradient`` is missing and cannot default to 1.
+            ValueError, TypeError: ``gradient`` has another shape or dtype.
         """
         if self.node is None:
-            raise RuntimeError("nothing that this Tensor was computed from requires a gradient; create its inputs with requires_grad=True")
+            raise RuntimeError("this Tensor does not require a gradient; create an input with requires_grad=True")
         if gradient is None:
             if self.size != 1:
-                raise RuntimeError(
-                    f"backward() starts from one number, and this Tensor has shape {self.shape}; reduce it, or pass gradient="
-                )
+                raise RuntimeError(f"backward() expected a Tensor with one element, got shape {self.shape}; reduce it, or pass gradient=")
             if self.dtype.kind == "complex floating":
-                raise RuntimeError("backward() starts from a real number; take tinytorch.real of this one, or pass gradient=")
+                raise RuntimeError("backward() expected a real Tensor, got a complex one; use tinytorch.real, or pass gradient=")
             gradient = self.backend.namespace.ones_like(self.detach())
         self._check_gradient("gradient", gradient)
         for tensor, g in leaf_gradients(self.node, gradient.raw, retain_graph):
@@ -341,10 +341,10 @@ class Tensor:
 
 
 def _is_operand(symbol: str, tensor: Tensor, other: object) -> bool:
-    """Whether ``other`` can be the second operand; arrays that are not Tensors raise, since nothing crosses by itself."""
+    """Whether ``other`` can be the second operand. Raises for arrays that are not Tensors, which are not converted implicitly."""
     if isinstance(other, _OPERANDS) or is_host_scalar(other):
         return True
-    refuse_foreign_array(symbol, other, tensor.backend.spec)
+    reject_foreign_array(symbol, other, tensor.backend.spec)
     return False
 
 
@@ -352,34 +352,34 @@ _OPERANDS = (Tensor, int, float, complex)  # bool is an int
 
 
 def _rebind(tensor: Tensor, new: Tensor, symbol: str) -> Tensor:
-    """Give ``tensor`` the value and the node of ``new``."""
+    """Replace the value and node of ``tensor`` by those of ``new``."""
     if new.shape != tensor.shape or new.dtype is not tensor.dtype:
         raise TypeError(
-            f"{symbol} would turn {tuple(tensor.shape)} {tensor.dtype.name} into {tuple(new.shape)} {new.dtype.name}; "
-            f"in-place operators keep shape and type, so write x = x ... instead"
+            f"{symbol} would change {tuple(tensor.shape)} {tensor.dtype.name} to {tuple(new.shape)} {new.dtype.name}; "
+            f"in-place operators must keep shape and dtype, so write x = x ... instead"
         )
     if isinstance(tensor.node, AccumulateGrad):
         if is_grad_enabled():
             raise RuntimeError(
-                f"{symbol} on a Tensor that requires a gradient would lose the place where the gradient belongs; "
+                f"{symbol} cannot modify a leaf Tensor that requires a gradient while operations are recorded; "
                 f"update it inside `with tinytorch.no_grad():`, or write x = x ... instead"
             )
-        new.node = tensor.node  # an update by hand: the new value is where the next gradient ends
+        new.node = tensor.node  # a manual update: the Tensor stays a leaf
     tensor.raw, tensor.node = new.raw, new.node
     return tensor
 
 
-def _restored(kind: type[Tensor], array: ndarray, spec: str, requires_grad: bool) -> Tensor:
-    """The other half of `Tensor.__reduce__`."""
+def _unpickle(cls: type[Tensor], array: ndarray, spec: str, requires_grad: bool) -> Tensor:
+    """Reconstruct a pickled Tensor."""
     backend = get_backend(spec)
-    tensor = kind.__new__(kind)
+    tensor = cls.__new__(cls)
     tensor.raw, tensor.backend, tensor.node, tensor._grad = backend.from_host(array), backend, None, None
     tensor.requires_grad = requires_grad
     return tensor
 
 
 def wrap(raw: Any, backend: Backend, node: Node | None = None) -> Tensor:
-    """A Tensor around a backend's own array, which is not copied."""
+    """Create a Tensor from a raw array of a backend, without a copy."""
     tensor: Tensor = _blank(Tensor)
     tensor.raw = raw
     tensor.backend = backend
@@ -388,11 +388,11 @@ def wrap(raw: Any, backend: Backend, node: Node | None = None) -> Tensor:
     return tensor
 
 
-_blank: Any = object.__new__  # found once, as every operation makes a Tensor
+_blank: Any = object.__new__  # looked up once, for speed
 
 
 def check_same_backend(operation: str, backend: Backend, other: Tensor) -> None:
-    """Raise `BackendMismatchError` naming the operation, both sides and the mend, unless ``other`` lives on ``backend``."""
+    """Raise `BackendMismatchError`, with the operation and both devices, if ``other`` is not on ``backend``."""
     if other.backend is not backend:
         raise BackendMismatchError(
             f"{operation}: one operand is on {backend.spec} and another on {other.backend.spec}; "

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy
 
-from tinytorch.backend.binding import LibraryNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
+from tinytorch.backend.library_namespace import LibraryNamespace
 from tinytorch_jax.namespace import OWN
 
 _WIDE = frozenset({"int64", "uint64", "float64", "complex128"})

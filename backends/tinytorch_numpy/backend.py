@@ -10,9 +10,9 @@ from typing import Any, cast
 import array_api_compat.numpy
 import numpy
 
-from tinytorch.backend.binding import LibraryNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo
 from tinytorch.backend.dtypes import DTYPES
+from tinytorch.backend.library_namespace import LibraryNamespace
 from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.namespace import OWN

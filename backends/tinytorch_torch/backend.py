@@ -10,9 +10,9 @@ import array_api_compat.torch as xp
 import numpy
 import torch
 
-from tinytorch.backend.binding import LibraryNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
+from tinytorch.backend.library_namespace import LibraryNamespace
 from tinytorch_torch.namespace import OWN
 
 

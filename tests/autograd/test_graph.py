@@ -1,4 +1,4 @@
-"""The tape: what it remembers, in which order it is walked, and when it lets go."""
+"""The computation graph: topological order, saved values, `no_grad`, and `.grad`."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from tinytorch.autograd.graph import Node, backpropagate, topological_order
 from tinytorch.backend import Backend
 from tinytorch.tensor import Tensor
 
-# ---- shapes of graphs ----
+# ---- backpropagation ----
 
 
-def test_a_shared_intermediate_gets_the_gradients_of_all_its_uses(backend: Backend) -> None:
+def test_gradients_of_all_uses_of_an_intermediate_are_summed(backend: Backend) -> None:
     x = frozen(2.0, requires_grad=True)
     y = 3 * x
     (2 * y + 5 * y).backward()
     assert_close(x.grad, numpy.float32(21))
 
 
-def test_an_operand_used_twice_gets_both_gradients(backend: Backend) -> None:
+def test_gradients_of_an_operand_used_twice_are_summed(backend: Backend) -> None:
     x = frozen([3.0, 4.0], requires_grad=True)
     tt.sum(x * x).backward()
     assert_close(x.grad, numpy.float32([6, 8]))
 
 
-def test_a_node_is_visited_once_however_many_paths_lead_to_it() -> None:
+def test_each_node_is_visited_once() -> None:
     x = frozen(1.0, requires_grad=True)
     y = x
     for _ in range(60):
@@ -43,17 +43,17 @@ def test_a_node_is_visited_once_however_many_paths_lead_to_it() -> None:
     assert x.grad.item() == 2.0**60
 
 
-def test_a_gradient_is_complete_before_it_is_passed_on() -> None:
+def test_a_rule_runs_after_the_rules_of_all_children() -> None:
     x = frozen(1.0, requires_grad=True)
     a = x * 2
-    long_way = a
+    long_path = a
     for _ in range(5):
-        long_way = long_way * 1
-    (a + long_way).backward()  # a's rule must wait for the long way round
+        long_path = long_path * 1
+    (a + long_path).backward()  # the rule of a must run after those of the long path
     assert x.grad.item() == 4
 
 
-def test_a_chain_of_100_000_steps_is_walked_and_freed_without_recursion() -> None:
+def test_a_chain_of_100_000_operations_is_traversed_and_freed_without_recursion() -> None:
     x = frozen(1.0, requires_grad=True)
     y = x
     for _ in range(100_000):
@@ -64,7 +64,7 @@ def test_a_chain_of_100_000_steps_is_walked_and_freed_without_recursion() -> Non
     gc.collect()
 
 
-def test_a_recorded_chain_is_as_deep_as_it_likes() -> None:
+def test_second_derivatives_of_a_deep_graph_do_not_recurse() -> None:
     def deep(x: Tensor) -> Tensor:
         y = x * x
         for _ in range(5_000):
@@ -74,14 +74,14 @@ def test_a_recorded_chain_is_as_deep_as_it_likes() -> None:
     assert tt.grad(tt.grad(deep))(frozen(3.0)).item() == 2
 
 
-def test_all_outputs_of_an_operation_bring_their_gradients(backend: Backend) -> None:
+def test_gradients_of_all_outputs_of_an_operation_are_used(backend: Backend) -> None:
     x = frozen([1.0, 2.0, 3.0], requires_grad=True)
     first, _, third = tt.unstack(x)
     (first * 10 + third * third).backward()
     assert_close(x.grad, numpy.float32([10, 0, 6]))
 
 
-def test_nodes_come_children_before_parents() -> None:
+def test_topological_order_has_children_before_parents() -> None:
     x = frozen(1.0, requires_grad=True)
     y = x * 2
     z = y + x
@@ -89,15 +89,15 @@ def test_nodes_come_children_before_parents() -> None:
     assert topological_order(z.node, floor=y.node.id) == [z.node, y.node]
 
 
-def test_rules_that_lead_to_no_target_do_not_run() -> None:
-    class Trap(Node):
+def test_rules_without_a_path_to_a_target_do_not_run() -> None:
+    class Unused(Node):
         __slots__ = ()
 
         def vjp(self, g: Any, needs: Any, create_graph: bool) -> Any:
             raise AssertionError("this rule was not needed")
 
     target = Node(())
-    root = _Sum((Trap(()), target))
+    root = _Sum((Unused(()), target))
     assert backpropagate([root, *root.parents[::-1]], {root: 1.0}, {target}, create_graph=False, release=False) == {target: 1.0}
 
 
@@ -108,14 +108,14 @@ class _Sum(Node):
         return [g if needed else None for needed in needs]
 
 
-# ---- what is kept, and for how long ----
+# ---- saved values ----
 
 
 class Saved(numpy.ndarray):  # type: ignore[type-arg]
-    """An array that can be watched."""
+    """An array that supports weak references."""
 
 
-def watched(values: Any) -> tuple[Tensor, weakref.ref[Any]]:
+def with_weakref(values: Any) -> tuple[Tensor, weakref.ref[Any]]:
     tensor = tt.asarray(values)
     tensor.raw = tensor.raw.view(Saved)
     return tensor, weakref.ref(tensor.raw)
@@ -128,9 +128,9 @@ def on_numpy() -> Any:
 
 
 @pytest.mark.usefixtures("on_numpy")
-def test_backward_frees_what_was_saved() -> None:
+def test_backward_frees_saved_values() -> None:
     x = frozen([1.0, 2.0], requires_grad=True)
-    other, saved = watched([3.0, 4.0])
+    other, saved = with_weakref([3.0, 4.0])
     y = tt.sum(x * other)
     del other
     assert saved() is not None
@@ -139,20 +139,20 @@ def test_backward_frees_what_was_saved() -> None:
 
 
 @pytest.mark.usefixtures("on_numpy")
-def test_what_nobody_can_reach_is_freed_without_a_backward() -> None:
+def test_an_unreachable_graph_is_freed_without_backward() -> None:
     x = frozen([1.0, 2.0], requires_grad=True)
-    other, saved = watched([3.0, 4.0])
+    other, saved = with_weakref([3.0, 4.0])
     y = tt.sum(x * other)
     del other, y
     assert saved() is None
 
 
 @pytest.mark.usefixtures("on_numpy")
-def test_an_operation_keeps_only_what_its_rules_look_at() -> None:
+def test_an_operation_saves_only_the_arrays_that_its_rules_use() -> None:
     x = frozen([1.0, 2.0], requires_grad=True)
-    left, saved = watched([3.0, 4.0])
+    left, saved = with_weakref([3.0, 4.0])
     y = x + left
-    product, unused = watched([1.0, 1.0])
+    product, unused = with_weakref([1.0, 1.0])
     product.requires_grad = True
     z = product * 2.0
     del left, product
@@ -161,8 +161,8 @@ def test_an_operation_keeps_only_what_its_rules_look_at() -> None:
 
 
 @pytest.mark.usefixtures("on_numpy")
-def test_nothing_is_saved_without_a_gradient() -> None:
-    x, saved = watched([1.0, 2.0])
+def test_nothing_is_saved_if_no_gradient_is_required() -> None:
+    x, saved = with_weakref([1.0, 2.0])
     y = tt.exp(x * x)
     del x
     assert saved() is None
@@ -170,7 +170,7 @@ def test_nothing_is_saved_without_a_gradient() -> None:
 
 
 @pytest.mark.parametrize("function", [tt.exp, tt.square, lambda x: x * x, lambda x: x @ x])
-def test_a_second_backward_says_how_to_ask_for_one(backend: Backend, function: Any) -> None:
+def test_a_second_backward_raises_with_a_hint(backend: Backend, function: Any) -> None:
     x = frozen([1.0, 2.0], requires_grad=True)
     y = tt.sum(function(x))
     y.backward()
@@ -178,7 +178,7 @@ def test_a_second_backward_says_how_to_ask_for_one(backend: Backend, function: A
         y.backward()
 
 
-def test_retain_graph_keeps_it_for_a_second_backward(backend: Backend) -> None:
+def test_retain_graph_allows_a_second_backward(backend: Backend) -> None:
     x = frozen([1.0, 2.0], requires_grad=True)
     y = tt.sum(tt.square(x))
     y.backward(retain_graph=True)
@@ -186,10 +186,10 @@ def test_retain_graph_keeps_it_for_a_second_backward(backend: Backend) -> None:
     assert_close(x.grad, numpy.float32([4, 8]))
 
 
-# ---- turning it off and on ----
+# ---- no_grad and enable_grad ----
 
 
-def test_no_grad_records_nothing_and_enable_grad_records_again() -> None:
+def test_no_grad_disables_recording_and_enable_grad_enables_it() -> None:
     x = frozen(1.0, requires_grad=True)
     with tt.no_grad():
         assert (x * 2).node is None
@@ -199,41 +199,41 @@ def test_no_grad_records_nothing_and_enable_grad_records_again() -> None:
     assert (x * 2).node is not None
 
 
-def test_they_decorate_functions() -> None:
+def test_both_can_decorate_functions() -> None:
     x = frozen(1.0, requires_grad=True)
 
     @tt.no_grad()
-    def quiet() -> Tensor:
+    def unrecorded() -> Tensor:
         """Its own docstring."""
-        return loud() if x.ndim else x * 2
+        return recorded() if x.ndim else x * 2
 
     @tt.enable_grad()
-    def loud() -> Tensor:
+    def recorded() -> Tensor:
         return x * 2
 
-    assert quiet().node is None
-    assert quiet.__doc__ == "Its own docstring."
+    assert unrecorded().node is None
+    assert unrecorded.__doc__ == "Its own docstring."
     with tt.no_grad():
-        assert loud().node is not None
+        assert recorded().node is not None
 
 
-def test_an_error_inside_turns_recording_back_on() -> None:
+def test_an_error_inside_no_grad_restores_recording() -> None:
     with pytest.raises(ZeroDivisionError), tt.no_grad():
         raise ZeroDivisionError
     assert is_grad_enabled()
 
 
-def test_no_grad_is_a_matter_of_one_thread() -> None:
+def test_no_grad_affects_its_own_thread_only() -> None:
     seen = []
     with tt.no_grad():
         thread = threading.Thread(target=lambda: seen.append(is_grad_enabled()))
         thread.start()
         thread.join()
-        copy_context().run(lambda: seen.append(is_grad_enabled()))  # a thread that is handed the context has its state
+        copy_context().run(lambda: seen.append(is_grad_enabled()))  # a copied context has the state of this thread
     assert seen == [True, False]
 
 
-def test_every_thread_has_a_tape_of_its_own() -> None:
+def test_threads_build_graphs_concurrently() -> None:
     results: dict[int, float] = {}
 
     def work(n: int) -> None:
@@ -253,7 +253,7 @@ def test_every_thread_has_a_tape_of_its_own() -> None:
     assert results == dict.fromkeys(range(4), 50 * 21.0)
 
 
-def test_no_grad_refuses_what_would_record_after_it_has_ended() -> None:
+def test_no_grad_cannot_decorate_generators_and_coroutines() -> None:
     def batches() -> Any:
         yield 1
 
@@ -264,22 +264,22 @@ def test_no_grad_refuses_what_would_record_after_it_has_ended() -> None:
             tt.no_grad()(function)
 
 
-def test_one_no_grad_object_serves_several_threads_at_once() -> None:
-    shared, inside, leave = tt.no_grad(), threading.Event(), threading.Event()
+def test_one_no_grad_object_can_be_used_by_several_threads() -> None:
+    shared, inside, finish = tt.no_grad(), threading.Event(), threading.Event()
     found: list[bool] = []
 
     def work() -> None:
         with shared:
             found.append(is_grad_enabled())
             inside.set()
-            leave.wait(5)
+            finish.wait(5)
         found.append(is_grad_enabled())
 
     thread = threading.Thread(target=work)
     thread.start()
     inside.wait(5)
     with shared, shared:
-        leave.set()
+        finish.set()
         thread.join()
         found.append(is_grad_enabled())
     assert [*found, is_grad_enabled()] == [False, True, False, True]
@@ -288,12 +288,12 @@ def test_one_no_grad_object_serves_several_threads_at_once() -> None:
 # ---- assigning .grad ----
 
 
-def test_grad_takes_a_tensor_of_its_own_shape_type_and_backend_only(backend: Backend) -> None:
+def test_grad_must_have_the_shape_dtype_and_backend_of_the_tensor(backend: Backend) -> None:
     x = frozen([1.0, 2.0], requires_grad=True)
     for shape in ((3,), (2, 1), (1,), ()):
-        with pytest.raises(ValueError, match=r"grad must have the Tensor's shape \(2,\), got"):
+        with pytest.raises(ValueError, match=r"grad must have shape \(2,\), got"):
             x.grad = tt.ones(shape)
-    with pytest.raises(TypeError, match="grad must have the Tensor's type float32, got int32"):
+    with pytest.raises(TypeError, match="grad must have dtype float32, got int32"):
         x.grad = tt.ones((2,), dtype="int32")
     with pytest.raises(TypeError, match="grad must be a Tensor or None, got ndarray"):
         x.grad = numpy.ones(2, "float32")  # type: ignore[assignment]
@@ -307,16 +307,16 @@ def test_grad_takes_a_tensor_of_its_own_shape_type_and_backend_only(backend: Bac
     assert x.grad is None
 
 
-def test_a_gradient_to_start_from_must_have_the_tensors_type(backend: Backend) -> None:
-    """Otherwise `.grad` would get that type."""
+def test_an_initial_gradient_must_have_the_dtype_of_the_tensor(backend: Backend) -> None:
+    """Otherwise `.grad` would get another dtype."""
     x = frozen([1.0, 2.0], requires_grad=True)
     for start in (x, x * 2.0):
-        with pytest.raises(TypeError, match=r"gradient must have the Tensor.s type float32, got int32; use tinytorch\.astype"):
+        with pytest.raises(TypeError, match=r"gradient must have dtype float32, got int32; use tinytorch\.astype"):
             start.backward(tt.ones((2,), dtype="int32"))
     assert x.grad is None
 
 
-def test_grad_from_another_backend_is_refused() -> None:
+def test_grad_on_another_backend_raises() -> None:
     pytest.importorskip("array_api_strict", reason="the other backend here, array-api-strict, is not installed")
     x = tt.Tensor([1.0], device="numpy", requires_grad=True)
     with pytest.raises(tt.BackendMismatchError, match="grad"):

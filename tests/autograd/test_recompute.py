@@ -1,4 +1,4 @@
-"""`tinytorch.checkpoint`: the same numbers, for less that is saved."""
+"""`tinytorch.checkpoint`: the same results with less saved memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_derivatives_of_any_order_are_the_same(backend: Backend) -> None:
         assert_close(saved(x), plain(x), rtol=1e-5)
 
 
-def test_it_nests_and_goes_with_other_transformations(backend: Backend) -> None:
+def test_it_can_be_nested_and_combined_with_other_transformations(backend: Backend) -> None:
     def twice(inner: Callable[..., Any]) -> Callable[..., Any]:
         return lambda x: inner(x) * 2 + inner(inner(x))
 
@@ -40,7 +40,7 @@ def test_it_nests_and_goes_with_other_transformations(backend: Backend) -> None:
         assert_close(transform(inside), transform(twice(wave)), rtol=1e-5)
 
 
-def test_arguments_and_results_are_structures(backend: Backend) -> None:
+def test_arguments_and_results_may_be_pytrees(backend: Backend) -> None:
     ids = frozen([1, 0])
 
     def function(table: dict[str, tt.Tensor], ids: tt.Tensor, scale: float = 1.0) -> tuple[tt.Tensor, dict[str, Any]]:
@@ -59,7 +59,7 @@ def test_arguments_and_results_are_structures(backend: Backend) -> None:
     assert_close(tt.grad(total(tt.checkpoint(function)))(table)["rows"], tt.grad(total(function))(table)["rows"])
 
 
-def test_a_gradient_reaches_what_the_function_uses_without_being_given_it(backend: Backend) -> None:
+def test_tensors_that_the_function_uses_as_globals_get_gradients(backend: Backend) -> None:
     tt.seed(0)
     layer = nn.Linear(2, 2)
     x = frozen([[1.0, 2.0]])
@@ -71,7 +71,7 @@ def test_a_gradient_reaches_what_the_function_uses_without_being_given_it(backen
         assert_close(ours, parameter.grad)
 
 
-def test_values_that_are_bound_to_a_module_get_theirs(backend: Backend) -> None:
+def test_values_bound_by_functional_call_get_gradients(backend: Backend) -> None:
     tt.seed(0)
     layer = nn.Linear(2, 2)
     x = frozen([[1.0, 2.0]])
@@ -81,7 +81,7 @@ def test_values_that_are_bound_to_a_module_get_theirs(backend: Backend) -> None:
         return lambda state: tt.sum(functional_call(nn.Sequential(call), {f"0.{n}": v for n, v in state.items()}, x) ** 2)
 
     class Saved(nn.Module):
-        """The layer's parameters by the layer's names."""
+        """A module with the parameters of the layer, under the same names."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -95,7 +95,7 @@ def test_values_that_are_bound_to_a_module_get_theirs(backend: Backend) -> None:
         assert_close(ours[name], plain[name], rtol=1e-5)
 
 
-def test_nothing_is_recorded_where_nothing_needs_it(backend: Backend) -> None:
+def test_nothing_is_recorded_if_no_gradient_is_required(backend: Backend) -> None:
     x = frozen([1.0])
     assert tt.checkpoint(wave)(x).node is None
     with tt.no_grad():
@@ -106,13 +106,13 @@ def test_nothing_is_recorded_where_nothing_needs_it(backend: Backend) -> None:
 
 
 class Transformer(nn.Module):
-    """Four blocks, each of which may be computed twice."""
+    """Four transformer blocks, with or without checkpointing."""
 
-    def __init__(self, twice: bool) -> None:
+    def __init__(self, checkpointed: bool) -> None:
         super().__init__()
         tt.seed(0)
         self.blocks = nn.ModuleList(nn.TransformerBlock(16, 2, dropout=0.2) for _ in range(4))
-        self.twice = twice
+        self.checkpointed = checkpointed
 
     def forward(self, x: tt.Tensor) -> tt.Tensor:
         for block in self.blocks:
@@ -120,12 +120,12 @@ class Transformer(nn.Module):
             def run(x: tt.Tensor, block: nn.Module = block) -> tt.Tensor:
                 return block(x, is_causal=True)  # type: ignore[no-any-return]
 
-            x = (tt.checkpoint(run) if self.twice else run)(x)
+            x = (tt.checkpoint(run) if self.checkpointed else run)(x)
         return x
 
 
 def bytes_saved(root: Node | None) -> int:
-    """The size of all arrays that the graph holds on to."""
+    """The size of all arrays that the graph saves."""
     assert root is not None
     sizes: dict[int, int] = {}
 
@@ -143,12 +143,12 @@ def bytes_saved(root: Node | None) -> int:
 
 
 @pytest.mark.parametrize("inside_a_step", [False, True])
-def test_with_dropout_the_loss_is_the_same_to_the_bit_and_much_less_is_saved(inside_a_step: bool) -> None:
+def test_with_dropout_the_loss_is_identical_and_much_less_is_saved(inside_a_step: bool) -> None:
     with tt.use_backend("numpy"):
         x = frozen(numpy.random.default_rng(0).normal(size=(4, 12, 16)), dtype=tt.float32)
         outcomes = []
-        for twice in (False, True):
-            model = Transformer(twice)
+        for checkpointed in (False, True):
+            model = Transformer(checkpointed)
             tt.seed(1)
             if inside_a_step:
                 with random.step_draws(tt.asarray([7, 1], dtype=tt.int32)):
@@ -156,7 +156,7 @@ def test_with_dropout_the_loss_is_the_same_to_the_bit_and_much_less_is_saved(ins
             else:
                 loss = tt.sum(model(x) ** 2)
             saved = bytes_saved(loss.node)
-            tt.sum(nn.Dropout(0.5)(x))  # uses of randomness in between change nothing
+            tt.sum(nn.Dropout(0.5)(x))  # other uses of random bits have no effect
             loss.backward()
             outcomes.append((loss.item(), [host(p.grad) for p in model.parameters() if p.grad is not None], saved))
         (plain, plain_gradients, all_of_it), (again, gradients, little) = outcomes
@@ -167,23 +167,23 @@ def test_with_dropout_the_loss_is_the_same_to_the_bit_and_much_less_is_saved(ins
         assert little < all_of_it / 8
 
 
-class Normalised(nn.Module):
-    """Batch normalisation, which may be computed twice."""
+class Normalized(nn.Module):
+    """Batch normalization, with or without checkpointing."""
 
-    def __init__(self, twice: bool) -> None:
+    def __init__(self, checkpointed: bool) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(3)
-        self.twice = twice
+        self.checkpointed = checkpointed
 
     def forward(self, x: tt.Tensor) -> tt.Tensor:
-        return (tt.checkpoint(self.norm) if self.twice else self.norm)(x)  # type: ignore[no-any-return]
+        return (tt.checkpoint(self.norm) if self.checkpointed else self.norm)(x)  # type: ignore[no-any-return]
 
 
-def test_running_statistics_that_are_bound_are_updated_once(backend: Backend) -> None:
+def test_running_statistics_bound_by_functional_call_are_updated_once(backend: Backend) -> None:
     x = frozen(numpy.random.default_rng(0).normal(size=(5, 3)), dtype=tt.float32)
     found = []
-    for twice in (False, True):
-        module = Normalised(twice)
+    for checkpointed in (False, True):
+        module = Normalized(checkpointed)
         state = dict(module.named_buffers(persistent_only=True))
 
         def loss(x: tt.Tensor, module: nn.Module = module, state: dict[str, tt.Tensor] = state) -> tt.Tensor:
@@ -199,7 +199,7 @@ def test_running_statistics_that_are_bound_are_updated_once(backend: Backend) ->
 
 
 class Counting(nn.Module):
-    """Scales by a buffer that it then changes."""
+    """Multiplies by a buffer and then updates the buffer."""
 
     scale: tt.Tensor
 
@@ -229,13 +229,13 @@ def test_running_statistics_are_updated_once(backend: Backend, nested: bool) -> 
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_the_second_run_finds_buffers_as_the_first_did(backend: Backend, nested: bool) -> None:
+def test_the_second_run_sees_the_buffers_from_before_the_first(backend: Backend, nested: bool) -> None:
     module = Counting()
     inner = tt.checkpoint(module)
     call = tt.checkpoint(lambda x: inner(inner(x))) if nested else inner
     x = frozen(0.3, requires_grad=True)
     out = call(x)
-    module.scale = tt.asarray(100.0)  # what happens before the backward pass does not matter either
+    module.scale = tt.asarray(100.0)  # a change before the backward pass has no effect
     out.backward()
     expected = tt.grad(lambda x: tt.sin(tt.sin(x * 2.0) * 6.0) if nested else tt.sin(x * 2.0))(x.detach())
     assert_close(x.grad, expected, rtol=1e-5)

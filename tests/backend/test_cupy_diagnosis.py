@@ -1,6 +1,6 @@
-"""Each reason why cupy cannot run has a sentence and a mend of its own.
+"""Each reason why cupy cannot run has its own message and hint.
 
-This drives the diagnosis with a fake cupy whose answers the tests choose; no GPU takes part, and nothing here shows that cupy computes.
+The tests use a fake cupy and need no GPU. They do not test that cupy computes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tinytorch_cupy import create_backend, diagnosis
 
 
 class FakeCudaError(RuntimeError):
-    """Like cupy's CUDARuntimeError: a message and a status."""
+    """Like CUDARuntimeError of cupy: a message and a status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class FakeCudaError(RuntimeError):
 
 
 class DynamicLibNotFoundError(RuntimeError):
-    """Like cuda-pathfinder's error of this name."""
+    """Like the error of this name in cuda-pathfinder."""
 
 
 class FakeGPU:
@@ -40,8 +40,8 @@ class FakeGPU:
     def __exit__(self, *error: object) -> None: ...
 
 
-class World:
-    """A machine as the diagnosis sees it. It starts in perfect order: cupy for CUDA 12.9, a driver for 12.4, two GPUs."""
+class FakeMachine:
+    """A fake machine. By default everything works: cupy for CUDA 12.9, a driver for 12.4, two GPUs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.monkeypatch = monkeypatch
@@ -84,8 +84,8 @@ class World:
     def is_colab(self) -> None:
         self.monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
 
-    def complaint(self, device: str | None = None) -> str:
-        """What the user reads, without the words that every such error begins with."""
+    def message(self, device: str | None = None) -> str:
+        """The error message without its common prefix."""
         with pytest.raises(BackendUnavailableError) as caught:
             create_backend(device)
         return str(caught.value).removeprefix("the cupy backend cannot run here: ")
@@ -99,127 +99,127 @@ def raises(error: Exception) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch)
+def machine(monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    return FakeMachine(monkeypatch)
 
 
-def test_nothing_is_found_on_a_machine_in_order(world: World) -> None:
-    assert diagnosis.checked_cupy(None) == (world.cupy, 0)
-    assert diagnosis.checked_cupy("1") == (world.cupy, 1)
+def test_a_working_machine_passes_the_check(machine: FakeMachine) -> None:
+    assert diagnosis.checked_cupy(None) == (machine.cupy, 0)
+    assert diagnosis.checked_cupy("1") == (machine.cupy, 1)
 
 
 class TestPackage:
-    def test_missing_beside_a_driver(self, world: World) -> None:
-        world.has_no_cupy()
-        assert world.complaint() == "cupy is not installed; type `pip install cupy-cuda12x`"
+    def test_missing_with_a_driver(self, machine: FakeMachine) -> None:
+        machine.has_no_cupy()
+        assert machine.message() == "cupy is not installed; type `pip install cupy-cuda12x`"
 
-    def test_missing_without_a_driver_says_that_a_gpu_is_needed_too(self, world: World) -> None:
-        world.has_no_cupy()
-        world.has_no_driver()
-        assert world.complaint() == (
+    def test_missing_without_a_driver_mentions_the_gpu_too(self, machine: FakeMachine) -> None:
+        machine.has_no_cupy()
+        machine.has_no_driver()
+        assert machine.message() == (
             "cupy is not installed, and there is no NVIDIA driver either; "
             "on a machine with an NVIDIA GPU and its driver, type `pip install cupy-cuda12x`"
         )
 
-    def test_missing_on_colab_names_the_menu(self, world: World) -> None:
-        world.has_no_cupy()
-        world.has_no_driver()
-        world.is_colab()
-        assert world.complaint().endswith("choose Runtime, Change runtime type, GPU in Colab's menu")
+    def test_missing_on_colab_mentions_the_runtime_menu(self, machine: FakeMachine) -> None:
+        machine.has_no_cupy()
+        machine.has_no_driver()
+        machine.is_colab()
+        assert machine.message().endswith("choose Runtime, Change runtime type, GPU in Colab's menu")
 
-    def test_two_wheels_at_once(self, world: World) -> None:
-        world.installed["cupy-cuda13x"] = "14.1.0"
-        assert world.complaint() == (
+    def test_two_wheels_installed(self, machine: FakeMachine) -> None:
+        machine.installed["cupy-cuda13x"] = "14.1.0"
+        assert machine.message() == (
             "2 cupy packages are installed over each other (cupy-cuda12x 14.2.0 and cupy-cuda13x 14.1.0); "
             "type `pip uninstall -y cupy-cuda12x cupy-cuda13x`, then `pip install cupy-cuda12x`"
         )
 
-    def test_the_rest_of_a_removed_second_wheel(self, world: World) -> None:
-        world.monkeypatch.setitem(sys.modules, "cupy", ModuleType("cupy"))
-        assert world.complaint() == "the installation of cupy is incomplete; type `pip install --force-reinstall cupy-cuda12x`"
+    def test_files_left_by_a_removed_second_wheel(self, machine: FakeMachine) -> None:
+        machine.monkeypatch.setitem(sys.modules, "cupy", ModuleType("cupy"))
+        assert machine.message() == "the installation of cupy is incomplete; type `pip install --force-reinstall cupy-cuda12x`"
 
-    def test_that_does_not_import_shows_the_original_error(self, world: World) -> None:
+    def test_import_error_shows_the_original_error(self, machine: FakeMachine) -> None:
         framed = ImportError("\n=====\nFailed to import CuPy.\n\nmany lines of advice\n=====")
         framed.__cause__ = ImportError("libstdc++.so.6: version `GLIBCXX_3.4.29' not found")
-        world.monkeypatch.setattr(diagnosis, "import_module", raises(framed))
-        assert world.complaint() == (
+        machine.monkeypatch.setattr(diagnosis, "import_module", raises(framed))
+        assert machine.message() == (
             "cupy is installed but does not import (libstdc++.so.6: version `GLIBCXX_3.4.29' not found); "
             "type `pip install --force-reinstall cupy-cuda12x`"
         )
 
-    def test_that_lacks_a_package_of_its_own_is_installed_again_with_it(self, world: World) -> None:
-        world.monkeypatch.setattr(diagnosis, "import_module", raises(ModuleNotFoundError("No module named 'cuda'", name="cuda")))
-        assert world.complaint() == (
+    def test_a_missing_dependency_suggests_reinstalling(self, machine: FakeMachine) -> None:
+        machine.monkeypatch.setattr(diagnosis, "import_module", raises(ModuleNotFoundError("No module named 'cuda'", name="cuda")))
+        assert machine.message() == (
             "cupy is installed but does not import (No module named 'cuda'); type `pip install --force-reinstall cupy-cuda12x`"
         )
 
 
 class TestDriver:
-    def test_missing(self, world: World) -> None:
-        world.has_no_driver()
-        assert world.complaint() == "there is no NVIDIA driver; use a machine with an NVIDIA GPU, and install its driver"
+    def test_missing(self, machine: FakeMachine) -> None:
+        machine.has_no_driver()
+        assert machine.message() == "there is no NVIDIA driver; use a machine with an NVIDIA GPU, and install its driver"
 
-    def test_missing_on_colab_names_the_menu(self, world: World) -> None:
-        world.has_no_driver()
-        world.is_colab()
-        assert world.complaint() == "there is no NVIDIA driver; choose Runtime, Change runtime type, GPU in Colab's menu"
+    def test_missing_on_colab_mentions_the_runtime_menu(self, machine: FakeMachine) -> None:
+        machine.has_no_driver()
+        machine.is_colab()
+        assert machine.message() == "there is no NVIDIA driver; choose Runtime, Change runtime type, GPU in Colab's menu"
 
-    def test_older_than_the_wheel_offers_the_wheel_that_fits(self, world: World) -> None:
-        world.installed = {"cupy-cuda13x": "14.2.0"}
-        world.answers("runtimeGetVersion", 13000)
-        assert world.complaint() == (
+    def test_older_than_the_wheel_suggests_a_matching_wheel(self, machine: FakeMachine) -> None:
+        machine.installed = {"cupy-cuda13x": "14.2.0"}
+        machine.answers("runtimeGetVersion", 13000)
+        assert machine.message() == (
             "the NVIDIA driver supports CUDA 12.4, but this cupy is built for CUDA 13.0; "
             "update the driver, or type `pip uninstall -y cupy-cuda13x`, then `pip install cupy-cuda12x`"
         )
 
-    def test_too_old_for_any_wheel(self, world: World) -> None:
-        world.answers("driverGetVersion", 11080)
-        assert world.complaint() == (
+    def test_too_old_for_any_wheel(self, machine: FakeMachine) -> None:
+        machine.answers("driverGetVersion", 11080)
+        assert machine.message() == (
             "the NVIDIA driver supports CUDA 11.8, but this cupy is built for CUDA 12.9; update the driver to one for CUDA 12 or newer"
         )
 
-    def test_older_within_the_major_version_is_fine(self, world: World) -> None:
-        world.answers("driverGetVersion", 12000)
-        assert diagnosis.checked_cupy(None) == (world.cupy, 0)
+    def test_older_within_the_major_version_passes(self, machine: FakeMachine) -> None:
+        machine.answers("driverGetVersion", 12000)
+        assert diagnosis.checked_cupy(None) == (machine.cupy, 0)
 
-    def test_too_old_by_its_own_account(self, world: World) -> None:
-        world.answers("getDeviceCount", FakeCudaError(35, "cudaErrorInsufficientDriver: CUDA driver version is insufficient"))
-        assert world.complaint() == "the NVIDIA driver is too old for this cupy; update the driver"
+    def test_too_old_as_reported_by_the_driver(self, machine: FakeMachine) -> None:
+        machine.answers("getDeviceCount", FakeCudaError(35, "cudaErrorInsufficientDriver: CUDA driver version is insufficient"))
+        assert machine.message() == "the NVIDIA driver is too old for this cupy; update the driver"
 
 
 class TestGPU:
-    def test_none(self, world: World) -> None:
-        world.answers("getDeviceCount", FakeCudaError(100, "cudaErrorNoDevice: no CUDA-capable device is detected"))
-        assert world.complaint() == (
+    def test_none(self, machine: FakeMachine) -> None:
+        machine.answers("getDeviceCount", FakeCudaError(100, "cudaErrorNoDevice: no CUDA-capable device is detected"))
+        assert machine.message() == (
             "CUDA finds no GPU (cudaErrorNoDevice: no CUDA-capable device is detected); see whether `nvidia-smi` lists one"
         )
 
-    def test_hidden_by_the_environment(self, world: World) -> None:
-        world.answers("getDeviceCount", 0)
-        world.monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        assert world.complaint() == "CUDA finds no GPU; unset CUDA_VISIBLE_DEVICES, which is '' and may hide it"
+    def test_hidden_by_the_environment(self, machine: FakeMachine) -> None:
+        machine.answers("getDeviceCount", 0)
+        machine.monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        assert machine.message() == "CUDA finds no GPU; unset CUDA_VISIBLE_DEVICES, which is '' and may hide it"
 
-    def test_a_number_there_is_not(self, world: World) -> None:
-        assert world.complaint("2") == "there is no GPU number 2, the 2 of this machine count from 0; type 'cupy:1'"
+    def test_a_missing_number(self, machine: FakeMachine) -> None:
+        assert machine.message("2") == "there is no GPU number 2, the 2 of this machine count from 0; type 'cupy:1'"
 
     @pytest.mark.parametrize("device", ["gpu", "-1", "1.0", "²"])
-    def test_not_a_number(self, world: World, device: str) -> None:
-        assert world.complaint(device) == f"a GPU's number was expected, but {device!r} came; type 'cupy:0'"
+    def test_not_a_number(self, machine: FakeMachine, device: str) -> None:
+        assert machine.message(device) == f"a GPU's number was expected, but {device!r} came; type 'cupy:0'"
 
-    def test_that_fails_at_work(self, world: World) -> None:
-        world.cupy.ones = raises(FakeCudaError(2, "cudaErrorMemoryAllocation: out of memory"))  # type: ignore[attr-defined]
-        assert world.complaint() == (
+    def test_that_fails_to_compute(self, machine: FakeMachine) -> None:
+        machine.cupy.ones = raises(FakeCudaError(2, "cudaErrorMemoryAllocation: out of memory"))  # type: ignore[attr-defined]
+        assert machine.message() == (
             "GPU 0 fails at a first small computation (cudaErrorMemoryAllocation: out of memory); "
             "see whether `nvidia-smi` shows it free and well"
         )
 
-    def test_that_computes_wrongly(self, world: World) -> None:
-        world.cupy.ones = numpy.zeros  # type: ignore[attr-defined]
-        assert world.complaint().startswith("GPU 0 computes wrongly (12 expected, 0.0 came)")
+    def test_that_computes_wrongly(self, machine: FakeMachine) -> None:
+        machine.cupy.ones = numpy.zeros  # type: ignore[attr-defined]
+        assert machine.message().startswith("GPU 0 computes wrongly (12 expected, 0.0 came)")
 
 
 @pytest.mark.parametrize(
-    ("error", "piece"),
+    ("error", "component"),
     [
         (DynamicLibNotFoundError('Failure finding "libnvrtc.so.12": No such file: libnvrtc.so.12'), "the CUDA library libnvrtc.so.12 is"),
         (ImportError("libcublas.so.12: cannot open shared object file: No such file or directory"), "the CUDA library libcublas.so.12 is"),
@@ -231,12 +231,12 @@ class TestGPU:
         ),
     ],
 )
-def test_a_missing_piece_of_the_cuda_toolkit_is_named(world: World, error: Exception, piece: str) -> None:
-    world.cupy.cuda.nvrtc.getVersion = raises(error)
-    assert world.complaint() == f'{piece} missing; type `pip install "cupy-cuda12x[ctk]"`'
+def test_a_missing_component_of_the_cuda_toolkit_is_named(machine: FakeMachine, error: Exception, component: str) -> None:
+    machine.cupy.cuda.nvrtc.getVersion = raises(error)
+    assert machine.message() == f'{component} missing; type `pip install "cupy-cuda12x[ctk]"`'
 
 
-def test_colab_is_known_by_its_variable_its_module_or_its_package(world: World) -> None:
+def test_colab_is_detected_by_its_variable_module_or_package(machine: FakeMachine) -> None:
     assert not diagnosis.on_colab()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLAB_RELEASE_TAG", "release-colab")
@@ -249,7 +249,7 @@ def test_colab_is_known_by_its_variable_its_module_or_its_package(world: World) 
         assert diagnosis.on_colab()
 
 
-def test_with_several_gpus_every_function_first_makes_its_own_current() -> None:
+def test_with_several_gpus_every_function_first_sets_the_current_device() -> None:
     namespace = import_module("tinytorch_cupy.namespace")
     calls: list[str] = []
     library = ModuleType("library")

@@ -1,4 +1,4 @@
-"""The jax plugin: its types and transfer points, and whole training steps under ``jax.jit``."""
+"""The jax plugin: dtypes, transfers, and training steps under ``jax.jit``."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ TEXT = "the quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 
 
 
 @pytest.fixture(autouse=True)
-def chosen() -> object:
+def use_jax() -> object:
     with tt.use_backend("jax"):
         yield
 
 
 @pytest.mark.parametrize("device", ["typewriter", "cpu:99"])
-def test_a_device_that_is_not_there_is_named(device: str) -> None:
+def test_a_missing_device_raises(device: str) -> None:
     with pytest.raises(BackendUnavailableError, match=f"JAX has no device '{device}'"):
         get_backend(f"jax:{device}")
 
 
-def test_host_arrays_are_copied_and_what_comes_back_is_read_only() -> None:
+def test_from_host_copies_and_to_host_is_read_only() -> None:
     backend = tt.current_backend()
     array = numpy.ones(1000, dtype=numpy.float32)
     raw = backend.from_host(array)
@@ -46,7 +46,7 @@ def test_host_arrays_are_copied_and_what_comes_back_is_read_only() -> None:
         backend.to_host(raw)[0] = 5
 
 
-def test_without_64_bit_types_the_default_integer_is_int32() -> None:
+def test_the_default_integer_is_int32_without_x64() -> None:
     code = "import tinytorch as tt\ntt.set_backend('jax')\nprint(tt.arange(3).dtype.name, tt.__array_namespace_info__().default_dtypes())"
     narrow = {name: value for name, value in os.environ.items() if name not in ("JAX_ENABLE_X64", "TINYTORCH_BACKEND")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=narrow)
@@ -54,7 +54,7 @@ def test_without_64_bit_types_the_default_integer_is_int32() -> None:
     assert "'integral': tinytorch.int32" in done.stdout
 
 
-def test_the_tape_runs_inside_jit() -> None:
+def test_grad_runs_inside_jit() -> None:
     backend = tt.current_backend()
 
     def slope(raw: object) -> object:
@@ -66,8 +66,8 @@ def test_the_tape_runs_inside_jit() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "filled"), [("float32", numpy.nan), ("int32", -(2**31)), ("uint8", 255), ("bool", True)])
-def test_a_compiled_step_reads_nan_or_a_limit_where_an_index_is_out_of_bounds(dtype: str, filled: object) -> None:
-    """Its values cannot be looked at there. JAX would read the nearest element."""
+def test_a_compiled_step_reads_nan_or_a_limit_for_an_out_of_bounds_index(dtype: str, filled: object) -> None:
+    """The values of indices are unknown during tracing. JAX would read the nearest element."""
     backend = tt.current_backend()
 
     def read(raws: tuple[object, ...], indices: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[object, ...]]:
@@ -80,7 +80,7 @@ def test_a_compiled_step_reads_nan_or_a_limit_where_an_index_is_out_of_bounds(dt
         numpy.testing.assert_array_equal(backend.to_host(found), numpy.asarray([filled, 0, 0, filled], dtype))
 
 
-def test_a_compiled_step_neither_writes_nor_differentiates_where_an_index_is_out_of_bounds() -> None:
+def test_a_compiled_step_ignores_writes_and_gradients_for_an_out_of_bounds_index() -> None:
     backend = tt.current_backend()
 
     def step(raws: tuple[object, ...], indices: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[object, ...]]:
@@ -103,7 +103,7 @@ def test_a_compiled_step_neither_writes_nor_differentiates_where_an_index_is_out
 
 
 def language_model_losses(backend: str, steps: int = 20) -> list[float]:
-    """A small GPT's, dropout on."""
+    """Training losses of a small GPT with dropout."""
     with tt.use_backend(backend):
         tt.seed(3)
         tokenizer = CharTokenizer().fit(TEXT)
@@ -114,11 +114,11 @@ def language_model_losses(backend: str, steps: int = 20) -> list[float]:
     return [record.train_loss for record in records]
 
 
-def test_a_gpts_training_steps_with_dropout_have_numpys_losses() -> None:
+def test_training_losses_of_a_gpt_with_dropout_equal_those_on_numpy() -> None:
     numpy.testing.assert_allclose(language_model_losses("jax"), language_model_losses("numpy"), atol=1e-4)
 
 
-def test_a_step_is_traced_once_and_reads_nothing_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_traced_once_without_reads_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = tt.current_backend()
     traced = []
     compile_ = type(backend).compile
@@ -136,13 +136,13 @@ def test_a_step_is_traced_once_and_reads_nothing_on_the_host(monkeypatch: pytest
     assert all(isinstance(array, jax.core.Tracer) for array in traced[0])
 
 
-def test_matmuls_in_float32_are_not_rounded_to_tf32_which_is_jaxs_default_on_a_gpu() -> None:
+def test_float32_matmuls_are_not_rounded_to_tf32_as_is_the_default_of_jax_on_a_gpu() -> None:
     with tt.get_backend("jax").matmul_precision("float32"):
         traced = jax.make_jaxpr(jax.numpy.matmul)(numpy.ones((2, 2), "float32"), numpy.ones((2, 2), "float32"))
     assert "precision=(Precision.HIGHEST, Precision.HIGHEST)" in str(traced)
 
 
-def test_a_classifier_with_running_statistics_trains_as_on_numpy() -> None:
+def test_training_losses_of_a_classifier_with_batch_norm_equal_those_on_numpy() -> None:
     def losses(backend: str) -> list[float]:
         with tt.use_backend(backend):
             tt.seed(0)
@@ -158,5 +158,5 @@ def test_a_classifier_with_running_statistics_trains_as_on_numpy() -> None:
     numpy.testing.assert_allclose(losses("jax"), losses("numpy"), atol=1e-4)
 
 
-def test_searchsorted_gives_the_default_integer_type() -> None:
+def test_searchsorted_returns_the_default_integer_dtype() -> None:
     assert_close(tt.searchsorted(tt.asarray([1.0, 3.0]), tt.asarray([2.0])), numpy.int64([1]))

@@ -1,4 +1,4 @@
-"""The numpy backend keeps the contract."""
+"""The numpy backend implements the `Backend` interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def backend() -> Backend:
     return get_backend("numpy")
 
 
-def test_it_owns_arrays_and_the_scalars_that_numpy_makes_of_0d_results(backend: Backend) -> None:
+def test_it_owns_arrays_and_numpy_scalars(backend: Backend) -> None:
     array = numpy.ones(3)
     assert backend.owns(array)
     assert backend.owns(array.sum())
@@ -21,7 +21,7 @@ def test_it_owns_arrays_and_the_scalars_that_numpy_makes_of_0d_results(backend: 
     assert not backend.owns([1.0])
 
 
-def test_it_does_not_own_subclasses_which_compute_by_other_rules(backend: Backend) -> None:
+def test_it_does_not_own_subclasses_of_ndarray(backend: Backend) -> None:
     assert not backend.owns(numpy.ma.masked_array([1.0, 2.0], mask=[True, False]))
 
 
@@ -32,20 +32,20 @@ def test_from_host_copies(backend: Backend) -> None:
     assert array.tolist() == [0, 0, 0]
 
 
-def test_from_host_converts_to_the_named_type(backend: Backend) -> None:
+def test_from_host_converts_to_the_named_dtype(backend: Backend) -> None:
     assert backend.from_host(numpy.ones(2), "float32").dtype == numpy.float32
     assert backend.from_host(numpy.ones(2)).dtype == numpy.float64
 
 
-def test_from_host_gives_native_byte_order_and_rows_first(backend: Backend) -> None:
-    big_endian_columns_first = numpy.asfortranarray(numpy.arange(6, dtype=">i4").reshape(2, 3))
-    array = backend.from_host(big_endian_columns_first)
+def test_from_host_returns_native_byte_order_and_c_order(backend: Backend) -> None:
+    big_endian_fortran_order = numpy.asfortranarray(numpy.arange(6, dtype=">i4").reshape(2, 3))
+    array = backend.from_host(big_endian_fortran_order)
     assert backend.dtype_of(array).name == "int32"
     assert array.flags.c_contiguous
     assert array.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_from_host_refuses_what_is_no_number(backend: Backend) -> None:
+def test_from_host_raises_for_an_object_array(backend: Backend) -> None:
     with pytest.raises(TypeError, match="the numpy backend has no data type object; it has bool, int8"):
         backend.from_host(numpy.array([None]))
 
@@ -59,13 +59,13 @@ def test_to_host_is_read_only_and_leaves_the_array_writable(backend: Backend) ->
     assert host[0] == 1  # a view: host arrays are not copied
 
 
-def test_to_host_makes_an_array_of_a_scalar(backend: Backend) -> None:
+def test_to_host_converts_a_scalar_to_an_array(backend: Backend) -> None:
     host = backend.to_host(numpy.float32(2))
     assert type(host) is numpy.ndarray
     assert (host.shape, host.dtype) == ((), numpy.float32)
 
 
-def test_it_has_the_types_of_the_standard_and_float16(backend: Backend) -> None:
+def test_it_has_the_dtypes_of_the_standard_and_float16(backend: Backend) -> None:
     for name in backend.capabilities.dtypes:
         assert backend.dtype_of(backend.xp.empty((0,), dtype=backend.dtype(name))).name == name
     assert {"bool", "int64", "float16", "float64", "complex128"} <= backend.capabilities.dtypes

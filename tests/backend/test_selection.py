@@ -1,4 +1,4 @@
-"""Which backend new arrays are made on: the block, the process, the environment, numpy."""
+"""The default backend: set by a `use_backend` block, the process, the environment, else numpy."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tinytorch.backend import (
 
 
 @pytest.fixture(autouse=True)
-def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process default and no environment, before and after."""
+def no_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test without a process default or environment variable."""
     monkeypatch.delenv("TINYTORCH_BACKEND", raising=False)
     monkeypatch.setattr(selection, "_process_default", None)
 
 
-def test_numpy_when_nothing_was_chosen() -> None:
+def test_the_default_is_numpy() -> None:
     assert current_backend() is get_backend("numpy")
 
 
@@ -44,12 +44,12 @@ def test_the_environment_is_not_read_at_import() -> None:
         "import os, tinytorch.backend as b; os.environ['TINYTORCH_BACKEND'] = 'strict';"
         "print(b.current_backend().spec); del os.environ['TINYTORCH_BACKEND']; print(b.current_backend().spec)"
     )
-    environment = {**os.environ, "TINYTORCH_BACKEND": "no_such_backend"}  # would raise, were it read at import
+    environment = {**os.environ, "TINYTORCH_BACKEND": "no_such_backend"}  # would raise if it were read at import
     found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["strict:cpu", "numpy:cpu"]
 
 
-def test_set_backend_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_set_backend_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYTORCH_BACKEND", "numpy")
     set_backend("strict")
     assert current_backend() is get_backend("strict")
@@ -57,32 +57,32 @@ def test_set_backend_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch
     assert current_backend() is get_backend("numpy")
 
 
-def test_use_backend_goes_before_set_backend() -> None:
+def test_use_backend_overrides_set_backend() -> None:
     set_backend("strict")
     with use_backend("numpy") as backend:
         assert current_backend() is backend is get_backend("numpy")
     assert current_backend() is get_backend("strict")
 
 
-def test_blocks_nest() -> None:
+def test_use_backend_blocks_can_be_nested() -> None:
     with use_backend("strict"):
         with use_backend("strict:device1"):
             assert current_backend().device == "device1"
         assert current_backend().device == "cpu"
 
 
-def test_a_block_left_by_an_error_is_left() -> None:
+def test_an_error_in_a_block_restores_the_default() -> None:
     with pytest.raises(ZeroDivisionError), use_backend("strict"):
         raise ZeroDivisionError
     assert current_backend() is get_backend("numpy")
 
 
-def test_a_block_holds_for_its_own_thread_and_set_backend_for_all() -> None:
+def test_use_backend_affects_its_own_thread_and_set_backend_all_threads() -> None:
     set_backend("strict")
     with use_backend("numpy"):
         assert in_thread(lambda: current_backend().name) == "strict"
         assert in_thread(lambda: contextvars.copy_context().run(lambda: current_backend().name)) == "strict"
-        context = contextvars.copy_context()  # the way to take the block's choice along
+        context = contextvars.copy_context()  # passes the setting of the block to another thread
         assert in_thread(lambda: context.run(lambda: current_backend().name)) == "numpy"
 
 
@@ -99,20 +99,20 @@ def test_an_unknown_name_raises_before_the_block() -> None:
         raise AssertionError("the block was entered")
 
 
-def test_a_failed_set_backend_leaves_the_choice() -> None:
+def test_a_failed_set_backend_keeps_the_previous_setting() -> None:
     set_backend("strict")
     with pytest.raises(UnknownBackendError):
         set_backend("numpi")
     assert current_backend() is get_backend("strict")
 
 
-def test_an_unknown_name_in_the_environment_says_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_in_the_environment_raises_with_the_name_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYTORCH_BACKEND", "numpi")
-    with pytest.raises(UnknownBackendError, match=r"TINYTORCH_BACKEND=numpi: no backend is called 'numpi'"):
+    with pytest.raises(UnknownBackendError, match=r"TINYTORCH_BACKEND=numpi: unknown backend 'numpi'"):
         current_backend()
 
 
-def test_an_unusable_backend_in_the_environment_says_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_backend_in_the_environment_raises_with_the_name_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYTORCH_BACKEND", "strict:device9")
     with pytest.raises(BackendUnavailableError, match=r"the strict backend .*device9.*; or unset TINYTORCH_BACKEND"):
         current_backend()

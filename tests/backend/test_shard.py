@@ -1,4 +1,4 @@
-"""Shards of a batch: which examples each rank takes."""
+"""Shards of a batch: which examples each rank gets."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ def test_every_example_is_in_one_shard(total: int) -> None:
         assert max(shard.size for shard in shards) - min(shard.size for shard in shards) <= 1
 
 
-def test_a_shard_knows_its_offset_in_the_batch() -> None:
+def test_a_shard_has_its_offset_in_the_batch() -> None:
     assert Shard.whole(5).split(2) == [Shard(offset=0, size=2, total=5), Shard(offset=2, size=3, total=5)]
 
 
 def test_a_shard_is_split_again_into_shards_of_the_same_batch() -> None:
-    """A process takes the shard of its rank and splits it over its threads."""
+    """Each process splits the shard of its rank over its threads."""
     rank, threads = 1, 2
     assert Shard.whole(12).split(3)[rank].split(threads) == [Shard(4, 2, 12), Shard(6, 2, 12)]
 
 
-def test_a_shard_takes_its_rows_of_every_array_of_a_batch() -> None:
+def test_take_returns_the_rows_of_the_shard_of_every_array() -> None:
     inputs, targets = numpy.arange(10).reshape(5, 2), numpy.arange(5)
     taken = Shard(2, 3, 5).take((inputs, targets))
     assert [array.tolist() for array in taken] == [[[4, 5], [6, 7], [8, 9]], [2, 3, 4]]
 
 
-def test_values_of_a_shard_are_counted_from_the_batchs_first() -> None:
+def test_scale_counts_values_instead_of_examples() -> None:
     assert Shard(offset=2, size=3, total=5).scale(30) == Shard(offset=20, size=30, total=50)  # 10 values per example
 
 
 @pytest.mark.parametrize("n", [0, 4])
-def test_no_shard_is_empty(n: int) -> None:
+def test_more_shards_than_examples_raise(n: int) -> None:
     with pytest.raises(ValueError, match=f"3 examples cannot be split into {n} shards; use 1 to 3"):
         Shard.whole(3).split(n)

@@ -1,4 +1,4 @@
-"""The report on all backends tells the state of each and never fails because one does."""
+"""`backend_status` reports the state of every backend, also if one of them is broken."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinytorch.backend import Backend, BackendStatus, BackendUnavailableError, b
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Registrations of a test end with it."""
+    """Remove registrations after each test."""
     monkeypatch.setattr(registry, "_instances", {})
     monkeypatch.setattr(registry, "_registered", {})
 
@@ -33,7 +33,7 @@ def test_a_ready_backend_shows_its_device_memory_and_versions() -> None:
     assert numpy_row.device == "cpu"
     assert numpy_row.reason is None
     assert numpy_row.versions == {"numpy": numpy.__version__}
-    if numpy_row.memory is not None:  # there is no /proc on every system
+    if numpy_row.memory is not None:  # not every system has /proc
         assert 0 < numpy_row.memory.used < numpy_row.memory.total
 
 
@@ -45,7 +45,7 @@ def test_an_unavailable_backend_shows_reason_and_hint() -> None:
     assert row("mine") == BackendStatus("mine", ready=False, reason="no such chip", hint="solder one in")
 
 
-def test_a_plugin_that_fails_in_its_own_way_is_a_row_too() -> None:
+def test_a_plugin_that_raises_another_error_has_a_row_too() -> None:
     def broken(device: str | None) -> Backend:
         raise KeyError("oops")
 
@@ -56,6 +56,6 @@ def test_a_plugin_that_fails_in_its_own_way_is_a_row_too() -> None:
     assert row("numpy").ready
 
 
-def test_the_rows_are_plain_data() -> None:
+def test_rows_can_be_serialized_as_json() -> None:
     rows = [dataclasses.asdict(status) for status in backend_status()]
     assert json.loads(json.dumps(rows)) == rows

@@ -1,4 +1,4 @@
-"""The strict backend keeps the contract, on each of the devices that array-api-strict imitates."""
+"""The strict backend implements the `Backend` interface, on each device that array-api-strict emulates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_an_unknown_device_lists_the_known_ones() -> None:
         get_backend("strict:gpu")
 
 
-def test_values_survive_the_way_there_and_back(backend: Backend) -> None:
+def test_a_round_trip_keeps_the_values(backend: Backend) -> None:
     host = numpy.asfortranarray(numpy.arange(6, dtype=numpy.float32).reshape(2, 3))
     back = backend.to_host(backend.from_host(host))
     assert back.dtype == numpy.float32
@@ -40,14 +40,14 @@ def test_values_survive_the_way_there_and_back(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("name", ["bool", "int32", "complex64"])
-def test_every_kind_of_type_survives(backend: Backend, name: str) -> None:
+def test_a_round_trip_keeps_dtype_and_shape(backend: Backend, name: str) -> None:
     array = backend.from_host(numpy.ones((2, 0, 3)), name)
     assert backend.dtype_of(array).name == name
     assert (backend.to_host(array).dtype.name, backend.to_host(array).shape) == (name, (2, 0, 3))
     assert backend.to_host(backend.from_host(numpy.array(1), name)).shape == ()
 
 
-def test_from_host_copies_and_lands_on_the_device(backend: Backend) -> None:
+def test_from_host_copies_to_the_device(backend: Backend) -> None:
     host = numpy.zeros(3, dtype=numpy.float32)
     array = backend.from_host(host)
     host[0] = 1
@@ -62,7 +62,7 @@ def test_to_host_is_read_only_and_leaves_the_array_writable(backend: Backend) ->
     assert backend.to_host(array).tolist() == [1, 0, 0]
 
 
-def test_creation_functions_land_on_the_device(backend: Backend) -> None:
+def test_creation_functions_create_arrays_on_the_device(backend: Backend) -> None:
     xp, float32 = backend.xp, backend.dtype("float32")
     created = [
         xp.arange(3, dtype=float32),
@@ -86,20 +86,20 @@ def test_asarray_does_not_move_an_array_of_another_device() -> None:
     assert here.owns(there.xp.asarray(array))
 
 
-def test_it_owns_only_what_lies_on_its_device() -> None:
+def test_it_owns_only_arrays_on_its_device() -> None:
     arrays = {device: get_backend(f"strict:{device}").from_host(numpy.ones(2), "float32") for device in DEVICES}
     for here in DEVICES:
         assert [there for there in DEVICES if get_backend(f"strict:{here}").owns(arrays[there])] == [here]
     assert not get_backend("strict").owns(numpy.ones(2))
 
 
-def test_it_has_no_float16_and_says_so(backend: Backend) -> None:
+def test_it_raises_for_float16(backend: Backend) -> None:
     assert not {"float16", "bfloat16"} & backend.capabilities.dtypes
     with pytest.raises(TypeError, match="the strict backend has no data type float16; it has bool"):
         backend.from_host(numpy.ones(2), "float16")
 
 
-def test_devices_that_imitate_small_ones_list_fewer_types() -> None:
+def test_devices_without_64_bit_dtypes_do_not_list_them() -> None:
     assert {"float64", "int64"} <= get_backend("strict").capabilities.dtypes
     assert {"float64", "int64"} & get_backend("strict:no_float64").capabilities.dtypes == {"int64"}
     assert not {"float64", "int64"} & get_backend("strict:no_x64").capabilities.dtypes
@@ -108,7 +108,7 @@ def test_devices_that_imitate_small_ones_list_fewer_types() -> None:
         get_backend("strict:no_x64").from_host(numpy.ones(2))
 
 
-def test_a_missing_package_gives_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_raises_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "array_api_strict", None)
     for name in [name for name in sys.modules if name.startswith("tinytorch_strict.")]:
         monkeypatch.delitem(sys.modules, name)

@@ -151,7 +151,7 @@ def test_version(capsys: Capture) -> None:
 def test_a_shell_sees_the_code_and_no_traceback() -> None:
     done = start("-m", "tinytorch", "train", TINYTORCH_BACKEND="nonesuch")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: TINYTORCH_BACKEND=nonesuch: no backend is called 'nonesuch'")
+    assert done.stderr.startswith("error: TINYTORCH_BACKEND=nonesuch: unknown backend 'nonesuch'")
     assert done.stderr.count("\n") == 1
 
 

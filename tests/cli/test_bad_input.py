@@ -158,7 +158,7 @@ def test_options_that_make_no_sense(tinytorch: Command, place: Path, options: st
 @pytest.mark.parametrize("words", [["train", "play.txt"], ["generate"]])
 def test_an_unknown_backend(tinytorch: Command, place: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     before = tree(place)
-    refused(tinytorch(*words, "--backend", "numpi"), "no backend is called 'numpi'", "did you mean 'numpy'?")
+    refused(tinytorch(*words, "--backend", "numpi"), "unknown backend 'numpi'", "did you mean 'numpy'?")
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "numpi")
     refused(tinytorch(*words), f"{ENVIRONMENT_VARIABLE}=numpi")
     assert tree(place) == before

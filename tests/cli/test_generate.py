@@ -86,7 +86,7 @@ def test_a_text_without_new_lines_gets_another_default_prompt(tinytorch: Command
         (["--seed", "-1"], "--seed must be at least 0"),
         (["--prompt", ""], "the prompt is empty"),
         (["--stop", ""], "--stop contains an empty text"),
-        (["--backend", "tpu"], "no backend is called 'tpu'"),
+        (["--backend", "tpu"], "unknown backend 'tpu'"),
         (["--temperature", "hot"], "--temperature"),
     ],
 )

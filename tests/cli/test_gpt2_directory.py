@@ -70,6 +70,6 @@ def test_a_run_is_not_written_over(tinytorch: Command, place: Path, directories:
     before = {path.name: path.read_bytes() for path in (place / "run").iterdir()}
     with tt.use_backend("numpy"):
         for part in load_pretrained("run"):
-            with pytest.raises(InputError, match="run holds a training run, which this would replace"):
+            with pytest.raises(InputError, match="run contains a training run, which would be overwritten"):
                 part.save_pretrained("run")
     assert {path.name: path.read_bytes() for path in (place / "run").iterdir()} == before

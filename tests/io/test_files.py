@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and arrays come back as they were."""
+"""Atomic file writes, and round trips of arrays through safetensors files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def names(directory: Path) -> list[str]:
     return sorted(entry.name for entry in directory.iterdir())
 
 
-def test_bytes_and_text_arrive_unchanged(tmp_path: Path) -> None:
+def test_bytes_and_text_are_written_unchanged(tmp_path: Path) -> None:
     atomic_write_bytes(tmp_path / "a.bin", b"\x00\xff")
     atomic_write_text(tmp_path / "b.txt", "é\r\n\n")
     assert (tmp_path / "a.bin").read_bytes() == b"\x00\xff"
@@ -38,7 +38,7 @@ def test_bytes_and_text_arrive_unchanged(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.bin", "b.txt"]
 
 
-def test_the_old_file_stays_in_place_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_the_old_file_exists_until_the_new_one_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "config.json"
     target.write_text("old", encoding="utf-8")
     with atomic_path(target) as temporary:
@@ -50,7 +50,7 @@ def test_the_old_file_stays_in_place_until_the_new_one_is_whole(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+def test_a_failed_write_keeps_the_old_file_and_removes_the_temporary_one(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "model.safetensors"
     target.write_text("good", encoding="utf-8")
 
@@ -66,14 +66,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, err
 
 
 @pytest.mark.parametrize(("name", "kind"), [("none/a.txt", FileNotFoundError), ("folder", IsADirectoryError)])
-def test_an_error_names_the_file_and_not_a_temporary_one(tmp_path: Path, name: str, kind: type[OSError]) -> None:
+def test_an_error_names_the_target_not_the_temporary_file(tmp_path: Path, name: str, kind: type[OSError]) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(kind) as caught:
         atomic_write_text(tmp_path / name, "a")
     assert str(caught.value).endswith(f": '{tmp_path / name}'")
 
 
-def test_a_block_that_writes_nothing_is_an_error_and_harms_nothing(tmp_path: Path) -> None:
+def test_a_block_that_writes_nothing_raises_and_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "loss.svg"
     target.write_text("good", encoding="utf-8")
     with pytest.raises(FileNotFoundError), atomic_path(target):
@@ -81,13 +81,13 @@ def test_a_block_that_writes_nothing_is_an_error_and_harms_nothing(tmp_path: Pat
     assert target.read_text(encoding="utf-8") == "good"
 
 
-def test_the_temporary_file_keeps_the_suffix_by_which_writers_choose_a_format(tmp_path: Path) -> None:
+def test_the_temporary_file_has_the_suffix_of_the_target(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "loss.svg") as temporary:
         assert temporary.suffix == ".svg"
         temporary.write_text("<svg/>", encoding="utf-8")
 
 
-def test_content_is_flushed_before_the_rename_and_the_rename_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_content_is_flushed_before_the_rename_and_the_directory_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     fsync, replace = os.fsync, os.replace
 
@@ -105,7 +105,7 @@ def test_content_is_flushed_before_the_rename_and_the_rename_after_it(tmp_path: 
     assert events == ["flush file", "rename", "flush directory"]
 
 
-def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+def test_a_new_file_has_the_default_permissions(tmp_path: Path) -> None:
     atomic_write_text(tmp_path / "a.txt", "a")
     (tmp_path / "b.txt").write_text("b", encoding="utf-8")
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
@@ -113,7 +113,7 @@ def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> N
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666])
-def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old", encoding="utf-8")
     path.chmod(mode)
@@ -125,7 +125,7 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path, mode: int
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
-def test_permissions_of_another_file_are_taken_over(tmp_path: Path) -> None:
+def test_permissions_of_another_file_can_be_used(tmp_path: Path) -> None:
     for like, mode in ((tmp_path / "none", 0o666 & ~umask()), (tmp_path / "private", 0o600)):
         if mode == 0o600:
             like.write_text("", encoding="utf-8")
@@ -142,7 +142,7 @@ def umask() -> int:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
-def test_what_replaces_a_private_file_is_private_from_its_first_byte(tmp_path: Path) -> None:
+def test_the_temporary_file_for_a_private_file_is_private(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old", encoding="utf-8")
     (tmp_path / "a.txt").chmod(0o600)
     with atomic_path(tmp_path / "a.txt") as temporary, temporary.open("w") as file:
@@ -150,15 +150,15 @@ def test_what_replaces_a_private_file_is_private_from_its_first_byte(tmp_path: P
         assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
 
 
-def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    kept = [".a-0123abcd.txt.bak", ".a-0123abcd.md", ".b-0123abcd.txt", ".a-notes.txt", "a.txt", "a-0123abcd.txt"]
-    for name in (".a-0123abcd.txt", ".a-ffffffff.txt", *kept):
+def test_remove_leftovers_removes_only_temporary_files_of_the_target(tmp_path: Path) -> None:
+    others = [".a-0123abcd.txt.bak", ".a-0123abcd.md", ".b-0123abcd.txt", ".a-notes.txt", "a.txt", "a-0123abcd.txt"]
+    for name in (".a-0123abcd.txt", ".a-ffffffff.txt", *others):
         (tmp_path / name).write_text("", encoding="utf-8")
     remove_leftovers(tmp_path / "a.txt")
-    assert names(tmp_path) == sorted(kept)
+    assert names(tmp_path) == sorted(others)
 
 
-def test_a_link_goes_on_pointing_to_the_file_that_was_replaced(tmp_path: Path) -> None:
+def test_a_write_through_a_symbolic_link_replaces_its_target(tmp_path: Path) -> None:
     real, link = tmp_path / "real.txt", tmp_path / "link.txt"
     real.write_text("old", encoding="utf-8")
     link.symlink_to(real)
@@ -182,7 +182,7 @@ ARRAYS: dict[str, NDArray[Any]] = {
 
 
 @pytest.mark.parametrize("layout", ARRAYS)
-def test_arrays_of_any_memory_layout_come_back_with_value_shape_and_dtype(tmp_path: Path, layout: str) -> None:
+def test_a_round_trip_keeps_values_shape_and_dtype_for_any_memory_layout(tmp_path: Path, layout: str) -> None:
     array = ARRAYS[layout]
     save_arrays(tmp_path / "a.safetensors", {"x": array})
     loaded, _ = load_arrays(tmp_path / "a.safetensors")
@@ -191,7 +191,7 @@ def test_arrays_of_any_memory_layout_come_back_with_value_shape_and_dtype(tmp_pa
     numpy.testing.assert_array_equal(loaded["x"], array)
 
 
-def test_metadata_and_names_come_back_and_loaded_arrays_can_be_written(tmp_path: Path) -> None:
+def test_a_round_trip_keeps_names_and_metadata_and_loaded_arrays_are_writable(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_arrays(path, {"layers.0.weight": numpy.ones(2), "step": numpy.asarray(3)}, {"step": "3", "café": "naïve"})
     arrays, metadata = load_arrays(path)
@@ -206,7 +206,7 @@ def test_no_metadata_is_an_empty_mapping(tmp_path: Path) -> None:
     assert load_arrays(tmp_path / "a.safetensors")[1] == {}
 
 
-def test_a_truncated_file_is_refused_by_name_at_every_length(tmp_path: Path) -> None:
+def test_a_truncated_file_raises_at_every_length(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_arrays(path, {"x": numpy.arange(8.0)}, {"step": "3"})
     whole = path.read_bytes()
@@ -217,9 +217,9 @@ def test_a_truncated_file_is_refused_by_name_at_every_length(tmp_path: Path) -> 
         assert str(path) in str(caught.value)
 
 
-def test_a_foreign_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_of_another_format_raises(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    path.write_bytes(b"PK\x03\x04 this is a zip archive, or so it says")
+    path.write_bytes(b"PK\x03\x04 this is a zip archive, but not really")
     with pytest.raises(InputError, match=r"model\.safetensors is truncated or is not a safetensors file"):
         load_arrays(path)
 
@@ -233,7 +233,7 @@ def test_a_foreign_file_is_refused_by_name(tmp_path: Path) -> None:
         (lambda path: path.symlink_to(path), r"cannot be read \(Too many levels of symbolic links\)"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_the_reason(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
+def test_an_unreadable_path_raises_with_the_reason(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
     path = tmp_path / "a.safetensors"
     make(path)
     with pytest.raises(InputError, match=message) as caught:
@@ -241,11 +241,11 @@ def test_what_cannot_be_read_is_told_with_the_reason(tmp_path: Path, make: Calla
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_may_not_be_read_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_raises_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.safetensors"
     save_arrays(path, {"x": numpy.ones(2)})
 
-    def forbidden(*args: Any, **kwargs: Any) -> Any:  # as `chmod 0` has it for anybody but root
+    def forbidden(*args: Any, **kwargs: Any) -> Any:  # as after `chmod 0`, for users other than root
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(Path, "open", forbidden)
@@ -253,7 +253,7 @@ def test_a_file_that_may_not_be_read_is_not_called_missing(tmp_path: Path, monke
         load_arrays(path)
 
 
-def test_stored_arrays_are_read_one_by_one(tmp_path: Path) -> None:
+def test_stored_arrays_are_read_on_access(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_arrays(path, {"a": numpy.arange(3.0), "b": numpy.ones((2, 2))})
     stored = StoredArrays(path)
@@ -265,7 +265,7 @@ def test_stored_arrays_are_read_one_by_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+def test_reading_a_pipe_raises(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="it is not a regular file"):
         read_regular(tmp_path / "pipe")

@@ -1,4 +1,4 @@
-"""A lock keeps other processes away until its holder ends, however it ends."""
+"""File locks: held until the process ends, also if it is killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tinytorch.io import locking
 from tinytorch.io.errors import InputError
 from tinytorch.io.locking import locked
 
-#: Holds the lock in argv[1], says so, and waits.
+#: Locks the file in argv[1], prints "held", and waits.
 HOLD = """
 import sys
 from pathlib import Path
@@ -33,7 +33,7 @@ def hold(file: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_another_process_is_refused_by_a_sentence_that_names_the_holder(tmp_path: Path) -> None:
+def test_a_second_process_raises_with_the_id_of_the_holder(tmp_path: Path) -> None:
     process = hold(tmp_path / "lock")
     with pytest.raises(InputError, match=rf"run is in use by process {process.pid} on {platform.node()}; wait until it ends"):
         locked(tmp_path / "lock", Path("run")).__enter__()
@@ -44,7 +44,7 @@ def test_another_process_is_refused_by_a_sentence_that_names_the_holder(tmp_path
         assert reason is None
 
 
-def test_what_a_killed_holder_left_locks_nothing(tmp_path: Path) -> None:
+def test_a_lock_file_left_by_a_killed_process_is_not_locked(tmp_path: Path) -> None:
     process = hold(tmp_path / "lock")
     process.kill()
     process.communicate()
@@ -54,21 +54,21 @@ def test_what_a_killed_holder_left_locks_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_file_goes_with_the_block_when_it_raises(tmp_path: Path) -> None:
+def test_the_lock_file_is_removed_if_the_block_raises(tmp_path: Path) -> None:
     with pytest.raises(KeyError), locked(tmp_path / "lock", Path("run")):
         raise KeyError
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"process 1 on \x1b[2J\n", b"\xff", b"process 1 on " + b"a b"])
-def test_a_holder_that_cannot_be_read_is_another_process(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_holder_is_called_another_process(tmp_path: Path, content: bytes) -> None:
     with locked(tmp_path / "lock", Path("run")):
         (tmp_path / "lock").write_bytes(content)
         with pytest.raises(InputError, match="run is in use by another process; wait"):
             locked(tmp_path / "lock", Path("run")).__enter__()
 
 
-def test_a_file_that_its_holder_removes_meanwhile_is_not_taken_for_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locking_is_repeated_if_the_holder_removes_the_file_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, calls, lock = tmp_path / "lock", 0, locking._lock
 
     def removing(descriptor: int) -> None:
@@ -86,7 +86,7 @@ def test_a_file_that_its_holder_removes_meanwhile_is_not_taken_for_the_lock(tmp_
     assert calls == 2
 
 
-def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_yields_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(descriptor: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -96,7 +96,7 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_cannot_be_made_is_told_by_what_it_would_lock(tmp_path: Path) -> None:
+def test_an_error_in_creating_the_lock_file_names_the_locked_path(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         locked(tmp_path / "none" / "lock", Path("run")).__enter__()
     assert caught.value.filename == "run"

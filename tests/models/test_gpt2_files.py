@@ -72,7 +72,7 @@ def test_saving_into_a_run_directory_raises(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"format": "tinytorch-run"}), encoding="utf-8")
     with (
         tt.use_backend("numpy"),
-        pytest.raises(InputError, match="holds a training run, which this would replace; choose another directory"),
+        pytest.raises(InputError, match="contains a training run, which would be overwritten; choose another directory"),
     ):
         TinyGPT(50, d_model=12, num_heads=2, num_layers=1, max_length=16).save_pretrained(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

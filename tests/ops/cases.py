@@ -1,4 +1,4 @@
-"""A table of calls for every fused operation that has a derivative, in float64."""
+"""Calls of every fused operation with a derivative, in float64."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tinytorch.ops import (
 
 @dataclass(frozen=True)
 class Case:
-    """``call(*inputs)`` exercises the fused operation of that name; it is differentiated by the inputs of float64."""
+    """``call(*inputs)`` calls the fused operation ``kernel``; it is differentiated with respect to the float64 inputs."""
 
     kernel: str
     call: Callable[..., Any]
@@ -82,7 +82,7 @@ for _p in (0.0, 0.1, 0.5):
 
 _LOWER = numpy.tril(numpy.ones((3, 3), bool))
 _PADDED = numpy.array([[True, True, False], [True, False, False]])[:, None, None, :]  # (B, 1, 1, S)
-_NOTHING = numpy.array([[True, True, False], [False, False, False], [True, True, True]])  # a row with nothing to attend to
+_FULLY_MASKED = numpy.array([[True, True, False], [False, False, False], [True, True, True]])  # the second row is fully masked
 for _heads in (1, 2):
     for _causal in (False, True):
         for _p in (0.0, 0.4):
@@ -90,14 +90,14 @@ for _heads in (1, 2):
             _plain = partial(lambda q, k, v, key, settings: attention(q, k, v, None, key, **settings), settings=_settings)
             case(_plain, normal(2, 3, 4), normal(2, 3, 4), normal(2, 3, 4), KEY, kernel="attention")
             case(_plain, normal(2, 2, 4), normal(2, 5, 4), normal(2, 5, 4), KEY, kernel="attention")  # more keys than queries
-            for _mask in (_LOWER, _PADDED, _NOTHING):
+            for _mask in (_LOWER, _PADDED, _FULLY_MASKED):
                 _masked = partial(attention, **_settings)
                 case(_masked, normal(2, 3, 4), normal(2, 3, 4), normal(2, 3, 4), _mask, KEY, kernel="attention")
             _packed = partial(lambda qkv, key, settings: packed_attention(qkv, None, key, **settings), settings=_settings)
             case(_packed, normal(2, 3, 12), KEY, kernel="packed_attention")
-            case(partial(packed_attention, **_settings), normal(2, 3, 12), _NOTHING, KEY, kernel="packed_attention")
+            case(partial(packed_attention, **_settings), normal(2, 3, 12), _FULLY_MASKED, KEY, kernel="packed_attention")
 
-# windows that overlap, touch and leave gaps; rows that fill no window; images and windows that are not square
+# overlapping, adjacent and separated windows; incomplete windows at the border; non-square images and windows
 for _size, _kernel, _stride, _padding in [
     ((5, 5), (3, 3), (1, 1), (0, 0)),
     ((6, 5), (2, 3), (2, 1), (1, 1)),

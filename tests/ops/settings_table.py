@@ -1,4 +1,4 @@
-"""Calls of every fused operation in which each setting takes at least two values, to hold kernels to the portable version."""
+"""Calls of every fused operation with at least two values of each setting, to compare kernels with the portable implementation."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tinytorch.backend import Backend, Kernel
 #: The fused operations by name.
 OPERATIONS: dict[str, Operation[..., Any]] = {value.__name__: value for value in vars(ops).values() if isinstance(value, Operation)}
 
-#: Of the largest number of an array in float32. What is told apart differs by more than four times as much.
+#: Relative to the largest element of a float32 array. Results of different settings differ by more than four times as much.
 TOLERANCE = 2e-5
 
 
 @dataclass(frozen=True)
 class Example:
-    """One call, and other values that each of its settings may take.
+    """One call, and other values of its settings.
 
     Attributes:
         arrays: operands as host arrays, lists of them or None.
-        settings: of the call, those with a default too.
-        others: by a setting's name, values each of which gives another result.
-        gradients: how many of the arrays, from the first, are differentiated.
+        settings: settings of the call, including those with a default.
+        others: other values by setting; each value changes the result.
+        gradients: number of leading arrays that are differentiated.
     """
 
     arrays: tuple[Any, ...]
@@ -37,12 +37,12 @@ class Example:
     gradients: int = 1
 
 
-#: Settings that allow memory to be reused, and so change no result.
+#: Settings that only allow memory to be reused and do not change results.
 WITHOUT_EFFECT = frozenset({"donate"})
 
 _random = numpy.random.default_rng(3)
 _KEY = numpy.asarray([12345, 678], numpy.int32)
-_RATE, _STEP = numpy.asarray(0.1, numpy.float32), numpy.asarray(3, numpy.int32)
+_LEARNING_RATE, _STEP_NUMBER = numpy.asarray(0.1, numpy.float32), numpy.asarray(3, numpy.int32)
 
 
 def _normal(*shape: int) -> Any:
@@ -66,11 +66,11 @@ _POOL = Example(
     {"kernel_size": [(2, 3), (3, 2)], "stride": [(1, 2), (2, 1)], "padding": [(0, 1), (1, 0)]},
 )
 
-#: By the operation's name. Where one call cannot show all settings, as without dropout none draws random bits, there are several.
+#: Calls by operation name. Several are needed if one call cannot test all settings: without dropout, no random bits are used.
 EXAMPLES: dict[str, list[Example]] = {
     "adam": [
         Example(
-            (_arrays_like(*_SHAPES), _arrays_like(*_SHAPES), _arrays_like(*_SHAPES), _arrays_like(*_SHAPES), _RATE, _STEP),
+            (_arrays_like(*_SHAPES), _arrays_like(*_SHAPES), _arrays_like(*_SHAPES), _arrays_like(*_SHAPES), _LEARNING_RATE, _STEP_NUMBER),
             {"betas": (0.9, 0.99), "eps": 1e-8, "decoupled": True, **_UPDATE},
             {"betas": [(0.5, 0.99), (0.9, 0.5), (0.0, 0.9)], "eps": [0.1], "decoupled": [False], "donate": [True], **_UPDATES},
         )
@@ -111,12 +111,12 @@ EXAMPLES: dict[str, list[Example]] = {
     "relu": [Example((_normal(4, 5),))],
     "sgd": [
         Example(
-            (_arrays_like(*_SHAPES), _arrays_like(*_SHAPES), _arrays_like(*_SHAPES), _RATE),
+            (_arrays_like(*_SHAPES), _arrays_like(*_SHAPES), _arrays_like(*_SHAPES), _LEARNING_RATE),
             {"momentum": 0.9, "nesterov": False, **_UPDATE},
             {"momentum": [0.5], "nesterov": [True], "donate": [True], **_UPDATES},
         ),
         Example(  # without momentum there are no velocities
-            (_arrays_like(*_SHAPES), _arrays_like(*_SHAPES), [], _RATE), {"momentum": 0.0, "nesterov": False, **_UPDATE}, _UPDATES
+            (_arrays_like(*_SHAPES), _arrays_like(*_SHAPES), [], _LEARNING_RATE), {"momentum": 0.0, "nesterov": False, **_UPDATE}, _UPDATES
         ),
     ],
     "softmax": [Example((_normal(2, 3, 4),), {"axis": -1}, {"axis": [0, 1]})],
@@ -124,13 +124,13 @@ EXAMPLES: dict[str, list[Example]] = {
 
 
 def settings_of(function: Any) -> dict[str, tuple[Any, Any]]:
-    """Annotation and default of each setting that a function declares; ``**settings`` counts as a setting of that name."""
+    """Annotation and default of each setting of a function; ``**settings`` counts as a setting with this name."""
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     return {p.name: (p.annotation, p.default) for p in parameters if p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD)}
 
 
 def calls(name: str) -> Iterator[tuple[Example, dict[str, Any]]]:
-    """Every call of an operation: each setting with each of its values, and those with a default without any."""
+    """All calls of an operation: each value of each setting, and each optional setting omitted."""
     declared = settings_of(OPERATIONS[name].forward)
     optional = [setting for setting, (_, default) in declared.items() if default is not inspect.Parameter.empty]
     for example in EXAMPLES[name]:
@@ -138,23 +138,23 @@ def calls(name: str) -> Iterator[tuple[Example, dict[str, Any]]]:
         for setting, values in example.others.items():
             for value in values:
                 yield example, example.settings | {setting: value}
-        for left_out in optional:
-            yield example, {setting: value for setting, value in example.settings.items() if setting != left_out}
+        for omitted in optional:
+            yield example, {setting: value for setting, value in example.settings.items() if setting != omitted}
 
 
 def portable(name: str, example: Example, settings: dict[str, Any]) -> tuple[Any, list[Any]]:
-    """Result and gradients of the portable version, on numpy in float64."""
-    operation, arrays = OPERATIONS[name], _mapped(example.arrays, _widened)
+    """Result and gradients of the portable implementation, on numpy in float64."""
+    operation, arrays = OPERATIONS[name], _mapped(example.arrays, _to_float64)
     out, residuals = operation.forward(numpy, *arrays, **settings)
     if operation.joint_rule is None:
         return out, []
     needs = _needs(example)
-    grads = operation.joint_rule(numpy, _widened(_gradient(out.shape)), residuals, arrays, needs, **settings)
+    grads = operation.joint_rule(numpy, _to_float64(_gradient(out.shape)), residuals, arrays, needs, **settings)
     return out, [grad if needed else None for grad, needed in zip(grads, needs, strict=True)]
 
 
 def run(backend: Backend, kernel: Kernel, example: Example, settings: dict[str, Any]) -> tuple[Any, list[Any]] | None:
-    """Result and gradients of a kernel, on the host; None where it declines the call."""
+    """Result and gradients of a kernel, as host arrays; None if it does not support the call."""
     arrays = _mapped(example.arrays, backend.from_host)
     result = kernel.forward(*arrays, **settings)
     if result is NotImplemented:
@@ -168,7 +168,7 @@ def run(backend: Backend, kernel: Kernel, example: Example, settings: dict[str, 
 
 
 def same(actual: Any, expected: Any, tolerance: float = TOLERANCE) -> bool:
-    """Whether arrays, or lists and tuples of them, are equal within ``tolerance`` of the largest number of each."""
+    """Whether arrays, or lists and tuples of arrays, are equal up to ``tolerance`` times the largest element of each array."""
     if isinstance(expected, list | tuple):
         return len(actual) == len(expected) and all(same(a, e, tolerance) for a, e in zip(actual, expected, strict=True))
     if actual is None or expected is None:
@@ -178,25 +178,25 @@ def same(actual: Any, expected: Any, tolerance: float = TOLERANCE) -> bool:
 
 
 def check_kernel(name: str, backend: Backend, kernel: Kernel) -> None:
-    """Hold a kernel to the portable version in every call that it does not decline, of which there must be some."""
-    accepted = 0
+    """Compare a kernel with the portable implementation in every call that it supports; it must support at least one."""
+    supported = 0
     for example, settings in calls(name):
         actual = run(backend, kernel, example, settings)
         if actual is not None:
-            accepted += 1
+            supported += 1
             expected = portable(name, example, settings)
-            assert same(actual, expected), f"{name} with {settings} is not what the portable version computes"
-    assert accepted, f"the kernel {name} declines every call"
+            assert same(actual, expected), f"{name} with {settings} differs from the portable implementation"
+    assert supported, f"the kernel {name} supports none of the calls"
 
 
 def _mapped(value: Any, change: Any) -> Any:
-    """``change`` applied to a copy of every array, in lists and tuples too."""
+    """Apply ``change`` to a copy of every array, also in lists and tuples."""
     if isinstance(value, list | tuple):
         return type(value)(_mapped(item, change) for item in value)
     return None if value is None else change(value.copy())
 
 
-def _widened(array: Any) -> Any:
+def _to_float64(array: Any) -> Any:
     return array.astype(numpy.float64) if array.dtype.kind == "f" else array
 
 

@@ -1,4 +1,4 @@
-"""Fused operations against PyTorch: values and first derivatives in float64, and 20 steps of each optimizer's update."""
+"""Fused operations compared with PyTorch: values and first derivatives in float64, and 20 steps of each optimizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers import assert_close, frozen
 from tinytorch import ops
 from tinytorch.backend import Backend
 
-torch = pytest.importorskip("torch", reason="PyTorch, the oracle here, is not installed")
+torch = pytest.importorskip("torch", reason="PyTorch, the reference for these tests, is not installed")
 functional = torch.nn.functional
 
 _random = numpy.random.default_rng(5)
@@ -24,7 +24,7 @@ def normal(*shape: int) -> Any:
 
 
 def compare(ours: Callable[..., Any], theirs: Callable[..., Any], *inputs: Any, rtol: float = 1e-10, atol: float = 1e-12) -> None:
-    """Value and gradient by each float64 input, of a sum with changing weights so that no error cancels."""
+    """Compare value and gradients with respect to each float64 input, of a sum with random weights so that errors do not cancel."""
     floats = tuple(i for i, x in enumerate(inputs) if x.dtype == numpy.float64)
     peers = [torch.tensor(x, requires_grad=i in floats) for i, x in enumerate(inputs)]
     expected = theirs(*peers)
@@ -63,7 +63,7 @@ def test_gelu(backend: Backend, form: str) -> None:
     compare(lambda x: ops.gelu(x, approximate=form), lambda x: functional.gelu(x, approximate=form), x)
 
 
-def test_gelu_in_float32_is_as_good_as_float32(backend: Backend) -> None:
+def test_gelu_in_float32_is_accurate_to_rounding(backend: Backend) -> None:
     x = numpy.linspace(-6, 6, 2001)
     expected = functional.gelu(torch.tensor(x)).numpy().astype("float32")
     assert_close(ops.gelu(frozen(x.astype("float32")), approximate="none"), expected, rtol=0, atol=1e-6)
@@ -122,8 +122,8 @@ def test_attention(backend: Backend, heads: int, mask: Any, causal: bool) -> Non
 SHAPES = [(3, 4), (4,), (2, 2, 2)]
 
 
-def follow(make: Callable[[Any], Any], update: Callable[..., Any], backend: Backend, slots: int, max_norm: float | None) -> None:
-    """20 steps of ours beside PyTorch's, from the same weights, with the same gradients."""
+def compare_steps(make: Callable[[Any], Any], update: Callable[..., Any], backend: Backend, slots: int, max_norm: float | None) -> None:
+    """Compare 20 steps with PyTorch, from the same weights and with the same gradients."""
     random = numpy.random.default_rng(1)
     start = [random.normal(size=shape) for shape in SHAPES]
     peers = [torch.nn.Parameter(torch.tensor(x)) for x in start]
@@ -131,15 +131,17 @@ def follow(make: Callable[[Any], Any], update: Callable[..., Any], backend: Back
     params = [backend.from_host(x) for x in start]
     state = [[backend.from_host(numpy.zeros(shape)) for shape in SHAPES] for _ in range(slots)]
     for step in range(1, 21):
-        rate = 0.1 / step
+        lr = 0.1 / step
         grads = [random.normal(size=shape) * 3 for shape in SHAPES]
         for peer, grad in zip(peers, grads, strict=True):
             peer.grad = torch.tensor(grad)
         norm = torch.nn.utils.clip_grad_norm_(peers, numpy.inf if max_norm is None else max_norm)
-        optimizer.param_groups[0]["lr"] = rate
+        optimizer.param_groups[0]["lr"] = lr
         optimizer.step()
-        given = [backend.from_host(grad) for grad in grads]
-        params, state, ours_norm = update(params, given, state, backend.from_host(numpy.array(rate)), backend.from_host(numpy.array(step)))
+        ours_grads = [backend.from_host(grad) for grad in grads]
+        params, state, ours_norm = update(
+            params, ours_grads, state, backend.from_host(numpy.array(lr)), backend.from_host(numpy.array(step))
+        )
         assert float(ours_norm) == pytest.approx(norm.item(), rel=1e-12)
     for ours, theirs in zip(params, peers, strict=True):
         numpy.testing.assert_allclose(backend.to_host(ours), theirs.detach().numpy(), rtol=1e-9, atol=1e-12)
@@ -149,23 +151,23 @@ def follow(make: Callable[[Any], Any], update: Callable[..., Any], backend: Back
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("decoupled", [False, True], ids=["Adam", "AdamW"])
 def test_adam(backend: Backend, decoupled: bool, decay: float, max_norm: float | None) -> None:
-    def update(params: Any, grads: Any, state: Sequence[Any], rate: Any, step: Any) -> Any:
+    def update(params: Any, grads: Any, state: Sequence[Any], lr: Any, step: Any) -> Any:
         settings = {"betas": (0.8, 0.95), "eps": 1e-6, "weight_decays": (decay,) * 3, "decoupled": decoupled, "max_norm": max_norm}
-        (params, first, second, norm), _, _ = ops.adam.run(backend, params, grads, *state, rate, step, **settings)
+        (params, first, second, norm), _, _ = ops.adam.run(backend, params, grads, *state, lr, step, **settings)
         return params, [first, second], norm
 
     peer = torch.optim.AdamW if decoupled else torch.optim.Adam
-    follow(lambda p: peer(p, betas=(0.8, 0.95), eps=1e-6, weight_decay=decay), update, backend, 2, max_norm)
+    compare_steps(lambda p: peer(p, betas=(0.8, 0.95), eps=1e-6, weight_decay=decay), update, backend, 2, max_norm)
 
 
 @pytest.mark.parametrize("max_norm", [None, 5.0])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 def test_sgd(backend: Backend, momentum: float, nesterov: bool, decay: float, max_norm: float | None) -> None:
-    def update(params: Any, grads: Any, state: Sequence[Any], rate: Any, step: Any) -> Any:
+    def update(params: Any, grads: Any, state: Sequence[Any], lr: Any, step: Any) -> Any:
         settings = {"momentum": momentum, "nesterov": nesterov, "weight_decays": (decay,) * 3, "max_norm": max_norm}
-        (params, velocities, norm), _, _ = ops.sgd.run(backend, params, grads, state[0] if momentum else [], rate, **settings)
+        (params, velocities, norm), _, _ = ops.sgd.run(backend, params, grads, state[0] if momentum else [], lr, **settings)
         return params, [velocities], norm
 
     peer = torch.optim.SGD
-    follow(lambda p: peer(p, lr=1, momentum=momentum, nesterov=nesterov, weight_decay=decay), update, backend, 1, max_norm)
+    compare_steps(lambda p: peer(p, lr=1, momentum=momentum, nesterov=nesterov, weight_decay=decay), update, backend, 1, max_norm)

@@ -1,4 +1,4 @@
-"""Convolution: PyTorch's values and gradients, and the two functions that unroll windows, which are each other's adjoint."""
+"""Convolution, compared with PyTorch; `im2col` and its adjoint `col2im`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tinytorch.ops import col2im, im2col, portable_kernels
 
 Pair = tuple[int, int]
 
-#: Size of the images, then of the window, its stride and the padding.
+#: Image size, kernel size, stride and padding.
 WINDOWS = [
     ((6, 6), (3, 3), (1, 1), (0, 0)),
     ((7, 5), (2, 3), (1, 1), (1, 2)),
     ((8, 9), (5, 5), (2, 2), (2, 2)),
-    ((9, 6), (3, 1), (2, 3), (0, 0)),  # rows and columns that fill no window, and gaps between windows
+    ((9, 6), (3, 1), (2, 3), (0, 0)),  # incomplete windows at the border, and gaps between windows
     ((4, 5), (4, 5), (1, 1), (0, 0)),  # one window
     ((5, 4), (1, 1), (1, 1), (0, 0)),
 ]
@@ -44,7 +44,7 @@ def test_im2col_and_col2im_are_adjoint(backend: Backend, size: Pair, kernel: Pai
     assert left == pytest.approx(right, rel=1e-12)
 
 
-def test_a_column_is_a_window(backend: Backend) -> None:
+def test_each_column_of_im2col_is_a_window(backend: Backend) -> None:
     x = normal(2, 3, 4, 5)
     columns = backend.to_host(im2col(backend.xp, backend.from_host(x), kernel=(2, 3), stride=(1, 2), padding=(0, 0)))
     windows = columns.reshape(3, 2, 3, 3, 2, 2)  # (C, kh, kw, Ho, Wo, N)
@@ -53,8 +53,10 @@ def test_a_column_is_a_window(backend: Backend) -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("size", "kernel", "stride", "padding"), WINDOWS)
-def test_values_and_gradients_are_pytorchs(backend: Backend, size: Pair, kernel: Pair, stride: Pair, padding: Pair, bias: bool) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+def test_values_and_gradients_agree_with_pytorch(
+    backend: Backend, size: Pair, kernel: Pair, stride: Pair, padding: Pair, bias: bool
+) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the reference for this test")
     arrays = [normal(2, 3, *size), normal(4, 3, *kernel, seed=1), *([normal(4, seed=2)] if bias else [])]
     peers = [torch.tensor(x, requires_grad=True) for x in arrays]
     expected = torch.nn.functional.conv2d(*peers, stride=stride, padding=padding)
@@ -65,10 +67,10 @@ def test_values_and_gradients_are_pytorchs(backend: Backend, size: Pair, kernel:
         out = ops.conv2d(x, weight, bias, stride=stride, padding=padding)
         return tt.sum(out * frozen(g)), out
 
-    for override in (True, False):
+    for use_kernel in (True, False):
         gradient = tt.grad(loss, tuple(range(len(arrays))), has_aux=True)
         inputs = [frozen(x) for x in arrays]
-        if override:
+        if use_kernel:
             gradients, out = gradient(*inputs)
         else:
             with portable_kernels():
@@ -78,7 +80,7 @@ def test_values_and_gradients_are_pytorchs(backend: Backend, size: Pair, kernel:
             assert_close(ours, theirs.grad.numpy(), rtol=1e-11, atol=1e-11)
 
 
-def test_first_and_second_derivatives_are_those_of_differences(backend: Backend) -> None:
+def test_first_and_second_derivatives_agree_with_finite_differences(backend: Backend) -> None:
     def layer(x: Any, weight: Any, bias: Any) -> Any:
         return tt.tanh(ops.conv2d(x, weight, bias, stride=(2, 1), padding=(1, 0)))
 
@@ -86,7 +88,7 @@ def test_first_and_second_derivatives_are_those_of_differences(backend: Backend)
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_batch_may_be_empty_or_of_one(backend: Backend, count: int) -> None:
+def test_a_batch_may_be_empty_or_have_one_example(backend: Backend, count: int) -> None:
     def loss(*inputs: Any) -> Any:
         out = ops.conv2d(*inputs, stride=(1, 1), padding=(1, 1))
         assert tuple(out.shape) == (count, 4, 6, 5)
@@ -99,10 +101,10 @@ def test_a_batch_may_be_empty_or_of_one(backend: Backend, count: int) -> None:
     assert_close(g_bias, numpy.full(4, 30.0 * count))
 
 
-def test_sixteen_bits_are_summed_in_thirty_two() -> None:
+def test_float16_is_summed_in_float32() -> None:
     with tt.use_backend("numpy"):
         x = tt.ones((1, 1, 64, 64), dtype="float16")
         weight = tt.ones((1, 1, 64, 64), dtype="float16")
         out, slope = tt.value_and_grad(lambda w: tt.sum(ops.conv2d(x, w, None, stride=(1, 1), padding=(0, 0))))(weight)
-        assert_close(out, numpy.float16(4096))  # one by one in 16 bits, the sum would stay at 2048
+        assert_close(out, numpy.float16(4096))  # a sum in float16 would stop at 2048
         assert_close(slope, numpy.ones((1, 1, 64, 64), numpy.float16))

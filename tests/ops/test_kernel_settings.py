@@ -1,4 +1,4 @@
-"""The settings of a fused operation are one set for all its implementations: declared alike, and with the same effect."""
+"""All implementations of a fused operation declare the same settings, and each setting has the same effect."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is no
 
 
 def compiled_alone(name: str) -> Kernel:
-    """The compiled kernel itself, without numpy's for what it declines."""
+    """The compiled kernel itself, without the numpy kernel as a fallback."""
     kernel = getattr(import_module(f"tinytorch_numpy.compiled.{name}"), name)
     assert isinstance(kernel, Kernel)
     return kernel
 
 
-#: Kernels that come with tinytorch, as functions of an operation's name; none needs its array library to be loaded.
+#: The kernels shipped with tinytorch, as functions of the operation name. They can be looked up without their array library.
 SHIPPED: list[Any] = [
     *[pytest.param(tinytorch_numpy.kernels.KERNELS.__getitem__, name, id=f"numpy-{name}") for name in tinytorch_numpy.kernels.KERNELS],
     *[pytest.param(tinytorch_cupy.kernels.KERNELS.__getitem__, name, id=f"cupy-{name}") for name in tinytorch_cupy.kernels.KERNELS],
@@ -44,18 +44,18 @@ def check_declaration(name: str, kernel: Kernel) -> None:
         assert settings_of(kernel.backward) == expected
 
 
-@pytest.mark.parametrize(("kernel_named", "name"), SHIPPED)
-def test_kernels_declare_the_settings_that_the_portable_version_declares(kernel_named: Callable[[str], Kernel], name: str) -> None:
-    check_declaration(name, kernel_named(name))
+@pytest.mark.parametrize(("get_kernel", "name"), SHIPPED)
+def test_kernels_declare_the_settings_of_the_portable_implementation(get_kernel: Callable[[str], Kernel], name: str) -> None:
+    check_declaration(name, get_kernel(name))
 
 
-def test_the_kernels_that_a_backend_has_declare_the_settings_that_the_portable_version_declares(backend: Backend) -> None:
+def test_the_kernels_of_a_backend_declare_the_settings_of_the_portable_implementation(backend: Backend) -> None:
     for name, kernel in backend.kernels.items():
         check_declaration(name, kernel)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_portable_operations_declare_typed_settings_forward_and_backward_alike(name: str) -> None:
+def test_portable_forward_and_backward_declare_the_same_typed_settings(name: str) -> None:
     operation = OPERATIONS[name]
     declared = settings_of(operation.forward)
     assert not {annotation for annotation, _ in declared.values()} & {Any, inspect.Parameter.empty}
@@ -67,7 +67,7 @@ def test_the_table_has_every_operation() -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_the_table_has_two_values_of_every_setting_and_each_changes_the_result(name: str) -> None:
+def test_every_value_of_a_setting_in_the_table_changes_the_result(name: str) -> None:
     declared = settings_of(OPERATIONS[name].forward)
     varied = {setting for example in EXAMPLES[name] for setting, values in example.others.items() if values}
     assert varied == set(declared)
@@ -81,29 +81,29 @@ def test_the_table_has_two_values_of_every_setting_and_each_changes_the_result(n
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_kernel_computes_what_the_portable_version_computes_with_every_value_of_every_setting(backend: Backend, name: str) -> None:
+def test_kernels_agree_with_the_portable_implementation_for_every_setting(backend: Backend, name: str) -> None:
     if name not in backend.kernels:
-        pytest.skip(f"the {backend.name} backend has no {name} of its own")
+        pytest.skip(f"the {backend.name} backend has no kernel for {name}")
     check_kernel(name, backend, backend.kernels[name])
 
 
 @needs_numba
 @pytest.mark.parametrize("name", compiled.KERNELS)
-@pytest.mark.parametrize("kernel_named", [compiled_alone, compiled.KERNELS.__getitem__], ids=["numba", "numba_or_numpy"])
-def test_a_compiled_kernel_computes_what_the_portable_version_computes_with_every_value_of_every_setting(
-    kernel_named: Callable[[str], Kernel], name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("get_kernel", [compiled_alone, compiled.KERNELS.__getitem__], ids=["numba", "numba_or_numpy"])
+def test_compiled_kernels_agree_with_the_portable_implementation_for_every_setting(
+    get_kernel: Callable[[str], Kernel], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "_ENOUGH", 0)  # small arrays are compiled for too
-    check_kernel(name, get_backend("numpy"), kernel_named(name))
+    monkeypatch.setattr(compiled, "_ENOUGH", 0)  # use compiled code for small arrays too
+    check_kernel(name, get_backend("numpy"), get_kernel(name))
 
 
-def test_a_kernel_that_ignores_a_setting_or_declines_everything_is_found() -> None:
+def test_the_check_detects_a_kernel_that_ignores_a_setting_or_supports_nothing() -> None:
     numpy = get_backend("numpy")
     kernel = tinytorch_numpy.kernels.KERNELS["layer_norm"]
     ignoring = Kernel(lambda *arrays, eps: kernel.forward(*arrays, eps=1e-5), kernel.backward)
-    with pytest.raises(AssertionError, match=r"layer_norm with \{'eps': 0.5\} is not what the portable version computes"):
+    with pytest.raises(AssertionError, match=r"layer_norm with \{'eps': 0.5\} differs from the portable implementation"):
         check_kernel("layer_norm", numpy, ignoring)
-    with pytest.raises(AssertionError, match="declines every call"):
+    with pytest.raises(AssertionError, match="supports none of the calls"):
         check_kernel("layer_norm", numpy, Kernel(lambda *arrays, eps: NotImplemented))
     with pytest.raises(AssertionError):
         check_declaration("layer_norm", ignoring)

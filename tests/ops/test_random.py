@@ -1,4 +1,4 @@
-"""The one seed: host draws and the bits of dropout start from it, and can be continued."""
+"""Random numbers from one seed: host generator and dropout, reproducible and resumable."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tinytorch.backend.shard import Shard
 from tinytorch.ops import random
 
 
-def fresh() -> Any:
-    """The module as a new process has it."""
+def new_module() -> Any:
+    """A new import of the module, as in a new process."""
     spec = importlib.util.find_spec("tinytorch.ops.random")
     assert spec is not None
     assert spec.loader is not None
@@ -27,14 +27,14 @@ def fresh() -> Any:
     return module
 
 
-def test_without_a_call_the_seed_is_zero(backend: Backend) -> None:
-    untouched, seeded = fresh(), fresh()
+def test_the_default_seed_is_zero(backend: Backend) -> None:
+    untouched, seeded = new_module(), new_module()
     seeded.seed(0)
     assert untouched.generator().random() == seeded.generator().random()
     numpy.testing.assert_array_equal(host(untouched.draws(backend).key), host(seeded.draws(backend).key))
 
 
-def test_a_seed_starts_weights_and_dropout_afresh(backend: Backend) -> None:
+def test_the_seed_determines_weights_and_dropout(backend: Backend) -> None:
     def run(n: int) -> list[Any]:
         random.seed(n)
         return [host(nn.Linear(3, 2).weight), host(nn.Dropout()(tt.ones((4, 5))))]
@@ -44,7 +44,7 @@ def test_a_seed_starts_weights_and_dropout_afresh(backend: Backend) -> None:
         assert (first != other).any()
 
 
-def test_a_state_goes_through_json_and_continues() -> None:
+def test_a_state_saved_as_json_can_be_restored() -> None:
     random.seed(4)
     random.generator().random(3)
     state = json.loads(json.dumps(random.get_state()))
@@ -54,7 +54,7 @@ def test_a_state_goes_through_json_and_continues() -> None:
     numpy.testing.assert_array_equal(random.generator().random(5), expected)
 
 
-def test_a_step_draws_by_its_key_and_the_order_of_uses(backend: Backend) -> None:
+def test_random_bits_of_a_step_depend_on_its_key_and_the_call_site(backend: Backend) -> None:
     key, next_key = (tt.asarray(numpy.array([7, step], numpy.int32)) for step in (1, 2))
     layers = [nn.Dropout(), nn.Dropout()]
     x = tt.ones((6, 7))
@@ -70,7 +70,7 @@ def test_a_step_draws_by_its_key_and_the_order_of_uses(backend: Backend) -> None
 
 
 @pytest.mark.parametrize("layer", [nn.Dropout(), nn.MultiHeadAttention(4, num_heads=2, dropout=0.5)], ids=["dropout", "attention"])
-def test_shards_draw_the_bits_that_the_whole_batch_draws(backend: Backend, layer: nn.Module) -> None:
+def test_shards_use_the_random_bits_of_the_whole_batch(backend: Backend, layer: nn.Module) -> None:
     key = tt.asarray(numpy.array([7, 1], numpy.int32))
     layer.load_state_dict({name: numpy.ones(tensor.shape) for name, tensor in layer.state_dict().items()})
     layer.to(backend.spec)
@@ -85,6 +85,6 @@ def test_shards_draw_the_bits_that_the_whole_batch_draws(backend: Backend, layer
     numpy.testing.assert_allclose(shards, run(whole), rtol=1e-6, atol=1e-6)  # another mask would differ by factors of 2
 
 
-def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 or more, got -1"):
+def test_a_negative_seed_raises() -> None:
+    with pytest.raises(ValueError, match="must be a non-negative integer, got -1"):
         random.seed(-1)

@@ -12,11 +12,11 @@ from typing import Any
 from tinytorch.array_api.data_types import astype, dtype_name
 from tinytorch.array_api.joining import stack
 from tinytorch.array_api.manipulation import broadcast_to
-from tinytorch.autograd.arguments import NotDifferentiableError, plain
+from tinytorch.autograd.arguments import NotDifferentiableError, to_python_numbers
 from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import FunctionNode
 from tinytorch.backend import Backend, current_backend, get_backend
-from tinytorch.backend.host import as_host_array, has_own_width, is_host_array, is_host_scalar
+from tinytorch.backend.host import as_host_array, has_own_dtype, is_host_array, is_host_scalar
 from tinytorch.tensor import Tensor, wrap
 
 __all__ = [
@@ -91,7 +91,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     if copy is False:
         raise ValueError("asarray: host data must be copied; use copy=None")
     host = as_host_array(obj)
-    if name is None and not has_own_width(obj):  # only Python numbers
+    if name is None and not has_own_dtype(obj):  # only Python numbers
         name = {"i": backend.default_int, "f": "float32", "c": "complex64"}.get(host.dtype.kind)
     return wrap(backend.from_host(host, name), backend)
 
@@ -127,7 +127,7 @@ def _to_python_numbers(name: str, *numbers: Any) -> list[Any]:
     """Convert 0-d Tensors and numpy scalars to Python numbers. Raises if a Tensor carries a gradient, which would be lost."""
     if is_grad_enabled() and any(isinstance(number, Tensor) and number.node is not None for number in numbers):
         raise NotDifferentiableError(f"{name} has no derivative; use .detach() on the Tensor, or pass Python numbers")
-    return [number.item() if isinstance(number, Tensor) else plain(number) for number in numbers]
+    return [number.item() if isinstance(number, Tensor) else to_python_numbers(number) for number in numbers]
 
 
 def linspace(start: complex, stop: complex, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True) -> Tensor:
@@ -185,11 +185,11 @@ def full(shape: Shape, fill_value: complex | Tensor, *, dtype: Any = None, devic
         if fill_value.shape != ():
             raise TypeError(f"full: `fill_value` must be a number or a 0-d Tensor, got shape {fill_value.shape}; use broadcast_to")
         one = asarray(fill_value, dtype=dtype, device=device)
-        shape = plain(shape)
+        shape = to_python_numbers(shape)
         return asarray(broadcast_to(one, (shape,) if isinstance(shape, int) else shape), copy=True)
     backend = _backend(device)
     name = _default(fill_value, backend) if dtype is None else dtype_name(dtype)
-    return wrap(backend.xp.full(shape, plain(fill_value), dtype=backend.dtype(name)), backend)
+    return wrap(backend.xp.full(shape, to_python_numbers(fill_value), dtype=backend.dtype(name)), backend)
 
 
 def zeros(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:

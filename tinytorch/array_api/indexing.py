@@ -11,7 +11,7 @@ from tinytorch.array_api.data_types import as_index
 from tinytorch.array_api.joining import _repeat
 from tinytorch.array_api.manipulation import broadcast_to, flip
 from tinytorch.array_api.segment_sum import segment_sum
-from tinytorch.autograd.arguments import ShapeDtype, plain
+from tinytorch.autograd.arguments import ShapeDtype, to_python_numbers
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.backend import DType
 from tinytorch.backend.host import is_host_scalar
@@ -167,7 +167,7 @@ def _normalize_key(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
         elif kind is list:
             raise IndexError("a list is not a valid index; convert it with tinytorch.asarray([...])")
         elif is_host_scalar(part):
-            return _normalize_key(x, plain(key))
+            return _normalize_key(x, to_python_numbers(key))
     if arrays:
         parts = tuple([as_index(part) for part in parts])
         if integers or not x.backend.capabilities.checks_indices:

@@ -1,8 +1,8 @@
-"""Derivatives as functions: of functions of Tensors, and of nested tuples, lists and dictionaries of Tensors.
+"""Automatic differentiation: function transformations on Tensors and pytrees (nested tuples, lists and dictionaries) of Tensors.
 
-They nest and mix freely. A derivative is itself recorded when, and only when, it depends on something else that is being differentiated:
-the argument of an outer transformation, or a Tensor that requires a gradient.
+Transformations can be nested and combined. The result of a transformation is itself recorded if and only if it depends on another
+differentiated value: an argument of an outer transformation, or a Tensor that requires a gradient.
 
-Gradients of real numbers with respect to complex ones are ``d/dx - i d/dy`` for ``z = x + iy``, as in JAX and HIPS autograd: a step
-downhill goes along the conjugate.
+The gradient of a real output with respect to a complex input ``z = x + iy`` is ``d/dx - i d/dy``, as in JAX and HIPS autograd. Gradient
+descent therefore subtracts its conjugate.
 """

@@ -1,6 +1,6 @@
-"""An operation's arguments on their way from Tensors to a backend's arrays and back.
+"""Conversion of the arguments of an operation from Tensors to raw arrays of a backend, and back.
 
-Positional arguments are Tensors, Python numbers, or structures such as an index that holds Tensors. Settings are passed by name.
+Positional arguments are Tensors, Python numbers, or structures such as an index that contains Tensors. Settings are keyword arguments.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import Node
 from tinytorch.backend import Backend, DType
 from tinytorch.backend.device import Device
-from tinytorch.backend.errors import refuse_foreign_array
+from tinytorch.backend.errors import reject_foreign_array
 from tinytorch.backend.host import is_host_scalar
 from tinytorch.tensor import Tensor, check_same_backend, wrap
 
-#: Types that a backend takes as they are.
-PLAIN = frozenset({int, float, bool, complex, str, NoneType, EllipsisType})
+#: Types of arguments that are passed to a backend unchanged.
+PASS_THROUGH = frozenset({int, float, bool, complex, str, NoneType, EllipsisType})
 
 
 class NotDifferentiableError(RuntimeError):
-    """A derivative was asked for that does not exist or has no rule."""
+    """The requested derivative does not exist, or no rule is defined for it."""
 
 
 class ShapeDtype:
-    """Stands in a rule for an array of which only shape and dtype were saved."""
+    """The shape and dtype of an array that was not saved, passed to a rule in its place."""
 
     __slots__ = ("dtype", "shape")
 
@@ -43,16 +43,16 @@ class ShapeDtype:
 
 @lru_cache(maxsize=4096)
 def shape_dtype(backend: Backend, shape: tuple[int, ...], dtype: Any) -> ShapeDtype:
-    """The `ShapeDtype` of an array, cached, as finding one is faster than making one; dtypes of two libraries must not be compared."""
+    """A `ShapeDtype`, cached for speed. ``backend`` is part of the key, since dtypes of different libraries cannot be compared."""
     return ShapeDtype(shape, dtype)
 
 
 def unwrap(name: str, backend: Backend, value: Any) -> Any:
-    """An argument of the operation ``name`` as the backend's own functions take it: dtypes translated, Tensors replaced by arrays.
+    """Convert an argument of the operation ``name`` for the backend: Tensors to raw arrays, dtypes to dtypes of the library.
 
-    Raises ``BackendMismatchError`` for a Tensor or an array that does not belong to ``backend``.
+    Raises ``BackendMismatchError`` for a Tensor on another backend or device, and for an array that is not a Tensor.
     """
-    if type(value) in PLAIN:
+    if type(value) in PASS_THROUGH:
         return value
     if isinstance(value, Tensor):
         check_same_backend(name, backend, value)
@@ -64,60 +64,60 @@ def unwrap(name: str, backend: Backend, value: Any) -> Any:
     if isinstance(value, list):
         return [unwrap(name, backend, item) for item in value]
     if isinstance(value, Device):
-        raise TypeError(f"{name}: moving between devices is spelled x.to(device)")
+        raise TypeError(f"{name} does not accept a device here; use x.to(device) to move a Tensor")
     if is_host_scalar(value):
         return value.item()
     if type(value) is not slice:
-        refuse_foreign_array(name, value, backend.spec)
+        reject_foreign_array(name, value, backend.spec)
     return value
 
 
 def unwrap_settings(name: str, backend: Backend, settings: dict[str, Any]) -> dict[str, Any]:
-    """`unwrap` for arguments that were passed by name."""
-    if are_plain(settings):
+    """`unwrap` for keyword arguments."""
+    if all_pass_through(settings):
         return settings
     return {key: unwrap(name, backend, value) for key, value in settings.items()}
 
 
-def types_of(args: Sequence[Any]) -> list[Any]:
+def argument_types(args: Sequence[Any]) -> list[Any]:
     """The type of each argument; for a tuple or a list, such as an index, a tuple of the types of its items."""
     return [tuple(map(type, arg)) if type(arg) is tuple or type(arg) is list else type(arg) for arg in args]
 
 
-def rewrap(backend: Backend, value: Any, kind: Any, node: Node | None) -> Any:
-    """The reverse of `unwrap` for a saved input, given its type from `types_of`: a Tensor with its node, where it was a Tensor."""
+def wrap_saved(backend: Backend, value: Any, saved_type: Any, node: Node | None) -> Any:
+    """The inverse of `unwrap` for a saved input, given its type from `argument_types`: a Tensor if it was one, with the node."""
     if isinstance(value, ShapeDtype):
         return ShapeDtype(value.shape, backend._dtypes[value.dtype])
-    if isinstance(kind, tuple):
-        return type(value)([rewrap(backend, item, each, None) for item, each in zip(value, kind, strict=True)])
-    return wrap(value, backend, node) if issubclass(kind, Tensor) else value
+    if isinstance(saved_type, tuple):
+        return type(value)([wrap_saved(backend, item, t, None) for item, t in zip(value, saved_type, strict=True)])
+    return wrap(value, backend, node) if issubclass(saved_type, Tensor) else value
 
 
-def refuse_gradients(name: str, settings: dict[str, Any]) -> None:
-    """Raise `NotDifferentiableError` for a setting that carries a gradient: rules are for positional arguments, so it would be lost."""
+def reject_gradients(name: str, settings: dict[str, Any]) -> None:
+    """Raise `NotDifferentiableError` if a setting requires a gradient: rules exist for positional arguments only, so it would be lost."""
     for key, value in settings.items():
         if isinstance(value, Tensor) and value.node is not None and is_grad_enabled():
             raise NotDifferentiableError(f"{name} has no derivative with respect to {key}; use .detach() on it")
 
 
-def plain(value: Any) -> Any:
-    """A setting with Python's numbers in place of numpy's, in tuples, lists and slices too: rules ask whether an axis is an ``int``."""
-    if type(value) in PLAIN:
+def to_python_numbers(value: Any) -> Any:
+    """Replace NumPy scalars by Python numbers, also in tuples, lists and slices, since rules check ``isinstance(axis, int)``."""
+    if type(value) in PASS_THROUGH:
         return value
     if is_host_scalar(value):
         return value.item()
     if isinstance(value, tuple):
-        return tuple([plain(item) for item in value])
+        return tuple([to_python_numbers(item) for item in value])
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return [to_python_numbers(item) for item in value]
     if isinstance(value, slice):
-        return slice(plain(value.start), plain(value.stop), plain(value.step))
+        return slice(to_python_numbers(value.start), to_python_numbers(value.stop), to_python_numbers(value.step))
     return value
 
 
-def are_plain(settings: dict[str, Any]) -> bool:
-    """Whether a backend takes all settings as they are."""
-    for value in settings.values():  # noqa: SIM110  # a generator in all() would take twice the time
-        if type(value) not in PLAIN:
+def all_pass_through(settings: dict[str, Any]) -> bool:
+    """Whether all settings are passed to a backend unchanged."""
+    for value in settings.values():  # noqa: SIM110  # all() with a generator takes twice as long
+        if type(value) not in PASS_THROUGH:
             return False
     return True

@@ -12,20 +12,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _enabled: ContextVar[bool] = ContextVar("tinytorch_grad_enabled", default=True)
-_outer: ContextVar[tuple[bool, ...]] = ContextVar("tinytorch_grad_enabled_outer", default=())  # the mode around each open block
+_outer: ContextVar[tuple[bool, ...]] = ContextVar("tinytorch_grad_enabled_outer", default=())  # modes to restore at the end of blocks
 
 #: Whether operations are recorded now, in this thread and context.
 is_grad_enabled: Callable[[], bool] = _enabled.get
 
 
 class GradMode:
-    """Turns recording on or off, as a context manager or as a decorator. Made by `no_grad` and `enable_grad`."""
+    """Turn recording on or off, as a context manager or a decorator. Created by `no_grad` and `enable_grad`."""
 
     def __init__(self, enabled: bool) -> None:
         self._mode = enabled
 
     def __enter__(self) -> None:
-        _outer.set((*_outer.get(), _enabled.get()))  # not on this object, which threads may share
+        _outer.set((*_outer.get(), _enabled.get()))  # not stored on this object, which threads may share
         _enabled.set(self._mode)
 
     def __exit__(self, *exc_info: object) -> None:
@@ -49,10 +49,30 @@ class GradMode:
 
 
 def no_grad() -> GradMode:
-    """Record nothing inside: ``with tt.no_grad(): ...``, or ``@tt.no_grad()`` above a function."""
+    """Disable gradient recording in a ``with`` block or a decorated function, in this thread only.
+
+    Raises:
+        TypeError: it decorates a generator or coroutine function.
+
+    Example:
+        >>> x = tt.Tensor([1.0], requires_grad=True)
+        >>> with tt.no_grad():
+        ...     (2 * x).requires_grad
+        False
+    """
     return GradMode(False)
 
 
 def enable_grad() -> GradMode:
-    """Record again inside a `no_grad` block."""
+    """Enable gradient recording inside a `no_grad` block, in a ``with`` block or a decorated function.
+
+    Raises:
+        TypeError: it decorates a generator or coroutine function.
+
+    Example:
+        >>> x = tt.Tensor([1.0], requires_grad=True)
+        >>> with tt.no_grad(), tt.enable_grad():
+        ...     (2 * x).requires_grad
+        True
+    """
     return GradMode(True)

@@ -1,4 +1,4 @@
-"""Whole matrices of derivatives."""
+"""Jacobian and Hessian matrices."""
 
 from __future__ import annotations
 
@@ -6,49 +6,55 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
 
-from tinytorch.autograd.arguments import plain
-from tinytorch.autograd.forward import Pushforward
+from tinytorch.autograd.arguments import to_python_numbers
+from tinytorch.autograd.forward import JVPFunction
 from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.pytrees import map_tensors
 from tinytorch.autograd.reverse import grad
-from tinytorch.autograd.traced import Traced, results_of, zeros_like
+from tinytorch.autograd.traced import Traced, floating_results, zeros_like
 from tinytorch.tensor import Tensor
 
 P = ParamSpec("P")
 
 
 def jacobian(function: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Callable[P, Any]:
-    """A function that returns every derivative of each result with respect to each argument.
+    """Create a function that returns the Jacobian of ``function``, as ``torch.func.jacrev`` and ``jax.jacobian``.
 
-    The function runs once. Then each element of the results is carried back, or each element of the arguments forward, whichever are fewer;
-    back for real results of complex arguments, and forward for complex results of real ones, as the other way would see real parts alone.
+    The function runs once. Then reverse mode computes a row for each element of the results, or forward mode a column for each element of
+    the arguments; the mode that needs fewer passes is used. Real results of complex arguments always use reverse mode and complex results
+    of real arguments forward mode, since the other mode would lose the imaginary part.
 
     Args:
-        function: returns Tensors in any structure; complex results of complex arguments must be holomorphic functions of them.
-        argnums: which positional arguments to differentiate with respect to: Tensors, or structures of them.
+        function: returns a pytree of Tensors; complex results of complex arguments must be holomorphic functions of the arguments.
+        argnums: index or indices of the positional arguments to differentiate: Tensors, or pytrees of Tensors.
 
     Returns:
-        ``wrapped(*args, **kwargs)``, which returns the structure of the results, with the structure of the argument in place of each Tensor
-        (a tuple of these where ``argnums`` is a sequence), and there Tensors of shape ``(*result.shape, *argument.shape)``; ``None`` in
-        place of whole numbers and truth values.
+        A function ``wrapped(*args, **kwargs)``. Its result has the structure of the results of ``function``, in which each Tensor is
+        replaced by the structure of the argument (a tuple of these if ``argnums`` is a sequence) with Tensors of shape
+        ``(*result.shape, *argument.shape)``. It has ``None`` in place of integer and boolean Tensors.
 
     Raises:
-        TypeError: there is no floating-point Tensor among the arguments or the results.
+        TypeError: the arguments or the results contain no floating-point Tensor.
+
+    Example:
+        >>> tt.jacobian(lambda x: x * x)(tt.asarray([1.0, 2.0]))
+        Tensor([[2., 0.],
+                [0., 4.]], dtype=float32, device='numpy:cpu')
     """
-    argnums = plain(argnums)
+    argnums = to_python_numbers(argnums)
     single = isinstance(argnums, int)
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         traced = Traced(function, args, positions, kwargs)
-        outputs = results_of("jacobian", traced.result)
+        outputs = floating_results("jacobian", traced.result)
         blocks = iter(_blocks(traced, outputs))
 
         def block(output: Tensor) -> Any:
             if not output.dtype.is_floating:
                 return None
-            trees = traced.like_inputs([args[p] for p in positions], next(blocks))
+            trees = traced.unflatten([args[p] for p in positions], next(blocks))
             return trees[0] if single else tuple(trees)
 
         return map_tensors(block, traced.result)
@@ -57,69 +63,84 @@ def jacobian(function: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Ca
 
 
 def hessian(function: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Callable[P, Any]:
-    """A function that returns every second derivative of ``function``, which returns a Tensor of one element.
+    """Create a function that returns the Hessian of ``function``, as ``torch.func.hessian`` and ``jax.hessian``.
 
-    The result has the structure of `jacobian` of `grad`: for Tensors x and y among the arguments a block of shape ``(*x.shape, *y.shape)``.
+    Args:
+        function: returns a real floating-point Tensor with one element.
+        argnums: as for `jacobian`.
+
+    Returns:
+        A function whose result has the structure of ``jacobian(grad(function))``: for Tensors x and y among the arguments a Tensor of shape
+        ``(*x.shape, *y.shape)``.
+
+    Raises:
+        TypeError: as `grad` and `jacobian`.
+
+    Example:
+        >>> tt.hessian(lambda x: x[0] * x[1])(tt.asarray([1.0, 2.0]))
+        Tensor([[0., 1.],
+                [1., 0.]], dtype=float32, device='numpy:cpu')
     """
     return jacobian(grad(function, argnums), argnums)
 
 
 def _blocks(traced: Traced, outputs: Sequence[Tensor]) -> list[list[Tensor | None]]:
-    """For each output and each input the block of derivatives, by the way that is shorter or the one that is right."""
+    """The Jacobian block of each output and each input, in the mode that needs fewer passes or keeps imaginary parts."""
     fewer_rows = sum(o.size for o in outputs) <= sum(i.size for i in traced.inputs)
 
-    def by_rows(output: Tensor, tensor: Tensor) -> bool:
-        kinds = output.dtype.kind, tensor.dtype.kind
-        return fewer_rows if kinds[0] == kinds[1] else kinds[1] == "complex floating"
+    def is_reverse(output: Tensor, tensor: Tensor) -> bool:
+        if output.dtype.kind == tensor.dtype.kind:
+            return fewer_rows
+        return tensor.dtype.kind == "complex floating"
 
-    ways = [[by_rows(output, tensor) for tensor in traced.inputs] for output in outputs]
-    rows = _rows(traced, outputs) if any(map(any, ways)) else None
-    columns = _columns(traced, outputs) if not all(map(all, ways)) else None
+    modes = [[is_reverse(output, tensor) for tensor in traced.inputs] for output in outputs]
+    rows = _rows(traced, outputs) if any(map(any, modes)) else None
+    columns = _columns(traced, outputs) if not all(map(all, modes)) else None
     return [
-        [(rows if way else columns)[o][i] for i, way in enumerate(row)]  # type: ignore[index]  # what a way needs was computed
-        for o, row in enumerate(ways)
+        [(rows if reverse else columns)[o][i] for i, reverse in enumerate(row)]  # type: ignore[index]  # computed above if needed
+        for o, row in enumerate(modes)
     ]
 
 
 def _rows(traced: Traced, outputs: Sequence[Tensor]) -> list[list[Tensor | None]]:
-    """For each output and each input the block of derivatives, by a pullback for each element of the output."""
-    create_graph = is_grad_enabled() and bool(traced.kept)
+    """The Jacobian block of each output and each input, by reverse mode: a pass for each element of the output."""
+    create_graph = is_grad_enabled() and bool(traced.attached)
     blocks = []
     for output in outputs:
         node = output.node
         if node is None:
             rows: list[list[Tensor | None]] = []
         else:
-            rows = [traced.pull({node: unit}, create_graph) for unit in _units(output)]
-        blocks.append([_joined(output, tensor, [row[i] for row in rows], 0) for i, tensor in enumerate(traced.inputs)])
+            rows = [traced.backpropagate({node: unit}, create_graph) for unit in _standard_basis(output)]
+        blocks.append([_stack(output, tensor, [row[i] for row in rows], 0) for i, tensor in enumerate(traced.inputs)])
     return blocks
 
 
 def _columns(traced: Traced, outputs: Sequence[Tensor]) -> list[list[Tensor | None]]:
-    """For each output and each input the block of derivatives, by a pushforward for each element of the input."""
-    push = Pushforward(traced, outputs)
+    """The Jacobian block of each output and each input, by forward mode: a pass for each element of the input."""
+    jvp = JVPFunction(traced, outputs)
     blocks: list[list[Tensor | None]] = [[] for _ in outputs]
     for i, tensor in enumerate(traced.inputs):
-        still = [zeros_like(other) for other in traced.inputs]
-        columns = [push([*still[:i], unit, *still[i + 1 :]]) for unit in _units(tensor)]
+        zeros = [zeros_like(other) for other in traced.inputs]
+        columns = [jvp([*zeros[:i], unit, *zeros[i + 1 :]]) for unit in _standard_basis(tensor)]
         for output, block in zip(outputs, blocks, strict=True):
             found = [None if output.node is None else column.get(output.node) for column in columns]
-            block.append(_joined(output, tensor, found, -1))
+            block.append(_stack(output, tensor, found, -1))
     return blocks
 
 
-def _units(tensor: Tensor) -> list[Tensor]:
-    """For each element a Tensor that is one there and zero elsewhere."""
+def _standard_basis(tensor: Tensor) -> list[Tensor]:
+    """For each element of ``tensor`` a one-hot Tensor of its shape and dtype."""
     xp = tensor.backend.namespace
-    places = xp.reshape(xp.arange(tensor.size), tensor.shape)
-    return [xp.astype(places == i, tensor.dtype) for i in range(tensor.size)]
+    indices = xp.reshape(xp.arange(tensor.size), tensor.shape)
+    return [xp.astype(indices == i, tensor.dtype) for i in range(tensor.size)]
 
 
-def _joined(output: Tensor, tensor: Tensor, parts: Sequence[Tensor | None], axis: int) -> Tensor | None:
-    """Rows (axis 0) or columns (axis -1) as one Tensor of shape ``(*output.shape, *tensor.shape)``."""
+def _stack(output: Tensor, tensor: Tensor, vectors: Sequence[Tensor | None], axis: int) -> Tensor | None:
+    """Stack rows (axis 0) or columns (axis -1) into a Tensor of shape ``(*output.shape, *tensor.shape)``; ``None`` counts as zero."""
     shape = (*output.shape, *tensor.shape)
     xp = tensor.backend.namespace
-    if not any(part is not None for part in parts):
+    if not any(vector is not None for vector in vectors):
         return xp.zeros(shape, dtype=tensor.dtype)  # type: ignore[no-any-return]
-    blank = zeros_like(tensor if axis == 0 else output)
-    return xp.reshape(xp.stack([blank if part is None else part for part in parts], axis=axis), shape)  # type: ignore[no-any-return]
+    zero = zeros_like(tensor if axis == 0 else output)
+    return xp.reshape(xp.stack([zero if vector is None else vector for vector in vectors], axis=axis), shape)  # type: ignore[no-any-return]

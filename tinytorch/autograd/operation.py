@@ -1,13 +1,14 @@
 """Operations: differentiable functions of Tensors, with their derivative rules.
 
-An operation is written once as Array API code, ``forward(xp, *arrays, **settings)``. Called on Tensors it runs on the backend's raw
-arrays and adds a node to the graph. It has one rule for each input (`Operation.derivatives`) or one for all of them
-(`Operation.joint_derivative`). Rules are Array API code too: on raw arrays they give first derivatives, and on Tensors derivatives that
-can be differentiated again.
+An operation is written once as Array API code, ``forward(xp, *arrays, **settings)``. Called on Tensors, it runs on the raw arrays of the
+backend and adds a node to the graph. It has one rule for each input (`Operation.derivatives`) or one for all inputs
+(`Operation.joint_derivative`). Rules are Array API code too: applied to raw arrays they compute first derivatives, and applied to Tensors
+derivatives that can be differentiated again.
 
-A fused operation (`fused_operation`) is one that a backend may override by name with a `tinytorch.backend.Kernel`. Its forward also
-returns residuals for its joint rule. The implementation that ran forward also runs backward. Where the backward pass is itself recorded,
-the portable forward is run again on Tensors and differentiated, so that higher derivatives do not depend on the implementation.
+A fused operation (`fused_operation`) can be overridden by a backend with a `tinytorch.backend.Kernel` of the same name. Its own forward,
+which runs on every backend, is called the portable implementation. Forward also returns residuals for the joint rule, and the
+implementation that ran forward also runs backward. If the backward pass is itself recorded, the portable forward runs again on Tensors and
+is differentiated, so that higher derivatives do not depend on the implementation.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from enum import Enum
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 from tinytorch.autograd.arguments import (
-    PLAIN,
+    PASS_THROUGH,
     NotDifferentiableError,
-    are_plain,
-    plain,
-    refuse_gradients,
-    rewrap,
+    all_pass_through,
+    argument_types,
+    reject_gradients,
     shape_dtype,
-    types_of,
+    to_python_numbers,
     unwrap,
     unwrap_settings,
+    wrap_saved,
 )
 from tinytorch.autograd.grad_mode import is_grad_enabled
-from tinytorch.autograd.graph import Gradient, Node, backpropagate, kept, next_id, output_node, topological_order
+from tinytorch.autograd.graph import Gradient, Node, backpropagate, next_id, output_node, topological_order, unpack_saved
 from tinytorch.backend import Array, Backend, Kernel, Namespace
 from tinytorch.tensor import Tensor, check_same_backend, wrap
 
@@ -47,13 +48,21 @@ Rule: TypeAlias = Callable[..., Gradient]
 #: output, or the residuals of a fused operation.
 JointRule: TypeAlias = Callable[..., Sequence[Gradient | None]]
 
-# Whether backends' kernels are used. The environment is read once, as this is asked at every call of a fused operation.
+# Whether kernels of backends are used. The environment is read once, since every call of a fused operation checks this.
 _use_kernels = ContextVar("tinytorch_use_kernels", default=os.environ.get("TINYTORCH_KERNELS") != "portable")
 
 
 @contextmanager
 def portable_kernels() -> Iterator[None]:
-    """Run the portable implementation of every fused operation inside a ``with`` block."""
+    """Disable the kernels of backends inside a ``with`` block: fused operations run their portable implementation (Array API code).
+
+    ``TINYTORCH_KERNELS=portable`` does the same for a whole process.
+
+    Example:
+        >>> with tt.ops.portable_kernels():
+        ...     tt.ops.relu(tt.asarray([-1.0, 2.0]))
+        Tensor([0., 2.], dtype=float32, device='numpy:cpu')
+    """
     token = _use_kernels.set(False)
     try:
         yield
@@ -62,21 +71,21 @@ def portable_kernels() -> Iterator[None]:
 
 
 class Saves(Enum):
-    """What an operation's rules use besides shapes and dtypes; the rest is not kept alive for them."""
+    """The arrays that an operation saves for its rules; of other arrays only the shape and dtype are saved."""
 
     NOTHING = 0
     OUTPUT = 1
-    OTHERS = 2  #: the rule of each input uses the other inputs only, as in a product
+    OTHERS = 2  #: the rule of each input uses the other inputs only, as in multiplication
     INPUTS = 3
     BOTH = 4
 
 
 class Operation(Generic[P, R]):
-    """A differentiable function of Tensors. Made by `operation` and `fused_operation`.
+    """A differentiable function of Tensors, created by `operation` or `fused_operation`.
 
     Attributes:
         forward: the portable implementation, ``forward(xp, *arrays, **settings)``.
-        fused: whether a backend may override it, and forward returns ``(out, residuals)``.
+        fused: whether a backend may override it; forward then returns ``(out, residuals)``.
     """
 
     def __init__(self, forward: Callable[..., Any], saves: Saves = Saves.INPUTS, fused: bool = False) -> None:
@@ -87,7 +96,7 @@ class Operation(Generic[P, R]):
         self.saves_others = saves is Saves.OTHERS
         self.rules: dict[int, Rule] = {}
         self.joint_rule: JointRule | None = None
-        self.reason: str | None = "its rule has not been written"
+        self.reason: str | None = "no rule is defined"
         self.recordable = True
         self.__name__: str = forward.__name__
         self.__qualname__: str = forward.__name__
@@ -98,38 +107,38 @@ class Operation(Generic[P, R]):
         return f"<operation {self.__name__}>"
 
     def __get__(self, instance: object, owner: type | None = None) -> Operation[P, R]:
-        """Makes `help` show the operation as a function. As a class attribute it is not bound, as numpy's functions are not."""
+        """Makes `help` show the operation as a function. As a class attribute it is not bound as a method."""
         return self
 
     @property
     def __signature__(self) -> inspect.Signature:
-        """What a caller passes: everything but the namespace, which comes from the operands."""
+        """The parameters that a caller passes: all except the namespace ``xp``, which is that of the operands."""
         signature = inspect.signature(self.forward)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def derivatives(self, **rules: Rule) -> None:
-        """Set a rule for each differentiable parameter, by its name."""
+        """Set the rule of each differentiable parameter by name."""
         names = list(self.__signature__.parameters)
         self.reason = None
         self.rules = {names.index(name): rule for name, rule in rules.items()}
 
     def joint_derivative(self, rule: JointRule) -> JointRule:
-        """Set one rule for all array arguments (a decorator)."""
+        """Set one rule for all array arguments; a decorator."""
         self.reason = None
         self.joint_rule = rule
         return rule
 
     def no_derivative(self, reason: str) -> None:
-        """Say why there is no derivative; asking for one raises `NotDifferentiableError` with this reason."""
+        """Declare that there is no derivative; differentiating raises `NotDifferentiableError` with this reason."""
         self.reason = reason
 
     def piecewise_constant(self) -> None:
-        """Declare the derivative zero wherever it exists, so that calls are not recorded."""
+        """Declare that the derivative is zero wherever it exists, so that calls are not recorded."""
         self.reason = None
         self.recordable = False
 
     def run(self, backend: Backend, *arrays: Any, **settings: Any) -> tuple[Any, Any, Kernel | None]:
-        """Run a fused operation on raw arrays: the result, the residuals, and the backend's kernel, ``None`` for the portable one."""
+        """Run a fused operation on raw arrays. Returns the result, the residuals, and the kernel that ran (``None``: the portable code)."""
         kernel = backend.kernels.get(self.__name__)
         if kernel is not None and _use_kernels.get():
             result = kernel.forward(*arrays, **settings)
@@ -139,10 +148,10 @@ class Operation(Generic[P, R]):
 
     def __call__(self, *args: P.args, **settings: P.kwargs) -> R:
         backend: Any = None
-        recorded = unusual = False  # unusual: a tuple, a dtype or the like, which the backend takes in another form
+        recorded = needs_unwrap = False  # needs_unwrap: an argument such as a tuple or a dtype must be converted for the backend
         raws: list[Any] = []
         for arg in args:
-            if type(arg) is Tensor or isinstance(arg, Tensor):  # the first is faster, and nearly always true
+            if type(arg) is Tensor or isinstance(arg, Tensor):  # the first check is faster and almost always true
                 if arg.backend is not backend:
                     if backend is not None:
                         check_same_backend(self.__name__, backend, arg)
@@ -152,40 +161,40 @@ class Operation(Generic[P, R]):
                 raws.append(arg.raw)
             else:
                 raws.append(arg)
-                if type(arg) not in PLAIN:
-                    unusual = True
+                if type(arg) not in PASS_THROUGH:
+                    needs_unwrap = True
         if backend is None:
-            raise TypeError(f"{self.__name__} needs a Tensor, got {_type_names(args)}; make one with tinytorch.asarray")
-        if unusual:
+            raise TypeError(f"{self.__name__} expected a Tensor, got {_type_names(args)}; create one with tinytorch.asarray")
+        if needs_unwrap:
             raws = [unwrap(self.__name__, backend, arg) for arg in args]
-        named: dict[str, Any] = settings
-        own: dict[str, Any] = settings  # as the backend takes them
-        if settings and not are_plain(settings):
+        kwargs: dict[str, Any] = settings  # with the dtypes of tinytorch
+        raw_kwargs: dict[str, Any] = settings  # with the dtypes of the backend
+        if settings and not all_pass_through(settings):
             if self.recordable:
-                refuse_gradients(self.__name__, settings)
-            named = {key: plain(value) for key, value in settings.items()}
-            own = unwrap_settings(self.__name__, backend, named)
+                reject_gradients(self.__name__, settings)
+            kwargs = {key: to_python_numbers(value) for key, value in settings.items()}
+            raw_kwargs = unwrap_settings(self.__name__, backend, kwargs)
         saved = kernel = None
         if self.fused:
-            out, saved, kernel = self.run(backend, *raws, **own)
-        elif own or len(raws) != 2:
-            out = self.forward(backend.xp, *raws, **own)
-        else:  # most operations are binary, and a call without unpacking takes a twentieth less of a small addition's time
+            out, saved, kernel = self.run(backend, *raws, **raw_kwargs)
+        elif raw_kwargs or len(raws) != 2:
+            out = self.forward(backend.xp, *raws, **raw_kwargs)
+        else:  # most operations are binary; a call without unpacking makes a small addition 5% faster
             out = self.forward(backend.xp, raws[0], raws[1])
         if not (recorded and self.recordable and is_grad_enabled()):
             return wrap(out, backend) if type(out) is not tuple else wrap_outputs(out, backend, None)  # type: ignore[return-value]
 
-        node: Call = _new(Call)  # without a constructor, which would take a fifth of the time that recording takes
+        node: Call = _new(Call)  # without a constructor, which would take a fifth of the recording time
         node.id = next_id()
         node.parents = parents = tuple([arg.node if isinstance(arg, Tensor) else None for arg in args])
         node.operation = self
         node.kernel = kernel
         node.backend = backend
-        node.settings = named
-        node.kinds = types_of(args) if unusual else None
+        node.settings = kwargs
+        node.arg_types = argument_types(args) if needs_unwrap else None
         node.saved = out if self.saves_output else saved
         if self.saves_inputs or (self.saves_others and len(parents) - parents.count(None) > 1):
-            node.inputs = raws  # where several inputs need gradients, each of them is an "other" to the rule of the next
+            node.inputs = raws  # if several inputs need gradients, the rule of each one uses the others
         elif self.saves_others:
             node.inputs = [raw if p is None else shape_dtype(backend, raw.shape, raw.dtype) for p, raw in zip(parents, raws)]  # noqa: B905
         else:
@@ -198,32 +207,31 @@ def operation(forward: Callable[Concatenate[Any, P], R], /) -> Operation[P, R]: 
 @overload
 def operation(*, saves: Saves) -> Callable[[Callable[Concatenate[Any, P], R]], Operation[P, R]]: ...
 def operation(forward: Callable[..., Any] | None = None, /, *, saves: Saves = Saves.INPUTS) -> Any:
-    """Turn ``forward(xp, *arrays, **settings)``, written in Array API code, into a function of Tensors; callers leave ``xp`` out."""
+    """Make a differentiable function of Tensors from ``forward(xp, *arrays, **settings)``, Array API code; callers do not pass ``xp``."""
     if forward is None:
         return lambda f: Operation(f, saves)
     return Operation(forward, saves)
 
 
 def fused_operation(forward: Callable[Concatenate[Any, P], tuple[R, Any]], /) -> Operation[P, R]:
-    """Turn ``forward(xp, *arrays, **settings) -> (out, residuals)`` into a function of Tensors that a backend may override by its name.
+    """Make a function of Tensors from ``forward(xp, *arrays, **settings) -> (out, residuals)``; a backend may override it by name.
 
-    The settings are the keyword-only parameters, the same in every implementation. ``None`` stands for an array that is left out.
+    The settings are the keyword-only parameters, the same in every implementation. An optional array may be ``None``.
     """
     return Operation(forward, fused=True)
 
 
 class Call(Node):
-    """The node of one call of an operation: what its rules use, as values and nodes, never Tensors, which may be rebound.
+    """The node of one call of an operation. It saves raw arrays and nodes, not Tensors, since in-place operators rebind Tensors.
 
     Attributes:
-        kernel: the backend's kernel that ran, ``None`` for the portable implementation.
-        inputs: raw arrays, or their `ShapeDtype`.
+        kernel: the kernel of the backend that ran, ``None`` for the portable implementation.
+        inputs: raw arrays, or the `ShapeDtype` of arrays that were not saved.
         saved: the output or the residuals.
-        kinds: types of the arguments when they were passed, which say which of them were Tensors; ``None`` where the others are
-            Python numbers and the like.
+        arg_types: types of the arguments, to know which of them were Tensors; ``None`` if all others are of `PASS_THROUGH` types.
     """
 
-    __slots__ = ("backend", "inputs", "kernel", "kinds", "operation", "saved", "settings")
+    __slots__ = ("arg_types", "backend", "inputs", "kernel", "operation", "saved", "settings")
 
     operation: Operation[..., Any]
     kernel: Kernel | None
@@ -231,15 +239,15 @@ class Call(Node):
     settings: dict[str, Any]
     inputs: Sequence[Any] | None
     saved: Any
-    kinds: list[Any] | None
+    arg_types: list[Any] | None
 
     def vjp(self, g: Gradient, needs: Sequence[bool], create_graph: bool) -> Sequence[Gradient | None]:
         operation, backend, saved = self.operation, self.backend, self.saved
-        inputs = kept(self.inputs)
+        inputs = unpack_saved(self.inputs)
         if operation.reason is not None:
             raise NotDifferentiableError(f"{operation.__name__} has no derivative: {operation.reason}")
         if operation.fused and create_graph:
-            return self._replay(g, needs, inputs)
+            return self._differentiate_portable(g, needs, inputs)
         if self.kernel is not None:
             if self.kernel.backward is None:
                 raise NotDifferentiableError(f"the kernel {operation.__name__} of {backend.spec} has no backward")
@@ -247,10 +255,10 @@ class Call(Node):
         xp: Namespace
         if create_graph:
             xp, settings = backend.namespace, self.settings
-            inputs = self._rewrapped(inputs, self.parents)
+            inputs = self._wrap_inputs(inputs, self.parents)
             if saved is not None:
                 saved = wrap_outputs(saved, backend, self) if type(saved) is tuple else wrap(saved, backend, self)
-        else:  # reading `backend.xp` makes its device the current one, for a library of several devices
+        else:  # reading `backend.xp` sets the current device of a library with several devices
             xp, settings = backend.xp, unwrap_settings(operation.__name__, backend, self.settings)
         if operation.joint_rule is not None:
             grads = operation.joint_rule(xp, g, saved, inputs, needs, **settings)
@@ -266,16 +274,16 @@ class Call(Node):
             name = list(operation.__signature__.parameters)[i]
             raise NotDifferentiableError(f"{operation.__name__} has no derivative with respect to {name}; use .detach() on it") from None
 
-    def _rewrapped(self, inputs: Sequence[Any], nodes: Sequence[Node | None]) -> list[Any]:
-        """The inputs as Tensors with these nodes, where they were Tensors."""
-        kinds = self.kinds or [type(raw) if type(raw) in PLAIN else Tensor for raw in inputs]
-        return [rewrap(self.backend, *saved) for saved in zip(inputs, kinds, nodes, strict=True)]
+    def _wrap_inputs(self, inputs: Sequence[Any], nodes: Sequence[Node | None]) -> list[Any]:
+        """The saved inputs, those that were Tensors as Tensors with these nodes."""
+        arg_types = self.arg_types or [type(raw) if type(raw) in PASS_THROUGH else Tensor for raw in inputs]
+        return [wrap_saved(self.backend, *saved) for saved in zip(inputs, arg_types, nodes, strict=True)]
 
-    def _replay(self, g: Tensor, needs: Sequence[bool], inputs: Sequence[Any]) -> Sequence[Tensor | None]:
-        """Differentiate the portable forward at the saved inputs, on Tensors, so that the result can be differentiated again."""
+    def _differentiate_portable(self, g: Tensor, needs: Sequence[bool], inputs: Sequence[Any]) -> Sequence[Tensor | None]:
+        """Differentiate the portable forward on Tensors at the saved inputs, so that the result can be differentiated again."""
         leaves = [Node((parent,)) if needed else None for parent, needed in zip(self.parents, needs, strict=True)]
         nodes = [leaf or parent for leaf, parent in zip(leaves, self.parents, strict=True)]
-        out, _ = self.operation.forward(self.backend.namespace, *self._rewrapped(inputs, nodes), **self.settings)
+        out, _ = self.operation.forward(self.backend.namespace, *self._wrap_inputs(inputs, nodes), **self.settings)
         targets = [leaf for leaf in leaves if leaf is not None]
         if out.node is None:
             return [None for _ in leaves]
@@ -291,7 +299,7 @@ _new: Any = object.__new__
 
 
 def unbroadcast(xp: Namespace, g: Gradient, array: Any) -> Gradient:
-    """``g`` summed over the axes along which ``array`` was broadcast, and converted to its dtype; its real part, if that is real."""
+    """Sum ``g`` over the axes along which ``array`` was broadcast and convert it to its dtype; the real part if that dtype is real."""
     if g.shape != array.shape:
         extra = len(g.shape) - len(array.shape)
         axes = tuple(i for i, n in enumerate(g.shape) if i < extra or (array.shape[i - extra] == 1 and n != 1))
@@ -304,10 +312,10 @@ def unbroadcast(xp: Namespace, g: Gradient, array: Any) -> Gradient:
 
 
 def wrap_outputs(out: Sequence[Array], backend: Backend, node: Node | None) -> tuple[Tensor, ...]:
-    """Tensors for the outputs of an operation that has several."""
+    """The Tensors of an operation with several outputs."""
     if node is None:
         return tuple([wrap(value, backend) for value in out])
-    # integers among the outputs, such as indices, carry no gradient
+    # integer outputs, such as indices, have no gradient
     return tuple([wrap(v, backend, output_node(node, i) if backend.dtype_of(v).is_floating else None) for i, v in enumerate(out)])
 
 

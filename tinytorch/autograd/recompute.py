@@ -1,4 +1,4 @@
-"""Memory for time: forget what a part of a computation saved, and compute it again in the backward pass."""
+"""Activation checkpointing: save memory by computing intermediate values again in the backward pass."""
 
 from __future__ import annotations
 
@@ -16,26 +16,40 @@ from tinytorch.tensor import Tensor, wrap
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: A ``with`` block around a function's first run; what it yields is called before the second run, and restores what it would find changed.
-Save = Callable[[], AbstractContextManager[Callable[[], object]]]
+#: A context manager around the first run of a function. It yields a function that restores some state before the second run.
+SaveState = Callable[[], AbstractContextManager[Callable[[], object]]]
 
-_saves: list[Save] = []
+_save_states: list[SaveState] = []
 
 
-def restored_on_replay(save: Callable[[], Iterator[Callable[[], object]]]) -> Save:
-    """Have `checkpoint` keep this state for a function's second run: a decorator of a generator that yields once, as `contextmanager`."""
+def restore_on_recompute(save: Callable[[], Iterator[Callable[[], object]]]) -> SaveState:
+    """Register state that `checkpoint` restores before it runs a function again.
+
+    A decorator, used like `contextmanager`: the generator yields once, a function that restores the state.
+    """
     manager = contextmanager(save)
-    _saves.append(manager)
+    _save_states.append(manager)
     return manager
 
 
 def checkpoint(function: Callable[P, R]) -> Callable[P, R]:
-    """A function that computes the same and saves only its arguments for the backward pass, which runs it again.
+    """Activation checkpointing: create a function that saves only its arguments, and runs again in the backward pass.
 
-    Chen et al. 2016 (arXiv:1604.06174). Arguments and results are Tensors in any structure. Gradients also reach Tensors that the function
-    uses without being given them, such as a module's parameters. Random bits (dropout) are the same in both runs, and buffers that a module
-    updates (running statistics) are updated by the first run only, while the second finds them as the first did; anything else that the
-    function looks at must be the same, too.
+    Gradients also reach Tensors that are not arguments, such as the parameters of a module. Both runs draw the same random bits (dropout).
+    Buffers of a module (running statistics) are updated by the first run only; the second run sees the values from before the first run.
+    All other state that the function reads must be the same in both runs.
+
+    Source: Chen et al. 2016, arXiv:1604.06174.
+
+    Args:
+        function: takes and returns pytrees of Tensors.
+
+    Returns:
+        A function with the same arguments and results.
+
+    Example:
+        >>> tt.grad(tt.checkpoint(lambda x: tt.sum(x**3)))(tt.asarray([1.0, 2.0]))
+        Tensor([ 3., 12.], dtype=float32, device='numpy:cpu')
     """
 
     @wraps(function)
@@ -46,7 +60,7 @@ def checkpoint(function: Callable[P, R]) -> Callable[P, R]:
         restores: list[Callable[[], object]] = []
 
         def replay(inputs: Sequence[Tensor]) -> Any:
-            """Run the function on other Tensors, in the surroundings that it ran in."""
+            """Run the function again with these Tensors as arguments, in the context and with the state of the first run."""
 
             def run() -> Any:
                 for restore in restores:
@@ -61,20 +75,20 @@ def checkpoint(function: Callable[P, R]) -> Callable[P, R]:
         arguments = list_tensors((args, kwargs))
         leaves = [Node() for _ in arguments]
         floor = leaves[0].id if leaves else Node().id
-        marked = iter([wrap(t.raw, t.backend, None if t.node is None else leaf) for t, leaf in zip(arguments, leaves, strict=True)])
-        called = map_tensors(lambda _: next(marked), (args, kwargs))
+        tracked = iter([wrap(t.raw, t.backend, None if t.node is None else leaf) for t, leaf in zip(arguments, leaves, strict=True)])
+        called = map_tensors(lambda _: next(tracked), (args, kwargs))
         with ExitStack() as stack:
-            restores += [stack.enter_context(save()) for save in _saves]
+            restores += [stack.enter_context(save()) for save in _save_states]
             result = function(*called[0], **called[1])
         outputs = list_tensors(result)
         roots = [output.node for output in outputs if output.node is not None]
         if not roots:
             return result
         node = _replay_node(replay, arguments, _captured(roots, floor))
-        places = iter(range(len(outputs)))
+        indices = iter(range(len(outputs)))
 
         def with_node(output: Tensor) -> Tensor:
-            i = next(places)
+            i = next(indices)
             return output if output.node is None else wrap(output.raw, output.backend, output_node(node, i))
 
         return map_tensors(with_node, result)  # type: ignore[no-any-return]
@@ -83,7 +97,7 @@ def checkpoint(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _captured(roots: Sequence[Node], floor: int) -> list[Node]:
-    """The nodes from before ``floor`` that ``roots`` were computed from, by way of no other such node; the newest first."""
+    """The nearest ancestors of ``roots`` with an id below ``floor``, newest first: nodes that the function uses from outside."""
     found = {root for root in roots if root.id < floor}
     for node in topological_order(*roots, floor=floor):
         found.update(parent for parent in node.parents if parent is not None and parent.id < floor)
@@ -91,7 +105,7 @@ def _captured(roots: Sequence[Node], floor: int) -> list[Node]:
 
 
 def _replay_node(replay: Callable[[Sequence[Tensor]], Any], arguments: Sequence[Tensor], captured: Sequence[Node]) -> Node:
-    """The node of a function whose graph was dropped; its parents are the nodes of its arguments, then those it captured."""
+    """The node of a checkpointed call; its parents are the nodes of its arguments and the captured nodes."""
     own = [tensor.node for tensor in arguments]
     values = [(tensor.raw, tensor.backend) for tensor in arguments]
 
@@ -105,10 +119,10 @@ def _replay_node(replay: Callable[[Sequence[Tensor]], Any], arguments: Sequence[
         for i, output in enumerate(list_tensors(replay(inputs))):
             if output.node is not None and i in g:
                 accumulate(seeds, output.node, g[i])
-        ends = [node if needed else None for node, needed in zip([*leaves, *captured], needs, strict=True)]
+        targets = [node if needed else None for node, needed in zip([*leaves, *captured], needs, strict=True)]
         order = [*topological_order(*seeds, floor=floor), *captured]
         with enable_grad():
-            found = backpropagate(order, seeds, {node for node in ends if node is not None}, create_graph, release=not create_graph)
-        return [None if node is None else found.get(node) for node in ends]
+            found = backpropagate(order, seeds, {node for node in targets if node is not None}, create_graph, release=not create_graph)
+        return [None if node is None else found.get(node) for node in targets]
 
     return FunctionNode((*own, *captured), vjp)

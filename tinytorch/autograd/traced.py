@@ -1,4 +1,4 @@
-"""A function's call with the graph from its arguments to its results, which every transformation starts from."""
+"""A call of a function, recorded from its arguments to its results: the common first step of all transformations."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from tinytorch.tensor import Tensor, check_same_backend, wrap
 
 
 class Traced:
-    """``function(*args, **kwargs)``, create_graph from the floating-point Tensors in the arguments at ``positions``.
+    """A recorded call ``function(*args, **kwargs)``, differentiable with respect to the floating-point Tensors at ``positions``.
 
     Attributes:
         inputs: these Tensors, in order.
-        leaves: where their gradients end.
-        result: what the function returned, recorded.
-        kept: the nodes of results that depend on something else that is being differentiated, so that they stay in the graph.
+        leaves: the leaf node of each input.
+        result: the recorded result of the function.
+        attached: the nodes of results that depend on another differentiated value (an argument of an outer transformation, or a Tensor
+            that requires a gradient). They stay attached to the graph; other results are detached.
 
     Raises:
-        TypeError: a position is not among the arguments, or there is no floating-point Tensor at any of them.
+        TypeError: a position is out of range, or the arguments there contain no floating-point Tensor.
     """
 
     def __init__(self, function: Callable[..., Any], args: Sequence[Any], positions: Sequence[int], kwargs: Mapping[str, Any]) -> None:
@@ -31,16 +32,16 @@ class Traced:
         called = list(args)
         for position in positions:
             if not -len(args) <= position < len(args):
-                raise TypeError(f"argnums asks for positional argument {position}, but only {len(args)} were passed")
+                raise TypeError(f"`argnums` contains {position}, but the number of positional arguments is {len(args)}")
             called[position] = map_tensors(lambda tensor: self._as_input(tensor, outer), args[position])
         if not self.leaves:
-            kinds = ", ".join(type(args[p]).__name__ for p in positions)
-            raise TypeError(f"there is nothing to differentiate with respect to: expected floating-point Tensors, got {kinds}")
+            types = ", ".join(type(args[p]).__name__ for p in positions)
+            raise TypeError(f"the arguments to differentiate must contain floating-point Tensors, got {types}")
         with enable_grad():
             self.result = function(*called, **kwargs)
         nodes = [tensor.node for tensor in list_tensors(self.result) if tensor.node is not None]
         self._orders = {node: topological_order(node, floor=self.leaves[0].id) for node in nodes}
-        self.kept = {node for node, order in self._orders.items() if outer and self._depends_on_others(order)}
+        self.attached = {node for node, order in self._orders.items() if outer and self._depends_on_others(order)}
 
     def _as_input(self, tensor: Tensor, outer: bool) -> Tensor:
         if not tensor.dtype.is_floating:
@@ -51,29 +52,32 @@ class Traced:
         return wrap(tensor.raw, tensor.backend, leaf)
 
     def _depends_on_others(self, order: Sequence[Node]) -> bool:
-        """Whether the first of ``order`` was computed from nodes older than the leaves, or from a Tensor that requires a gradient.
+        """Whether a node of ``order`` has a parent created before the leaves, or belongs to a Tensor that requires a gradient.
 
-        A younger leaf that is no such Tensor's belongs to a derivative that was taken, and finished, inside the function.
+        Leaves created later by transformations inside the function do not count, since these transformations have ended.
         """
         floor = self.leaves[0].id
         return any(
             isinstance(node, AccumulateGrad) or any(parent is not None and parent.id < floor for parent in node.parents) for node in order
         )
 
-    def released(self, tree: Any) -> Any:
-        """``tree`` with its Tensors detached from the graph, except those that stay."""
-        return map_tensors(lambda t: t if t.node is None or t.node in self.kept else t.detach(), tree)
+    def detach(self, tree: Any) -> Any:
+        """Detach the Tensors of a pytree from the graph, except those that stay attached."""
+        return map_tensors(lambda t: t if t.node is None or t.node in self.attached else t.detach(), tree)
 
-    def pull(self, seeds: Mapping[Node, Tensor], create_graph: bool, release: bool = False) -> list[Tensor | None]:
-        """Carry gradients of results back to the inputs; ``None`` for an input that they do not depend on."""
+    def backpropagate(self, seeds: Mapping[Node, Tensor], create_graph: bool, release: bool = False) -> list[Tensor | None]:
+        """The gradients of the inputs from gradients of results; ``None`` for an input that the results do not depend on."""
         if len(seeds) == 1:
             order = self._orders[next(iter(seeds))]
         else:
             order = topological_order(*seeds, floor=self.leaves[0].id)
-        return carry(order, seeds, self.leaves, self.inputs, create_graph, release)
+        return backpropagate_tensors(order, seeds, self.leaves, self.inputs, create_graph, release)
 
-    def like_inputs(self, args: Sequence[Any], gradients: Sequence[Tensor | None], materialize: bool = True) -> list[Any]:
-        """Gradients in the structure of the arguments: ``None`` for a Tensor that can have none, zero (or ``None``) for one without."""
+    def unflatten(self, args: Sequence[Any], gradients: Sequence[Tensor | None], materialize: bool = True) -> list[Any]:
+        """Gradients in the structure of the arguments, with ``None`` for integer and boolean Tensors.
+
+        A missing gradient becomes zero, or stays ``None`` without ``materialize``.
+        """
         remaining = iter(gradients)
 
         def gradient_of(tensor: Tensor) -> Tensor | None:
@@ -85,10 +89,10 @@ class Traced:
         return [map_tensors(gradient_of, arg) for arg in args]
 
 
-def carry(
+def backpropagate_tensors(
     order: Sequence[Node], seeds: Mapping[Node, Tensor], leaves: Sequence[Node], inputs: Sequence[Tensor], create_graph: bool, release: bool
 ) -> list[Tensor | None]:
-    """`backpropagate` from Tensors to Tensors: the gradient that each leaf, on the backend of its input, is given."""
+    """`backpropagate` with Tensors as gradients. Returns the gradient of each leaf, or ``None``."""
     raw: Mapping[Node, Gradient] = seeds if create_graph else {node: seed.raw for node, seed in seeds.items()}
     with enable_grad():
         found = backpropagate(order, raw, set(leaves), create_graph, release)
@@ -100,33 +104,41 @@ def carry(
 
 
 def zeros_like(tensor: Tensor) -> Tensor:
-    """Zeros that nothing is create_graph of."""
+    """Zeros that are not recorded."""
     return wrap(tensor.backend.xp.zeros_like(tensor.raw), tensor.backend)
 
 
-def results_of(name: str, tree: Any) -> list[Tensor]:
-    """The floating-point Tensors in what a function returned. Raises ``TypeError`` where there is none."""
+def floating_results(name: str, tree: Any) -> list[Tensor]:
+    """The floating-point Tensors in the result of a function; raises ``TypeError`` if there are none."""
     tensors = [tensor for tensor in list_tensors(tree) if tensor.dtype.is_floating]
     if not tensors:
-        raise TypeError(f"{name}: the function must return floating-point Tensors, it returned {type(tree).__name__}")
+        raise TypeError(f"{name}: the function must return floating-point Tensors, got {type(tree).__name__}")
     return tensors
 
 
-def matching(name: str, what: str, given: Any, wanted: Sequence[Tensor]) -> list[Tensor]:
-    """The floating-point Tensors in ``given``, each of the shape, type and backend of the one at its place in ``wanted``.
+def flatten_like(name: str, what: str, tree: Any, references: Sequence[Tensor]) -> list[Tensor]:
+    """The floating-point Tensors in a pytree, checked to have the shape, dtype and backend of the corresponding reference.
+
+    Args:
+        name: the function to name in errors.
+        what: "tangent" or "cotangent", for errors.
+        tree: a pytree of Tensors.
+        references: the Tensors to compare with.
 
     Raises:
-        TypeError: there are more or fewer of them, or the type of one differs.
-        ValueError: the shape of one differs.
-        BackendMismatchError: one lives elsewhere.
+        TypeError: the number of Tensors or a dtype differs.
+        ValueError: a shape differs.
+        BackendMismatchError: a backend or device differs.
     """
-    tensors = [tensor for tensor in list_tensors(given) if tensor.dtype.is_floating]
-    if len(tensors) != len(wanted):
-        raise TypeError(f"{name} takes a {what} for each of {len(wanted)} Tensors, in their structure, and got {len(tensors)}")
-    for tensor, like in zip(tensors, wanted, strict=True):
+    tensors = [tensor for tensor in list_tensors(tree) if tensor.dtype.is_floating]
+    if len(tensors) != len(references):
+        raise TypeError(f"{name} expected a {what} for each of {len(references)} floating-point Tensors, got {len(tensors)}")
+    for tensor, like in zip(tensors, references, strict=True):
         check_same_backend(name, like.backend, tensor)
         if tensor.shape != like.shape:
-            raise ValueError(f"{name}: a {what} has shape {tuple(tensor.shape)}, expected {tuple(like.shape)}")
+            raise ValueError(f"{name} expected a {what} of shape {tuple(like.shape)}, got shape {tuple(tensor.shape)}")
         if tensor.dtype is not like.dtype:
-            raise TypeError(f"{name}: a {what} is {tensor.dtype.name}, expected {like.dtype.name}; convert it with tinytorch.astype")
+            raise TypeError(
+                f"{name} expected a {what} of dtype {like.dtype.name}, got {tensor.dtype.name}; convert it with tinytorch.astype"
+            )
     return tensors

@@ -1,6 +1,6 @@
-"""Backends: the contract with an array library, who fulfils it, and which one is in use.
+"""Backends: the interface to an array library, the registry of implementations, and the default backend for new arrays.
 
-Importing this package loads no array library and none of the plugins.
+Importing this package loads no array library and no plugin.
 """
 
 from tinytorch.backend.contract import Array, Backend, Capabilities, Kernel, MemoryInfo, Namespace, Step

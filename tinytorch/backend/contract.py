@@ -1,6 +1,6 @@
-"""The contract between tinytorch and an array library: everything the framework may ask of a backend.
+"""The interface between tinytorch and an array library: all attributes and methods that the framework uses.
 
-A plugin subclasses `Backend`, sets the attributes and implements what has no default here. It knows arrays, not neural networks.
+A plugin subclasses `Backend`, sets the attributes and implements the abstract methods. It handles arrays, not neural networks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tinytorch.backend.rng import Generator
 
-Array: TypeAlias = Any  #: an array of some library; the standard has no common base class
+Array: TypeAlias = Any  #: an array of any library; the standard has no common base class
 Namespace: TypeAlias = Any  #: a module or object with the functions of the standard
 Step: TypeAlias = Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[tuple[Array, ...], tuple[Array, ...]]]
 
@@ -28,11 +28,19 @@ Step: TypeAlias = Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[tuple[A
 class Kernel:
     """One implementation of a fused operation on a backend's raw arrays.
 
-    ``forward(*arrays, **settings) -> (out, residuals) | NotImplemented``: it declines what it cannot do (a dtype, a layout) by returning
-    ``NotImplemented``, and the portable implementation runs in its place.
-    ``backward(g, residuals, inputs, needs, **settings) -> gradients``: one gradient per array input, ``None`` where ``needs`` is false.
-    The settings are the keyword-only parameters of the portable forward: both declare the same names, annotations and defaults.
-    An operation that is never differentiated (an optimizer's update) has no ``backward`` and returns its results as ``out``.
+    The settings are the keyword-only parameters of the portable forward, with the same names, annotations and defaults.
+
+    Attributes:
+        forward: ``forward(*arrays, **settings) -> (out, residuals)``. Returns ``NotImplemented`` for a dtype or layout that it does not
+            support; the portable implementation runs instead.
+        backward: ``backward(g, residuals, inputs, needs, **settings) -> gradients``: one gradient for each array input, ``None`` where
+            ``needs`` is false. ``None`` for an operation that has no derivative, such as an optimizer update.
+
+    Example:
+        >>> from tinytorch.backend import Kernel
+        >>> square = Kernel(lambda x: (x * x, None), lambda g, residuals, inputs, needs: [2 * g * inputs[0]])
+        >>> square.forward(numpy.asarray([3.0]))[0]
+        array([9.])
     """
 
     forward: Callable[..., Any]
@@ -41,16 +49,20 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend can do beyond the standard.
+    """Properties of a backend that the standard does not define.
 
     Attributes:
         dtypes: names of the data types it supports.
-        host: whether its arrays lie in host memory, so that numpy may read them unasked.
+        host: whether its arrays are in host memory, so that numpy may read them without an explicit transfer.
         inplace: whether its arrays can be written in place.
-        deterministic_scatter: whether repeated indices are summed in the same order every time.
-        graph: whether `Backend.compile` turns a step into one launch.
-        checks_indices: whether the library raises for indices that are out of bounds; otherwise `Backend.out_of_bounds` looks for them, and
-            ``xp`` may have a ``getitem(x, key)`` that reads NaN there.
+        deterministic_scatter: whether values at repeated indices are always summed in the same order.
+        graph: whether `Backend.compile` captures a step as a graph, which one launch runs.
+        checks_indices: whether the library raises for out-of-bounds indices; otherwise `Backend.out_of_bounds` finds them, and ``xp`` may
+            have a ``getitem(x, key)`` that returns NaN for them.
+
+    Example:
+        >>> tt.get_backend("numpy").capabilities.host
+        True
     """
 
     dtypes: frozenset[str]
@@ -63,7 +75,17 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class MemoryInfo:
-    """Bytes of the device's memory that are in use by this process, and that there are."""
+    """Memory of a device in bytes.
+
+    Attributes:
+        used: bytes used by this process.
+        total: bytes of the device.
+
+    Example:
+        >>> from tinytorch.backend import MemoryInfo
+        >>> MemoryInfo(used=2**30, total=2**34).used
+        1073741824
+    """
 
     used: int
     total: int
@@ -75,10 +97,16 @@ class Backend(ABC):
 
     Attributes:
         name: the name it is registered under.
-        device: which device of that library, such as ``"cpu"`` or ``"0"``.
-        xp: the library's namespace, with the functions of the standard.
-        kernels: its own versions of fused operations, by the operation's name.
-        namespace: tinytorch's differentiable namespace bound to this backend; the registry sets it.
+        device: name of the device within that library, such as ``"cpu"`` or ``"0"``.
+        xp: the namespace of the library, with the functions of the standard.
+        capabilities: properties that the standard does not define.
+        kernels: its implementations of fused operations, by operation name.
+        namespace: the differentiable namespace of tinytorch, bound to this backend; set by the registry.
+
+    Example:
+        >>> backend = tt.get_backend("numpy")
+        >>> backend.spec, backend.owns(numpy.ones(3))
+        ('numpy:cpu', True)
     """
 
     name: str
@@ -89,7 +117,7 @@ class Backend(ABC):
     namespace: Namespace = None
 
     def __post_init__(self) -> None:
-        # what an array reports as its dtype can be another object than the namespace's attribute (numpy.float32 is a class)
+        # the dtype of an array can differ from the attribute of the namespace (numpy.float32 is a class)
         self._raw_dtypes = {name: self.xp.empty((0,), dtype=self._find_dtype(name)).dtype for name in self.capabilities.dtypes}
         self._dtypes = {raw: DTYPES[name] for name, raw in self._raw_dtypes.items()}
 
@@ -101,16 +129,16 @@ class Backend(ABC):
 
     @property
     def spec(self) -> str:
-        """What to pass to get this backend again, such as ``"numpy:cpu"`` or ``"cupy:1"``."""
+        """The name that `get_backend` accepts for this backend, such as ``"numpy:cpu"`` or ``"cupy:1"``."""
         return f"{self.name}:{self.device}"
 
     @property
     def default_int(self) -> str:
-        """Name of the default integer type: int64, or int32 where the library lacks it."""
+        """Name of the default integer dtype: int64, or int32 if the library has no int64."""
         return "int64" if "int64" in self.capabilities.dtypes else "int32"
 
     def dtype(self, name: str) -> Any:
-        """The library's own object for the data type ``name``; raises ``TypeError`` where it has none."""
+        """The dtype object of the library for ``name``; raises ``TypeError`` if it has none."""
         try:
             return self._raw_dtypes[name]
         except KeyError:
@@ -121,7 +149,7 @@ class Backend(ABC):
         return getattr(self.xp, name)
 
     def dtype_of(self, array: Array) -> DType:
-        """tinytorch's name for the data type of ``array``; raises ``TypeError`` for one outside the standard."""
+        """The `DType` of ``array``; raises ``TypeError`` for a dtype outside the standard."""
         try:
             return self._dtypes[array.dtype]
         except KeyError:
@@ -129,70 +157,75 @@ class Backend(ABC):
 
     @abstractmethod
     def owns(self, array: object) -> bool:
-        """Whether ``array`` is an array of this library that lies on this device."""
+        """Whether ``array`` is an array of this library on this device."""
 
     @abstractmethod
     def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
-        """Copy a host array to the device, converted to the data type named ``dtype``. The copy shares no memory with ``array``."""
+        """Copy a host array to the device, converted to the dtype named ``dtype``. The copy shares no memory with ``array``."""
 
     @abstractmethod
     def to_host(self, array: Array) -> numpy.ndarray:
-        """The values as a read-only host array; the other one of the only two transfer points."""
+        """Copy ``array`` to a read-only host array. `from_host` and `to_host` are the only transfers between host and device."""
 
     def out_of_bounds(self, indices: Array, length: int) -> int | None:
-        """Some index outside ``-length <= i < length``, or ``None``; asked where the library does not check indices itself.
+        """An index outside ``-length <= i < length``, or ``None``; called only if the library does not check indices.
 
-        ``None`` also where the values are not known yet, inside a step that is being compiled.
+        Also returns ``None`` while a step is being compiled, where the values are not known yet.
         """
         return None
 
     def rng(self, seed: int) -> Generator:
-        """A generator for draws outside steps. It draws on the host, so that the numbers are the same on every backend."""
-        from tinytorch.backend.rng import Generator  # draws need numpy.random, which is not loaded for array work
+        """A random number generator for use outside training steps. It runs on the host, so that all backends get the same numbers."""
+        from tinytorch.backend.rng import Generator  # loads numpy.random, which array code does not need
 
         return Generator(seed, self.from_host, self.default_int)
 
     def synchronize(self) -> None:
-        """Wait until the device has finished what it was given."""
+        """Wait until the device has finished all submitted work."""
 
     def memory_info(self) -> MemoryInfo | None:
-        """The device's memory, or ``None`` where the library cannot tell."""
+        """Memory of the device, or ``None`` if the library does not report it."""
         return None
 
     def lacks_precision(self, name: str) -> str | None:
-        """Why the device cannot compute in float32, tf32, bfloat16 or float16, as half a sentence; ``None`` where it can."""
+        """The reason, as a clause, why the device does not support float32, tf32, bfloat16 or float16; ``None`` if it does."""
         if name == "tf32":
             return "it has no TF32"
         return None if name in self.capabilities.dtypes else f"it has no data type {name}"
 
     def matmul_precision(self, precision: str) -> AbstractContextManager[None]:
-        """A ``with`` block in which products of float32 arrays are computed in TF32 where ``precision`` is ``tf32``."""
+        """A context manager in which float32 matmuls are computed in TF32 if ``precision`` is ``tf32``."""
         return nullcontext()
 
     def versions(self) -> dict[str, str]:
-        """Versions of the libraries behind this backend, by name, for reports."""
+        """Versions of the libraries that this backend uses, by name, for reports."""
         return {}
 
     def compile(self, step: Step, donate: bool = False) -> Step:
-        """Make ``step(state, batch) -> (state, aux)`` fast; arrays keep their shapes, and with ``donate`` the state may be overwritten.
+        """Compile ``step(state, batch) -> (state, aux)`` for arrays of fixed shapes; returns ``step`` itself by default.
 
-        The result raises ``MemoryError`` where the device's memory does not suffice.
+        Args:
+            step: a function of two flat tuples of arrays.
+            donate: donate the buffers of ``state``, so that the compiled step may write into them.
+
+        Returns:
+            The compiled step, which raises ``MemoryError`` if the device runs out of memory.
         """
         return step
 
     def tune(self) -> list[str]:
-        """Set the process up for speed and say what was changed, a sentence each; called once, by `tinytorch.tune`."""
+        """Tune the process for speed. Returns a sentence for each change. Called once, by `tinytorch.tune`."""
         return []
 
     def shard_count(self, terms: int, parameters: int) -> int:
-        """Number of shards of a batch to run with `parallel`; 1 keeps the batch whole.
+        """Number of shards of a batch to run with `parallel`; 1 does not split the batch.
 
         Args:
-            terms: number of terms of the batch's loss, such as tokens or images.
-            parameters: number of values in the gradient; every shard computes as many, and they are added up.
+            terms: number of terms in the loss of the batch, such as tokens or images.
+            parameters: number of values in the gradient. Every shard computes a full gradient; these are then summed.
         """
         return 1
 
     def parallel(self, thunks: Sequence[Callable[[], Any]]) -> list[Any]:
-        """Run independent calls and return their results in order; one after another by default."""
+        """Run independent calls and return their results in order; sequential by default."""
         return [thunk() for thunk in thunks]

@@ -1,4 +1,4 @@
-"""Where a Tensor lives."""
+"""The device of a Tensor."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tinytorch.backend import Backend, get_backend
 
 
 class Device:
-    """A backend together with one of its devices, as ``Tensor.device`` gives it.
+    """A backend and one of its devices, as returned by ``Tensor.device``.
 
-    ``tt.zeros(3, device=x.device)`` lands beside ``x``. Two are equal when Tensors on them can be combined.
+    ``tt.zeros(3, device=x.device)`` is created on the device of ``x``. Two devices are equal if they have the same backend object.
     """
 
     __slots__ = ("backend",)
@@ -25,7 +25,7 @@ class Device:
         return hash(self.backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _device_of, (self.backend.spec,)  # copies are equal, and pickles find the backend where they are loaded
+        return _device_of, (self.backend.spec,)  # a copy is equal; a loaded pickle looks the backend up by name
 
     def __repr__(self) -> str:
         return f"Device({self.backend.spec!r})"
@@ -35,5 +35,5 @@ class Device:
 
 
 def _device_of(spec: str) -> Device:
-    """The other half of `Device.__reduce__`."""
+    """Reconstruct a pickled `Device`."""
     return Device(get_backend(spec))

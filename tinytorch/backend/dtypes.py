@@ -1,7 +1,7 @@
-"""The data types of the standard, as tinytorch names them.
+"""The dtypes of the standard as objects that are the same on every backend.
 
-Array libraries disagree about what a dtype *is* (``numpy.dtype``, ``torch.float32``, a class of array-api-strict). A Tensor reports one
-of the objects below, the same on every backend, and a backend translates by name (`Backend.dtype`).
+Array libraries represent dtypes differently (``numpy.dtype``, ``torch.float32``, a class of array-api-strict). A Tensor reports one of
+the objects below, and a backend translates it by name (`Backend.dtype`).
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from typing import Any, Final
 
 
 class DType:
-    """A data type of the Array API standard; there is one object for each name, so ``is`` and ``==`` agree.
+    """A dtype of the Array API standard. There is one object for each name, so dtypes can be compared with ``is``.
 
     Attributes:
         name: the standard's name, such as ``"float32"``.
         kind: ``"bool"``, ``"signed integer"``, ``"unsigned integer"``, ``"real floating"`` or ``"complex floating"``, as in `isdtype`.
-        itemsize: bytes an element.
+        itemsize: bytes per element.
+
+    Example:
+        >>> tt.float32, tt.float32.kind, tt.float32.itemsize
+        (tinytorch.float32, 'real floating', 4)
     """
 
     __slots__ = ("itemsize", "kind", "name")
@@ -29,11 +33,11 @@ class DType:
         return f"tinytorch.{self.name}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return dtype_named, (self.name,)  # copies and pickles give back the one object
+        return dtype_named, (self.name,)  # copying or unpickling returns the same object
 
     @property
     def is_floating(self) -> bool:
-        """Whether a Tensor of this type can carry a gradient."""
+        """Whether a Tensor of this dtype can require a gradient: real or complex floating-point."""
         return self.kind.endswith("floating")
 
 
@@ -59,8 +63,14 @@ DTYPES: Final[dict[str, DType]] = {name: DType(name, kind, size) for name, (kind
 
 
 def dtype_named(name: str) -> DType:
-    """The `DType` called ``name``; raises ``TypeError`` listing the names there are."""
+    """The `DType` with this name; raises ``TypeError`` with the list of valid names if there is none.
+
+    Example:
+        >>> from tinytorch.backend import dtype_named
+        >>> dtype_named("int8")
+        tinytorch.int8
+    """
     try:
         return DTYPES[name]
     except KeyError:
-        raise TypeError(f"no data type is called {name!r}; there are {', '.join(DTYPES)}") from None
+        raise TypeError(f"unknown dtype {name!r}; expected one of {', '.join(DTYPES)}") from None

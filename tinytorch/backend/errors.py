@@ -1,22 +1,22 @@
-"""What can be wrong with a backend, told apart so that each error can name its own mend."""
+"""Errors about backends. Each kind of problem has its own class, and each message says how to fix it."""
 
 from __future__ import annotations
 
 
 class BackendError(RuntimeError):
-    """Base of every error about choosing, loading or mixing backends."""
+    """Base class of errors about selecting, loading or mixing backends."""
 
 
 class UnknownBackendError(BackendError):
-    """No backend of that name is registered."""
+    """No backend with this name is registered."""
 
 
 class BackendUnavailableError(BackendError):
-    """The backend is known, but cannot run on this machine.
+    """The backend is registered, but cannot run on this machine.
 
     Attributes:
-        reason: what is missing, half a sentence ("cupy is not installed").
-        hint: what to type or click to mend it.
+        reason: what is missing, as a clause ("cupy is not installed").
+        hint: how to fix it, such as a command to type.
     """
 
     def __init__(self, name: str, reason: str, hint: str) -> None:
@@ -26,13 +26,13 @@ class BackendUnavailableError(BackendError):
 
 
 class BackendMismatchError(BackendError, TypeError):
-    """An operation was given operands of two backends, or of two devices."""
+    """The operands of an operation are on different backends or devices."""
 
 
-def refuse_foreign_array(operation: str, value: object, spec: str) -> None:
-    """Raise `BackendMismatchError` if ``value``, an operand beside a Tensor on ``spec``, is an array but no Tensor."""
+def reject_foreign_array(operation: str, value: object, spec: str) -> None:
+    """Raise `BackendMismatchError` if ``value``, used together with a Tensor on ``spec``, is an array but not a Tensor."""
     if not isinstance(value, type) and (hasattr(value, "__array__") or hasattr(value, "__array_namespace__")):
         raise BackendMismatchError(
-            f"{operation}: got a {type(value).__module__}.{type(value).__name__} beside a Tensor on {spec}; "
+            f"{operation} expected Tensors on {spec}, got {type(value).__module__}.{type(value).__name__}; "
             f"convert it first with tinytorch.asarray(x, device={spec!r})"
         )

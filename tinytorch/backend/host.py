@@ -1,4 +1,7 @@
-"""What tinytorch asks about host arrays. A host module: the only place besides files, text and draws where numpy is imported."""
+"""Checks and conversions of host arrays (NumPy arrays and scalars, Python numbers).
+
+A host module: it imports numpy. Code for arrays on any backend calls these functions instead.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,32 @@ import numpy
 
 
 def is_host_array(value: object) -> bool:
-    """Whether ``value`` is a numpy array."""
+    """Whether ``value`` is a NumPy array."""
     return isinstance(value, numpy.ndarray)
 
 
 def is_host_scalar(value: object) -> bool:
-    """Whether ``value`` is a number that numpy wraps (``numpy.float64(2)``), which promotes unlike a Python number."""
+    """Whether ``value`` is a NumPy scalar (``numpy.float64(2)``), which has a dtype, unlike a Python number."""
     return isinstance(value, numpy.generic)
 
 
-def has_own_width(value: Any) -> bool:
-    """Whether ``value`` says how wide its numbers are: an array of any kind, a scalar of numpy, or a nested list with one of these in it.
+def has_own_dtype(value: Any) -> bool:
+    """Whether ``value`` determines a dtype: any array, a NumPy scalar, or a nested list that contains one of these.
 
-    Python's numbers do not; their width is the framework's choice.
+    Python numbers do not; they get a default dtype of tinytorch.
     """
     if not isinstance(value, list | tuple):
         return _is_typed(type(value))
-    kinds = set(map(type, value))  # few, where elements are many
-    return any(map(_is_typed, kinds)) or (any(issubclass(kind, list | tuple) for kind in kinds) and any(map(has_own_width, value)))
+    types = set(map(type, value))  # far fewer types than elements
+    return any(map(_is_typed, types)) or (any(issubclass(t, list | tuple) for t in types) and any(map(has_own_dtype, value)))
 
 
-def _is_typed(kind: type) -> bool:
-    return hasattr(kind, "__array__") or issubclass(kind, array.array | memoryview)
+def _is_typed(t: type) -> bool:
+    return hasattr(t, "__array__") or issubclass(t, array.array | memoryview)
 
 
 def as_host_array(value: Any) -> numpy.ndarray:
-    """``value`` (a number, nested sequences of them, or a host array) as a host array; raises ``TypeError`` where it is none of these."""
+    """Convert a number, nested sequences of numbers or a host array to a host array; raises ``TypeError`` for anything else."""
     if isinstance(value, numpy.ndarray | numpy.generic):
         return numpy.asarray(value)
     try:
@@ -42,5 +45,6 @@ def as_host_array(value: Any) -> numpy.ndarray:
     except ValueError as error:
         raise TypeError(f"expected numbers in nested lists of equal length, got {type(value).__name__}: {error}") from None
     if read.dtype.kind not in "biufc":
-        raise TypeError(f"expected numbers or nested lists of numbers, got {type(value).__name__} that numpy reads as {read.dtype}")
+        kind = type(value).__name__
+        raise TypeError(f"expected numbers or nested lists of numbers, got {kind}, which numpy converts to dtype {read.dtype}")
     return read

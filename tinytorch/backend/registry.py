@@ -1,7 +1,7 @@
-"""Which backends there are, and the one instance of each.
+"""The registry of backends: their factories by name, and one instance for each device.
 
-A name leads to a factory by one of three ways, in this order: the table of plugins shipped with tinytorch, `register_backend`, and entry
-points in the group ``tinytorch.backends`` of other installed packages. Nothing is imported before its name is asked for.
+The factory of a name is looked up in this order: the table of plugins shipped with tinytorch, `register_backend`, and entry points of
+other installed packages in the group ``tinytorch.backends``. A plugin is imported when its name is first used.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tinytorch.backend.errors import BackendUnavailableError, UnknownBackendErro
 
 ENTRY_POINT_GROUP: Final = "tinytorch.backends"
 
-Factory: TypeAlias = Callable[[str | None], Backend]  #: makes the backend for a device; None asks for the library's default device
+Factory: TypeAlias = Callable[[str | None], Backend]  #: creates the backend for a device; None means the default device of the library
 
 
 class HasBackend(Protocol):
-    """Anything that knows its backend, such as a tinytorch ``Device``."""
+    """An object with a ``backend`` attribute, such as a tinytorch ``Device``."""
 
     @property
     def backend(self) -> Backend: ...
@@ -41,23 +41,27 @@ _SHIPPED: Final = MappingProxyType(
 _AUTO: Final = "auto"
 _AUTO_ORDER: Final = ("cupy", "numpy")
 
-_lock = threading.RLock()  # re-entrant: a plugin or the namespace factory may itself ask for a backend
+_lock = threading.RLock()  # re-entrant: a plugin or the namespace factory may call get_backend
 _registered: dict[str, Factory] = {}
-_instances: dict[tuple[str, str | None], Backend] = {}  # by name and device, as asked for and as the backend calls it
+_instances: dict[tuple[str, str | None], Backend] = {}  # by name and device; the device both as requested and as reported by the backend
 _namespace_factory: Callable[[Backend], Namespace] | None = None
 
 
 def get_backend(spec: BackendSpec) -> Backend:
-    """The backend that ``spec`` names, created on first use; the same object every time.
+    """Return the backend named by ``spec``; it is created on first use, and later calls return the same object.
 
     Args:
         spec: a name (``"cupy"``), a name and a device (``"cupy:1"``), ``"auto"`` for the first of cupy and numpy that can run,
-            a `Backend`, or an object that carries one as ``.backend``.
+            a `Backend`, or an object with a ``.backend`` attribute, such as a `Device`.
 
     Raises:
-        UnknownBackendError: no backend has that name, or the colon is misplaced.
-        BackendUnavailableError: it cannot run on this machine. Only ``"auto"`` ever falls back to another one.
-        TypeError: ``spec`` is something else.
+        UnknownBackendError: no backend has this name, or the colon is misplaced.
+        BackendUnavailableError: it cannot run on this machine. Only ``"auto"`` falls back to another backend.
+        TypeError: ``spec`` has another type.
+
+    Example:
+        >>> tt.get_backend("numpy")
+        <Backend numpy:cpu>
     """
     if isinstance(spec, Backend):
         return spec
@@ -65,7 +69,7 @@ def get_backend(spec: BackendSpec) -> Backend:
         backend = getattr(spec, "backend", None)
         if isinstance(backend, Backend):
             return backend
-        raise TypeError(f"expected the name of a backend such as 'cupy:1', a Backend or a Device, but got {spec!r}")
+        raise TypeError(f"expected the name of a backend such as 'cupy:1', a Backend or a Device, got {spec!r}")
     key = _parse(spec)
     found = _instances.get(key)
     if found is not None:
@@ -75,22 +79,28 @@ def get_backend(spec: BackendSpec) -> Backend:
 
 
 def register_backend(name: str, factory: Factory) -> None:
-    """Make ``factory`` the way to create the backend called ``name``; a later registration of the same name replaces it.
+    """Register a factory for the backend ``name``; registering the same name again replaces the factory.
 
-    Tensors that were made on a replaced backend keep theirs.
+    Existing Tensors keep the backend that they were created on.
 
     Args:
-        name: what users will type, without a colon.
-        factory: called with the text after the colon in ``"name:device"``, or ``None``; returns a `Backend` of that name, or raises
+        name: name of the backend, without a colon.
+        factory: called with the text after the colon in ``"name:device"``, or ``None``; returns a `Backend` with this name, or raises
             `BackendUnavailableError`.
 
     Raises:
-        ValueError: the name is malformed, or belongs to a backend that comes with tinytorch.
+        ValueError: the name is malformed, or is the name of a backend that is shipped with tinytorch.
+
+    Example:
+        >>> from tinytorch.backend import known_backends
+        >>> tt.register_backend("mine", lambda device: MyBackend(device or "cpu"))
+        >>> "mine" in known_backends()
+        True
     """
     if not name or ":" in name or name != name.strip():
-        raise ValueError(f"a backend's name must be a word without a colon or spaces around it, but got {name!r}")
+        raise ValueError(f"the name of a backend must not be empty, contain a colon or start or end with a space, got {name!r}")
     if name in _SHIPPED or name == _AUTO:
-        raise ValueError(f"the name {name!r} is taken by tinytorch itself; register your backend under another one")
+        raise ValueError(f"the name {name!r} is reserved by tinytorch; register your backend under another name")
     with _lock:
         _registered[name] = factory
         for key in [key for key in _instances if key[0] == name]:
@@ -98,12 +108,25 @@ def register_backend(name: str, factory: Factory) -> None:
 
 
 def known_backends() -> tuple[str, ...]:
-    """The names that `get_backend` accepts, usable here or not: shipped, then registered, then from entry points."""
+    """The names of all backends, whether or not they can run here: shipped, then registered, then from entry points.
+
+    Example:
+        >>> from tinytorch.backend import known_backends
+        >>> known_backends()[:3]
+        ('numpy', 'cupy', 'torch')
+    """
     return tuple(dict.fromkeys([*_SHIPPED, *_registered, *sorted(point.name for point in _entry_points())]))
 
 
 def set_namespace_factory(factory: Callable[[Backend], Namespace]) -> None:
-    """Say how a backend gets its ``namespace``. Called once by ``tinytorch`` itself, which is built above this package."""
+    """Set the factory of ``Backend.namespace``. Called once, by ``tinytorch/__init__.py``, since this package cannot import ``array_api``.
+
+    Example:
+        >>> from tinytorch import array_api
+        >>> from tinytorch.array_api.namespace import BoundNamespace
+        >>> from tinytorch.backend import set_namespace_factory
+        >>> set_namespace_factory(lambda backend: BoundNamespace(backend, array_api))
+    """
     global _namespace_factory
     with _lock:
         _namespace_factory = factory
@@ -113,26 +136,24 @@ def set_namespace_factory(factory: Callable[[Backend], Namespace]) -> None:
 
 
 def _parse(spec: str) -> tuple[str, str | None]:
-    """Split ``"name:device"`` at the first colon; the device may hold more of them (``"torch:cuda:1"``)."""
+    """Split ``"name:device"`` at the first colon; the device may contain more colons (``"torch:cuda:1"``)."""
     name, colon, device = spec.strip().partition(":")
     if colon and (not device or name == _AUTO):
-        raise UnknownBackendError(
-            f"expected a backend and its device such as 'cupy:1', but got {spec!r}; type {name!r} for its default device"
-        )
+        raise UnknownBackendError(f"expected a backend and its device such as 'cupy:1', got {spec!r}; type {name!r} for its default device")
     return name, device or None
 
 
 def _create(name: str, device: str | None) -> Backend:
-    """Create and remember a backend; the caller holds the lock."""
+    """Create a backend and cache it; the caller holds the lock."""
     if name == _AUTO:
         backend = _first_usable()
     else:
         made = _find_factory(name)(device)
         if not isinstance(made, Backend):
-            raise TypeError(f"the factory of the {name} backend must return a tinytorch Backend, but returned {made!r}")
+            raise TypeError(f"the factory of the {name} backend must return a tinytorch Backend, got {made!r}")
         if name not in _SHIPPED:
             _check_owns(name, made)
-        # "numpy" and "numpy:cpu" are one device, which only the backend itself knows: the first object made for it stays
+        # "numpy" and "numpy:cpu" are the same device, known only from the backend; keep the object that was created first
         backend = _instances.get((name, made.device), made)
         if backend.namespace is None and _namespace_factory is not None:
             backend.namespace = _namespace_factory(backend)
@@ -142,13 +163,13 @@ def _create(name: str, device: str | None) -> Backend:
 
 
 def _check_owns(name: str, backend: Backend) -> None:
-    """Raise ``TypeError`` where a plugin does not own what its library returns, such as the scalars that numpy makes of 0-d results."""
+    """Raise ``TypeError`` if ``owns`` rejects a result of the library, such as the scalars that numpy returns instead of 0-d arrays."""
     ones = backend.xp.ones((1,))
     for result in (ones, backend.xp.sum(ones)):
         if not backend.owns(result):
             raise TypeError(
                 f"owns() of the {name} backend must accept every array of its library on its device, 0-d results included, "
-                f"but it refuses a {type(result).__module__}.{type(result).__name__} of shape {tuple(result.shape)}"
+                f"but it returns False for a {type(result).__module__}.{type(result).__name__} of shape {tuple(result.shape)}"
             )
 
 
@@ -170,9 +191,9 @@ def _find_factory(name: str) -> Factory:
         if point.name == name:
             try:
                 return cast(Factory, point.load())
-            except Exception as error:  # other people's module: whatever it raises, the user needs to hear whose it is
-                reason = f"its plugin {point.value} does not load ({type(error).__name__}: {error})"
-                raise BackendUnavailableError(name, reason, "update or reinstall the package it comes from") from error
+            except Exception as error:  # third-party code may raise anything; the error must name the plugin
+                reason = f"its plugin {point.value} failed to load ({type(error).__name__}: {error})"
+                raise BackendUnavailableError(name, reason, "update or reinstall its package") from error
     raise UnknownBackendError(_unknown(name))
 
 
@@ -184,19 +205,19 @@ def _load_shipped(name: str) -> Factory:
         if error.name != module_name:
             raise
         hint = "install tinytorch with `pip install -e .`, or set PYTHONPATH=.:backends in a bare clone"
-        raise BackendUnavailableError(name, f"Python does not find its plugin {module_name}", hint) from error
+        raise BackendUnavailableError(name, f"its plugin {module_name} is not found", hint) from error
 
 
 def _unknown(name: str) -> str:
-    from difflib import get_close_matches  # only this error needs it
+    from difflib import get_close_matches  # needed for this error only
 
     known = (*known_backends(), _AUTO)
     close = get_close_matches(name.lower(), known, n=1)
-    return f"no backend is called {name!r}; there are {', '.join(known)}" + (f" (did you mean {close[0]!r}?)" if close else "")
+    return f"unknown backend {name!r}; expected one of {', '.join(known)}" + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
 class _EntryPoint(Protocol):
-    """The part of ``importlib.metadata.EntryPoint`` used here."""
+    """The attributes of ``importlib.metadata.EntryPoint`` that are used here."""
 
     @property
     def name(self) -> str: ...
@@ -206,6 +227,6 @@ class _EntryPoint(Protocol):
 
 
 def _entry_points() -> tuple[_EntryPoint, ...]:
-    from importlib.metadata import entry_points  # reads the disk: only for names that are not in the tables
+    from importlib.metadata import entry_points  # reads the disk, so it runs only for names that are not in the tables
 
     return tuple(entry_points(group=ENTRY_POINT_GROUP))

@@ -1,6 +1,6 @@
-"""Random numbers outside training steps: drawn on the host, sent to the backend.
+"""Random numbers outside training steps: generated on the host and copied to the backend.
 
-A host module. Weights, batches and samples all come from numpy's PCG64, so that a run starts from the same numbers on every backend.
+A host module. Weights, batches and samples come from numpy's PCG64, so that a run starts from the same numbers on every backend.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Generator:
 
     Args:
         seed: an integer of 0 or more.
-        from_host: sends a host array to the backend, given the name of a dtype: `Backend.from_host`.
-        default_int: name of the backend's default integer dtype.
+        from_host: copies a host array to the backend with the named dtype: `Backend.from_host`.
+        default_int: name of the default integer dtype of the backend.
     """
 
     def __init__(self, seed: int, from_host: Callable[[Any, str], Array], default_int: str) -> None:
@@ -28,25 +28,25 @@ class Generator:
         self._default_int = default_int
 
     def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: str = "float32") -> Array:
-        """Values in [low, high)."""
+        """Uniform values in [low, high)."""
         return self._from_host(self._host.uniform(low, high, shape), dtype)
 
     def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0, dtype: str = "float32") -> Array:
-        """Values of the normal distribution."""
+        """Normally distributed values."""
         return self._from_host(self._host.normal(mean, std, shape), dtype)
 
     def integers(self, low: int, high: int, shape: tuple[int, ...], dtype: str | None = None) -> Array:
-        """Whole numbers in [low, high)."""
+        """Uniform integers in [low, high)."""
         return self._from_host(self._host.integers(low, high, shape), dtype or self._default_int)
 
     def permutation(self, n: int) -> Array:
-        """The numbers 0 to n - 1 in random order."""
+        """The integers 0 to n - 1 in random order."""
         return self._from_host(self._host.permutation(n), self._default_int)
 
     def get_state(self) -> dict[str, Any]:
-        """The stream's position, as plain numbers that JSON can hold."""
+        """The state of the generator, serializable as JSON."""
         return dict(self._host.bit_generator.state)
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from a position that `get_state` returned."""
+        """Restore a state returned by `get_state`."""
         self._host.bit_generator.state = state

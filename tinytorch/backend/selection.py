@@ -1,6 +1,6 @@
-"""The backend on which new arrays are made when nothing else says so.
+"""Selection of the default backend: where new arrays are created if no ``device`` is passed.
 
-The choice matters for creation only: every Tensor carries its backend, and operations follow their operands.
+It affects creation functions only. Every Tensor has a backend, and operations run on the backend of their operands.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _process_default: Backend | None = None
 
 @contextmanager
 def use_backend(spec: BackendSpec) -> Iterator[Backend]:
-    """Make new arrays on ``spec`` inside a ``with`` block, in this thread or task alone; blocks nest.
+    """Create new arrays on ``spec`` inside a ``with`` block, in this thread or task only; blocks can be nested.
 
-    A thread started inside the block does not see the choice, unless it runs in ``contextvars.copy_context()``.
+    A thread started inside the block does not inherit the setting, unless it runs in ``contextvars.copy_context()``.
 
     Args:
         spec: as for `get_backend`.
@@ -36,6 +36,11 @@ def use_backend(spec: BackendSpec) -> Iterator[Backend]:
 
     Raises:
         BackendError: as for `get_backend`, before the block is entered.
+
+    Example:
+        >>> with tt.use_backend("strict"):
+        ...     tt.zeros(2)
+        Tensor([0., 0.], dtype=float32, device='strict:cpu')
     """
     backend = get_backend(spec)
     token = _chosen.set(backend)
@@ -46,20 +51,35 @@ def use_backend(spec: BackendSpec) -> Iterator[Backend]:
 
 
 def set_backend(spec: BackendSpec | None) -> None:
-    """Make new arrays on ``spec`` in every thread of this process, outside `use_backend` blocks; ``None`` takes the choice back.
+    """Create new arrays on ``spec`` in every thread of this process, outside `use_backend` blocks.
+
+    Args:
+        spec: as for `get_backend`; ``None`` restores the default.
 
     Raises:
-        BackendError: as for `get_backend`; the choice made before then stays.
+        BackendError: as for `get_backend`; the previous setting then stays.
+
+    Example:
+        >>> tt.set_backend("numpy")
+        >>> tt.zeros(2)
+        Tensor([0., 0.], dtype=float32, device='numpy:cpu')
+        >>> tt.set_backend(None)
     """
     global _process_default
     _process_default = None if spec is None else get_backend(spec)
 
 
 def current_backend() -> Backend:
-    """The backend for new arrays: of `use_backend`, else of `set_backend`, else named by ``TINYTORCH_BACKEND``, else numpy.
+    """The backend for new arrays: set by `use_backend`, else by `set_backend`, else by ``TINYTORCH_BACKEND``, else numpy.
+
+    The environment variable is read at each call, not at import.
 
     Raises:
-        BackendError: the environment names a backend that is unknown or cannot run here. It is read at each call, never at import.
+        BackendError: the environment variable names a backend that is unknown or cannot run here.
+
+    Example:
+        >>> tt.current_backend()
+        <Backend numpy:cpu>
     """
     chosen = _chosen.get() or _process_default
     if chosen is not None:
@@ -72,6 +92,6 @@ def current_backend() -> Backend:
     except UnknownBackendError as error:
         raise UnknownBackendError(f"{ENVIRONMENT_VARIABLE}={wanted}: {error}") from error
     except BackendUnavailableError as error:
-        # whoever meets this may not have typed the name: say where it comes from
-        hint = f"{error.hint}; or unset {ENVIRONMENT_VARIABLE}, which asks for {wanted!r}"
+        # the user may not have set the variable, so the message names it
+        hint = f"{error.hint}; or unset {ENVIRONMENT_VARIABLE}, which is set to {wanted!r}"
         raise BackendUnavailableError(wanted.partition(":")[0], error.reason, hint) from error

@@ -1,4 +1,4 @@
-"""Shard: the consecutive examples of a batch that one thread or process works on."""
+"""Shard: the consecutive examples of a batch that one thread or process computes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ArrayT = TypeVar("ArrayT", bound=Array)
 class Shard:
     """The examples ``offset`` to ``offset + size - 1`` of a batch of ``total``. A microbatch is a shard too.
 
-    A step on all shards of a batch is the step on the batch: each shard draws the random bits that the whole batch would have drawn for
-    its examples, and contributes its sums of loss and gradient, divided by the count of the whole batch.
+    Steps on all shards of a batch give the same result as one step on the batch: each shard uses the random bits that the whole batch
+    uses for these examples, and computes its sums of loss and gradient divided by the count of the whole batch.
 
     Attributes:
         offset: index of the first example in the batch.
@@ -35,7 +35,7 @@ class Shard:
         return cls(0, total, total)
 
     def split(self, n: int) -> list[Shard]:
-        """Consecutive shards of nearly equal size, one for each of ``n`` ranks; each may be split again.
+        """Split into ``n`` consecutive shards of nearly equal size; each can be split again.
 
         Raises:
             ValueError: there are fewer than ``n`` examples.
@@ -46,11 +46,11 @@ class Shard:
         return [Shard(start, stop - start, self.total) for start, stop in pairwise(bounds)]
 
     def take(self, batch: Sequence[ArrayT]) -> tuple[ArrayT, ...]:
-        """The shard's examples: rows ``offset`` to ``offset + size - 1`` of each of the batch's arrays (total, ...)."""
+        """The examples of the shard: rows ``offset`` to ``offset + size - 1`` of each array (total, ...) of the batch."""
         if self.size == self.total:
             return tuple(batch)
         return tuple(array[self.offset : self.offset + self.size, ...] for array in batch)
 
     def scale(self, size: int) -> Shard:
-        """The same shard counted in values instead of examples, where it has ``size`` values: the same number for each example."""
+        """The same shard counted in values instead of examples: ``size`` values in the shard, equally many for each example."""
         return Shard(self.offset * size // self.size, size, self.total * size // self.size)

@@ -1,4 +1,4 @@
-"""Settings of the whole process for speed. No import makes them: the command does, and programs that want them call `tune`."""
+"""Process-wide performance settings. Importing tinytorch changes none; the command and programs call `tune`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ _tuned: dict[Backend, list[str]] = {}
 
 
 def tune(device: BackendSpec | None = None) -> list[str]:
-    """Set this process up for speed on a backend, the chosen one by default, once; later calls change nothing.
+    """Tune this process for speed on a backend; further calls for the same backend change nothing.
 
-    On numpy: how freed memory is kept, which BLAS kernels are used, and in how many threads (``TINYTORCH_NUM_THREADS``, or one for each
-    core). Results may differ from an untuned process's in their last bits, as they do between CPUs.
+    On numpy: the reuse of freed memory, the BLAS kernels, and the number of threads (``TINYTORCH_NUM_THREADS``, by default one for each
+    core). Results may differ in the last bits from those of a process without tuning, as between CPUs.
+
+    Args:
+        device: as for `get_backend`; defaults to the current backend.
 
     Returns:
-        A sentence for each thing that was changed; none where ``TINYTORCH_TUNE=off`` leaves everything alone.
+        A sentence for each change; empty if ``TINYTORCH_TUNE=off`` is set.
+
+    Example:
+        >>> tt.tune("strict")
+        []
     """
     if os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower() == "off":
         return []

@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, locks on them, and the error for bad input."""
+"""Atomic file writes, file locks, and the error for bad input."""

@@ -1,10 +1,10 @@
-"""Errors that any part of the framework may raise and the command turns into an exit code."""
+"""Errors that any module may raise and that the command converts to an exit code."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used: a file, a text, an option.
+    """A file, text or option given by the user is invalid.
 
-    The message is one sentence that says what is wrong and what to type next. The command prints it and ends with exit code 2.
+    The message is one sentence that says what is wrong and how to fix it. The command prints it and exits with code 2.
     """

@@ -1,7 +1,7 @@
-"""Files that are written whole or not at all.
+"""Atomic file writes, and safetensors files.
 
-A host module: it works on paths, bytes and numpy arrays. Every write goes to a temporary file beside the target, is flushed to the
-disk, and is then renamed onto the target, so that a crash at any moment leaves either the old file or the new one.
+A host module: it works on paths, bytes and NumPy arrays. A write goes to a temporary file in the same directory, is flushed to disk, and is
+then renamed to the target, so that after a crash either the old or the new file exists.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ HostArray = NDArray[Any]
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], permissions_of: str | os.PathLike[str] | None = None) -> Iterator[Path]:
-    """Yield a path to write to; when the block ends well, what was written there replaces `path`.
+    """Yield a temporary path to write to; when the block ends without an error, this file replaces `path`.
 
-    The temporary file lies in the target's directory (a rename cannot cross file systems) and keeps its suffix (writers such as
-    matplotlib choose the format by it). A symbolic link is followed: the file it points to is replaced. When the block raises, the
-    temporary file is removed and the target is left as it was.
+    The temporary file is in the directory of the target (a rename cannot cross file systems) and has the same suffix (writers such as
+    matplotlib choose the format by it). A symbolic link is followed: the file that it points to is replaced. If the block raises, the
+    temporary file is removed and the target is unchanged.
 
     Args:
-        path: the file. If it exists its permissions are kept; otherwise they follow the umask.
-        permissions_of: a file whose permissions to use instead, if it exists.
+        path: the target. If it exists, its permissions are kept; otherwise they follow the umask.
+        permissions_of: use the permissions of this file instead, if it exists.
 
     Raises:
-        OSError: the directory is missing or cannot be written, the disk is full, or the block wrote no file.
+        OSError: the directory is missing or not writable, the disk is full, or the block wrote no file.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
@@ -55,17 +55,17 @@ def atomic_path(path: str | os.PathLike[str], permissions_of: str | os.PathLike[
         if mode not in (None, stat.S_IMODE(written.st_mode)):
             os.chmod(temporary, mode)
         os.replace(temporary, target)
-    except BaseException as error:  # Ctrl-C too must leave nothing behind
+    except BaseException as error:  # also on Ctrl-C, remove the temporary file
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and str(error.filename) == str(temporary):
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # not the temporary name
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # name the target, not the temporary file
         raise
     _flush_directory(target.parent)
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Remove the temporary files of killed writes to `path`. No process may be writing it."""
+    """Remove temporary files that killed processes left while writing `path`. No process may be writing it now."""
     target = Path(os.path.realpath(path))
     pattern = re.compile(rf"\.{re.escape(target.stem)}-[0-9a-f]{{8}}{re.escape(target.suffix)}")
     for name in os.listdir(target.parent):
@@ -75,13 +75,13 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def sole_writer(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let no other process write `path` until the block ends, and remove the temporary files of writes that were killed.
+    """Lock `path` against writes by other processes until the block ends, and remove temporary files of killed processes.
 
-    On a file system without locks it does neither.
+    Does nothing on a file system without locks.
 
     Raises:
         InputError: another process is writing it.
-        OSError: the directory cannot be written.
+        OSError: the directory is not writable.
     """
     target = Path(path)
     with locked(target.with_name(f".{target.name}.lock"), target) as unlocked:
@@ -91,36 +91,36 @@ def sole_writer(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all. Raises OSError where it cannot."""
+    """Write `data` to `path` atomically. Raises OSError if the file cannot be written."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `path` as UTF-8 with its newlines as they are, whole or not at all. Raises OSError where it cannot."""
+    """Write `text` to `path` atomically, as UTF-8 and without newline conversion. Raises OSError if the file cannot be written."""
     atomic_write_bytes(path, text.encode("utf-8"))
 
 
 def read_regular(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file, if it is a regular one: a pipe or a device might never end. Raises OSError, whose strerror says why not."""
+    """Read a regular file. Raises OSError for other files, since reading a pipe or a device might never end."""
     mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a directory the system says so itself
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # for a directory, read_bytes raises IsADirectoryError
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     return Path(path).read_bytes()
 
 
-#: What ``config.json`` of a training run says it is.
+#: The value of "format" in ``config.json`` of a training run.
 RUN_FORMAT = "tinytorch-run"
 
 
 def refuse_run(directory: str | os.PathLike[str]) -> None:
-    """Raise `InputError` where a directory holds a training run, whose files something else would replace."""
+    """Raise `InputError` if a directory contains a training run, whose files must not be overwritten."""
     try:
         config = json.loads(read_regular(Path(directory) / "config.json"))
     except (OSError, ValueError):
         return
     if isinstance(config, dict) and config.get("format") == RUN_FORMAT:
-        raise InputError(f"{os.fspath(directory)} holds a training run, which this would replace; choose another directory")
+        raise InputError(f"{os.fspath(directory)} contains a training run, which would be overwritten; choose another directory")
 
 
 def save_arrays(
@@ -129,12 +129,12 @@ def save_arrays(
     metadata: Mapping[str, str] | None = None,
     permissions_of: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Write named host arrays and text metadata to a safetensors file, whole or not at all.
+    """Write named host arrays and text metadata to a safetensors file atomically.
 
     Args:
         path: the file.
         arrays: host arrays of any shape and memory layout; boolean, integer or floating point.
-        metadata: text by name, kept in the file's header.
+        metadata: text by name, stored in the header of the file.
         permissions_of: as for `atomic_path`.
 
     Raises:
@@ -145,19 +145,19 @@ def save_arrays(
     from safetensors.numpy import save
 
     rows = {name: _plain_layout(array) for name, array in arrays.items()}
-    # not its save_file, which hides why a disk refuses behind an error of its own, and lets nobody else read the file
+    # not save_file of safetensors, which hides the reason of a disk error and creates a file that other users cannot read
     with atomic_path(path, permissions_of) as temporary:
         temporary.write_bytes(save(rows, metadata=dict(metadata or {})))
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, str]]:
-    """Read what `save_arrays` wrote.
+    """Read all arrays and the metadata of a safetensors file.
 
     Returns:
         The arrays by name (copies, writable) and the metadata.
 
     Raises:
-        InputError: the file is missing, cannot be read, is truncated, or is not a safetensors file.
+        InputError: the file is missing, unreadable, truncated, or not a safetensors file.
     """
     with _opened(path) as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -171,18 +171,18 @@ def array_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def array_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the arrays in a safetensors file by name; none is read. Raises `InputError` as `load_arrays` does."""
+    """The shapes of the arrays in a safetensors file by name, without reading the arrays. Raises `InputError` as `load_arrays` does."""
     with _opened(path) as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - it is no mapping
 
 
 def load_array(path: str | os.PathLike[str], name: str) -> HostArray:
-    """One of the arrays in a safetensors file; no other is read into memory. bfloat16, which numpy lacks, comes as float32.
+    """Read one array of a safetensors file, without reading the others. bfloat16, which NumPy lacks, is converted to float32.
 
-    The file is opened for this one, since what stays open keeps every page that was read mapped, and counted as memory.
+    The file is opened for each array, since the pages of an open file stay mapped and count as used memory.
 
     Raises:
-        InputError: as `load_arrays`, or the array is of a type that numpy lacks.
+        InputError: as `load_arrays`, or NumPy does not have the dtype of the array.
     """
     with _opened(path) as file:
         kind = file.get_slice(name).get_dtype()
@@ -190,22 +190,24 @@ def load_array(path: str | os.PathLike[str], name: str) -> HostArray:
             try:
                 array: HostArray = file.get_tensor(name)
             except TypeError as error:
-                raise InputError(f"{path} holds {name} as {kind}, which cannot be read: save it as float32, float16 or bfloat16") from error
+                raise InputError(
+                    f"{name} in {path} has dtype {kind}, which NumPy lacks: save it as float32, float16 or bfloat16"
+                ) from error
             return array
     # a bfloat16 is the upper half of a float32
     return (map_array(path, name).astype(numpy.uint32) << 16).view(numpy.float32)
 
 
-#: How `map_array` sees arrays of these types; bfloat16 as its bits.
+#: NumPy dtypes of the arrays that `map_array` supports; bfloat16 as its bits.
 _MAPPED = {"U16": "<u2", "BF16": "<u2", "U32": "<u4"}
 
 
 def map_array(path: str | os.PathLike[str], name: str) -> HostArray:
-    """One of the arrays in a safetensors file, of 16 or 32 bit numbers without sign, read from the disk where and when it is looked at.
+    """Memory-map one array of a safetensors file, of dtype uint16, uint32 or bfloat16 (as its bits).
 
     Raises `InputError` as `load_arrays` does.
     """
-    with _opened(path):  # whole and well formed
+    with _opened(path):  # checks that the file is valid
         pass
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -214,13 +216,13 @@ def map_array(path: str | os.PathLike[str], name: str) -> HostArray:
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The text by name in a safetensors file's header. Raises `InputError` as `load_arrays` does."""
+    """The metadata of a safetensors file. Raises `InputError` as `load_arrays` does."""
     with _opened(path) as file:
         return dict(file.metadata() or {})
 
 
 class StoredArrays(Mapping[str, HostArray]):
-    """The arrays in a safetensors file by name, each read when it is asked for and not kept. Raises `InputError` as `load_arrays` does."""
+    """A lazy mapping of the arrays in a safetensors file: each access reads the array. Raises `InputError` as `load_arrays` does."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
@@ -240,7 +242,7 @@ class StoredArrays(Mapping[str, HostArray]):
 
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """A safetensors file to read from, with its errors as `InputError`."""
+    """Open a safetensors file for reading; errors are raised as `InputError`."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -261,16 +263,16 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def _plain_layout(array: HostArray) -> HostArray:
-    """The same values in C order and the machine's byte order.
+    """Convert an array to C order and native byte order.
 
-    safetensors writes an array's memory as it lies there: 0.8.0 stores the transpose of a transposed view, and strided views worse,
-    without a word. `ascontiguousarray` makes a 0-d array 1-d, hence the reshape.
+    safetensors writes the memory of an array unchanged: version 0.8.0 stores wrong values for transposed and strided views, without an
+    error. `ascontiguousarray` converts a 0-d array to 1-d, hence the reshape.
     """
     return numpy.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
 
 
 def _permissions(path: str | os.PathLike[str]) -> int | None:
-    """The mode bits of a file; None if there is no file."""
+    """The mode bits of a file; None if it does not exist."""
     try:
         return stat.S_IMODE(os.stat(path).st_mode)
     except FileNotFoundError:
@@ -278,20 +280,20 @@ def _permissions(path: str | os.PathLike[str]) -> int | None:
 
 
 def _create_private(path: Path) -> None:
-    """Create an empty file that only its owner may read; its modification time is 0 until something is written."""
+    """Create an empty file that only its owner can read; its modification time is 0 until something is written."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with suppress(OSError):
         os.utime(path, (0, 0))
 
 
 def _flush_file(path: Path) -> None:
-    """Have the disk hold the file's content before its name says so."""
+    """Flush the content of a file to disk, before the rename."""
     with open(path, "r+b") as file:
         os.fsync(file.fileno())
 
 
 def _flush_directory(path: Path) -> None:
-    """Have the disk hold the rename, where the system can open directories (not on Windows)."""
+    """Flush a rename to disk, if the system can open directories (not on Windows)."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from tinytorch.autograd.recompute import restored_on_replay
+from tinytorch.autograd.recompute import restore_on_recompute
 from tinytorch.tensor import Tensor
 
 #: The values that modules use instead of their own, by slot; ``None`` if nothing is bound.
@@ -54,7 +54,7 @@ def bind(slots: Sequence[Hashable], values: Sequence[Tensor]) -> Iterator[dict[H
         outer.update({slot: current[slot] for slot in outer if slot not in own})
 
 
-@restored_on_replay
+@restore_on_recompute
 def _restore_values() -> Iterator[Callable[[], object]]:
     """Let a recomputation see the same parameters and buffers as the first run; it does not update the buffers a second time."""
     bound = dict(bound_values.get() or {})

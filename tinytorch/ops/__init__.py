@@ -1,4 +1,4 @@
-"""Fused operations, a file each: portable forward and backward, which a backend may override by name."""
+"""Fused operations, one in each file: portable forward and backward, which a backend may override by name."""
 
 from tinytorch.autograd.operation import portable_kernels
 from tinytorch.ops.append_rows import append_rows

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention with several heads (Vaswani et al. 2017, arXiv:1706.03762, sections 3.2.1 and 3.2.2)."""
+"""Multi-head scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762, sections 3.2.1 and 3.2.2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinytorch.autograd.operation import fused_operation
 from tinytorch.ops.random_bits import keep_mask
 from tinytorch.tensor import Tensor
 
-#: The score of a pair that may not attend. Finite, so that a row with nothing to attend to (padding) stays finite too.
+#: The score of a masked pair. Finite, so that the softmax of a fully masked row (padding) is finite too.
 MASKED = -1e9
 
 
@@ -28,20 +28,20 @@ def _merge(xp: Any, x: Any) -> Any:
 
 
 def _allowed(xp: Any, queries: int, keys: int, mask: Any, causal: bool) -> Any:
-    """Which pairs may attend, broadcastable to (B, H, T, S); ``None`` where all may."""
+    """The combined boolean mask, true where attention is allowed, broadcastable to (B, H, T, S); ``None`` if all pairs are allowed."""
     if not causal:
         return mask
-    # the last query sees every key; with a cache there are more keys than queries
+    # the last query attends to every key; with a cache there are more keys than queries
     past = xp.tril(xp.ones((queries, keys), dtype=xp.bool), k=keys - queries)
     return past if mask is None else past & mask
 
 
 def _weights(xp: Any, q: Any, k: Any, allowed: Any) -> Any:
-    """Softmax of the scaled scores: (B, H, T, S)."""
+    """The attention weights, the softmax of the scaled scores: (B, H, T, S)."""
     scores = xp.matmul(q, xp.matrix_transpose(k)) * (1.0 / math.sqrt(q.shape[-1]))
     if allowed is not None:
         scores = xp.where(allowed, scores, MASKED)
-    if 0 in scores.shape:  # nothing has no largest element
+    if 0 in scores.shape:  # max of an empty array would raise
         return scores
     exponentials = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
     return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
@@ -55,10 +55,28 @@ def _dropped(xp: Any, x: Any, key: Any, site: int, p: float, first: int) -> Any:
 def attention(
     xp: Any, q: Any, k: Any, v: Any, mask: Any, key: Any, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
 ) -> tuple[Tensor, Any]:
-    """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of C / H columns: (B, T, C).
+    """Multi-head scaled dot-product attention of queries ``q (B, T, C)`` to keys and values ``k, v (B, S, C)``.
 
-    ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
-    ``p`` of the attention weights is dropped, drawn with ``key``, ``site`` and ``first`` as in `random_bits`.
+    Args:
+        q: queries, (B, T, C).
+        k: keys, (B, S, C).
+        v: values, (B, S, C).
+        mask: boolean, broadcastable to (B, H, T, S), true where attention is allowed; or ``None``.
+        key: int32 of shape (2), as for `dropout`; ``None`` if ``p`` is 0.
+        num_heads: number of heads H, must divide C. Each head has C / H columns.
+        causal: whether to mask later positions; the last query attends to all keys.
+        p: dropout probability of the attention weights.
+        site: call site, as for `dropout`.
+        first: offset, as for `dropout`.
+
+    Returns:
+        The outputs of all heads, concatenated: (B, T, C).
+
+    Example:
+        >>> q = k = tt.zeros((1, 2, 4))
+        >>> v = tt.asarray([[[1.0] * 4, [3.0] * 4]])
+        >>> tt.ops.attention(q, k, v, None, None, num_heads=2, causal=True, p=0.0, site=0)[0, :, 0]
+        Tensor([1., 2.], dtype=float32, device='numpy:cpu')
     """
     heads = [_split(xp, upcast(xp, x), num_heads) for x in (q, k, v)]
     weights = _weights(xp, heads[0], heads[1], _allowed(xp, q.shape[1], k.shape[1], mask, causal))
@@ -86,15 +104,15 @@ def _backward(
     g_weights = _dropped(xp, xp.matmul(g_out, xp.matrix_transpose(v_heads)), key, site, p, first)
     g_scores = weights * (g_weights - xp.sum(g_weights * weights, axis=-1, keepdims=True))
     allowed = _allowed(xp, q.shape[1], k.shape[1], mask, causal)
-    if allowed is not None:  # matters in a row with nothing to attend to: it has weights, but its scores are constants
+    if allowed is not None:  # for fully masked rows, which have nonzero weights, but constant scores
         g_scores = xp.where(allowed, g_scores, xp.zeros_like(g_scores))
     g_scores = g_scores * (1.0 / math.sqrt(q_heads.shape[-1]))
     grads = (xp.matmul(g_scores, k_heads), xp.matmul(xp.matrix_transpose(g_scores), q_heads), g_v)
     return [downcast(xp, _merge(xp, grad), x) for grad, x in zip(grads, (q, k, v), strict=True)] + [None, None]
 
 
-def _parts(xp: Any, qkv: Any) -> list[Any]:
-    """(B, T, 3 C) -> three of (B, T, C)."""
+def _unpack(xp: Any, qkv: Any) -> list[Any]:
+    """(B, T, 3 C) -> q, k, v, each (B, T, C)."""
     width = qkv.shape[-1] // 3
     return [qkv[:, :, i * width : (i + 1) * width] for i in range(3)]
 
@@ -103,8 +121,20 @@ def _parts(xp: Any, qkv: Any) -> list[Any]:
 def packed_attention(
     xp: Any, qkv: Any, mask: Any, key: Any, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
 ) -> tuple[Tensor, Any]:
-    """Self-attention of queries, keys and values that lie side by side in ``qkv (B, T, 3 C)``: (B, T, C). See `attention`."""
-    q, k, v = _parts(xp, qkv)
+    """Self-attention of packed queries, keys and values.
+
+    Args:
+        qkv: q, k and v concatenated along the last axis, (B, T, 3 C).
+        mask, key, num_heads, causal, p, site, first: as for `attention`.
+
+    Returns:
+        The outputs of all heads, concatenated: (B, T, C).
+
+    Example:
+        >>> tt.ops.packed_attention(tt.zeros((1, 2, 12)), None, None, num_heads=2, causal=True, p=0.0, site=0).shape
+        (1, 2, 4)
+    """
+    q, k, v = _unpack(xp, qkv)
     return attention.forward(xp, q, k, v, mask, key, num_heads=num_heads, causal=causal, p=p, site=site, first=first)
 
 
@@ -123,7 +153,7 @@ def _packed_backward(
     first: int = 0,
 ) -> list[Any]:
     qkv, mask, key = inputs
-    unpacked = (*_parts(xp, qkv), mask, key)
+    unpacked = (*_unpack(xp, qkv), mask, key)
     every = (True, True, True, False, False)
     grads = _backward(xp, g, weights, unpacked, every, num_heads=num_heads, causal=causal, p=p, site=site, first=first)
     return [xp.concat(grads[:3], axis=-1), None, None]

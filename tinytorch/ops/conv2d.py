@@ -1,4 +1,4 @@
-"""Convolution as one matrix product over unrolled windows (Chellapilla, Puri and Simard 2006, "High performance convolutional neural
+"""Convolution as one matmul of unrolled windows, im2col (Chellapilla, Puri and Simard 2006, "High performance convolutional neural
 networks for document processing", section 2.1)."""
 
 from __future__ import annotations
@@ -8,31 +8,58 @@ from typing import Any
 
 from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
-from tinytorch.ops.windows import Pair, add_at, cropped, padded, places, window_counts
+from tinytorch.ops.windows import Pair, add_at, cropped, padded, window_counts, window_slices
 from tinytorch.tensor import Tensor
 
 
 def im2col(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
-    """The windows of ``x (N, C, H, W)`` as columns: (C kh kw, Ho Wo N), raw or a Tensor.
+    """Unroll the windows of ``x (N, C, H, W)``, a raw array or a Tensor, into columns.
 
-    Ho and Wo are how many windows there are in each direction. The batch comes last, so that the copies are of long runs.
+    Args:
+        xp: the namespace of ``x``.
+        x: images, (N, C, H, W).
+        kernel: size (kh, kw) of a window.
+        stride: distance of windows, vertical and horizontal.
+        padding: rows and columns of zeros added on each side.
+
+    Returns:
+        Columns, (C kh kw, Ho Wo N), where Ho and Wo are the numbers of windows in each direction. The batch axis is last, so that long
+        contiguous runs are copied.
+
+    Example:
+        >>> tt.ops.im2col(tt, tt.zeros((5, 3, 8, 8)), kernel=(2, 2), stride=(2, 2), padding=(0, 0)).shape
+        (12, 80)
     """
     n, c, height, width = x.shape
     counts = window_counts((height, width), kernel, stride, padding)
     x = padded(xp, x, padding, 0.0)
-    parts = [xp.permute_dims(x[:, :, rows, columns], (1, 2, 3, 0)) for rows, columns in places(kernel, stride, counts)]
-    unrolled = xp.stack(parts, axis=1)  # (C, kh kw, Ho, Wo, N)
+    elements = [xp.permute_dims(x[:, :, rows, columns], (1, 2, 3, 0)) for rows, columns in window_slices(kernel, stride, counts)]
+    unrolled = xp.stack(elements, axis=1)  # (C, kh kw, Ho, Wo, N)
     return xp.reshape(unrolled, (c * kernel[0] * kernel[1], counts[0] * counts[1] * n))
 
 
 def col2im(xp: Any, columns: Any, shape: tuple[int, int, int, int], *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
-    """The adjoint of `im2col`, on raw arrays: ``columns (C kh kw, Ho Wo N)`` summed into images of ``shape`` (N, C, H, W)."""
+    """Sum columns into images: the adjoint of `im2col`, on raw arrays.
+
+    Args:
+        xp: the namespace of ``columns``.
+        columns: a raw array, (C kh kw, Ho Wo N).
+        shape: shape (N, C, H, W) of the images.
+        kernel, stride, padding: as for `im2col`.
+
+    Returns:
+        A raw array of ``shape``; elements that several windows contain are summed.
+
+    Example:
+        >>> tt.ops.col2im(numpy, numpy.ones((2, 2)), (1, 1, 1, 3), kernel=(1, 2), stride=(1, 1), padding=(0, 0))
+        array([[[[1., 2., 1.]]]])
+    """
     n, c, height, width = shape
     counts = window_counts((height, width), kernel, stride, padding)
-    parts = xp.reshape(columns, (c, kernel[0] * kernel[1], *counts, n))
+    elements = xp.reshape(columns, (c, kernel[0] * kernel[1], *counts, n))
     out = xp.zeros((n, c, height + 2 * padding[0], width + 2 * padding[1]), dtype=columns.dtype)
-    for k, place in enumerate(places(kernel, stride, counts)):
-        out = add_at(xp, out, place, xp.permute_dims(parts[:, k, :, :, :], (3, 0, 1, 2)))
+    for k, index in enumerate(window_slices(kernel, stride, counts)):
+        out = add_at(xp, out, index, xp.permute_dims(elements[:, k, :, :, :], (3, 0, 1, 2)))
     return cropped(out, (height, width), padding)
 
 
@@ -44,9 +71,23 @@ def _rows(xp: Any, weight: Any) -> Any:
 
 @fused_operation
 def conv2d(xp: Any, x: Any, weight: Any, bias: Any, *, stride: Pair, padding: Pair) -> tuple[Tensor, None]:
-    """``x (N, C, H, W)`` with each of the filters ``weight (O, C, kh, kw)``, plus ``bias (O)`` or ``None``: (N, O, Ho, Wo).
+    """2-d convolution, without flipping the filters (cross-correlation), as in other frameworks.
 
-    It is the correlation that other frameworks call convolution: the filters are not flipped.
+    Args:
+        x: images, (N, C, H, W).
+        weight: filters, (O, C, kh, kw).
+        bias: (O), or ``None``.
+        stride: vertical and horizontal stride.
+        padding: rows and columns of zeros added on each side.
+
+    Returns:
+        Feature maps, (N, O, Ho, Wo).
+
+    Example:
+        >>> x, weight = tt.ones((1, 1, 3, 3)), tt.ones((1, 1, 2, 2))
+        >>> tt.ops.conv2d(x, weight, None, stride=(1, 1), padding=(0, 0))[0, 0, ...]
+        Tensor([[4., 4.],
+                [4., 4.]], dtype=float32, device='numpy:cpu')
     """
     n, _, height, width = x.shape
     o, _, *kernel = weight.shape
@@ -68,7 +109,7 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
     g_x = g_weight = None
     if needs[0]:
         g_x = downcast(xp, col2im(xp, xp.matmul(xp.matrix_transpose(_rows(xp, weight)), g_rows), x.shape, **static), x)
-    if needs[1]:  # unrolled again: to keep the columns would take kh kw times the memory of x
+    if needs[1]:  # unrolled again, since saving the columns would take kh kw times the memory of x
         columns = im2col(xp, upcast(xp, x), **static)
         g_weight = xp.reshape(downcast(xp, xp.matmul(g_rows, xp.matrix_transpose(columns)), weight), weight.shape)
     return [g_x, g_weight, downcast(xp, xp.sum(g_rows, axis=1), bias) if needs[2] else None]

@@ -1,4 +1,4 @@
-"""Looking up rows of a table."""
+"""Embedding: select rows of a table."""
 
 from __future__ import annotations
 
@@ -14,11 +14,24 @@ from tinytorch.tensor import Tensor
 
 @fused_operation
 def embedding(xp: Any, weight: Any, ids: Any) -> tuple[Tensor, None]:
-    """Rows of ``weight (V, D)`` at the whole numbers ``ids``, of any shape: (*ids.shape, D); NaN unless 0 <= id < V."""
+    """Select rows of ``weight (V, D)`` by the integers ``ids``.
+
+    Args:
+        weight: table, (V, D).
+        ids: integers of any shape.
+
+    Returns:
+        Rows, (*ids.shape, D); NaN where an id is out of bounds, that is not ``0 <= id < V``.
+
+    Example:
+        >>> tt.ops.embedding(tt.asarray([[1.0, 2.0], [3.0, 4.0]]), tt.asarray([1, 0]))
+        Tensor([[3., 4.],
+                [1., 2.]], dtype=float32, device='numpy:cpu')
+    """
     flat = xp.reshape(ids, (prod(ids.shape),))
-    known = (flat >= 0) & (flat < weight.shape[0])
-    rows = xp.take(weight, xp.where(known, flat, xp.zeros_like(flat)), axis=0)
-    return xp.reshape(xp.where(known[:, None], rows, xp.full((), nan, dtype=rows.dtype)), (*ids.shape, weight.shape[1])), None
+    in_bounds = (flat >= 0) & (flat < weight.shape[0])
+    rows = xp.take(weight, xp.where(in_bounds, flat, xp.zeros_like(flat)), axis=0)
+    return xp.reshape(xp.where(in_bounds[:, None], rows, xp.full((), nan, dtype=rows.dtype)), (*ids.shape, weight.shape[1])), None
 
 
 @embedding.joint_derivative
@@ -27,7 +40,7 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
     length, width = weight.shape
     n = prod(ids.shape)
     flat = xp.reshape(ids, (n,))
-    known = (flat >= 0) & (flat < length)
-    places = xp.where(known, flat, xp.full_like(flat, length))  # the rest are summed in a row of their own, which is dropped
-    sums = segment_sum(xp, xp.reshape(upcast(xp, g), (n, width)), places, length + 1)
+    in_bounds = (flat >= 0) & (flat < length)
+    indices = xp.where(in_bounds, flat, xp.full_like(flat, length))  # gradients of other ids go to an extra row, which is dropped
+    sums = segment_sum(xp, xp.reshape(upcast(xp, g), (n, width)), indices, length + 1)
     return [downcast(xp, sums[:length, ...], weight), None]

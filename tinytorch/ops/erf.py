@@ -1,11 +1,11 @@
-"""The error function, which the standard leaves out."""
+"""The error function, which is not in the standard."""
 
 from __future__ import annotations
 
 from typing import Any
 
 #: ``erfc(x) = t exp(-x^2 + c_0 / 2 + c_1 T_1(2t - 1) + c_2 T_2(2t - 1) + ...)`` for x >= 0 with ``t = 2 / (2 + x)`` and Chebyshev
-#: polynomials T: the form of Numerical Recipes, 3rd ed., section 6.2.2. The coefficients were computed to 60 digits at 120 Chebyshev nodes.
+#: polynomials T: the form of Numerical Recipes, 3rd ed., section 6.2.2. The coefficients computed with 60 digits at 120 Chebyshev points.
 _COEFFICIENTS = (
     -1.30265371978170943,
     0.64196979235649026,
@@ -39,14 +39,14 @@ _COEFFICIENTS = (
 
 
 def erf(xp: Any, x: Any) -> Any:
-    """``2 / sqrt(pi)`` times the integral of ``exp(-t^2)`` from 0 to x, to the precision of x's type."""
-    # not sign and abs, whose derivatives at 0 are 0: here the derivative at 0 is that from the right, which is erf's own
+    """The error function ``2 / sqrt(pi) * integral of exp(-t^2) from 0 to x``, accurate to the precision of the dtype of x."""
+    # not sign and abs, whose derivatives at 0 are 0: with this formula the derivative at 0 is correct
     side = xp.where(x < 0, -xp.ones_like(x), xp.ones_like(x))
     size = side * x
     t = 2.0 / (2.0 + size)
     twice = 2.0 * (2.0 * t - 1.0)
-    last, before = xp.zeros_like(x), xp.zeros_like(x)
+    last, previous = xp.zeros_like(x), xp.zeros_like(x)
     for coefficient in _COEFFICIENTS[:0:-1]:  # Clenshaw's recurrence, from the highest coefficient down
-        last, before = twice * last - before + coefficient, last
-    exponent = 0.5 * (_COEFFICIENTS[0] + twice * last) - before - size * size
+        last, previous = twice * last - previous + coefficient, last
+    exponent = 0.5 * (_COEFFICIENTS[0] + twice * last) - previous - size * size
     return side * (1.0 - t * xp.exp(exponent))

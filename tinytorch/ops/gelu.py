@@ -17,13 +17,25 @@ _CUBIC = 0.044715
 
 @fused_operation
 def gelu(xp: Any, x: Any, *, approximate: str) -> tuple[Tensor, None]:
-    """x times the probability that a standard normal number is below it; with ``approximate="tanh"`` by the paper's tanh formula."""
+    """Gaussian error linear unit: x times the cumulative distribution function of the standard normal distribution at x.
+
+    Args:
+        x: an array of any shape.
+        approximate: ``"none"``, or ``"tanh"`` for the tanh approximation.
+
+    Returns:
+        An array of the shape of ``x``.
+
+    Example:
+        >>> tt.ops.gelu(tt.asarray([-1.0, 0.0, 1.0]), approximate="none")
+        Tensor([-0.15865526,  0.        ,  0.8413447 ], dtype=float32, device='numpy:cpu')
+    """
     wide = upcast(xp, x)
     if approximate == "tanh":
-        probability = 0.5 * (1.0 + xp.tanh(_SCALE * (wide + _CUBIC * (wide * wide * wide))))
+        cdf = 0.5 * (1.0 + xp.tanh(_SCALE * (wide + _CUBIC * (wide * wide * wide))))
     else:
-        probability = 0.5 * (1.0 + erf(xp, wide * math.sqrt(0.5)))
-    return downcast(xp, wide * probability, x), None
+        cdf = 0.5 * (1.0 + erf(xp, wide * math.sqrt(0.5)))
+    return downcast(xp, wide * cdf, x), None
 
 
 @gelu.joint_derivative

@@ -1,4 +1,4 @@
-"""A dense layer's product: x W^T + b."""
+"""The affine map of a linear layer: x W^T + b."""
 
 from __future__ import annotations
 
@@ -13,8 +13,22 @@ from tinytorch.tensor import Tensor
 
 @fused_operation
 def linear(xp: Any, x: Any, weight: Any, bias: Any) -> tuple[Tensor, None]:
-    """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out); ``bias`` may be ``None``."""
-    # one two-dimensional product: array libraries do batched ones slowly
+    """The affine map ``x @ weight^T + bias``.
+
+    Args:
+        x: (..., in).
+        weight: (out, in).
+        bias: (out), or ``None``.
+
+    Returns:
+        (..., out).
+
+    Example:
+        >>> tt.ops.linear(tt.ones((2, 3)), tt.ones((1, 3)), tt.asarray([0.5]))
+        Tensor([[3.5],
+                [3.5]], dtype=float32, device='numpy:cpu')
+    """
+    # one 2-d matmul, since batched matmuls are slow in array libraries
     rows = xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
     out = xp.matmul(upcast(xp, rows), xp.matrix_transpose(upcast(xp, weight)))
     if bias is not None:

@@ -1,4 +1,4 @@
-"""Pooling: one number for each window of a feature map."""
+"""Pooling: the maximum or mean of each window of a feature map."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
-from tinytorch.ops.windows import Pair, add_at, cropped, first_inside, padded, places, window_counts
+from tinytorch.ops.windows import Pair, add_at, cropped, first_inside, padded, window_counts, window_slices
 from tinytorch.tensor import Tensor
 
 
@@ -23,23 +23,35 @@ def _padded_zeros(xp: Any, x: Any, padding: Pair, dtype: Any) -> Any:
 
 @fused_operation
 def max_pool2d(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Tensor, Any]:
-    """The largest element of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Of equal ones the first counts, as in PyTorch.
+    """The maximum of each window. The gradient goes to the first of equal elements, as in PyTorch.
 
-    Residuals: which element of its window it is, counted row by row.
+    Args:
+        x: images, (N, C, H, W).
+        kernel_size: size of a window, vertical and horizontal.
+        stride: distance of windows, vertical and horizontal.
+        padding: rows and columns of ``-inf`` added on each side.
+
+    Returns:
+        (N, C, Ho, Wo). The residuals are the index of the maximum in its window, in row-major order.
+
+    Example:
+        >>> x = tt.asarray([[[[1.0, 2.0], [4.0, 3.0]]]])
+        >>> tt.ops.max_pool2d(x, kernel_size=(2, 2), stride=(2, 2), padding=(0, 0)).item()
+        4.0
     """
-    frame, counts = padded(xp, x, padding, -inf), _counts(x, kernel_size, stride, padding)
+    image, counts = padded(xp, x, padding, -inf), _counts(x, kernel_size, stride, padding)
     first = first_inside(xp, kernel_size, stride, padding, counts) if any(padding) else None
     out: Any = None
     index: Any = None
-    for k, place in enumerate(places(kernel_size, stride, counts)):
-        part = frame[(slice(None), slice(None), *place)]
+    for k, where in enumerate(window_slices(kernel_size, stride, counts)):
+        element = image[(slice(None), slice(None), *where)]
         if k == 0:
-            out, index = part, xp.zeros(part.shape, dtype=xp.int32)
+            out, index = element, xp.zeros(element.shape, dtype=xp.int32)
         else:
-            larger = (part > out) | (part != part)  # a NaN counts as largest
+            larger = (element > out) | (element != element)  # NaN is the maximum
             if first is not None:
-                larger = larger | (first == k)  # -inf of the image comes before that of the padding
-            out = xp.where(larger, part, out)
+                larger = larger | (first == k)  # a -inf of the image is chosen before one of the padding
+            out = xp.where(larger, element, out)
             index = xp.where(larger, k, index)
     return out, index
 
@@ -51,18 +63,33 @@ def _max_backward(
     (x,) = inputs
     wide = upcast(xp, g)
     out = _padded_zeros(xp, x, padding, wide.dtype)
-    for k, place in enumerate(places(kernel_size, stride, _counts(x, kernel_size, stride, padding))):
-        out = add_at(xp, out, place, xp.where(index == k, wide, xp.zeros_like(wide)))
+    for k, where in enumerate(window_slices(kernel_size, stride, _counts(x, kernel_size, stride, padding))):
+        out = add_at(xp, out, where, xp.where(index == k, wide, xp.zeros_like(wide)))
     return [downcast(xp, cropped(out, (x.shape[2], x.shape[3]), padding), x)]
 
 
 @fused_operation
 def avg_pool2d(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Tensor, None]:
-    """The mean of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Zeros that were padded count too, as in PyTorch."""
-    frame = padded(xp, upcast(xp, x), padding, 0.0)
+    """The mean of each window. Padded zeros are included in the mean, as in PyTorch.
+
+    Args:
+        x: images, (N, C, H, W).
+        kernel_size: size of a window, vertical and horizontal.
+        stride: distance of windows, vertical and horizontal.
+        padding: rows and columns of zeros added on each side.
+
+    Returns:
+        (N, C, Ho, Wo).
+
+    Example:
+        >>> x = tt.asarray([[[[1.0, 2.0], [4.0, 3.0]]]])
+        >>> tt.ops.avg_pool2d(x, kernel_size=(2, 2), stride=(2, 2), padding=(0, 0)).item()
+        2.5
+    """
+    image = padded(xp, upcast(xp, x), padding, 0.0)
     total: Any = 0.0
-    for place in places(kernel_size, stride, _counts(x, kernel_size, stride, padding)):
-        total = total + frame[(slice(None), slice(None), *place)]
+    for where in window_slices(kernel_size, stride, _counts(x, kernel_size, stride, padding)):
+        total = total + image[(slice(None), slice(None), *where)]
     return downcast(xp, total * (1.0 / (kernel_size[0] * kernel_size[1])), x), None
 
 
@@ -71,8 +98,8 @@ def _avg_backward(
     xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
 ) -> list[Any]:
     (x,) = inputs
-    share = upcast(xp, g) * (1.0 / (kernel_size[0] * kernel_size[1]))
-    out = _padded_zeros(xp, x, padding, share.dtype)
-    for place in places(kernel_size, stride, _counts(x, kernel_size, stride, padding)):
-        out = add_at(xp, out, place, share)
+    scaled = upcast(xp, g) * (1.0 / (kernel_size[0] * kernel_size[1]))
+    out = _padded_zeros(xp, x, padding, scaled.dtype)
+    for where in window_slices(kernel_size, stride, _counts(x, kernel_size, stride, padding)):
+        out = add_at(xp, out, where, scaled)
     return [downcast(xp, cropped(out, (x.shape[2], x.shape[3]), padding), x)]

@@ -1,7 +1,7 @@
-"""The one seed: where weights, batches, samples and dropout get their randomness. A host module.
+"""Random numbers of the whole library, from one seed: weights, batches, samples and dropout. A host module.
 
-Numbers drawn between steps come from one host generator. Within a step nothing may be drawn, since a compiled step is replayed; dropout
-there takes its bits from a hash of (key, step, site, index), see `tinytorch.ops.random_bits`.
+Random numbers between steps come from one host generator. A step cannot use a generator, since a compiled step is replayed; dropout in a
+step uses a hash of (key, step, call site, index), see `tinytorch.ops.random_bits`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy
 
-from tinytorch.autograd.recompute import restored_on_replay
+from tinytorch.autograd.recompute import restore_on_recompute
 from tinytorch.backend import Backend
 from tinytorch.backend.shard import Shard
 from tinytorch.tensor import Tensor, wrap
 
 
-class Draws:
-    """Where uses of randomness take their key and their number from.
+class RandomStream:
+    """A key for random bits and a counter of the call sites that have used it.
 
     Attributes:
-        key: int32 of shape (2), the run's key and the step's number.
-        shard: the examples of the batch that are drawn for; ``None`` outside a training step.
+        key: int32 of shape (2): the key of the run and the step number.
+        shard: the shard of the batch that the random bits are for; ``None`` outside a training step.
     """
 
     def __init__(self, key: Tensor, used: int = 0, shard: Shard | None = None) -> None:
@@ -35,99 +35,99 @@ class Draws:
         self._lock = threading.Lock()
 
     def next_site(self) -> int:
-        """The number of one more use of randomness under this key."""
-        with self._lock:  # threads that share it must not share a number
+        """Return the index of the next call site that uses this key."""
+        with self._lock:  # threads that share the stream must get different indices
             self._used += 1
             return self._used - 1
 
     def site_and_offset(self, size: int) -> dict[str, int]:
-        """Settings of an operation that draws ``size`` numbers, the same number for each example of the batch.
+        """The settings ``site`` and ``first`` of an operation that uses ``size`` random numbers, equally many for each example.
 
         Returns:
-            ``site``, and ``first``, the offset of these numbers among those that the whole batch draws at this site.
+            ``site``, the index of the call site, and ``first``, the offset of the shard among the numbers of the whole batch.
         """
         return {"site": self.next_site(), "first": self.shard.scale(size).offset if self.shard else 0}
 
-    def copy(self) -> Draws:
-        """The same uses from here on once more."""
-        return Draws(self.key, self._used, self.shard)
+    def copy(self) -> RandomStream:
+        """A stream that continues with the same random bits."""
+        return RandomStream(self.key, self._used, self.shard)
 
 
-class _Sources(dict[Backend, Draws]):
-    """Draws by backend; one that is asked for first takes its key from the seed."""
+class _Streams(dict[Backend, RandomStream]):
+    """Random streams by backend; a missing one is created with the key of the seed."""
 
-    def __missing__(self, backend: Backend) -> Draws:
+    def __missing__(self, backend: Backend) -> RandomStream:
         key = wrap(backend.from_host(numpy.array([_key, 0]), "int32"), backend)
-        return self.setdefault(backend, Draws(key))  # threads may meet here, and must end up with the same one
+        return self.setdefault(backend, RandomStream(key))  # concurrent threads must get the same stream
 
-    def copy(self) -> _Sources:
-        """The same uses from here on once more."""
-        return _Sources({backend: draws.copy() for backend, draws in self.items()})
+    def copy(self) -> _Streams:
+        """Streams that continue with the same random bits."""
+        return _Streams({backend: stream.copy() for backend, stream in self.items()})
 
 
 def run_key(n: int) -> int:
-    """The key for random bits within steps that belongs to seed ``n``: 31 bits."""
+    """The 31-bit key for random bits in the steps of a run with seed ``n``."""
     return int(numpy.random.SeedSequence(n).generate_state(1)[0] >> 1)
 
 
 _generator = numpy.random.default_rng(0)
 _key = run_key(0)
-_outside = _Sources()  # for use outside any step
-_scope: ContextVar[_Sources | None] = ContextVar("tinytorch_draws", default=None)
+_default_streams = _Streams()  # used outside steps
+_step_streams: ContextVar[_Streams | None] = ContextVar("tinytorch_draws", default=None)
 
 
 def seed(n: int) -> None:
-    """Start all randomness afresh from ``n``, a whole number of 0 or more. Without a call the seed is 0."""
+    """Seed all random numbers with ``n``, a non-negative integer. Without a call the seed is 0."""
     global _generator, _key
     if n < 0:
-        raise ValueError(f"the seed must be a whole number of 0 or more, got {n}")
+        raise ValueError(f"the seed must be a non-negative integer, got {n}")
     _generator = numpy.random.default_rng(n)
     _key = run_key(n)
-    _outside.clear()
+    _default_streams.clear()
 
 
 def generator() -> numpy.random.Generator:
-    """The host generator that `seed` started."""
+    """The host generator, seeded by `seed`."""
     return _generator
 
 
 def key() -> int:
-    """The key for random bits within steps that belongs to the seed."""
+    """The key for random bits in steps, derived from the seed."""
     return _key
 
 
 def get_state() -> dict[str, Any]:
-    """The host generator's position, as plain numbers that JSON can hold."""
+    """The state of the host generator, serializable as JSON."""
     return dict(_generator.bit_generator.state)
 
 
 def set_state(state: dict[str, Any]) -> None:
-    """Continue from a position that `get_state` returned."""
+    """Restore a state returned by `get_state`."""
     _generator.bit_generator.state = state
 
 
 @contextmanager
 def step_draws(key: Tensor, shard: Shard | None = None) -> Iterator[None]:
-    """Take random bits from ``key`` inside a ``with`` block, for a ``shard`` of the batch or all of it; the first use is site 0."""
-    token = _scope.set(_Sources({key.backend: Draws(key, shard=shard)}))
+    """Use ``key`` for random bits inside a ``with`` block, for a ``shard`` of the batch or the whole batch; call sites count from 0."""
+    token = _step_streams.set(_Streams({key.backend: RandomStream(key, shard=shard)}))
     try:
         yield
     finally:
-        _scope.reset(token)
+        _step_streams.reset(token)
 
 
-def draws(backend: Backend) -> Draws:
-    """Where a layer on ``backend`` gets its random bits now: from the step it runs in, or else, use after use, from the seed."""
-    return _sources()[backend]
+def draws(backend: Backend) -> RandomStream:
+    """The random stream for layers on ``backend``: that of the current step, else the one that starts from the seed."""
+    return _current_streams()[backend]
 
 
-def _sources() -> _Sources:
-    inside = _scope.get()
-    return _outside if inside is None else inside
+def _current_streams() -> _Streams:
+    streams = _step_streams.get()
+    return _default_streams if streams is None else streams
 
 
-@restored_on_replay
-def _same_draws() -> Iterator[Callable[[], object]]:
-    """What is run a second time draws as it did the first time."""
-    now = _sources().copy()
-    yield lambda: _scope.set(now.copy())
+@restore_on_recompute
+def _restore_streams() -> Iterator[Callable[[], object]]:
+    """Use the same random bits when `checkpoint` runs a function again."""
+    streams = _current_streams().copy()
+    yield lambda: _step_streams.set(streams.copy())

@@ -1,4 +1,4 @@
-"""The rectifier (Fukushima 1969; Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines")."""
+"""The rectified linear unit (Fukushima 1969; Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines")."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from tinytorch.tensor import Tensor
 
 @fused_operation
 def relu(xp: Any, x: Any) -> tuple[Tensor, None]:
-    """``max(x, 0)``; NaN stays NaN, and the derivative at 0 is 0."""
+    """Rectified linear unit, ``max(x, 0)``. NaN stays NaN, and the derivative at 0 is 0.
+
+    Args:
+        x: an array of any shape.
+
+    Returns:
+        An array of the shape of ``x``.
+
+    Example:
+        >>> tt.ops.relu(tt.asarray([-1.0, 2.0]))
+        Tensor([0., 2.], dtype=float32, device='numpy:cpu')
+    """
     return xp.where(x <= 0, xp.zeros_like(x), x), None
 
 

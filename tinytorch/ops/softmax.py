@@ -1,4 +1,4 @@
-"""Softmax: exponentials that sum to 1."""
+"""Softmax."""
 
 from __future__ import annotations
 
@@ -12,8 +12,20 @@ from tinytorch.tensor import Tensor
 
 @fused_operation
 def softmax(xp: Any, x: Any, *, axis: int) -> tuple[Tensor, Any]:
-    """``exp(x) / sum(exp(x))`` along ``axis``, without overflow."""
-    if 0 in x.shape:  # nothing has no largest element
+    """Softmax ``exp(x) / sum(exp(x))`` along ``axis``, computed without overflow.
+
+    Args:
+        x: logits of any shape.
+        axis: the axis whose elements sum to 1.
+
+    Returns:
+        Probabilities, an array of the shape of ``x``.
+
+    Example:
+        >>> tt.ops.softmax(tt.asarray([1000.0, 1000.0]), axis=0)
+        Tensor([0.5, 0.5], dtype=float32, device='numpy:cpu')
+    """
+    if 0 in x.shape:  # max of an empty array would raise
         return x, x
     wide = upcast(xp, x)
     exponentials = xp.exp(wide - xp.max(wide, axis=axis, keepdims=True))

@@ -1,4 +1,4 @@
-"""Windows that slide over images: what convolution and pooling share."""
+"""Sliding windows over images: functions for convolution and pooling."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 from tinytorch.array_api.indexing import replaced
 
-Pair = tuple[int, int]  #: of the vertical and the horizontal direction
+Pair = tuple[int, int]  #: vertical and horizontal
 
-#: All rows, say, of an image that lie at one place of a window: slices of its vertical and its horizontal dimension.
-Place = tuple[slice, slice]
+#: Vertical and horizontal slices of a padded image, which select one element of every window.
+WindowSlices = tuple[slice, slice]
 
 
 def window_counts(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """How many windows of size ``kernel`` fit in each direction of images of ``size``, with ``padding`` on both sides."""
+    """The number of windows of size ``kernel`` in each direction of an image of ``size``, with ``padding`` on both sides."""
     return (
         (size[0] + 2 * padding[0] - kernel[0]) // stride[0] + 1,
         (size[1] + 2 * padding[1] - kernel[1]) // stride[1] + 1,
     )
 
 
-def places(kernel: Pair, stride: Pair, counts: Pair) -> Iterator[Place]:
-    """For each element of a window, row by row, where it lies in a padded image as the window slides."""
+def window_slices(kernel: Pair, stride: Pair, counts: Pair) -> Iterator[WindowSlices]:
+    """For each element of a window, in row-major order, the slices that select it in all windows of a padded image."""
     for i in range(kernel[0]):
         for j in range(kernel[1]):
             yield (
@@ -32,7 +32,7 @@ def places(kernel: Pair, stride: Pair, counts: Pair) -> Iterator[Place]:
 
 
 def first_inside(xp: Any, kernel: Pair, stride: Pair, padding: Pair, counts: Pair) -> Any:
-    """For each window, which of its elements, counted row by row, is the first that lies in the image: int32 (Ho, Wo)."""
+    """For each window the index, in row-major order, of its first element that is not padding: int32 (Ho, Wo)."""
     down, right = (
         xp.clip(pad - step * xp.arange(count, dtype=xp.int32), min=0) for pad, step, count in zip(padding, stride, counts, strict=True)
     )
@@ -40,25 +40,25 @@ def first_inside(xp: Any, kernel: Pair, stride: Pair, padding: Pair, counts: Pai
 
 
 def padded(xp: Any, x: Any, padding: Pair, value: float) -> Any:
-    """``x (N, C, H, W)``, raw or a Tensor, with ``value`` on all sides: (N, C, H + 2 ph, W + 2 pw)."""
+    """Pad ``x (N, C, H, W)``, a raw array or a Tensor, with ``value`` on all sides: (N, C, H + 2 ph, W + 2 pw)."""
     if padding == (0, 0):
         return x
     vertical, horizontal = padding
     n, c, height, width = x.shape
-    frame = xp.full((n, c, height + 2 * vertical, width + 2 * horizontal), value, dtype=x.dtype)
+    background = xp.full((n, c, height + 2 * vertical, width + 2 * horizontal), value, dtype=x.dtype)
     inside = (slice(None), slice(None), slice(vertical, vertical + height), slice(horizontal, horizontal + width))
-    return replaced(xp, frame, inside, x)
+    return replaced(xp, background, inside, x)
 
 
 def cropped(x: Any, size: Pair, padding: Pair) -> Any:
-    """What `padded` was given, or the gradient of that: the middle of ``x (N, C, H + 2 ph, W + 2 pw)``."""
+    """Remove padding: the inverse of `padded`, and its gradient. ``x`` has shape (N, C, H + 2 ph, W + 2 pw)."""
     if padding == (0, 0):
         return x
     return x[:, :, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
 
 
-def add_at(xp: Any, x: Any, place: Place, value: Any) -> Any:
-    """The raw array ``x (N, C, H, W)``, given for good, with ``value`` added at a place."""
-    from array_api_extra import at  # loaded on first use: it brings array_api_compat with it
+def add_at(xp: Any, x: Any, where: WindowSlices, value: Any) -> Any:
+    """Add ``value`` to the raw array ``x (N, C, H, W)`` at the given slices. ``x`` is donated."""
+    from array_api_extra import at  # imported on first use, since it imports array_api_compat
 
-    return at(x, (slice(None), slice(None), *place)).add(value, xp=xp)
+    return at(x, (slice(None), slice(None), *where)).add(value, xp=xp)

@@ -1,4 +1,4 @@
-"""For plugins: an array library's functions on one of its devices."""
+"""For plugins: the namespace of an array library, bound to one of its devices."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _CREATION: Final = frozenset({"arange", "asarray", "empty", "eye", "fftfreq", "f
 
 
 class LibraryNamespace:
-    """A module's functions, with the plugin's own in place of some, and creation functions that make arrays on ``device``.
+    """The functions of a module; some are replaced by the plugin, and creation functions create arrays on ``device``.
 
     Args:
-        module: the array library's namespace; modules inside it (``linalg``, ``fft``) are bound in the same way.
-        device: what the library's ``device=`` takes; ``None`` for its default, which then is not passed.
-        own: functions by name that take the place of the module's, or that tinytorch uses where it finds them (``add_rows``).
+        module: the namespace of the array library; its submodules (``linalg``, ``fft``) are bound in the same way.
+        device: passed as ``device=`` to creation functions; ``None`` passes nothing, so that the library uses its default device.
+        own: functions by name that replace those of the module, or optional ones that tinytorch calls if they exist (``add_rows``).
     """
 
     def __init__(self, module: ModuleType, device: Any, own: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> None:
@@ -30,7 +30,7 @@ class LibraryNamespace:
             value = LibraryNamespace(value, self._device)
         elif self._device is not None and name in _CREATION:
             value = partial(value, device=self._device)
-        setattr(self, name, value)  # from now on an ordinary attribute
+        setattr(self, name, value)  # later lookups find an ordinary attribute
         return value
 
     def __dir__(self) -> list[str]:
