@@ -12,7 +12,7 @@ import numpy
 from tinytorch.backend.binding import LibraryNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
-from tinytorch_jax.namespace import OWN
+from tinytorch_jax.namespace import OVERRIDES
 
 _WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
 
@@ -26,7 +26,7 @@ class JaxBackend(Backend):
         super().__init__(
             name="jax",
             device=f"{device.platform}:{device.id}" if device.id else device.platform,
-            xp=LibraryNamespace(jnp, None if device == jax.devices()[0] else device, OWN),
+            xp=LibraryNamespace(jnp, None if device == jax.devices()[0] else device, OVERRIDES),
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) if wide else frozenset(DTYPES) - _WIDE,
                 host=device.platform == "cpu",

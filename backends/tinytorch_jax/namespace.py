@@ -44,7 +44,7 @@ def _add_rows(rows: Any, indices: Any, length: int) -> Any:
 
 
 #: By the standard's names, and two that tinytorch has for itself.
-OWN: Final[dict[str, Callable[..., Any]]] = {
+OVERRIDES: Final[dict[str, Callable[..., Any]]] = {
     "add_rows": _add_rows,
     "getitem": _getitem,
     "pow": _pow,

@@ -13,7 +13,7 @@ import torch
 from tinytorch.backend.binding import LibraryNamespace
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
-from tinytorch_torch.namespace import OWN
+from tinytorch_torch.namespace import OVERRIDES
 
 
 class TorchBackend(Backend):
@@ -24,7 +24,7 @@ class TorchBackend(Backend):
         super().__init__(
             name="torch",
             device=str(device),
-            xp=LibraryNamespace(xp, device, OWN),
+            xp=LibraryNamespace(xp, device, OVERRIDES),
             # on a GPU repeated indices are summed in any order
             capabilities=Capabilities(dtypes=frozenset(DTYPES), host=device.type == "cpu", deterministic_scatter=device.type == "cpu"),
         )

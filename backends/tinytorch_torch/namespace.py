@@ -75,7 +75,7 @@ def _add_rows(rows: torch.Tensor, indices: torch.Tensor, length: int) -> torch.T
 
 
 #: By the standard's names, and one that tinytorch has for itself.
-OWN: Final[dict[str, Callable[..., Any]]] = {
+OVERRIDES: Final[dict[str, Callable[..., Any]]] = {
     "add_rows": _add_rows,
     "std": _std,
     "take": _with_index_errors(array_api_compat.torch.take),
