@@ -249,7 +249,7 @@ def a_captured_step() -> str:
         other, _ = step(other, (batches[i % 4],))
         junk = cupy.full((1 << 20,), numpy.nan, dtype="float32")  # what the graph uses must not be given to others
         del junk
-    known = not captured._refused
+    known = not captured._not_capturable
     off, count, how = float(abs(one[0] - other[0]).max()), int(one[1]), "captured" if known else "NOT captured"
     took = (milliseconds(lambda: captured(one, (batches[0],))), milliseconds(lambda: step(other, (batches[0],))))
     return f"{how}, differs by {off:.1e}, counts {count}; {took[0]:.3f} ms, eager {took[1]:.3f} ms"

@@ -37,7 +37,7 @@ def test_a_tensor_of_torchs_own_becomes_ours_and_keeps_its_values() -> None:
 
 
 def test_a_tensor_that_carries_torchs_gradient_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"carries PyTorch's own gradient, which would be lost here; pass x\.detach\(\)"):
+    with pytest.raises(TypeError, match=r"requires grad in PyTorch's autograd, which tinytorch does not continue; pass x\.detach\(\)"):
         tt.asarray(torch.ones(2, requires_grad=True))
 
 

@@ -39,7 +39,7 @@ def jobs(names: list[str]) -> list[Job]:
         if not names or source.name in names
         for macros in source.variants
         for chip in CHIPS
-        if source.serves(macros, int(chip.removeprefix("sm_")))
+        if source.runs_on(macros, int(chip.removeprefix("sm_")))
     ]
 
 

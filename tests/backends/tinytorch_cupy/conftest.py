@@ -83,7 +83,7 @@ def _machine(
     blas = FakeBlas(cupy.machine)
     monkeypatch.setattr(gemm, "_cupy", lambda: cupy)
     monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(blas))
-    monkeypatch.setattr(gemm, "_own", gemm.threading.local())
+    monkeypatch.setattr(gemm, "_thread_local", gemm.threading.local())
 
     def create(device: str | None) -> CupyBackend:
         backend = CupyBackend(cupy, new_namespace(cupy), int(device or 0))

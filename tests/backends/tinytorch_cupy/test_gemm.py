@@ -28,7 +28,7 @@ class Bench:
         self.library = FakeBlas(self.cupy.machine)
         monkeypatch.setattr(gemm, "_cupy", lambda: self.cupy)
         monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(self.library))
-        monkeypatch.setattr(gemm, "_own", gemm.threading.local())
+        monkeypatch.setattr(gemm, "_thread_local", gemm.threading.local())
         self.random = numpy.random.default_rng(0)
 
     def array(self, *shape: int, dtype: str = "float32") -> Any:
@@ -196,7 +196,7 @@ def test_a_new_stream_gets_a_workspace_and_keeps_it(gpu: Bench) -> None:
 
 def test_a_refused_call_is_an_error(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gemm.DATA_TYPES, "float32", 3)
-    with pytest.raises(gemm.BlasError, match="cublasGemmEx ended with status 15"):
+    with pytest.raises(gemm.BlasError, match="cublasGemmEx failed with status 15"):
         gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))
 
 
@@ -276,5 +276,5 @@ def test_mixtures_and_whole_numbers_are_declined(gpu: Bench) -> None:
 
 def test_a_gpu_without_memory_for_cublas_is_out_of_memory(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu.library, "cublasGemmEx", lambda *args: 3)
-    with pytest.raises(MemoryError, match="no memory left for cuBLAS"):
+    with pytest.raises(MemoryError, match="out of GPU memory for cuBLAS"):
         gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))

@@ -371,6 +371,6 @@ def test_many_parameters_take_one_launch_and_one_for_their_norm() -> None:
 
 
 def test_the_source_of_every_kernel_that_is_overridden_is_listed_for_compilation(cuda: ModuleType) -> None:
-    from tinytorch_cupy.kernels.launch import FOLDER, SOURCES
+    from tinytorch_cupy.kernels.launch import DIRECTORY, SOURCES
 
-    assert {path.stem for path in FOLDER.glob("*.cu")} == set(SOURCES)
+    assert {path.stem for path in DIRECTORY.glob("*.cu")} == set(SOURCES)

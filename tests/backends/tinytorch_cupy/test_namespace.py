@@ -12,7 +12,7 @@ import tinytorch as tt
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace
 from tinytorch.tensor import wrap
 from tinytorch_cupy.backend import CupyBackend
-from tinytorch_cupy.namespace import own_functions
+from tinytorch_cupy.namespace import override_functions
 
 BF16 = numpy.dtype(ml_dtypes.bfloat16)
 
@@ -22,7 +22,7 @@ def own() -> Any:
     """The functions over numpy's own."""
     import array_api_compat.numpy as xp
 
-    return own_functions(new_cupy(), xp)
+    return override_functions(new_cupy(), xp)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_repeat_takes_an_array_of_repeats(fake_gpu: Any, axis: int | None, repea
 
 def test_repeat_refuses_what_numpy_refuses(fake_gpu: Any) -> None:
     x = fake_gpu.cupy.array(numpy.zeros((2, 3)))
-    with pytest.raises(ValueError, match="needs 1 or 3 repeats for an axis of length 3, got 2"):
+    with pytest.raises(ValueError, match="expected 1 or 3 repeats for an axis of length 3, got 2"):
         fake_gpu.backend.xp.repeat(x, fake_gpu.cupy.array(numpy.array([1, 2])), axis=1)
     with pytest.raises(ValueError, match="must not be negative, got -2"):
         fake_gpu.backend.xp.repeat(x, fake_gpu.cupy.array(numpy.array([1, -2])), axis=0)
@@ -152,7 +152,7 @@ def test_solving_broadcasts_batches(shapes: tuple[tuple[int, ...], tuple[int, ..
 
     random = numpy.random.default_rng(0)
     a, b = random.normal(size=shapes[0]) + 3 * numpy.eye(3), random.normal(size=shapes[1])
-    found = own_functions(new_cupy(), _Solver(xp))["linalg.solve"](a, b)
+    found = override_functions(new_cupy(), _Solver(xp))["linalg.solve"](a, b)
     numpy.testing.assert_allclose(found, xp.linalg.solve(a, b))
 
 

@@ -137,7 +137,7 @@ def test_a_cublas_handle_is_destroyed_on_its_own_gpu(two_gpus: Any, elsewhere: C
     tt.ones((2, 2)) @ tt.ones((2, 2))
     assert set(two_gpus.blas.handles.values()) == {two_gpus.cupy.machine.gpus[1]}
     elsewhere()
-    gemm._own.__dict__.clear()  # as when the thread ends
+    gemm._thread_local.__dict__.clear()  # as when the thread ends
     assert two_gpus.blas.handles == {}
 
 
