@@ -67,8 +67,8 @@ template <class F> __device__ inline void map(const T* x, T* out, Size n, Size t
 
 // out[i] = f(i, x[i], y[i]).
 template <class F> __device__ inline void map(const T* x, const T* y, T* out, Size n, Size thread, Size threads, F f) {
-    bool same = head_size(x) == head_size(out) && head_size(y) == head_size(out);
-    for_each_vector(n, head_size(x), same, thread, threads, [&](auto count, Size i) {
+    for_each_vector(n, head_size(x), head_size(x) == head_size(out) && head_size(y) == head_size(out), thread, threads,
+                    [&](auto count, Size i) {
         const int N = decltype(count)::value;
         Vector<N> a = load_vector<N>(x, i), b = load_vector<N>(y, i), c;
         for (int j = 0; j < N; ++j) store(&c.items[j], f(i + j, to_float(a.items[j]), to_float(b.items[j])));
