@@ -1,1 +1,1 @@
-"""Measurements of tinytorch beside its peers. Nothing here is imported by the library or needed to use it."""
+"""Benchmarks of tinytorch and its peers, PyTorch and JAX. The library does not import or need them."""

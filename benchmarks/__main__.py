@@ -1,4 +1,4 @@
-"""``python -m benchmarks cpu``, and ``gpu``: tinytorch beside its peers; ``profile``: where its time goes; ``scaling``: how it grows."""
+"""``python -m benchmarks cpu`` or ``gpu``: compare with peers; ``profile``: time per kernel; ``scaling``: time by model size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.scaling import measure_all
 
 
 def machine() -> str:
-    """The CPU, and the versions of what runs on it."""
+    """The CPU, Python, and the versions of the libraries."""
     facts = {}
     if Path("/proc/cpuinfo").is_file():
         pairs = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if ":" in line]
@@ -36,7 +36,7 @@ def machine() -> str:
 
 
 def line(row: Row) -> str:
-    """A row of the table."""
+    """Format a row of the table."""
     if row.refused:
         return f"{row.workload:<5} {row.peer:<14} refused: {row.refused}"
     share = "" if row.peak_share is None else f"{100 * row.peak_share:4.0f}%"
@@ -46,15 +46,15 @@ def line(row: Row) -> str:
 
 
 def main() -> None:
-    """Read what is wanted, run it, and print rows as they come."""
+    """Parse the arguments, run the benchmark, and print each row when it is measured."""
     if sys.argv[1:2] == ["gpu"]:
-        from benchmarks.gpu.command import main as gpu_main  # it has options of its own
+        from benchmarks.gpu.command import main as gpu_main  # it has its own options
 
         sys.exit(gpu_main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("part", choices=["cpu", "gpu", "profile", "scaling"])
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="with commas between")
-    parser.add_argument("--peers", default="torch", help=f"of {', '.join(CONTESTANTS[1:])}")
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="comma-separated")
+    parser.add_argument("--peers", default="torch", help=f"comma-separated, from {', '.join(CONTESTANTS[1:])}")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -69,10 +69,10 @@ def main() -> None:
     names, peers = options.workloads.split(","), options.peers.split(",")
     unknown = [word for word in names if word not in WORKLOADS] + [word for word in peers if word not in CONTESTANTS[1:]]
     if unknown:
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(WORKLOADS)} and {', '.join(CONTESTANTS[1:])}")
+        parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(WORKLOADS)} and {', '.join(CONTESTANTS[1:])}")
     print(machine())
     if options.part == "profile":
-        from benchmarks.cpu.profile import profile  # the only part that runs in this process
+        from benchmarks.cpu.profile import profile  # runs in this process
 
         for name in names:
             print(profile(name), flush=True)

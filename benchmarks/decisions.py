@@ -1,7 +1,7 @@
-"""What rectifiers and max pooling decide, in tinytorch and in PyTorch: a decision that only rounding made is told from a fault.
+"""Compare the selections of ReLU and max pooling in tinytorch and PyTorch, and distinguish ties up to rounding from faults.
 
-A rectifier chooses between 0 and its input, max pooling among the elements of a window. Where both choices are equal but for rounding, two
-libraries that are both right may choose differently; the gradient then takes another way, and the runs drift apart.
+ReLU selects 0 or its input, and max pooling selects an element of a window. If two options are equal up to rounding, two correct libraries
+may select different ones. The gradient then takes another path, and the runs diverge.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import torch
 
 from tinytorch import nn
 
-#: A tie's bound, in roundings (the type's epsilon) of the root mean square of the layer's input. What the two libraries feed to one
-#: layer was seen to differ by up to 46 of these, over 20 steps of the evolution's recipes on CIFAR-10 with three seeds.
+#: Largest margin of a tie, in units of epsilon times the root mean square of the layer's input. The inputs of a layer in the two libraries
+#: differed by at most 46 of these units, in 20 steps of the evolution's recipes on CIFAR-10 with three seeds.
 ROUNDINGS = 64
 
 
-DECIDING = torch.nn.ReLU | torch.nn.MaxPool2d
+SELECTING = torch.nn.ReLU | torch.nn.MaxPool2d
 
 
 @dataclass(frozen=True)
 class Differing:
-    """Decisions of one layer in one step that came out differently.
+    """Selections of one layer in one step that differ between the libraries.
 
     Attributes:
         step: counting from 1.
         layer: its name in tinytorch's network.
-        units: how many.
-        margin: by how much the two choices differ at most: in tinytorch, in PyTorch, or in PyTorch from the same weights in float64.
-        bound: of the margin of a tie.
+        units: number of differing selections.
+        margin: largest difference of the two options: in tinytorch, in PyTorch, or in PyTorch in float64 with the same weights.
+        bound: largest margin that counts as a tie.
     """
 
     step: int
@@ -43,98 +43,98 @@ class Differing:
 
     @property
     def tie(self) -> bool:
-        """Whether rounding explains all of them."""
+        """Whether rounding explains all of them: margin <= bound."""
         return self.margin <= self.bound
 
     def __str__(self) -> str:
-        size = f"apart by {self.margin:.2g} at most, a tie by {self.bound:.2g}"
-        return f"{'tie' if self.tie else 'FAULT'}: step {self.step} in {self.layer}, choices: {self.units}, {size}"
+        size = f"largest margin {self.margin:.2g}, tie up to {self.bound:.2g}"
+        return f"{'tie' if self.tie else 'FAULT'}: step {self.step} in {self.layer}, differing selections: {self.units}, {size}"
 
 
-class Watched:
-    """A network of tinytorch's, with what went into its deciding layers last, and what came out."""
+class Recorder:
+    """Records the last input and output of each selecting layer (ReLU, max pooling) of a tinytorch network."""
 
     def __init__(self, network: nn.Module) -> None:
         self.names: list[str] = []
-        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.records: list[tuple[torch.Tensor, torch.Tensor]] = []
         for name, module in network.named_modules():
             if isinstance(module, nn.ReLU | nn.MaxPool2d):
-                module.batch_independent = False  # a batch in one piece, which one look takes in
-                module.forward = self._noting(len(self.names), module.forward)  # type: ignore[assignment, method-assign]
+                module.batch_independent = False  # no sharding, so that forward sees the whole batch
+                module.forward = self._recording(len(self.names), module.forward)  # type: ignore[assignment, method-assign]
                 self.names.append(name)
-                self.seen.append((torch.empty(0), torch.empty(0)))
+                self.records.append((torch.empty(0), torch.empty(0)))
 
-    def _noting(self, place: int, forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def noting(x: Any) -> Any:
+    def _recording(self, index: int, forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def recorded(x: Any) -> Any:
             before = torch.tensor(x.detach().numpy())
             y = forward(x)
-            self.seen[place] = before, torch.tensor(y.detach().numpy())
+            self.records[index] = before, torch.tensor(y.detach().numpy())
             return y
 
-        return noting
+        return recorded
 
 
 class Follower(torch.nn.Module):
-    """PyTorch's layers one after another, which take over tinytorch's decision where theirs is a tie that came out differently.
+    """PyTorch's layers in sequence, which adopt tinytorch's selections for ties that differ.
 
     Attributes:
-        differing: what was decided differently so far, ties and faults.
+        differing: all differing selections so far, ties and faults.
     """
 
-    def __init__(self, layers: torch.nn.Sequential, watched: Watched) -> None:
+    def __init__(self, layers: torch.nn.Sequential, recorder: Recorder) -> None:
         super().__init__()
         self.layers = layers
-        self.watched = watched
+        self.recorder = recorder
         self.steps = 0
-        deciding = sum(isinstance(layer, DECIDING) for layer in layers)
-        if deciding != len(watched.names):
-            raise ValueError(f"PyTorch's side must have the {len(watched.names)} deciding layers of tinytorch's, it has {deciding}")
+        selecting = sum(isinstance(layer, SELECTING) for layer in layers)
+        if selecting != len(recorder.names):
+            raise ValueError(f"expected {len(recorder.names)} ReLU and max pooling layers, as in tinytorch's network, got {selecting}")
         self.differing: list[Differing] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch that tinytorch's network has just seen."""
+        """Logits of the batch that tinytorch's network has processed last."""
         self.steps += 1
-        x, place = images, 0
+        x, index = images, 0
         for depth, layer in enumerate(self.layers):
             z, x = x, layer(x)
-            if isinstance(layer, DECIDING):
-                x = self._followed(depth, place, images, z, x)
-                place += 1
+            if isinstance(layer, SELECTING):
+                x = self._adopt_ties(depth, index, images, z, x)
+                index += 1
         return x
 
-    def _followed(self, depth: int, place: int, images: torch.Tensor, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """``y``, the output of the layer at ``depth`` for ``z``, with ties as tinytorch decided them."""
+    def _adopt_ties(self, depth: int, index: int, images: torch.Tensor, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """``y``, the output of the layer at ``depth`` for ``z``, with tinytorch's selections for ties."""
         layer = self.layers[depth]
-        our_z, our_y = self.watched.seen[place]
-        ours, theirs = chosen(choices(layer, our_z), our_y), chosen(choices(layer, z), y)
+        our_z, our_y = self.recorder.records[index]
+        ours, theirs = selected_index(options_of(layer, our_z), our_y), selected_index(options_of(layer, z), y)
         differs = ours != theirs
         if not differs.any():
             return y
-        with torch.no_grad():  # nearly so: in float64, from PyTorch's weights of this step
+        with torch.no_grad():  # reference in float64, with PyTorch's weights of this step
             exact = copy.deepcopy(self.layers[:depth]).double()(images.double())
         bound = ROUNDINGS * torch.finfo(z.dtype).eps * float(exact.square().mean().sqrt())
-        margins = torch.stack([_margin(choices(layer, side).detach().double(), ours, theirs) for side in (our_z, z, exact)]).amax(0)
+        margins = torch.stack([_margin(options_of(layer, side).detach().double(), ours, theirs) for side in (our_z, z, exact)]).amax(0)
         margin = float(margins[differs].max())
-        self.differing.append(Differing(self.steps, self.watched.names[place], int(differs.sum()), margin, bound))
-        return torch.where(differs & (margins <= bound), _taken(choices(layer, z), ours), y)
+        self.differing.append(Differing(self.steps, self.recorder.names[index], int(differs.sum()), margin, bound))
+        return torch.where(differs & (margins <= bound), _take(options_of(layer, z), ours), y)
 
 
-def choices(layer: torch.nn.Module, z: torch.Tensor) -> torch.Tensor:
-    """What the layer chooses from, along a new last dimension: (..., 2) for a rectifier, (N, C, Ho, Wo, window) for max pooling."""
+def options_of(layer: torch.nn.Module, z: torch.Tensor) -> torch.Tensor:
+    """The options of a layer along a new last axis: (..., 2) for ReLU, (N, C, Ho, Wo, window) for max pooling."""
     if isinstance(layer, torch.nn.MaxPool2d):
         size, stride = layer.kernel_size, layer.stride
         return z.unfold(2, size, stride).unfold(3, size, stride).flatten(-2)
     return torch.stack([torch.zeros_like(z), z], -1)
 
 
-def chosen(options: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Which of the options, counted along the last dimension, came out as ``y``; the first where they are equal."""
+def selected_index(options: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Index of the option, along the last axis, that equals ``y``; the first one if several do."""
     return (options == y[..., None]).int().argmax(-1)
 
 
-def _taken(options: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+def _take(options: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
     return options.gather(-1, which[..., None])[..., 0]
 
 
 def _margin(options: torch.Tensor, ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-    return (_taken(options, ours) - _taken(options, theirs)).abs()
+    return (_take(options, ours) - _take(options, theirs)).abs()

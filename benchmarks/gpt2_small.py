@@ -1,7 +1,7 @@
-"""``python -m benchmarks.gpt2_small``: a model of GPT-2 small's size beside transformers. Its weights are drawn at random.
+"""``python -m benchmarks.gpt2_small``: compare a model of GPT-2 small's size, with random weights, with transformers.
 
-Prints the largest difference of logits on each backend, whether 64 greedy tokens are the same, what reading takes in memory, how soon the
-command has written its first token, and whether transformers reads what we write.
+Prints the largest difference of logits on each backend, whether 64 greedy tokens are equal, the memory for loading, the time to the first
+token of the command, and whether transformers can load a model that tinytorch has saved.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PEAK = "print(*[line.split()[1] for line in open('/proc/self/status') if line.st
 
 
 def reference(path: Path) -> Any:
-    """A GPT-2 small of transformers, written to a directory; its weights are large enough to tell differences."""
+    """A GPT-2 small of transformers, saved to a directory. Its weights are large enough to reveal differences."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -51,7 +51,7 @@ def logits_of(model: Any) -> Any:
 
 
 def greedy_of(model: Any, count: int) -> list[int]:
-    """What transformers writes after the first of `IDS`."""
+    """Greedy tokens of transformers after the first row of `IDS`."""
     import torch
 
     start = torch.from_numpy(IDS[:1])
@@ -60,22 +60,22 @@ def greedy_of(model: Any, count: int) -> list[int]:
     return found
 
 
-def run_apart(code: str, *words: str) -> tuple[float, float]:
-    """Seconds and peak memory in MB of a Python process of its own, which tells the latter itself: the system counts its parent's too."""
+def run_in_new_process(code: str, *words: str) -> tuple[float, float]:
+    """Seconds and peak memory in MB of a new Python process, which reports its own peak: rusage of children may include the parent's."""
     begin = time.perf_counter()
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code + PEAK, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True
     )
-    return time.perf_counter() - begin, int(told.stderr.split()[-1]) / 1024
+    return time.perf_counter() - begin, int(process.stderr.split()[-1]) / 1024
 
 
 def main() -> None:
-    """Make the model and print what is found."""
+    """Create the model and print the comparisons."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpt2_small", description=__doc__)
-    parser.add_argument("--backends", default="numpy", help="with commas between")
+    parser.add_argument("--backends", default="numpy", help="comma-separated")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "small"
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "small"
         theirs = reference(path)
         BPETokenizer.train(python_reference(), 512).save_pretrained(path)
         logits, greedy = logits_of(theirs), greedy_of(theirs, 64)
@@ -85,24 +85,24 @@ def main() -> None:
                 ours = TinyGPT.from_pretrained(path)
                 difference = numpy.abs(ours(IDS).numpy() - logits).max()
                 same = ours.generate(IDS[0], 64, temperature=0.0) == greedy
-            print(f"{name}: logits differ by {difference:.1e} at most; 64 greedy tokens are {'the same' if same else 'OTHERS'}", flush=True)
+            print(f"{name}: logits differ by {difference:.1e} at most; 64 greedy tokens are {'equal' if same else 'DIFFERENT'}", flush=True)
         size = 4 * ours.count_parameters() / 2**20
         ours.save_pretrained(path.with_name("ours"))
         from transformers import GPT2LMHeadModel
 
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            again, report = GPT2LMHeadModel.from_pretrained(path.with_name("ours"), output_loading_info=True)
-        print(f"what we write: transformers reports {sum(map(len, report.values()))} misfits,", end=" ")
-        print(f"logits differ by {numpy.abs(logits_of(again.eval()) - logits).max():.1e} at most")
-        del theirs, again, ours
-        print(f"weights {size:.0f} MB; this process needed {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
-        seconds, peak = run_apart(LOAD, str(path))
-        print(f"reading: {seconds:.1f} s, {peak:.0f} MB, {peak / size:.2f} of the weights, Python and libraries included")
+            loaded, report = GPT2LMHeadModel.from_pretrained(path.with_name("ours"), output_loading_info=True)
+        print(f"saved by tinytorch: transformers reports {sum(map(len, report.values()))} mismatches,", end=" ")
+        print(f"logits differ by {numpy.abs(logits_of(loaded.eval()) - logits).max():.1e} at most")
+        del theirs, loaded, ours
+        print(f"weights {size:.0f} MB; this process used {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+        seconds, peak = run_in_new_process(LOAD, str(path))
+        print(f"loading: {seconds:.1f} s, {peak:.0f} MB, {peak / size:.2f} times the weights, Python and libraries included")
         for length in (1, 64):
             words = ("generate", str(path), "--prompt", "To be, or not to be", "--length", str(length), "--seed", "1")
-            seconds, peak = run_apart(COMMAND, *words)
-            print(f"the command, {length} tokens: {seconds:.1f} s from its start, {peak:.0f} MB, {peak / size:.2f} of the weights")
+            seconds, peak = run_in_new_process(COMMAND, *words)
+            print(f"the command, {length} tokens: {seconds:.1f} s from its start, {peak:.0f} MB, {peak / size:.2f} times the weights")
 
 
 if __name__ == "__main__":

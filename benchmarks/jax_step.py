@@ -1,8 +1,8 @@
-"""A training step of a GPT under ``jax.jit``, ours beside one in plain JAX: ``python -m benchmarks.jax_step``.
+"""Compare tinytorch's training step of a GPT under ``jax.jit`` with plain JAX: ``python -m benchmarks.jax_step``.
 
-Both train the same model from the same weights on the same batches, with AdamW, clipping and a schedule: ours is tinytorch's step, the
-graph inside, as `Backend.compile` has it; the other is `jax.value_and_grad` of the model in ``jax.numpy``. They take turns in one process,
-and what is printed is the median, and the range, of the ratios of turns that follow each other.
+Both train the same model from the same weights on the same batches, with AdamW, clipping and a schedule. tinytorch's step is compiled by
+`Backend.compile`, autograd included; the other is `jax.value_and_grad` of a model in ``jax.numpy``. They run in turns in one process. The
+printed ratio is the median, with the range, over pairs of consecutive turns.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from tinytorch.training import LanguageModelTrainer
 from tinytorch.training.language_model import random_batches
 
 WIDTH, CONTEXT, BATCH = 128, 64, 12
-PLAIN = Settings(layers=4, heads=4, rate=2e-3, schedule=WarmupCosine(100, 2000))
+PLAIN = Settings(layers=4, heads=4, lr=2e-3, schedule=WarmupCosine(100, 2000))
 
 
-def new_trainer(share: float) -> tuple[LanguageModelTrainer, Callable[[], Any]]:
-    """A new model in its trainer, and where batches come from: the same every time."""
+def new_trainer(dropout: float) -> tuple[LanguageModelTrainer, Callable[[], Any]]:
+    """A trainer with a new model, and a function that returns batches, always from the same seed."""
     tt.seed(0)
     text = python_reference()
     tokenizer = CharTokenizer().fit(text)
-    model = TinyGPT(tokenizer.get_vocab_size(), WIDTH, PLAIN.heads, PLAIN.layers, max_length=CONTEXT, dropout=share)
+    model = TinyGPT(tokenizer.get_vocab_size(), WIDTH, PLAIN.heads, PLAIN.layers, max_length=CONTEXT, dropout=dropout)
     groups = weight_decay_groups(model.parameters(), PLAIN.decay)
-    optimizer = AdamW(groups, PLAIN.rate, PLAIN.betas, PLAIN.eps, schedule=PLAIN.schedule, max_norm=PLAIN.norm)
+    optimizer = AdamW(groups, PLAIN.lr, PLAIN.betas, PLAIN.eps, schedule=PLAIN.schedule, max_norm=PLAIN.norm)
     trainer = LanguageModelTrainer(model, tokenizer, optimizer)
     return trainer, random_batches(tokenizer.encode_array(text), CONTEXT, BATCH)
 
 
-def plain_runner(share: float) -> Callable[[int], list[Any]]:
-    """Takes so many plain steps and returns their losses."""
-    trainer, next_batch = new_trainer(share)
+def plain_runner(dropout: float) -> Callable[[int], list[Any]]:
+    """A function that runs a number of plain JAX steps and returns their losses."""
+    trainer, next_batch = new_trainer(dropout)
     weights = {name: jnp.asarray(value.numpy()) for name, value in trainer.model.state_dict().items()}
     table = jnp.asarray(trainer.model.positions.pe.numpy())
     state = new_state(weights)
-    step = jax.jit(partial(train_step, replace(PLAIN, dropout=share)), donate_argnums=(1,))
-    tt.seed(0)  # both draw their batches from here on
+    step = jax.jit(partial(train_step, replace(PLAIN, dropout=dropout)), donate_argnums=(1,))
+    tt.seed(0)  # both draw the same batches
 
     def run(steps: int) -> list[Any]:
         nonlocal state
@@ -65,7 +65,7 @@ def plain_runner(share: float) -> Callable[[int], list[Any]]:
 
 
 def largest_difference(steps: int) -> float:
-    """Between the losses of both over the first steps, dropout off."""
+    """Largest difference of the losses over the first steps, without dropout."""
     plain = [float(loss) for loss in plain_runner(0.0)(steps)]
     trainer, next_batch = new_trainer(0.0)
     tt.seed(0)
@@ -74,7 +74,7 @@ def largest_difference(steps: int) -> float:
 
 
 def contest(rounds: int, turn: int) -> tuple[list[float], list[float]]:
-    """Milliseconds a step of ours (the trainer's whole loop) and of the plain one, by turns, dropout on; the first turn is left out."""
+    """Milliseconds per step of tinytorch (the trainer's whole loop) and of plain JAX, in turns, with dropout; without the first turn."""
     run = plain_runner(0.1)
     trainer, next_batch = new_trainer(0.1)
     times: tuple[list[float], list[float]] = ([], [])
@@ -95,21 +95,21 @@ def contest(rounds: int, turn: int) -> tuple[list[float], list[float]]:
 
 
 def main() -> None:
-    """Compare the losses, let both take turns, and print the ratio."""
+    """Compare the losses, measure both in turns, and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--turn", type=int, default=60, help="steps a turn")
+    parser.add_argument("--turn", type=int, default=60, help="steps per turn")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tt.use_backend("jax"):
         difference = largest_difference(20)
         print(f"losses of 20 steps without dropout differ by {difference:.1e} at most")
         if difference > 1e-4:
-            raise SystemExit("they do not train the same model: nothing to compare")
+            raise SystemExit("the losses differ, so the times are not comparable")
         ours, plain = contest(options.rounds, options.turn)
     ratios = [a / b for a, b in zip(ours, plain, strict=True)]
     row = {"ours_ms": median(ours), "plain_ms": median(plain), "ratio": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
-    print("ours {ours_ms:.1f} ms, plain JAX {plain_ms:.1f} ms a step: ratio {ratio:.2f} ({lowest:.2f} to {highest:.2f})".format(**row))
+    print("ours {ours_ms:.1f} ms, plain JAX {plain_ms:.1f} ms per step: ratio {ratio:.2f} ({lowest:.2f} to {highest:.2f})".format(**row))
     if options.json:
         row |= {"difference": difference, "jax": jax.__version__, "rounds": options.rounds, "turn": options.turn}
         options.json.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")

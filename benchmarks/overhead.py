@@ -1,7 +1,7 @@
-"""What a small operation costs on Tensors beside the bare array library: ``python -m benchmarks.overhead``.
+"""Overhead of a small operation on Tensors, compared with numpy: ``python -m benchmarks.overhead``.
 
-Adding two arrays of 10 elements, in numpy and on Tensors with and without a gradient, turn by turn in one process. Printed are medians over
-the turns, with the range, of microseconds an addition, and what comes on top of numpy's.
+Adds two arrays of 10 elements, in numpy and as Tensors with and without a gradient, in turns in one process. Prints microseconds per
+addition, as median and range over the turns, and the overhead over numpy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy
 
 import tinytorch as tt
 
-#: Microseconds on top of numpy's that an addition may cost.
+#: Largest acceptable overhead of an addition over numpy, in microseconds.
 TARGETS = {"without a gradient": 1.0, "with a gradient": 2.5}
 
 
@@ -33,10 +33,10 @@ def contestants() -> dict[str, Callable[[], Any]]:
 
 
 def measure(turns: int, count: int) -> dict[str, list[float]]:
-    """Microseconds an addition for each contestant, turn by turn."""
+    """Microseconds per addition for each contestant and turn."""
     timers = {name: timeit.Timer(add) for name, add in contestants().items()}
     for timer in timers.values():
-        timer.timeit(count)  # to warm up
+        timer.timeit(count)  # warm-up
     times: dict[str, list[float]] = {name: [] for name in timers}
     for _ in range(turns):
         for name, timer in timers.items():
@@ -45,10 +45,10 @@ def measure(turns: int, count: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Measure, and print a row for each."""
+    """Measure, and print a row for each contestant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=25)
-    parser.add_argument("--count", type=int, default=20_000, help="additions a turn")
+    parser.add_argument("--count", type=int, default=20_000, help="additions per turn")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tt.use_backend("numpy"):
@@ -58,7 +58,7 @@ def main() -> None:
     for name, own in times.items():
         extra = median(a - b for a, b in zip(own, times["numpy"], strict=True))
         rows.append({"addition": name, "microseconds": median(own), "lowest": min(own), "highest": max(own), "extra": extra})
-        on_top = f"   {extra:+.2f} (at most {TARGETS[name]:+.1f} wanted)" if name in TARGETS else ""
+        on_top = f"   {extra:+.2f} (target: at most {TARGETS[name]:+.1f})" if name in TARGETS else ""
         print(f"{name:>20}  {median(own):.2f} us ({min(own):.2f} to {max(own):.2f}){on_top}")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -1,16 +1,16 @@
-"""The evolution's classifiers in PyTorch, from the same weights and on the same batches: ``python -m benchmarks.parity``.
+"""Compare the evolution's classifiers with PyTorch, with the same weights and batches: ``python -m benchmarks.parity``.
 
 Three comparisons, each in one process with both libraries:
 
-- the first 20 steps in float32: largest difference of the losses, for each of several seeds;
-- 100 steps in float64: the same, for one;
-- with ``--train``, whole runs of the seeds: accuracy on the test images.
+- the first 20 steps in float32: largest difference of the losses, for several seeds;
+- 100 steps in float64: the same, for one seed;
+- with ``--train``, complete runs for all seeds: accuracy on the test images.
 
-A single rectifier whose input is 0 but for rounding may open in one library and not in the other, after which the two runs drift apart. So
-the losses are compared twice: of runs on their own, and of runs where PyTorch takes over what tinytorch decided in such a tie, which must
-agree to 1e-4 in float32 and 1e-6 in float64. Where they do not, or a decision differs by more than rounding, the exit code is 1.
+If the input of a ReLU is 0 up to rounding, it may be active in one library and not in the other, and the two runs diverge. So the losses
+are compared twice: of independent runs, and of runs where PyTorch adopts tinytorch's selection in such ties. The latter must agree to 1e-4
+in float32 and 1e-6 in float64. If they do not, or if a selection differs by more than rounding, the exit code is 1.
 
-Batches are drawn and augmented once, by tinytorch, and given to both. PyTorch's side is written with its own layers, losses and optimizers.
+Batches are drawn and augmented once, by tinytorch, and used by both. The PyTorch models use its own layers, losses and optimizers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy
 import torch
 
 import tinytorch as tt
-from benchmarks.decisions import Differing, Follower, Watched
+from benchmarks.decisions import Differing, Follower, Recorder
 from tinytorch import nn
 from tinytorch.backend import use_backend
 from tinytorch.evolution.recipes import RECIPES, Recipe
@@ -37,8 +37,8 @@ from tinytorch.optim import SGD, AdamW, WarmupCosine, weight_decay_groups
 from tinytorch.training import Accuracy, Trainer
 from tinytorch.vision import Augment, DataLoader, ImageData, Normalize, load_images
 
-BOUNDS = {"float32": 1e-4, "float64": 1e-6}  #: of the losses' difference
-SHOWN = 3  #: decisions of a run that are printed; the JSON holds them all
+BOUNDS = {"float32": 1e-4, "float64": 1e-6}  #: largest difference of the losses
+SHOWN = 3  #: differing selections of a run that are printed; the JSON file has all
 
 _LAYERS = {
     nn.Tanh: torch.nn.Tanh,
@@ -49,7 +49,7 @@ _LAYERS = {
 }
 
 
-def twin(network: nn.Module) -> torch.nn.Sequential:
+def torch_copy(network: nn.Module) -> torch.nn.Sequential:
     """The same layers in PyTorch, with the same weights."""
     layers: list[torch.nn.Module] = []
     for module in network.modules():
@@ -76,7 +76,7 @@ def twin(network: nn.Module) -> torch.nn.Sequential:
 
 
 def augmented(recipe: Recipe, data: ImageData, dtype: str) -> Iterator[tuple[Any, Any]]:
-    """Batches of images, normalised and augmented on the host's backend, without end."""
+    """Infinite batches of images, normalized and augmented on the host backend."""
     augment = Augment(*data.statistics(), flip=recipe.flip, shift=recipe.shift).train()
     loader = DataLoader(data, recipe.batch_size, shuffle=True, drop_last=True)
     while True:
@@ -85,12 +85,12 @@ def augmented(recipe: Recipe, data: ImageData, dtype: str) -> Iterator[tuple[Any
 
 
 def schedule(recipe: Recipe, steps: int, epoch: int) -> tuple[int, int]:
-    """Steps of warm-up, and all steps."""
+    """Number of warmup steps, and total number of steps."""
     return min(math.ceil(epoch / 2), steps), steps
 
 
 def torch_optimizer(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimizer as PyTorch has it."""
+    """The recipe's optimizer in PyTorch."""
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), recipe.learning_rate, 0.9, weight_decay=recipe.weight_decay, nesterov=True)
     groups = [
@@ -100,8 +100,8 @@ def torch_optimizer(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optim
     return torch.optim.AdamW(groups, recipe.learning_rate)
 
 
-def rate(recipe: Recipe, warmup: int, steps: int, step: int) -> float:
-    """The learning rate of a step, counting from 1, with Python's own numbers."""
+def learning_rate_at(recipe: Recipe, warmup: int, steps: int, step: int) -> float:
+    """The learning rate of a step, counted from 1, computed with Python floats."""
     if step < warmup:
         return recipe.learning_rate * step / warmup
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
@@ -110,12 +110,12 @@ def rate(recipe: Recipe, warmup: int, steps: int, step: int) -> float:
 def torch_losses(
     recipe: Recipe, model: torch.nn.Module, batches: Iterator[tuple[Any, Any]], taken: int, plan: tuple[int, int]
 ) -> Iterator[float]:
-    """Train for so many steps; the loss of each, as soon as it is taken."""
+    """Train for ``taken`` steps, and yield the loss of each."""
     optimizer = torch_optimizer(recipe, model)
     loss_fn = torch.nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     for step in range(1, taken + 1):
         for group in optimizer.param_groups:
-            group["lr"] = rate(recipe, *plan, step)
+            group["lr"] = learning_rate_at(recipe, *plan, step)
         images, labels = next(batches)
         loss = loss_fn(model(torch.from_numpy(images)), torch.from_numpy(labels))
         optimizer.zero_grad()
@@ -125,7 +125,7 @@ def torch_losses(
 
 
 def our_trainer(recipe: Recipe, model: nn.Module, plan: tuple[int, int]) -> Trainer:
-    """The trainer as `tinytorch.evolution` makes it."""
+    """The trainer, as in `tinytorch.evolution`."""
     shape = WarmupCosine(*plan, final=0.0)
     optimizer = (
         SGD(model.parameters(), recipe.learning_rate, 0.9, recipe.weight_decay, nesterov=True, schedule=shape)
@@ -140,10 +140,10 @@ class Agreement:
     """How well the first steps of both libraries agree.
 
     Attributes:
-        dtype: what they compute in.
-        plain: largest difference of the losses, each library on its own.
-        alike: the same with ties decided as tinytorch does.
-        differing: decisions that came out differently in the latter.
+        dtype: dtype of the computation.
+        plain: largest difference of the losses of independent runs.
+        alike: the same if PyTorch adopts tinytorch's selections in ties.
+        differing: differing selections in the latter.
     """
 
     dtype: str
@@ -153,29 +153,29 @@ class Agreement:
 
     @property
     def close(self) -> bool:
-        """Whether the losses agree where ties are decided alike."""
+        """Whether the losses agree if ties are decided alike."""
         return self.alike <= BOUNDS[self.dtype]
 
     @property
     def holds(self) -> bool:
-        """Whether they do, and rounding explains all decisions that differ."""
+        """Whether they do, and rounding explains all differing selections."""
         return self.close and all(found.tie for found in self.differing)
 
 
 def first_steps(recipe: Recipe, data: ImageData, taken: int, dtype: str, seed: int = 0) -> Agreement:
-    """Compare the first steps of both libraries, dropout off."""
+    """Compare the first steps of both libraries, without dropout."""
     plain, _ = _difference(recipe, data, taken, dtype, seed, follow=False)
     return Agreement(dtype, plain, *_difference(recipe, data, taken, dtype, seed, follow=True))
 
 
 def _difference(recipe: Recipe, data: ImageData, taken: int, dtype: str, seed: int, follow: bool) -> tuple[float, list[Differing]]:
-    """Largest difference between the losses, and the decisions that were found to differ where PyTorch is to ``follow``."""
+    """Largest difference of the losses, and the differing selections if PyTorch is to ``follow`` tinytorch in ties."""
     tt.seed(seed)
     network = recipe.build(data.images.shape[1:], len(data.classes))
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    peer = twin(network)
+    peer = torch_copy(network)
     if dtype == "float64":
         peer.double()
         for parameter in network.parameters():
@@ -185,39 +185,39 @@ def _difference(recipe: Recipe, data: ImageData, taken: int, dtype: str, seed: i
     epoch = len(data) // recipe.batch_size
     plan = schedule(recipe, recipe.epochs * epoch, epoch)
     trainer, ours = our_trainer(recipe, network, plan), iter(batches)
-    follower = Follower(peer, Watched(network)) if follow else None
+    follower = Follower(peer, Recorder(network)) if follow else None
     theirs = torch_losses(recipe, follower or peer, iter(batches), taken, plan)
     differences = []
     for step in range(1, taken + 1):
-        (record,) = trainer.fit(lambda: next(ours), step)  # before PyTorch, which may have to know what was decided
+        (record,) = trainer.fit(lambda: next(ours), step)  # before PyTorch, which may adopt the selections
         differences.append(abs(record.train_loss - next(theirs)))
     return float(numpy.max(differences)), follower.differing if follower else []
 
 
 def whole_run(recipe: Recipe, train: ImageData, test: ImageData, seed: int, epochs: int) -> float:
-    """PyTorch's accuracy on the test images after a whole run from tinytorch's weights, on its batches."""
+    """PyTorch's test accuracy after a complete run with tinytorch's initial weights and batches."""
     tt.seed(seed)
     torch.manual_seed(seed)
     part, _ = train.split(0.1)
-    peer = twin(recipe.build(part.images.shape[1:], len(part.classes)))
+    peer = torch_copy(recipe.build(part.images.shape[1:], len(part.classes)))
     epoch = len(part) // recipe.batch_size
     plan = schedule(recipe, epochs * epoch, epoch)
     for _ in torch_losses(recipe, peer, augmented(recipe, part, "float32"), epochs * epoch, plan):
         pass
     peer.eval()
-    normalise = Normalize(*part.statistics())
+    normalize = Normalize(*part.statistics())
     with torch.no_grad():
-        right = [(peer(torch.from_numpy(normalise(i).numpy())).argmax(1).numpy() == y).sum() for i, y in DataLoader(test, 500)]
+        right = [(peer(torch.from_numpy(normalize(i).numpy())).argmax(1).numpy() == y).sum() for i, y in DataLoader(test, 500)]
     return float(numpy.sum(right)) / len(test)
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row in words: differences of the losses; below it, for each run, what is wrong and the first of its ties."""
+    """Format a row: differences of the losses, and below it, for each run, its faults and first ties."""
     cells, below = [row["model"]], []
     for taken, runs in row["agreements"].items():
         cells.append(f"{taken}: {numbers(run.plain for run in runs)}, ties decided alike: {numbers(run.alike for run in runs)}")
         for seed, run in enumerate(runs):
-            found = [] if run.close else [f"FAULT: the losses differ by {run.alike:.2g}, {BOUNDS[run.dtype]:g} is allowed"]
+            found = [] if run.close else [f"FAULT: the losses differ by {run.alike:.2g}, at most {BOUNDS[run.dtype]:g} is allowed"]
             found += map(str, sorted(run.differing, key=lambda differing: differing.tie))
             more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
             below += [f"  {taken}, seed {seed}, {text}" for text in [*found[:SHOWN], *more]]
@@ -227,12 +227,12 @@ def line(row: dict[str, Any]) -> str:
 
 
 def numbers(values: Iterable[float], form: str = ".2g") -> str:
-    """Numbers side by side."""
+    """Format numbers, separated by spaces."""
     return " ".join(format(value, form) for value in values)
 
 
 def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each model, printed as soon as it is known, and written as JSON where asked."""
+    """A row for each model, printed when it is measured, and written to the JSON file, if any."""
     train, test = load_images(options.data, options.data_dir)
     rows: list[dict[str, Any]] = []
     for recipe in RECIPES[options.data]:
@@ -252,13 +252,13 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare every model of a data set; 1 where one does not hold."""
+    """Compare every model of a data set; returns 1 if one does not agree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits", choices=sorted(RECIPES))
     parser.add_argument("--data-dir")
-    parser.add_argument("--train", action="store_true", help="also whole runs in PyTorch")
+    parser.add_argument("--train", action="store_true", help="also complete runs in PyTorch")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, help="in place of each recipe's")
+    parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
     parser.add_argument("--json", type=Path)
     with use_backend("numpy"):
         rows = compare(parser.parse_args(arguments))

@@ -1,6 +1,6 @@
-"""How a GPT's training step grows with length, width and batch, and decoding with what is written already.
+"""Time and memory of a GPT's training step by sequence length, width and batch size, and of decoding by the number of cached tokens.
 
-``python -m benchmarks scaling`` measures; each point is a process of its own, so that its peak memory is its own.
+``python -m benchmarks scaling`` measures. Each point runs in its own process, so that its peak memory is not affected by others.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from statistics import median
 
 import numpy
 
-#: Of the model that one of them is changed of: layers, and numbers of heads.
+#: Number of layers and heads of all models.
 LAYERS, HEADS = 2, 4
 VOCAB = 65
 
 
 @dataclass(frozen=True)
 class Point:
-    """One size, with a step's milliseconds and the process's peak in megabytes; for decoding, a token's."""
+    """One size, with milliseconds per step, or per token for decoding, and the peak memory of the process in megabytes."""
 
     axis: str
     length: int
@@ -41,13 +41,13 @@ DECODING = [Point("written", length, 128, 1) for length in (64, 128, 256, 512, 1
 
 
 def measured(point: Point) -> Point:
-    """The same point with figures, from a process of its own."""
+    """The point with its measurements, from a new process."""
     command = [sys.executable, "-m", "benchmarks.scaling", json.dumps(asdict(point))]
     return Point(**json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
 
 
 def slopes(points: list[Point], of: str) -> list[float]:
-    """From each point to the next: the exponent with which time, or memory, grows."""
+    """Growth exponents of time or memory between adjacent points."""
     sizes, values = [_size(point) for point in points], [getattr(point, of) for point in points]
     return [math.log(values[i + 1] / values[i]) / math.log(sizes[i + 1] / sizes[i]) for i in range(len(points) - 1)]
 
@@ -57,9 +57,9 @@ def _size(point: Point) -> int:
 
 
 def table(points: list[Point]) -> str:
-    """Rows for one axis in Markdown, with the slope from the row before."""
+    """A Markdown table for one axis, with the growth exponent since the previous row."""
     unit = "token" if points[0].axis == "written" else "step"
-    lines = [f"| {points[0].axis} | ms a {unit} | slope | peak MB | slope |", "|---|---|---|---|---|"]
+    lines = [f"| {points[0].axis} | ms per {unit} | slope | peak MB | slope |", "|---|---|---|---|---|"]
     pairs = zip([math.nan, *slopes(points, "milliseconds")], [math.nan, *slopes(points, "megabytes")], strict=True)
     for point, (time_slope, memory_slope) in zip(points, pairs, strict=True):
         shown = ["" if math.isnan(slope) else f"{slope:.2f}" for slope in (time_slope, memory_slope)]
@@ -68,7 +68,7 @@ def table(points: list[Point]) -> str:
 
 
 def measure_all() -> list[Point]:
-    """All points; each axis is printed when it is done."""
+    """Measure all points; each axis is printed when it is complete."""
     found = []
     for axis in ("length", "width", "batch", "written"):
         points = [measured(point) for point in [*TRAINING, *DECODING] if point.axis == axis]
@@ -81,7 +81,7 @@ def measure_all() -> list[Point]:
 
 
 def _train(point: Point) -> float:
-    """Milliseconds of a step."""
+    """Milliseconds per step."""
     import tinytorch as tt
     from tinytorch.models import TinyGPT
     from tinytorch.optim import AdamW
@@ -105,7 +105,7 @@ def _train(point: Point) -> float:
 
 
 def _decode(point: Point) -> float:
-    """Milliseconds of a token after ``length - 33`` others."""
+    """Milliseconds per token after ``length - 33`` cached tokens."""
     import tinytorch as tt
     from tinytorch.generation import stream
     from tinytorch.models import TinyGPT
@@ -124,7 +124,7 @@ def _decode(point: Point) -> float:
 
 
 def main() -> None:
-    """One point, as JSON."""
+    """Measure one point, and print it as JSON."""
     from benchmarks.cpu.worker import peak_megabytes
 
     point = Point(**json.loads(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""The benchmarks at tiny sizes: the command for a GPU machine runs on any other too, and a comparison finds the faults put before it."""
+"""The benchmarks at tiny sizes: the GPU command can be rehearsed on any machine, and the comparison with PyTorch finds faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tinytorch.vision import ImageData
 
 
 @pytest.mark.parametrize("part", ["nano", "decode"])
-def test_a_comparison_is_rehearsed_and_written_down(part: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_comparison_can_be_rehearsed_and_is_saved(part: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     file = tmp_path / "gpu.json"
     assert command.main(["--rehearse", "--only", part, "--json", str(file)]) == 0, capfd.readouterr().err
@@ -36,7 +36,7 @@ def test_a_comparison_is_rehearsed_and_written_down(part: str, tmp_path: Path, c
         assert row["first_loss_ours"] == pytest.approx(row["first_loss_peer"], abs=1e-4)
 
 
-def test_parts_that_were_not_run_again_stay(tmp_path: Path) -> None:
+def test_rows_of_other_parts_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "gpu.json"
     file.write_text(json.dumps({"parts": {"checks": {"ended": "well", "rows": []}}}), encoding="utf-8")
     assert command.main(["--rehearse", "--only", "shakespeare", "--json", str(file)]) == 1  # no text was given
@@ -45,20 +45,20 @@ def test_parts_that_were_not_run_again_stay(tmp_path: Path) -> None:
     assert "--text" in parts["shakespeare"]["rows"][0]["refused"]
 
 
-def test_a_part_that_takes_too_long_is_ended_and_what_it_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_is_killed_at_the_time_limit_and_its_rows_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "LIMIT", 0.2)
     file = tmp_path / "gpu.json"
     assert command.main(["--rehearse", "--only", "nano", "--json", str(file)]) == 1
     assert json.loads(file.read_text(encoding="utf-8"))["parts"]["nano"]["ended"] == "its 0.2 seconds were up"
 
 
-def test_every_folder_of_tests_is_a_part() -> None:
+def test_every_directory_of_tests_is_a_part() -> None:
     tests = Path(__file__).parent
-    folders = {path.name for path in tests.iterdir() if path.is_dir() and list(path.rglob("test_*.py"))}
-    assert {f"tests-{name}" for name in (*folders, "top")} <= set(PARTS)
+    directories = {path.name for path in tests.iterdir() if path.is_dir() and list(path.rglob("test_*.py"))}
+    assert {f"tests-{name}" for name in (*directories, "top")} <= set(PARTS)
 
 
-def test_wheels_are_unpacked_and_imported_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_wheels_are_unpacked_and_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     with zipfile.ZipFile(tmp_path / "brought-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("brought.py", "print('brought along', file=__import__('sys').stderr)")
         wheel.writestr("sitecustomize.py", "import brought")
@@ -67,13 +67,13 @@ def test_wheels_are_unpacked_and_imported_from(tmp_path: Path, monkeypatch: pyte
 
 
 def noise() -> ImageData:
-    """Images of nothing: (64, 1, 8, 8), of 4 classes."""
+    """Random images (64, 1, 8, 8) of 4 classes."""
     draw = numpy.random.default_rng(0)
     return ImageData(draw.integers(0, 256, (64, 1, 8, 8), dtype=numpy.uint8), draw.integers(0, 4, 64), tuple("abcd"), "noise")
 
 
-def barely_open(image: tuple[int, int, int], classes: int) -> Module:
-    """An MLP whose first hidden unit gets 1e-9, whatever the image: 0 but for rounding, beside what the others get."""
+def near_threshold(image: tuple[int, int, int], classes: int) -> Module:
+    """An MLP whose first hidden unit has the input 1e-9 for every image: 0 up to rounding, compared with the others."""
     model = MLP(image[0] * image[1] * image[2], (16,), classes)
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     weight, bias = state["layers.0.weight"].copy(), state["layers.0.bias"].copy()
@@ -87,7 +87,7 @@ def plain_mlp(image: tuple[int, int, int], classes: int) -> Module:
 
 
 def shift_bias(layer: int, change: float) -> Callable[[Any], None]:
-    """What adds ``change`` to the first bias of a layer of PyTorch's."""
+    """A function that adds ``change`` to the first bias of a layer of the PyTorch model."""
 
     def tamper(peer: Any) -> None:
         peer[layer].bias.data[0] += change
@@ -96,7 +96,7 @@ def shift_bias(layer: int, change: float) -> Callable[[Any], None]:
 
 
 def raise_threshold(peer: Any) -> None:
-    """Let PyTorch's rectifier open above 1e-3 only."""
+    """Replace PyTorch's ReLU by one with threshold 1e-3."""
     torch = pytest.importorskip("torch")
 
     class Late(torch.nn.ReLU):  # type: ignore[misc, name-defined]
@@ -108,11 +108,11 @@ def raise_threshold(peer: Any) -> None:
 
 @pytest.fixture
 def agreement(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Compares 20 steps of a model in float32 with PyTorch's, which was tampered with."""
+    """A function that compares 20 steps in float32 with a PyTorch model that ``tamper`` has changed."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from benchmarks import parity
 
-    real = parity.twin
+    real = parity.torch_copy
 
     def compared(build: Callable[..., Module], tamper: Callable[[Any], None] = lambda peer: None) -> Any:
         def tampered(network: Module) -> Any:
@@ -120,7 +120,7 @@ def agreement(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             tamper(peer)
             return peer
 
-        monkeypatch.setattr(parity, "twin", tampered)
+        monkeypatch.setattr(parity, "torch_copy", tampered)
         with tt.use_backend("numpy"):
             return parity.first_steps(Recipe("model", 0, build, 20, 16, 1e-2, "sgd"), noise(), 20, "float32")
 
@@ -128,28 +128,28 @@ def agreement(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("build", [plain_mlp, lambda image, classes: LeNet1(image, classes)], ids=["MLP", "LeNet-1"])
-def test_a_model_and_its_twin_agree(build: Callable[..., Module], agreement: Callable[..., Any]) -> None:
+def test_a_model_and_its_torch_copy_agree(build: Callable[..., Module], agreement: Callable[..., Any]) -> None:
     found = agreement(build)
     assert found.holds
     assert found.alike < 2e-6
 
 
-def test_a_tie_is_told_from_a_fault_and_decided_alike(agreement: Callable[..., Any]) -> None:
-    found = agreement(barely_open, shift_bias(1, -2e-9))
-    assert found.plain > 1e-4  # on their own, the runs drift apart
+def test_a_tie_is_not_a_fault_and_is_decided_alike(agreement: Callable[..., Any]) -> None:
+    found = agreement(near_threshold, shift_bias(1, -2e-9))
+    assert found.plain > 1e-4  # independent runs diverge
     assert found.holds
     assert found.alike < 2e-6
     first = found.differing[0]
-    assert (first.step, first.layer, first.units) == (1, "layers.1", 16)  # the unit gets the same from all images of the batch
+    assert (first.step, first.layer, first.units) == (1, "layers.1", 16)  # one for each image of the batch
     assert first.margin == pytest.approx(1e-9)
 
 
 @pytest.mark.parametrize(
     ("build", "tamper"),
-    [(barely_open, shift_bias(1, -1e-3)), (plain_mlp, shift_bias(1, 0.1)), (plain_mlp, raise_threshold)],
+    [(near_threshold, shift_bias(1, -1e-3)), (plain_mlp, shift_bias(1, 0.1)), (plain_mlp, raise_threshold)],
     ids=["shut by a bias", "moved by a bias", "shut by a threshold"],
 )
-def test_a_decision_that_differs_by_more_than_rounding_is_a_fault(
+def test_a_selection_that_differs_by_more_than_rounding_is_a_fault(
     build: Callable[..., Module], tamper: Callable[[Any], None], agreement: Callable[..., Any]
 ) -> None:
     found = agreement(build, tamper)
@@ -158,24 +158,24 @@ def test_a_decision_that_differs_by_more_than_rounding_is_a_fault(
     assert "FAULT: step" in "\n".join(map(str, found.differing))
 
 
-def test_losses_that_differ_are_a_fault_though_all_decisions_agree(agreement: Callable[..., Any]) -> None:
+def test_different_losses_are_a_fault_even_if_all_selections_agree(agreement: Callable[..., Any]) -> None:
     found = agreement(lambda image, classes: MLP(image[1] * image[2], (), classes), shift_bias(1, 1e-2))
     assert found.differing == []
     assert not found.holds
 
 
 @pytest.mark.parametrize("fault", [0.0, 1e-2])
-def test_the_comparison_fails_where_a_model_does(fault: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agreement: Any) -> None:
+def test_the_exit_code_is_1_if_a_model_disagrees(fault: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agreement: Any) -> None:
     from benchmarks import parity
 
-    real = parity.twin
+    real = parity.torch_copy
 
     def tampered(network: Module) -> Any:
         peer = real(network)
         shift_bias(1, fault)(peer)
         return peer
 
-    monkeypatch.setattr(parity, "twin", tampered)
+    monkeypatch.setattr(parity, "torch_copy", tampered)
     monkeypatch.setattr(parity, "load_images", lambda name, folder: (noise(), noise()))
     monkeypatch.setitem(parity.RECIPES, "digits", (Recipe("model", 0, plain_mlp, 20, 16, 1e-2, "sgd"),))
     file = tmp_path / "parity.json"

@@ -13,13 +13,13 @@ __all__ = ["create_backend"]
 
 
 def create_backend(device: str | None = None) -> CupyBackend:
-    """The cupy backend on one GPU.
+    """Create the cupy backend on one GPU.
 
     Args:
-        device: the GPU's number, ``"0"`` for ``None``.
+        device: the number of the GPU as text; ``None`` is ``"0"``.
 
     Raises:
-        BackendUnavailableError: cupy, the driver, the GPU or a CUDA library is missing; it says which, and what to do.
+        BackendUnavailableError: if cupy, the driver, the GPU or a CUDA library is missing; the message names it and how to fix it.
     """
     from tinytorch_cupy.diagnosis import checked_cupy
 

@@ -1,4 +1,4 @@
-"""cupy behind the contract."""
+"""The `Backend` for cupy."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from tinytorch_cupy import gemm
 from tinytorch_cupy.diagnosis import cuda_version
 from tinytorch_cupy.graph import CapturedStep
 from tinytorch_cupy.kernels import KERNELS
-from tinytorch_cupy.namespace import CupyNamespace, on_gpu, own_functions
+from tinytorch_cupy.namespace import CupyNamespace, on_gpu, override_functions
 
 
 class CupyBackend(Backend):
     """cupy on one CUDA GPU.
 
     Args:
-        cupy: the module, already found to work here (`checked_cupy`); this package never imports it at the top of a file.
+        cupy: the module, as returned by `checked_cupy`. No file of this package imports cupy at module level.
         xp: ``array_api_compat.cupy``.
-        number: which GPU, counted from 0.
+        number: the GPU's number, from 0.
     """
 
     def __init__(self, cupy: ModuleType, xp: ModuleType, number: int) -> None:
         self._cupy = cupy
         self._number = number
         self._gpu = cupy.cuda.Device(number)
-        self._several = cupy.cuda.runtime.getDeviceCount() > 1
+        self._has_several_gpus = cupy.cuda.runtime.getDeviceCount() > 1
         self._lacks = _missing_precisions(cupy, int(self._gpu.compute_capability))
         super().__init__(
             name="cupy",
             device=str(number),
-            xp=CupyNamespace(xp, self._gpu if self._several else None, own_functions(cupy, xp)),
-            # scatter-adds are atomic, so repeated indices are summed in any order
+            xp=CupyNamespace(xp, self._gpu if self._has_several_gpus else None, override_functions(cupy, xp)),
+            # scatter-adds use atomic additions, so repeated indices are summed in any order
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)),
                 deterministic_scatter=False,
                 graph=True,
-                checks_indices=False,  # cupy takes indices modulo the length
+                checks_indices=False,  # cupy wraps out-of-bounds indices
             ),
-            kernels={name: self._here(kernel) for name, kernel in KERNELS.items()} if self._several else KERNELS,
+            kernels={name: self._on_this_gpu(kernel) for name, kernel in KERNELS.items()} if self._has_several_gpus else KERNELS,
         )
 
     @property
     def xp(self) -> Any:
-        """cupy's namespace. Taking it makes this GPU the current one, as what follows may be operators on its arrays, which run there."""
-        if self._several:
+        """cupy's namespace. Reading it makes this GPU the current one, because operators on its arrays run on the current GPU."""
+        if self._has_several_gpus:
             self._gpu.use()
         return self._namespace
 
@@ -57,8 +57,8 @@ class CupyBackend(Backend):
     def xp(self, namespace: Any) -> None:
         self._namespace = namespace
 
-    def _here(self, kernel: Kernel) -> Kernel:
-        """A kernel that runs on this GPU."""
+    def _on_this_gpu(self, kernel: Kernel) -> Kernel:
+        """``kernel``, with this GPU made the current one before each call."""
         forward, backward = kernel.forward, kernel.backward
         return Kernel(on_gpu(self._gpu, forward), None if backward is None else on_gpu(self._gpu, backward))
 
@@ -66,7 +66,7 @@ class CupyBackend(Backend):
         return bfloat16() if name == "bfloat16" else super()._find_dtype(name)
 
     def owns(self, array: object) -> bool:
-        # .data.device_id is a plain number, .device makes an object at each call; the isinstance below narrows the type for mypy only
+        # .data.device_id is an int; .device would create an object at each call
         return type(array) is self._cupy.ndarray and cast(Any, array).data.device_id == self._number
 
     def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
@@ -76,12 +76,12 @@ class CupyBackend(Backend):
 
     def to_host(self, array: Array) -> numpy.ndarray:
         with self._gpu:
-            host = self._cupy.asnumpy(array)  # waits for the array to be computed
+            host = self._cupy.asnumpy(array)  # waits until the array is computed
         host.setflags(write=False)
         return cast("numpy.ndarray[Any, Any]", host)
 
     def out_of_bounds(self, indices: Array, length: int) -> int | None:
-        """As the contract has it. Raises ``NotImplementedError`` while a graph is captured, so that the step is run launch by launch."""
+        """See `Backend.out_of_bounds`. Raises ``NotImplementedError`` during graph capture, so that the step runs without a graph."""
         if self._cupy.cuda.get_current_stream().is_capturing():
             raise NotImplementedError("indices in an array cannot be checked while a CUDA graph is captured")
         if not indices.size:
@@ -102,7 +102,7 @@ class CupyBackend(Backend):
         return gemm.tf32() if precision == "tf32" else nullcontext()
 
     def memory_info(self) -> MemoryInfo:
-        """What the GPU has in use, by every process on it: CUDA does not tell them apart."""
+        """Memory in use on the GPU, by all processes: CUDA does not report them separately."""
         free, total = self._gpu.mem_info
         return MemoryInfo(used=total - free, total=total)
 
@@ -116,21 +116,21 @@ class CupyBackend(Backend):
 
 
 def bfloat16() -> Any:
-    """numpy's type of that name, which cupy's arrays share. Raises ``ModuleNotFoundError`` without ml_dtypes."""
+    """The bfloat16 dtype of ml_dtypes, which cupy uses. Raises ``ModuleNotFoundError`` if ml_dtypes is not installed."""
     import ml_dtypes
 
     return ml_dtypes.bfloat16
 
 
 def _missing_precisions(cupy: ModuleType, capability: int) -> dict[str, str]:
-    """What this GPU cannot compute in, and why: half a sentence each."""
+    """Precisions that this GPU does not support, with the reason, a clause without a period."""
     lacks = {}
     if capability < 80:
-        chip = f"the GPU's compute capability is {capability // 10}.{capability % 10}"
-        lacks = {name: f"{chip}, and {name} needs 8.0" for name in ("tf32", "bfloat16")}
-    elif _toolkit(cupy) < 12020:
+        gpu = f"the GPU's compute capability is {capability // 10}.{capability % 10}"
+        lacks = {name: f"{gpu}, and {name} needs 8.0" for name in ("tf32", "bfloat16")}
+    elif _toolkit_version(cupy) < 12020:
         lacks["bfloat16"] = "it needs CUDA 12.2 or newer"
-    elif numpy.lib.NumpyVersion(numpy.__version__) < "2.1.2":  # cupy leaves the type out then
+    elif numpy.lib.NumpyVersion(numpy.__version__) < "2.1.2":  # with older versions cupy has no bfloat16
         lacks["bfloat16"] = "it needs numpy 2.1.2 or newer"
     else:
         try:
@@ -140,7 +140,7 @@ def _missing_precisions(cupy: ModuleType, capability: int) -> dict[str, str]:
     return lacks
 
 
-def _toolkit(cupy: ModuleType) -> int:
-    """The version of the CUDA toolkit whose headers and libraries cupy uses, 12020 for 12.2."""
-    local = getattr(cupy.cuda, "get_local_runtime_version", None)
-    return int(cupy.cuda.runtime.runtimeGetVersion() if local is None else local())
+def _toolkit_version(cupy: ModuleType) -> int:
+    """Version of the CUDA toolkit whose headers and libraries cupy uses; 12020 is 12.2."""
+    local_version = getattr(cupy.cuda, "get_local_runtime_version", None)
+    return int(cupy.cuda.runtime.runtimeGetVersion() if local_version is None else local_version())

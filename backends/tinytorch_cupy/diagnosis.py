@@ -1,7 +1,7 @@
-"""Why cupy cannot run here, if it cannot: one cause at a time, each with its own mend.
+"""Check whether cupy can run here. If not, report one cause and how to fix it.
 
-The order is that in which a person would have to mend things: the package, the driver, the GPU, the CUDA libraries. Only the last stage,
-which needs a GPU, can take longer than a moment.
+The checks are in the order in which a user has to fix problems: the package, the driver, the GPU, the CUDA libraries. Only the last check,
+which needs a GPU, takes noticeable time.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Final, NoReturn
 
 from tinytorch.backend.errors import BackendUnavailableError
 
-#: distributions that all install the one package ``cupy``, over each other
+#: distributions that all install the same package, ``cupy``, and overwrite each other
 _CUPY_DISTRIBUTIONS: Final = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x", "cupy-rocm-7-0", "cupy-rocm-7-1")
 _WHEELS: Final = {12: "cupy-cuda12x", 13: "cupy-cuda13x"}  # by CUDA's major version
-_USUAL_WHEEL: Final = _WHEELS[12]  # Colab's own; newer drivers run it too
+_USUAL_WHEEL: Final = _WHEELS[12]  # the one that Colab has; newer drivers support it too
 _COLAB_GPU: Final = "choose Runtime, Change runtime type, GPU in Colab's menu"
 _INSUFFICIENT_DRIVER: Final = 35  # cudaErrorInsufficientDriver, the `status` of cupy's CUDARuntimeError
 
 
 def checked_cupy(device: str | None) -> tuple[ModuleType, int]:
-    """Import cupy and make sure that it computes on the GPU asked for.
+    """Import cupy and check that it computes on the requested GPU.
 
     Args:
         device: the GPU's number as text; ``None`` is GPU 0.
@@ -35,11 +35,11 @@ def checked_cupy(device: str | None) -> tuple[ModuleType, int]:
         The module ``cupy`` and the GPU's number.
 
     Raises:
-        BackendUnavailableError: with the reason and its mend.
+        BackendUnavailableError: if it does not, with the reason and how to fix it.
     """
     installed = _installed_distributions()
     if len(installed) > 1:
-        _refuse_several(installed)
+        _fail_several_packages(installed)
     cupy = _import_cupy(installed)
     _check_driver(cupy, installed)
     number = _check_number(device, _count_gpus(cupy))
@@ -48,7 +48,7 @@ def checked_cupy(device: str | None) -> tuple[ModuleType, int]:
 
 
 def driver_version() -> int:
-    """The newest CUDA that the NVIDIA driver supports, 12040 for 12.4; 0 where there is no driver. Needs no cupy."""
+    """The newest CUDA version that the NVIDIA driver supports; 12040 is 12.4, and 0 means no driver. Works without cupy."""
     try:
         library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         version = ctypes.c_int(0)
@@ -58,17 +58,17 @@ def driver_version() -> int:
 
 
 def cuda_version(number: int) -> str:
-    """CUDA's way of writing versions made readable: 12040 is 12.4."""
+    """Format a CUDA version number: 12040 is 12.4."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def on_colab() -> bool:
-    """Whether this is Google Colab, where a GPU is a menu item away."""
+    """Whether this process runs on Google Colab, where a GPU can be selected in a menu."""
     if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules:
         return True
     try:
         return find_spec("google.colab") is not None
-    except ModuleNotFoundError:  # there is not even a package `google`
+    except ModuleNotFoundError:  # there is no package `google`
         return False
 
 
@@ -87,7 +87,7 @@ def _installed_distributions() -> dict[str, str]:
     return found
 
 
-def _refuse_several(installed: dict[str, str]) -> NoReturn:
+def _fail_several_packages(installed: dict[str, str]) -> NoReturn:
     listed = " and ".join(f"{name} {version}" for name, version in installed.items())
     _fail(
         f"{len(installed)} cupy packages are installed over each other ({listed})",
@@ -98,12 +98,12 @@ def _refuse_several(installed: dict[str, str]) -> NoReturn:
 def _import_cupy(installed: dict[str, str]) -> ModuleType:
     try:
         cupy = import_module("cupy")
-    except Exception as error:  # cupy loads native code as it is imported: the error may be of any kind
+    except Exception as error:  # importing cupy loads native libraries: any exception is possible
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             _fail_missing()
-        # cupy frames the original error in several lines of advice, and chains it
+        # cupy wraps the original error in several lines of advice, and chains it
         _fail(f"cupy is installed but does not import ({_one_line(error.__cause__ or error)})", _reinstall(installed), error)
-    if not hasattr(cupy, "cuda"):  # what is left when one of two wheels was removed is an empty package
+    if not hasattr(cupy, "cuda"):  # uninstalling one of two wheels leaves an empty package
         _fail("the installation of cupy is incomplete", _reinstall(installed))
     return cupy
 
@@ -112,7 +112,7 @@ def _fail_missing() -> NoReturn:
     if driver_version() > 0:
         _fail("cupy is not installed", f"type `pip install {_USUAL_WHEEL}`")
     if on_colab():
-        _fail("this Colab machine has no GPU, and so no cupy", _COLAB_GPU)
+        _fail("this Colab runtime has no GPU, and cupy is not installed", _COLAB_GPU)
     _fail(
         "cupy is not installed, and there is no NVIDIA driver either",
         f"on a machine with an NVIDIA GPU and its driver, type `pip install {_USUAL_WHEEL}`",
@@ -124,11 +124,11 @@ def _check_driver(cupy: ModuleType, installed: dict[str, str]) -> None:
     if driver == 0:
         _fail("there is no NVIDIA driver", _COLAB_GPU if on_colab() else "use a machine with an NVIDIA GPU, and install its driver")
     built_for = int(cupy.cuda.runtime.runtimeGetVersion())
-    if driver // 1000 < built_for // 1000:  # within a major version CUDA promises that any driver will do
-        _refuse_old_driver(driver, built_for, installed)
+    if driver // 1000 < built_for // 1000:  # CUDA guarantees compatibility within a major version
+        _fail_old_driver(driver, built_for, installed)
 
 
-def _refuse_old_driver(driver: int, built_for: int, installed: dict[str, str]) -> NoReturn:
+def _fail_old_driver(driver: int, built_for: int, installed: dict[str, str]) -> NoReturn:
     reason = f"the NVIDIA driver supports CUDA {cuda_version(driver)}, but this cupy is built for CUDA {cuda_version(built_for)}"
     wheel = _WHEELS.get(driver // 1000)
     if wheel is None:
@@ -139,7 +139,7 @@ def _refuse_old_driver(driver: int, built_for: int, installed: dict[str, str]) -
 def _count_gpus(cupy: ModuleType) -> int:
     try:
         count = int(cupy.cuda.runtime.getDeviceCount())
-    except Exception as error:  # CUDARuntimeError: it says no device in its own words
+    except Exception as error:  # CUDARuntimeError, also if there is no device
         if getattr(error, "status", None) == _INSUFFICIENT_DRIVER:
             _fail("the NVIDIA driver is too old for this cupy", "update the driver", error)
         _fail(f"CUDA finds no GPU ({_one_line(error)})", _no_gpu_hint(), error)
@@ -149,53 +149,53 @@ def _count_gpus(cupy: ModuleType) -> int:
 
 
 def _no_gpu_hint() -> str:
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None:
-        return f"unset CUDA_VISIBLE_DEVICES, which is {hidden!r} and may hide it"
-    return _COLAB_GPU if on_colab() else "see whether `nvidia-smi` lists one"
+    visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible_devices is not None:
+        return f"unset CUDA_VISIBLE_DEVICES, which is {visible_devices!r} and may hide it"
+    return _COLAB_GPU if on_colab() else "check whether `nvidia-smi` lists a GPU"
 
 
 def _check_number(device: str | None, count: int) -> int:
     if device is None:
         return 0
     if not (device.isascii() and device.isdigit()):
-        _fail(f"a GPU's number was expected, but {device!r} came", "type 'cupy:0'")
+        _fail(f"expected the number of a GPU, got {device!r}", "type 'cupy:0'")
     number = int(device)
     if number >= count:
-        _fail(f"there is no GPU number {number}, the {count} of this machine count from 0", f"type 'cupy:{count - 1}'")
+        _fail(f"there is no GPU {number}: this machine has {count}, numbered from 0", f"type 'cupy:{count - 1}'")
     return number
 
 
 def _check_computes(cupy: ModuleType, number: int, installed: dict[str, str]) -> None:
-    """Try the libraries, then one small computation; the first time ever it compiles a kernel, which takes a second or two."""
+    """Load the libraries, then run a small computation. The very first time it compiles a kernel, which takes a second or two."""
     try:
         with cupy.cuda.Device(number):
             cupy.cuda.nvrtc.getVersion()
             ones = cupy.ones((2, 2), dtype="float32")
             total = float((ones @ ones + ones).sum())  # cuBLAS, two compiled kernels, and a copy to the host
     except Exception as error:
-        piece = _missing_piece(error)
-        if piece is not None:
+        missing = _missing_toolkit_part(error)
+        if missing is not None:
             package = next(iter(installed), _USUAL_WHEEL)
-            _fail(f"{piece} missing", f'type `pip install "{package}[ctk]"`', error)
+            _fail(f"{missing} missing", f'type `pip install "{package}[ctk]"`', error)
         _fail(
-            f"GPU {number} fails at a first small computation ({_one_line(error)})",
-            "see whether `nvidia-smi` shows it free and well",
+            f"a test computation fails on GPU {number} ({_one_line(error)})",
+            "check its memory and its errors with `nvidia-smi`",
             error,
         )
     if total != 12.0:
-        _fail(f"GPU {number} computes wrongly (12 expected, {total} came)", _reinstall(installed))
+        _fail(f"a test computation on GPU {number} gives a wrong result (expected 12, got {total})", _reinstall(installed))
 
 
-def _missing_piece(error: BaseException) -> str | None:
-    """What of the CUDA toolkit could not be found, with its verb, if that is what ``error`` is about.
+def _missing_toolkit_part(error: BaseException) -> str | None:
+    """The part of the CUDA toolkit that ``error`` reports as missing, followed by its verb; ``None`` for other errors.
 
     cuda-pathfinder writes ``Failure finding "libnvrtc.so.12"``, the dynamic linker ``libcublas.so.12: cannot open shared object file``,
     cupy ``Failed to find CUDA headers`` and NVRTC ``cannot open source file "cuda_fp16.h"``.
     """
     text = str(error)
     if "CUDA headers" in text or "cannot open source file" in text:
-        return "the CUDA headers, which cupy compiles with, are"
+        return "the CUDA headers, which cupy needs to compile kernels, are"
     if isinstance(error, (ImportError, OSError)) or type(error).__name__ == "DynamicLibNotFoundError":
         library = re.search(r"[\w.-]+\.(?:so[.\d]*|dll)", text)
         return f"the CUDA library {library.group()} is" if library else f"a CUDA library ({_one_line(error)}) is"
@@ -207,6 +207,6 @@ def _reinstall(installed: dict[str, str]) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """The first line of an error that says something."""
+    """The first line of an error message that is not empty or a rule."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line.strip("=-")), type(error).__name__)

@@ -1,8 +1,8 @@
-"""A step of fixed shapes as one launch: a CUDA graph, captured from what the step launches (CUDA C++ Programming Guide, "CUDA Graphs").
+"""Steps of fixed shapes as CUDA graphs: captured once, and replayed with one launch (CUDA C++ Programming Guide, "CUDA Graphs").
 
-A graph remembers addresses. So what a step reads is copied into buffers that stay where they are, what it leaves for the next step is
-copied back into them, and everything in between lies in a memory pool that nothing else takes from. Buffers, pool, cuBLAS handle with its
-workspace and rows of ones belong to the capture, and live as long as the graph.
+A graph contains fixed addresses. So the inputs of a step are copied into static buffers, the new state is copied back into them, and
+intermediate results are allocated from a private memory pool. The capture owns the buffers, the pool and a cuBLAS handle with its
+workspaces, and keeps them alive as long as the graph.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from tinytorch_cupy import gemm
 
 _log: Final = logging.getLogger("tinytorch")
 
-#: How often a step is tried, as what breaks a capture may come from outside, such as a graph that another thread destroys meanwhile.
+#: Number of attempts, because a capture can fail for an external reason, such as another thread that destroys a graph meanwhile.
 _ATTEMPTS: Final = 2
 
 Arrays = tuple[Array, ...]
 
 
 class CapturedStep:
-    """``step(state, batch) -> (state, aux)`` that is captured when it is first called, once for each set of shapes.
+    """``step(state, batch) -> (state, aux)``, captured at its first call, once for each set of shapes.
 
-    Where it is not captured, because cupy or CUDA refuses or for lack of memory, the step is run as it is from then on, and one line of the
-    log says so.
+    If the capture fails, because cupy or CUDA does not support an operation or memory is exhausted, the step runs without a graph from then
+    on, and a warning is logged.
 
     Args:
         cupy: the module.
-        gpu: the device that the arrays lie on; it becomes the current one.
-        step: the step; it must read nothing on the host.
-        donate: whether the state is donated: a call that is given the state that another call returned overwrites it, which is
-            the same memory. Otherwise what is returned is the caller's.
+        gpu: the device of the arrays; each call makes it the current one.
+        step: the step; it must not read device values on the host.
+        donate: whether the state is donated. If so, the returned state is the graph's own buffers, and passing it to the next call
+            overwrites it. Otherwise each call returns copies.
 
-    A state that is still held by someone is not touched by calls with other states: they get a graph of their own.
+    A returned state that is still referenced is not overwritten by calls with other states: those use another capture.
     """
 
     def __init__(self, cupy: Any, gpu: Any, step: Step, donate: bool) -> None:
@@ -48,78 +48,79 @@ class CapturedStep:
         self._step = step
         self._donate = donate
         self._captured: dict[Any, list[_Capture]] = {}
-        self._refused: set[Any] = set()
+        self._not_capturable: set[Any] = set()
 
     def __call__(self, state: Arrays, batch: Arrays) -> tuple[Arrays, Arrays]:
         self._gpu.use()
-        if self._cupy.cuda.get_current_stream().is_capturing():  # for another graph, whose part this step becomes
+        if self._cupy.cuda.get_current_stream().is_capturing():  # this step is part of another capture
             return self._step(state, batch)
         shapes = tuple((array.shape, array.dtype) for array in (*state, *batch)), len(state)
-        captured = self._found(shapes, state) or self._capture(shapes, state, batch)
-        if captured is None:  # what was left of the attempts is gone, with its memory
+        captured = self._find(shapes, state) or self._capture(shapes, state, batch)
+        if captured is None:  # outside of _capture, so that the memory of failed attempts is freed
             return self._step(state, batch)
         return captured(state, batch, self._donate)
 
-    def _found(self, shapes: Any, state: Arrays) -> _Capture | None:
-        """The capture that holds this state, or else one that holds none that is in use."""
-        known = self._captured.get(shapes, [])
-        return next((one for one in known if one.holds(state)), None) or next((one for one in known if one.is_free()), None)
+    def _find(self, shapes: Any, state: Arrays) -> _Capture | None:
+        """The capture whose buffers hold ``state``, or one whose state is no longer referenced."""
+        captures = self._captured.get(shapes, [])
+        holding = next((capture for capture in captures if capture.holds(state)), None)
+        return holding or next((capture for capture in captures if capture.is_free()), None)
 
     def _capture(self, shapes: Any, state: Arrays, batch: Arrays) -> _Capture | None:
-        """A new capture; ``None`` where there can be none."""
-        if shapes in self._refused:
+        """A new capture; ``None`` if the step cannot be captured."""
+        if shapes in self._not_capturable:
             return None
         reason = ""
         for _ in range(_ATTEMPTS):
             try:
                 captured = _Capture(self._cupy, self._step, state, batch)
-            except (_RefusedError, MemoryError) as error:
-                reason = _one_line(error.__cause__ or error)  # as text: the error has hold of all that the attempt allocated
+            except (_CaptureError, MemoryError) as error:
+                reason = _one_line(error.__cause__ or error)  # as text: the traceback references all memory of the attempt
             else:
                 self._captured.setdefault(shapes, []).append(captured)
                 return captured
-        _log.warning("the step is run launch by launch, since CUDA did not capture it as a graph (%s)", reason)
-        self._refused.add(shapes)
+        _log.warning("the step runs without a CUDA graph, because its capture failed (%s)", reason)
+        self._not_capturable.add(shapes)
         return None
 
 
-class _RefusedError(Exception):
-    """A step that runs, but not under capture; the cause says why."""
+class _CaptureError(Exception):
+    """The step runs, but cannot be captured; the cause is the reason."""
 
 
 class _Capture:
-    """A graph with all that it needs to stay alive.
+    """A graph and everything that must live as long as it.
 
     Raises:
-        _RefusedError: the step cannot be captured. What it raises when it is run as it is passes.
-        MemoryError: the GPU has not memory enough for the step and another state.
+        _CaptureError: if the step cannot be captured. Errors that the step itself raises are passed on.
+        MemoryError: if the GPU has not enough memory for the step and a copy of the state.
     """
 
     def __init__(self, cupy: Any, step: Step, state: Arrays, batch: Arrays) -> None:
         self._cupy = cupy
-        cupy.get_default_memory_pool().free_all_blocks()  # what lies idle there is out of reach of the graph's own pool
-        # From the caller's pool: a state that is given out may outlive the graph, and memory can die with the pool that it is from.
+        cupy.get_default_memory_pool().free_all_blocks()  # the graph's pool cannot use free blocks of the default pool
+        # From the caller's pool: a returned state may outlive the graph, and memory is freed with its pool.
         self._state = _copies(state)
         self._batch = _copies(batch)
-        self._seen: list[Array | None] = [None] * len(batch)
-        self._given: Callable[[], Array | None] = lambda: None  # the last array of the state that was given out, while someone has it
+        self._copied: list[Array | None] = [None] * len(batch)
+        self._returned: Callable[[], Array | None] = lambda: None  # the last array of the returned state, while it is referenced
         self._blas = gemm.new_blas(cupy)
-        self._pool = cupy.cuda.MemoryPool(partial(_new_memory, cupy))
+        self._pool = cupy.cuda.MemoryPool(partial(_allocate, cupy))
         self._stream = cupy.cuda.Stream(non_blocking=True)
         caller = cupy.cuda.get_current_stream()
-        self._stream.wait_event(caller.record())  # the arrays may still be being computed
+        self._stream.wait_event(caller.record())  # the arrays may not be computed yet
         try:
             with self._stream, cupy.cuda.using_allocator(self._pool.malloc), gemm.using(self._blas):
-                # Once as it is: kernels are compiled, libraries set themselves up, and the pool gets its blocks. What it writes into the
-                # copies does not matter, as the state is copied once more before the first launch.
+                # Warm-up: compiles kernels, initializes libraries and allocates the pool's blocks. It may overwrite the copies, because
+                # the state is copied again before the first launch.
                 step(self._state, self._batch)
                 self._graph, self._aux = self._record(step)
         finally:
-            caller.wait_event(self._stream.record())  # where it failed, too: the copies' memory goes back to the caller
+            caller.wait_event(self._stream.record())  # also after a failure: the copies' memory returns to the caller's pool
 
     def _record(self, step: Step) -> tuple[Any, Arrays]:
-        """The graph, and where it leaves what the step returns beside the state."""
-        self._pool.set_limit(size=0)  # to keep to one, the pool would free idle blocks, whose addresses the graph has
+        """Capture the step. Returns the graph and the buffers of ``aux``."""
+        self._pool.set_limit(size=0)  # no limit: to respect one, the pool would free blocks that the graph uses
         try:
             with _no_collection():
                 self._stream.begin_capture()
@@ -127,55 +128,55 @@ class _Capture:
                     new, aux = step(self._state, self._batch)
                     _overwrite(self._cupy, self._state, new)
                 except BaseException:
-                    with suppress(Exception):  # a capture that is broken says so once more when it is ended
+                    with suppress(Exception):  # ending an invalid capture raises again
                         self._stream.end_capture()
                     raise
                 graph = self._stream.end_capture()
             graph.upload(self._stream)
         except Exception as error:
-            raise _RefusedError from error
+            raise _CaptureError from error
         return graph, tuple(aux)
 
     def holds(self, state: Arrays) -> bool:
-        """Whether this is the state that the last call left here."""
-        return bool(state) and state[-1] is self._given()
+        """Whether ``state`` is the state that the last call returned."""
+        return bool(state) and state[-1] is self._returned()
 
     def is_free(self) -> bool:
-        """Whether nobody has the state that the last call left here."""
-        return self._given() is None
+        """Whether the state that the last call returned is no longer referenced."""
+        return self._returned() is None
 
     def __call__(self, state: Arrays, batch: Arrays, donate: bool) -> tuple[Arrays, Arrays]:
         if not self.holds(state):
-            for own, given in zip(self._state, state, strict=True):
-                self._cupy.copyto(own, given)
-        for i, (own, given) in enumerate(zip(self._batch, batch, strict=True)):
-            if self._seen[i] is not given:  # values do not change under an array: the same one, such as a weight, is there already
-                self._cupy.copyto(own, given)
-                self._seen[i] = given
+            for buffer, array in zip(self._state, state, strict=True):
+                self._cupy.copyto(buffer, array)
+        for i, (buffer, array) in enumerate(zip(self._batch, batch, strict=True)):
+            if self._copied[i] is not array:  # arrays are immutable, so an array that was copied before need not be copied again
+                self._cupy.copyto(buffer, array)
+                self._copied[i] = array
         self._graph.launch()
         if not donate or not state:
             return _copies(self._state), _copies(self._aux)
-        last = self._state[-1].view()  # a new object, by which this state is known from those before
-        self._given = weakref.ref(last)
+        last = self._state[-1].view()  # a new object, which identifies this state
+        self._returned = weakref.ref(last)
         return (*self._state[:-1], last), _copies(self._aux)
 
 
-def _new_memory(cupy: Any, size: int) -> Any:
-    """Memory for a graph's pool, from CUDA.
+def _allocate(cupy: Any, size: int) -> Any:
+    """Allocate device memory for a graph's pool.
 
-    A pool that gets none frees its idle blocks and tries again. While a graph is recorded it must not, as the graph has their addresses.
+    If an allocation fails, a cupy pool frees its unused blocks and retries. During capture it must not, because the graph uses them.
     """
     try:
         return cupy.cuda.MemoryPointer(cupy.cuda.Memory(size), 0)
     except cupy.cuda.runtime.CUDARuntimeError as error:
         if cupy.cuda.get_current_stream().is_capturing():
-            raise MemoryError(str(error)) from None  # which the pool does not take for its own affair
+            raise MemoryError(str(error)) from None  # the pool does not handle this exception
         raise
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Collect garbage now, and none inside a ``with`` block: a graph or a handle that is destroyed there would break a capture."""
+    """Collect garbage now, and disable collection inside a ``with`` block: destroying a graph or handle would invalidate the capture."""
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()
@@ -191,22 +192,22 @@ def _copies(arrays: Sequence[Array]) -> Arrays:
 
 
 def _overwrite(cupy: Any, old: Arrays, new: Sequence[Array]) -> None:
-    """Leave the new state where the next launch looks for it. What was computed in place is there already."""
-    places = [array.data.ptr for array in old]
-    moved = [(target, value) for target, value in zip(old, new, strict=True) if not _is_same(target, value)]
-    # a new value that lies in another old one must be read before that is overwritten
-    moved = [(target, value.copy() if _lies_in(value, old, places) else value) for target, value in moved]
-    for target, value in moved:
+    """Copy the new state into the static buffers. Arrays that were updated in place are there already."""
+    addresses = [array.data.ptr for array in old]
+    copies = [(target, value) for target, value in zip(old, new, strict=True) if not _is_same(target, value)]
+    # copy a new value that shares memory with another buffer before that buffer is overwritten
+    copies = [(target, value.copy() if _starts_in(value, old, addresses) else value) for target, value in copies]
+    for target, value in copies:
         cupy.copyto(target, value)
 
 
-def _is_same(one: Array, other: Array) -> bool:
-    return bool(one.data.ptr == other.data.ptr and one.strides == other.strides)
+def _is_same(a: Array, b: Array) -> bool:
+    return bool(a.data.ptr == b.data.ptr and a.strides == b.strides)
 
 
-def _lies_in(array: Array, others: Sequence[Array], places: Sequence[int]) -> bool:
+def _starts_in(array: Array, others: Sequence[Array], addresses: Sequence[int]) -> bool:
     start = array.data.ptr
-    return any(place <= start < place + other.nbytes for place, other in zip(places, others, strict=True))
+    return any(address <= start < address + other.nbytes for address, other in zip(addresses, others, strict=True))
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""cupy's namespace, with this plugin's own matmul, on one of several GPUs where there are such.
+"""cupy's namespace with this plugin's overrides, such as matmul, bound to one GPU if there are several.
 
-cupy runs everything, operators too, on the thread's *current* GPU, and most of its creation functions ignore ``device=``. With one GPU that
-is always the right one.
+cupy runs everything, including operators, on the thread's *current* GPU, and most of its creation functions ignore ``device=``. With only
+one GPU, the current GPU is always the right one.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ import numpy
 
 from tinytorch_cupy import gemm
 
-#: What sorts, by thrust. It waits for the stream, which fails while that is captured, and in cupy 14.0 what thrust throws ends the process.
-_SORTING = ("argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values")
+#: Functions that sort with Thrust. Thrust synchronizes the stream, which fails during capture; in cupy 14.0 that aborts the process.
+_SORTING_FUNCTIONS = ("argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values")
 
 
-#: Indices for which a one-hot matrix is made.
-_MOST_ONE_HOT = 512
+#: Largest number of rows for which `add_rows` uses a one-hot matrix.
+_MAX_ONE_HOT = 512
 
 
-def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
-    """What this plugin does in another way than array-api-compat's namespace for cupy, ``xp``, by the standard's dotted names.
+def override_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
+    """Functions that replace those of ``xp``, array-api-compat's namespace for cupy, by the standard's dotted names.
 
-    And `add_rows`, which tinytorch uses where it finds it.
+    Also `add_rows`, an optional function that tinytorch uses if a namespace has it.
     """
 
     def matmul(x1: Any, x2: Any, /) -> Any:
-        """`matmul` without copies of transposed operands, in 16 bits too; see `tinytorch_cupy.gemm`."""
+        """`matmul` without copies of transposed operands, also for 16-bit dtypes; see `tinytorch_cupy.gemm`."""
         return gemm.matmul(x1, x2)
 
     def clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
-        """`clip` without the masks whose size the host would have to know."""
-        if xp.isdtype(x.dtype, "integral"):  # a bound beyond the type is none
+        """`clip` without boolean indexing, which would synchronize with the host."""
+        if xp.isdtype(x.dtype, "integral"):  # a bound outside the dtype's range has no effect
             info = xp.iinfo(x.dtype)
             min = None if isinstance(min, int) and min <= info.min else min
             max = None if isinstance(max, int) and max >= info.max else max
@@ -44,27 +44,27 @@ def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
         return xp.astype(out, x.dtype, copy=out is x)
 
     def finfo(of: Any, /) -> Any:
-        """`finfo` of bfloat16 too, which numpy's does not know."""
+        """`finfo`, also of bfloat16, which numpy's does not support."""
         dtype = of if isinstance(of, type) else getattr(of, "dtype", of)
         if not _is_bfloat16(dtype):
             return xp.finfo(dtype)
-        import ml_dtypes  # where the type is from
+        import ml_dtypes  # defines the dtype
 
         info: Any = ml_dtypes.finfo
         return info(dtype)
 
     def isdtype(dtype: Any, kind: Any) -> bool:
-        """`isdtype` of bfloat16 too, which numpy takes for no number."""
+        """`isdtype`, also of bfloat16, which numpy does not classify as numeric."""
         if not _is_bfloat16(dtype):
             return bool(xp.isdtype(dtype, kind))
         return any(k in ("real floating", "numeric") or k is dtype or k == dtype for k in (kind if isinstance(kind, tuple) else (kind,)))
 
     def add_rows(rows: Any, indices: Any, length: int) -> Any:
-        """The sum of the (N, D) ``rows`` that belong to each of ``length`` indices: (length, D). It does not sort, so it can be captured.
+        """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It does not sort, so it can be captured.
 
-        For few indices a matmul with the one-hot matrix. For many by atomic additions, in any order.
+        Uses a matmul with a one-hot matrix for small ``length``, and otherwise atomic additions, whose order varies.
         """
-        if length <= _MOST_ONE_HOT:
+        if length <= _MAX_ONE_HOT:
             one_hot = xp.arange(length, dtype=indices.dtype)[:, None] == indices[None, :]
             return gemm.matmul(xp.astype(one_hot, rows.dtype), rows, exact=True)
         sums = xp.zeros((length, rows.shape[1]), dtype=rows.dtype)
@@ -72,52 +72,54 @@ def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
         return sums
 
     def divmod_(x1: Any, x2: Any) -> tuple[Any, Any]:
-        """Quotient and remainder of floats, from the exact remainder of `fmod`; cupy has the floor of x1 / x2, which may be rounded up."""
+        """Quotient and remainder of floats from the exact `fmod`. cupy uses floor(x1 / x2), where the division may round up."""
         like = x1 if hasattr(x1, "dtype") else x2
         x1, x2 = (x if hasattr(x, "dtype") else xp.full((), x, dtype=like.dtype) for x in (x1, x2))
-        ratio, rest = x1 / x2, cupy.fmod(x1, x2)
-        quotient = (x1 - rest) / x2
-        turned = (rest != 0) & ((rest < 0) != (x2 < 0))  # the remainder has the sign of x2
-        rest, quotient = xp.where(turned, rest + x2, rest), xp.round(xp.where(turned, quotient - 1, quotient))
-        zero = xp.zeros_like(rest)
+        ratio, remainder_ = x1 / x2, cupy.fmod(x1, x2)
+        quotient = (x1 - remainder_) / x2
+        adjust = (remainder_ != 0) & ((remainder_ < 0) != (x2 < 0))  # the remainder has the sign of x2
+        remainder_, quotient = xp.where(adjust, remainder_ + x2, remainder_), xp.round(xp.where(adjust, quotient - 1, quotient))
+        zero = xp.zeros_like(remainder_)
         quotient = xp.where(x2 == 0, ratio, xp.where(quotient == 0, xp.copysign(zero, ratio), quotient))
-        return quotient, xp.where(rest == 0, xp.copysign(zero, x2), rest)
+        return quotient, xp.where(remainder_ == 0, xp.copysign(zero, x2), remainder_)
 
     def floor_divide(x1: Any, x2: Any, /) -> Any:
-        """`floor_divide`, with the quotient that belongs to `remainder`."""
+        """`floor_divide`, consistent with `remainder`."""
         return divmod_(x1, x2)[0] if _are_wide_floats(x1, x2) else xp.floor_divide(x1, x2)
 
     def remainder(x1: Any, x2: Any, /) -> Any:
-        """`remainder`, exact as in numpy: 1 % 0.1 is just under 0.1."""
+        """`remainder`, exact as in numpy: 1 % 0.1 is slightly less than 0.1."""
         return divmod_(x1, x2)[1] if _are_wide_floats(x1, x2) else xp.remainder(x1, x2)
 
     def linspace(start: Any, stop: Any, /, num: int, **options: Any) -> Any:
-        """`linspace` between complex numbers too, which cupy takes for real ones."""
+        """`linspace`, also between complex numbers, whose imaginary parts cupy ignores."""
         if not (isinstance(start, complex) or isinstance(stop, complex)):
             return xp.linspace(start, stop, num, **options)
         dtype = options.pop("dtype", None)
-        real, imaginary = (xp.linspace(a, b, num, **options) for a, b in zip(_parts(start), _parts(stop), strict=True))
+        real, imaginary = (
+            xp.linspace(a, b, num, **options) for a, b in zip(_real_and_imaginary(start), _real_and_imaginary(stop), strict=True)
+        )
         return xp.astype(real + 1j * imaginary, xp.complex128 if dtype is None else dtype)
 
     def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
-        """`repeat` by an array of repeats too, which cupy refuses. The host reads how long the result is."""
+        """`repeat`, also with an array of repeats, which cupy does not support. The host reads the length of the result."""
         if not hasattr(repeats, "dtype"):
             return xp.repeat(x, repeats, axis=axis)
         if axis is None:
             x, axis = xp.reshape(x, (-1,)), 0
         repeats = xp.astype(xp.reshape(repeats, (-1,)), xp.int64, copy=False)
         if repeats.shape[0] not in (1, x.shape[axis]):
-            raise ValueError(f"repeat needs 1 or {x.shape[axis]} repeats for an axis of length {x.shape[axis]}, got {repeats.shape[0]}")
+            raise ValueError(f"repeat: expected 1 or {x.shape[axis]} repeats for an axis of length {x.shape[axis]}, got {repeats.shape[0]}")
         if x.shape[axis] == 0:
             return xp.astype(x, x.dtype)
         ends = xp.cumulative_sum(xp.broadcast_to(repeats, (x.shape[axis],)))
-        least, length = xp.stack([xp.min(repeats), ends[-1]]).tolist()
-        if least < 0:
-            raise ValueError(f"repeats must not be negative, got {least}")
+        smallest, length = xp.stack([xp.min(repeats), ends[-1]]).tolist()
+        if smallest < 0:
+            raise ValueError(f"repeats must not be negative, got {smallest}")
         return xp.take(x, xp.searchsorted(ends, xp.arange(length, dtype=xp.int64), side="right"), axis=axis)
 
     def solve(x1: Any, x2: Any, /) -> Any:
-        """`linalg.solve` for batches that broadcast, which cupy takes only where they are equal."""
+        """`linalg.solve` with broadcasting of batch dimensions; cupy requires equal ones."""
         if x2.ndim == 1:
             return xp.linalg.solve(x1, x2)
         batch = numpy.broadcast_shapes(x1.shape[:-2], x2.shape[:-2])
@@ -125,25 +127,25 @@ def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
         return xp.linalg.solve(matrices, right) if right.size else xp.zeros(right.shape, dtype=xp.result_type(x1, x2))
 
     def where(condition: Any, x1: Any, x2: Any, /) -> Any:
-        """`where` of bfloat16 too, which cupy would return as float32: bits are chosen, which need not be understood."""
+        """`where`, also for bfloat16, for which cupy returns float32. It selects the values as int16 bit patterns."""
         like = next((x for x in (x1, x2) if _is_bfloat16(getattr(x, "dtype", None))), None)
         if like is None:
             return xp.where(condition, x1, x2)
         sides = [x if hasattr(x, "dtype") else xp.astype(xp.full((), x, dtype=xp.float32), like.dtype) for x in (x1, x2)]
-        if any(x.dtype != like.dtype for x in sides):  # of mixed types: what they are promoted to
+        if any(x.dtype != like.dtype for x in sides):  # mixed dtypes are promoted
             return xp.where(condition, *sides)
         return xp.where(condition, *[x.view("int16") for x in sides]).view(like.dtype)
 
-    def not_captured(name: str) -> Callable[..., Any]:
+    def raise_during_capture(name: str) -> Callable[..., Any]:
         function: Callable[..., Any] = getattr(xp, name)
 
         @wraps(function)
-        def refusing(*args: Any, **options: Any) -> Any:
+        def checked(*args: Any, **options: Any) -> Any:
             if cupy.cuda.get_current_stream().is_capturing():
                 raise NotImplementedError(f"{name} cannot be captured in a CUDA graph")
             return function(*args, **options)
 
-        return refusing
+        return checked
 
     return {
         "add_rows": add_rows,
@@ -157,16 +159,16 @@ def own_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
         "remainder": remainder,
         "repeat": repeat,
         "where": where,
-        **{name: not_captured(name) for name in _SORTING},
+        **{name: raise_during_capture(name) for name in _SORTING_FUNCTIONS},
     }
 
 
 def _are_wide_floats(*values: Any) -> bool:
-    """Whether the arrays among the operands are of float32 or float64."""
+    """Whether all array operands are float32 or float64."""
     return all(value.dtype.kind == "f" and value.dtype.itemsize > 2 for value in values if hasattr(value, "dtype"))
 
 
-def _parts(number: complex) -> tuple[float, float]:
+def _real_and_imaginary(number: complex) -> tuple[float, float]:
     number = complex(number)
     return number.real, number.imag
 
@@ -176,9 +178,9 @@ def _is_bfloat16(dtype: Any) -> bool:
 
 
 def on_gpu(device: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` that first makes ``device`` the thread's current GPU, and leaves it so.
+    """Make ``function`` set the thread's current GPU to ``device`` before each call. The GPU stays current afterwards.
 
-    The operators of the arrays that come out (``a + b``) run on the current GPU as well, and cannot be wrapped.
+    Operators (``a + b``) on the returned arrays also run on the current GPU, and they cannot be wrapped.
     """
     make_current = device.use
 
@@ -191,24 +193,26 @@ def on_gpu(device: Any, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class CupyNamespace:
-    """A module of cupy's functions, with the plugin's own in place of some.
+    """A module of cupy's functions, some of them replaced by ``overrides``.
 
-    Where ``device`` is given, each function runs there; see `on_gpu`.
+    If ``device`` is not ``None``, every function runs there; see `on_gpu`.
     """
 
-    def __init__(self, module: ModuleType, device: Any, own: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> None:
+    def __init__(self, module: ModuleType, device: Any, overrides: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> None:
         self._module = module
         self._device = device
-        self._own = own
+        self._overrides = overrides
 
     def __getattr__(self, name: str) -> Any:
-        value = self._own.get(name) or getattr(self._module, name)
+        value = self._overrides.get(name) or getattr(self._module, name)
         if isinstance(value, ModuleType):
-            inside = {dotted.removeprefix(f"{name}."): function for dotted, function in self._own.items() if dotted.startswith(f"{name}.")}
-            value = CupyNamespace(value, self._device, inside)
-        elif self._device is not None and callable(value) and not isinstance(value, type):  # data types are classes, and belong to no GPU
+            submodule_overrides = {
+                dotted.removeprefix(f"{name}."): function for dotted, function in self._overrides.items() if dotted.startswith(f"{name}.")
+            }
+            value = CupyNamespace(value, self._device, submodule_overrides)
+        elif self._device is not None and callable(value) and not isinstance(value, type):  # not dtypes
             value = on_gpu(self._device, value)
-        setattr(self, name, value)  # from now on an ordinary attribute
+        setattr(self, name, value)  # cached: __getattr__ is not called again
         return value
 
     def __dir__(self) -> list[str]:

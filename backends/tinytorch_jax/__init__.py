@@ -1,4 +1,4 @@
-"""The jax backend: JAX's arrays, and whole training steps compiled by XLA."""
+"""The jax backend: JAX arrays, and training steps compiled by XLA."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["create_backend"]
 
 
 def create_backend(device: str | None = None) -> JaxBackend:
-    """The jax backend on one device.
+    """Create the jax backend on one device.
 
-    JAX has no 64-bit types unless it is told to before it is first used, by ``JAX_ENABLE_X64=1`` or
-    ``jax.config.update("jax_enable_x64", True)``; the default integer type is int32 then.
+    By default JAX has no 64-bit dtypes, and the default integer dtype is int32. To enable them, set ``JAX_ENABLE_X64=1`` or call
+    ``jax.config.update("jax_enable_x64", True)`` before JAX is first used.
 
     Args:
         device: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``) or a platform and a number (``"gpu:1"``); ``None`` for JAX's default device.
 
     Raises:
-        BackendUnavailableError: JAX is missing, or has no such device.
+        BackendUnavailableError: if JAX is not installed, or has no such device.
     """
     try:
         import jax

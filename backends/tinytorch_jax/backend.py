@@ -1,4 +1,4 @@
-"""JAX behind the contract."""
+"""The `Backend` for JAX."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import numpy
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch.backend.library_namespace import LibraryNamespace
-from tinytorch_jax.namespace import OWN
+from tinytorch_jax.namespace import OVERRIDES
 
-_WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
+_64_BIT = frozenset({"int64", "uint64", "float64", "complex128"})
 
 
 class JaxBackend(Backend):
-    """JAX on one device. Its arrays are concrete ones, or the tracers that stand for them while a step is being compiled."""
+    """JAX on one device. Its arrays are concrete arrays, or tracers while a step is compiled."""
 
     def __init__(self, device: jax.Device) -> None:
         self._device = device
-        wide = cast(Any, jax.config).jax_enable_x64
+        x64_enabled = cast(Any, jax.config).jax_enable_x64
         super().__init__(
             name="jax",
             device=f"{device.platform}:{device.id}" if device.id else device.platform,
-            xp=LibraryNamespace(jnp, None if device == jax.devices()[0] else device, OWN),
+            xp=LibraryNamespace(jnp, None if device == jax.devices()[0] else device, OVERRIDES),
             capabilities=Capabilities(
-                dtypes=frozenset(DTYPES) if wide else frozenset(DTYPES) - _WIDE,
+                dtypes=frozenset(DTYPES) if x64_enabled else frozenset(DTYPES) - _64_BIT,
                 host=device.platform == "cpu",
                 inplace=False,
-                deterministic_scatter=device.platform == "cpu",  # on a GPU repeated indices are summed in any order
+                deterministic_scatter=device.platform == "cpu",  # on a GPU, repeated indices are summed in any order
                 graph=True,
                 checks_indices=False,
             ),
@@ -43,7 +43,7 @@ class JaxBackend(Backend):
         return isinstance(array, jax.Array) and array.devices() == {self._device}
 
     def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
-        # a copy for JAX to keep, since on the CPU it may share memory with what it is given
+        # copy, because on the CPU device_put may share memory with its argument
         return jax.device_put(numpy.array(array, dtype=self.dtype(dtype or array.dtype.name), order="C", copy=True), self._device)
 
     def to_host(self, array: Array) -> numpy.ndarray:
@@ -76,15 +76,15 @@ class JaxBackend(Backend):
         return super().lacks_precision(name)
 
     def matmul_precision(self, precision: str) -> AbstractContextManager[None]:
-        # JAX's own default for float32 is TF32 on a GPU that has it, and bfloat16 on a TPU
+        # JAX's default precision of float32 matmuls is TF32 on GPUs that support it, and bfloat16 on TPUs
         chosen = {"float32": "float32", "tf32": "tensorfloat32"}.get(precision)
         return nullcontext() if chosen is None else jax.default_matmul_precision(chosen)
 
     def synchronize(self) -> None:
-        jax.device_put(0, self._device).block_until_ready()  # a device does one thing after another
+        jax.device_put(0, self._device).block_until_ready()  # a device runs its operations in order
 
     def memory_info(self) -> MemoryInfo | None:
-        """What this process has in use on a GPU; ``None`` for other devices."""
+        """Memory that this process uses on the GPU, and its limit; ``None`` for other devices."""
         stats = self._device.memory_stats()
         return MemoryInfo(used=stats["bytes_in_use"], total=stats["bytes_limit"]) if stats else None
 

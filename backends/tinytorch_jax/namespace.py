@@ -1,4 +1,4 @@
-"""What JAX does in another way than the standard."""
+"""Functions that JAX implements differently from the standard."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 
 def _searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None) -> Any:
-    """`searchsorted` with indices of the default integer type, where JAX takes the narrowest that does."""
+    """`searchsorted` with indices of the default integer dtype; JAX returns the narrowest possible one."""
     return jnp.searchsorted(x1, x2, side=side, sorter=sorter).astype(jnp.asarray(0).dtype)
 
 
 def _pow(x1: Any, x2: Any, /) -> Any:
-    """`pow`, where JAX makes NaN of 0 to the power of a complex number."""
+    """`pow`; JAX returns NaN for 0 to a complex power."""
     out = jnp.pow(x1, x2)
     if not jnp.iscomplexobj(out):
         return out
@@ -23,28 +23,28 @@ def _pow(x1: Any, x2: Any, /) -> Any:
 
 
 def _getitem(x: Any, key: Any) -> Any:
-    """``x[key]``; while a step is compiled, with NaN for indices that are out of bounds, where JAX reads the nearest element.
+    """``x[key]``; while a step is compiled, out-of-bounds indices give NaN, where JAX would clamp the index.
 
-    JAX fills integers with the smallest number of their type, unsigned ones with the largest, and booleans with true, as in `take`.
+    For other dtypes JAX fills as in `take`: the smallest signed integer, the largest unsigned integer, or true.
     """
     parts = key if isinstance(key, tuple) else (key,)
     return x.at[key].get(mode="fill") if any(isinstance(part, jax.core.Tracer) for part in parts) else x[key]
 
 
 def _sum(x: Any, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
-    """`sum`, where JAX accumulates 16-bit numbers in 32 bits unless their own type is asked for."""
-    asked = None if dtype is not None and dtype == x.dtype and jnp.issubdtype(dtype, jnp.floating) else dtype
-    return jnp.sum(x, axis=axis, dtype=asked, keepdims=keepdims)
+    """`sum`, accumulating 16-bit floats in float32; JAX does not if ``dtype`` is the array's own dtype."""
+    requested = None if dtype is not None and dtype == x.dtype and jnp.issubdtype(dtype, jnp.floating) else dtype
+    return jnp.sum(x, axis=axis, dtype=requested, keepdims=keepdims)
 
 
 def _add_rows(rows: Any, indices: Any, length: int) -> Any:
-    """The sum of the (N, D) ``rows`` that belong to each of ``length`` indices: the derivative of taking rows."""
-    places = jnp.where(indices < 0, length, indices)  # out of bounds, so that they are dropped; JAX would count from the end
-    return jnp.zeros_like(rows, shape=(length, rows.shape[1])).at[places].add(rows, mode="drop")
+    """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It is the derivative of taking rows."""
+    targets = jnp.where(indices < 0, length, indices)  # mode="drop" skips only indices past the end
+    return jnp.zeros_like(rows, shape=(length, rows.shape[1])).at[targets].add(rows, mode="drop")
 
 
-#: By the standard's names, and two that tinytorch has for itself.
-OWN: Final[dict[str, Callable[..., Any]]] = {
+#: By the standard's names, and tinytorch's own `add_rows` and `getitem`.
+OVERRIDES: Final[dict[str, Callable[..., Any]]] = {
     "add_rows": _add_rows,
     "getitem": _getitem,
     "pow": _pow,

@@ -1,4 +1,4 @@
-"""The numpy backend: arrays in the host's memory. It is the default, and runs everywhere."""
+"""The numpy backend: arrays in host memory. It is the default backend and runs everywhere."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["create_backend"]
 
 
 def create_backend(device: str | None = None) -> NumpyBackend:
-    """The numpy backend.
+    """Create the numpy backend.
 
     Args:
         device: ``"cpu"`` or ``None``, which mean the same.
 
     Raises:
-        BackendUnavailableError: another device was asked for, or array-api-compat is missing.
+        BackendUnavailableError: if ``device`` is another device, or array-api-compat is not installed.
     """
     if device not in (None, "cpu"):
         raise BackendUnavailableError("numpy", f"it has no device {device!r}, only 'cpu'", "type 'numpy', or 'cupy' for a CUDA GPU")
     try:
-        from tinytorch_numpy.backend import NumpyBackend  # loads array_api_compat.numpy, which costs 90 ms
+        from tinytorch_numpy.backend import NumpyBackend  # imports array_api_compat.numpy, which takes 90 ms
     except ModuleNotFoundError as error:
         if error.name != "array_api_compat":
             raise

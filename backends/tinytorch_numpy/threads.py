@@ -1,7 +1,7 @@
-"""Threads that run independent tasks, such as the shards of a batch. numpy releases Python's lock in its loops, and BLAS in its matmuls.
+"""A thread pool that runs independent tasks, such as the shards of a batch. numpy and BLAS release the GIL while they compute.
 
-Meanwhile BLAS uses one thread in each task, instead of several for one matmul after another: those wait for each other by spinning, which
-is slow where another process needs the cores too. BLAS gets all threads only for a large matmul in a task that runs alone.
+While tasks run, BLAS uses one thread in each of them. BLAS threads wait for each other by spinning, which is slow when another process
+needs the cores too. BLAS uses all threads only for a large matmul in a task that runs alone.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from contextvars import copy_context
 from typing import Any
 
 
-def _no_blas(count: int) -> None:
-    """BLAS stays as it is until `use` is told how to set its threads."""
+def _ignore(count: int) -> None:
+    """Default for BLAS libraries whose number of threads cannot be set: do nothing."""
 
 
 _lock = threading.Lock()
 _count = 0  # threads; 0 until `use` is called
-_set_blas_threads: Callable[[int], Any] = _no_blas
-_helpers: ThreadPoolExecutor | None = None
-_alone: int | None = None  # the thread whose task runs alone
+_set_blas_threads: Callable[[int], Any] = _ignore
+_workers: ThreadPoolExecutor | None = None
+_single_task_thread: int | None = None  # identifier of the thread whose task runs alone
 
 
-def use(count: int, set_blas_threads: Callable[[int], Any] = _no_blas) -> None:
-    """Run tasks in ``count`` threads from now on. ``set_blas_threads`` sets BLAS's threads, which are ``count`` while no task runs."""
-    global _count, _set_blas_threads, _helpers
-    if count > 1:  # a thread that wants Python's lock asks for it after 50 microseconds, not 5,000: they need it often, and not for long
+def use(count: int, set_blas_threads: Callable[[int], Any] = _ignore) -> None:
+    """Set the number of threads to ``count``. ``set_blas_threads(n)`` sets that of BLAS, which is ``count`` while no task runs."""
+    global _count, _set_blas_threads, _workers
+    if count > 1:  # switch interval of 50 microseconds, not 5,000: the threads need the GIL often, and briefly
         sys.setswitchinterval(5e-5)
     with _lock:
-        _count, _set_blas_threads, _helpers = count, set_blas_threads, None
+        _count, _set_blas_threads, _workers = count, set_blas_threads, None
 
 
 def count() -> int:
@@ -42,59 +42,59 @@ def count() -> int:
 
 
 def at_most_two() -> bool:
-    """Whether `use` was called, for one core or two. One core can then read memory nearly as fast as all of them."""
+    """Whether `use` was called with one or two threads. One core can then use nearly all of the memory bandwidth."""
     return 0 < _count <= 2
 
 
 def run(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Run independent tasks in parallel and return their results in order; the first error is raised when all have ended.
+    """Run independent tasks in parallel and return their results in order. The first error is raised after all tasks have ended.
 
-    Each runs in a copy of the caller's context. A task that runs alone may call `run` in turn. Tasks run one after another where there is
-    one thread, or all threads are busy.
+    Each task runs in a copy of the caller's context. A task that runs alone may call `run` itself. Tasks run sequentially if there is only
+    one thread, or if the threads are busy.
     """
-    global _alone
+    global _single_task_thread
     if _count < 2 or not thunks:
         return [thunk() for thunk in thunks]
     caller = threading.get_ident()
-    if _alone == caller:
+    if _single_task_thread == caller:
         if len(thunks) == 1:
             return [thunks[0]()]
-        _alone = None
+        _single_task_thread = None
         try:
-            return _at_once(thunks)
+            return _run_parallel(thunks)
         finally:
-            _alone = caller
+            _single_task_thread = caller
     if not _lock.acquire(blocking=False):
         return [thunk() for thunk in thunks]
     try:
         _set_blas_threads(1)
         if len(thunks) > 1:
-            return _at_once(thunks)
-        _alone = caller
+            return _run_parallel(thunks)
+        _single_task_thread = caller
         return [thunks[0]()]
     finally:
-        _alone = None
+        _single_task_thread = None
         _set_blas_threads(_count)
         _lock.release()
 
 
-def _at_once(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
-    """The first in the caller's thread, the others in threads beside it."""
-    own, *others = thunks
+def _run_parallel(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Run the first task in the caller's thread and the other_thunks in the pool."""
+    first_thunk, *other_thunks = thunks
     pool = _pool()
-    futures = [pool.submit(copy_context().run, thunk) for thunk in others]
+    futures = [pool.submit(copy_context().run, thunk) for thunk in other_thunks]
     try:
-        first = copy_context().run(own)
+        result = copy_context().run(first_thunk)
     finally:
         for future in futures:
-            future.exception()  # waits: none may go on while the caller has gone
-    return [first, *[future.result() for future in futures]]
+            future.exception()  # wait: no task may outlive this call
+    return [result, *[future.result() for future in futures]]
 
 
 @contextmanager
 def all_for_blas() -> Iterator[None]:
     """Let BLAS use all threads inside a ``with`` block, if the calling task runs alone."""
-    if _alone != threading.get_ident():
+    if _single_task_thread != threading.get_ident():
         yield
         return
     _set_blas_threads(_count)
@@ -105,17 +105,17 @@ def all_for_blas() -> Iterator[None]:
 
 
 def _pool() -> ThreadPoolExecutor:
-    """Threads beside the caller's, made when they are first needed."""
-    global _helpers
-    if _helpers is None:
-        _helpers = ThreadPoolExecutor(_count - 1, thread_name_prefix="tinytorch")
-    return _helpers
+    """The pool of ``count - 1`` worker threads, created at the first use."""
+    global _workers
+    if _workers is None:
+        _workers = ThreadPoolExecutor(_count - 1, thread_name_prefix="tinytorch")
+    return _workers
 
 
 def _after_fork() -> None:
-    """A forked process has none of its parent's threads."""
-    global _lock, _helpers
-    _lock, _helpers = threading.Lock(), None
+    """Reset the pool: a forked process has no threads of its parent."""
+    global _lock, _workers
+    _lock, _workers = threading.Lock(), None
 
 
 if hasattr(os, "register_at_fork"):

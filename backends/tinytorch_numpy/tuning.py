@@ -1,7 +1,6 @@
-"""What a process can set for numpy's speed: malloc, the OpenBLAS that numpy's wheels bring, and kernels that numba compiles.
+"""Process-wide settings that make numpy faster: malloc, the OpenBLAS of numpy's wheels, and kernels compiled by numba.
 
-The first two are reached through ctypes and left alone where they are not what is expected: another C library, another BLAS, another
-name of a function.
+malloc and OpenBLAS are set through ctypes. With another C library, another BLAS or other function names, nothing is changed.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _MIB: Final = 1 << 20
 
 
 def tune() -> list[str]:
-    """Everything of this file; a sentence for each thing that was changed."""
-    blas = _find_openblas()
-    done = [keep_freed_memory(), None if blas is None else use_widest_kernels(blas), set_threads(blas)]
-    return [sentence for sentence in done if sentence]
+    """Set malloc, OpenBLAS and threads; returns a message for each change."""
+    blas = find_openblas()
+    messages = [keep_freed_memory(), None if blas is None else use_widest_kernels(blas), set_threads(blas)]
+    return [message for message in messages if message]
 
 
 # ---- malloc ----
@@ -45,15 +44,15 @@ _M_ARENA_MAX: Final = -8
 #: From madvise's mman.h.
 _MADV_HUGEPAGE: Final = 14
 
-#: How long the heap is made.
+#: Length to which the heap is grown, in bytes.
 _HEAP: Final = 512 * _MIB
 
 
 def keep_freed_memory() -> str | None:
-    """Have glibc keep what large temporaries free, instead of giving the pages back and faulting them in again at each operation.
+    """Make glibc keep the memory of freed temporaries, instead of unmapping it and faulting the pages in again at each operation.
 
-    By default it asks the system for each block above 128 KiB (a threshold that adapts, to 32 MiB at most, which is also the most that can
-    be set) and returns the memory at the heap's end. All threads take from one heap, so that each finds what the others have freed.
+    By default glibc maps every block above 128 KiB anew (the threshold adapts up to 32 MiB, which is also the highest allowed value) and
+    trims the heap. One arena serves all threads, so that a thread can reuse what another has freed.
     """
     if platform.libc_ver()[0] != "glibc":
         return None
@@ -64,14 +63,14 @@ def keep_freed_memory() -> str | None:
         return None
     large = _map_heap_in_large_pages(libc)
     libc.mallopt(_M_TOP_PAD, 64 * _MIB)
-    return f"malloc keeps blocks of up to 32 MiB that are freed{', in large pages' if large else ''}"
+    return f"malloc keeps freed blocks of up to 32 MiB{', in large pages' if large else ''}"
 
 
 def _map_heap_in_large_pages(libc: ctypes.CDLL) -> bool:
-    """Have the system use pages of 2 MiB for the heap, where it allows that: reading many small weights then misses fewer addresses.
+    """Request 2 MiB pages for the heap, which reduces TLB misses when many small weights are read; returns whether it worked.
 
-    Only what is there can be told so, and numpy tells it of arrays from 4 MiB on by itself. So the heap is made long first, which takes
-    addresses and no memory.
+    ``madvise`` applies only to addresses that are already mapped, so the heap is grown first. This reserves addresses, not memory. numpy
+    itself requests large pages for arrays of 4 MiB or more.
     """
     libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -89,7 +88,7 @@ def _map_heap_in_large_pages(libc: ctypes.CDLL) -> bool:
 
 
 class OpenBLAS:
-    """The library that numpy's wheel brings, with its functions by their names without prefix and suffix."""
+    """The OpenBLAS of numpy's wheel. Its functions are called without their prefix and suffix."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
@@ -98,53 +97,53 @@ class OpenBLAS:
         self.set_num_threads = self._function("openblas_set_num_threads", None, ctypes.c_int)
 
     def _function(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
-        """Raises ``AttributeError`` where there is none."""
+        """The C function of that name; raises ``AttributeError`` if there is none."""
         function = getattr(self._library, f"scipy_{name}64_")
         function.restype, function.argtypes = result, list(arguments)
         return function  # type: ignore[no-any-return]
 
-    def choose_kernels_again(self) -> None:
-        """Have it look at ``OPENBLAS_CORETYPE`` and the CPU once more, as when it was loaded."""
+    def reselect_kernels(self) -> None:
+        """Make OpenBLAS read ``OPENBLAS_CORETYPE`` and detect the CPU again, as when it was loaded."""
         threads = self.get_num_threads()
         self._library.gotoblas_dynamic_quit()
         self._library.gotoblas_dynamic_init()
         self.set_num_threads(threads)
 
 
-def _find_openblas() -> OpenBLAS | None:
-    """The OpenBLAS in this process, where it came with numpy's wheel."""
+def find_openblas() -> OpenBLAS | None:
+    """The OpenBLAS of numpy's wheel in this process, or ``None``."""
     for path in Path(numpy.__file__).parent.parent.glob("numpy.libs/libscipy_openblas64_*"):
         try:
-            return OpenBLAS(ctypes.CDLL(str(path)))  # numpy has loaded it: this finds the same one
+            return OpenBLAS(ctypes.CDLL(str(path)))  # numpy has loaded this library already; CDLL returns the same handle
         except (OSError, AttributeError):
             continue
     return None
 
 
 def use_widest_kernels(blas: OpenBLAS) -> str | None:
-    """Switch OpenBLAS to its AVX-512 kernels on CPUs that have AVX-512 and that it takes for older ones, such as AMD's Zen 5.
+    """Switch OpenBLAS to its AVX-512 kernels on CPUs that have AVX-512 but are detected as older ones, such as AMD's Zen 5.
 
-    The functions are not part of OpenBLAS's interface, so the products of a matrix are compared before and after, and the switch is undone
-    where they differ.
+    The functions are not part of OpenBLAS's public interface, so a matmul is compared before and after the switch, which is undone if the
+    results differ.
     """
     before = blas.core_name().decode()
-    if before not in ("Haswell", "Zen") or not _has_avx512() or "OPENBLAS_CORETYPE" in os.environ:
+    if before not in ("Haswell", "Zen") or not has_avx512() or "OPENBLAS_CORETYPE" in os.environ:
         return None
     matrix = numpy.random.default_rng(0).normal(size=(96, 96)).astype(numpy.float32)
     expected = matrix @ matrix
     os.environ["OPENBLAS_CORETYPE"] = "SkylakeX"
     try:
-        blas.choose_kernels_again()
+        blas.reselect_kernels()
         if blas.core_name() == b"SkylakeX" and numpy.allclose(matrix @ matrix, expected, rtol=1e-4, atol=1e-4):
-            return f"OpenBLAS uses its SkylakeX kernels (AVX-512) in place of {before}'s"
+            return f"OpenBLAS uses its SkylakeX kernels (AVX-512) instead of {before}'s"
     finally:
         del os.environ["OPENBLAS_CORETYPE"]
-    blas.choose_kernels_again()
+    blas.reselect_kernels()
     return None
 
 
-def _has_avx512() -> bool:
-    """Whether the CPU has the parts of AVX-512 that OpenBLAS's kernels use; unknown outside Linux."""
+def has_avx512() -> bool:
+    """Whether the CPU has the AVX-512 extensions that OpenBLAS's kernels use; false outside Linux, where it is not known."""
     try:
         flags = next(line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if line.startswith("flags")).split()
     except (OSError, StopIteration):
@@ -153,45 +152,45 @@ def _has_avx512() -> bool:
 
 
 def set_threads(blas: OpenBLAS | None) -> str | None:
-    """Work in one thread for each core that this process may use, or in as many as ``TINYTORCH_NUM_THREADS`` says.
+    """Use one thread for each core that this process may use, or ``TINYTORCH_NUM_THREADS`` threads if that is set.
 
-    Raises `InputError` where that is no whole number of 1 or more.
+    Raises `InputError` if ``TINYTORCH_NUM_THREADS`` is not a positive integer.
     """
     wanted = os.environ.get(THREADS_VARIABLE, "").strip()
     if wanted and (not wanted.isdecimal() or int(wanted) < 1):
-        raise InputError(f"{THREADS_VARIABLE} must be a whole number of 1 or more, got {wanted!r}")
-    if blas is None:  # another BLAS's threads cannot be held back while ours work
+        raise InputError(f"{THREADS_VARIABLE} must be a positive integer, got {wanted!r}")
+    if blas is None:  # the threads of another BLAS cannot be limited while ours run
         return None
     count = int(wanted) if wanted else min(_cores(), blas.get_num_threads())
     blas.set_num_threads(count)
     threads.use(count, blas.set_num_threads)
-    why = f", as {THREADS_VARIABLE} says" if wanted else ""
-    return f"work is shared by {count} threads{why}" if count > 1 or wanted else None
+    reason = f", as set by {THREADS_VARIABLE}" if wanted else ""
+    return f"uses {count} threads{reason}" if count > 1 or wanted else None
 
 
 def _cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # ---- numba ----
 
-#: The oldest that the kernels were tried with, as in the extra ``fast``.
+#: The oldest numba that the kernels were tested with, as in the extra ``fast``.
 _OLDEST_NUMBA: Final = "0.61"
 
 
-def _release(version: str) -> tuple[int, int]:
-    """The first two numbers of a version."""
+def _major_minor(version: str) -> tuple[int, int]:
+    """Major and minor number of a version."""
     major, minor = version.split(".")[:2]
     return int(major), int(minor)
 
 
 def use_numba() -> tuple[dict[str, Kernel], str | None]:
-    """Kernels that numba compiles, where it is installed, and a sentence; none where ``TINYTORCH_NUMBA=off`` says so."""
+    """Kernels compiled by numba and a message about them; none if numba is not installed or ``TINYTORCH_NUMBA=off``."""
     if os.environ.get(NUMBA_VARIABLE, "").strip().lower() == "off" or find_spec("numba") is None:
         return {}, None
-    if _release(version("numba")) < _release(_OLDEST_NUMBA):  # somebody else's: ours would be a newer one
-        return {}, f"numba {version('numba')} is left alone, as kernels need {_OLDEST_NUMBA} or newer"
-    from tinytorch_numpy.compiled import KERNELS  # they load numba when they are given much to do
+    if _major_minor(version("numba")) < _major_minor(_OLDEST_NUMBA):  # not installed by the extra ``fast``, which requires a newer one
+        return {}, f"numba {version('numba')} is not used, because the kernels need {_OLDEST_NUMBA} or newer"
+    from tinytorch_numpy.compiled import KERNELS  # numba itself is imported at the first large call
 
-    return KERNELS, f"kernels compiled by numba {version('numba')} take the place of numpy's: {', '.join(KERNELS)}"
+    return KERNELS, f"kernels compiled by numba {version('numba')} replace numpy's: {', '.join(KERNELS)}"

@@ -1,4 +1,4 @@
-"""The strict backend: array-api-strict, which refuses whatever the standard does not promise. For tests; it is slow."""
+"""The strict backend: array-api-strict, which raises for everything that the Array API standard does not guarantee. Slow; for tests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["create_backend"]
 
 
 def create_backend(device: str | None = None) -> StrictBackend:
-    """The strict backend.
+    """Create the strict backend.
 
     Args:
         device: ``"cpu"`` or ``None`` (the same), or one that imitates another library: ``"device1"`` (a second device like the first),
-            ``"device2"`` (float32 is the default, as in PyTorch), ``"no_float64"`` (as Apple's GPUs), ``"no_x64"`` (as JAX).
+            ``"device2"`` (float32 is the default dtype, as in PyTorch), ``"no_float64"`` (as on Apple's GPUs), ``"no_x64"`` (as in JAX).
 
     Raises:
-        BackendUnavailableError: array-api-strict is missing, or has no such device.
+        BackendUnavailableError: if array-api-strict is not installed, or has no such device.
     """
     try:
         from tinytorch_strict.backend import StrictBackend

@@ -1,4 +1,4 @@
-"""array-api-strict behind the contract."""
+"""The `Backend` for array-api-strict."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StrictBackend(Backend):
         device: ``"cpu"``, or the name of a device that imitates another library (see `create_backend`).
 
     Raises:
-        BackendUnavailableError: the installed array-api-strict has no such device.
+        BackendUnavailableError: if the installed array-api-strict has no such device.
     """
 
     def __init__(self, device: str) -> None:
@@ -43,7 +43,7 @@ class StrictBackend(Backend):
         return array_api_strict.asarray(numpy.array(array, order="C"), dtype=raw, device=self._device, copy=True)
 
     def to_host(self, array: Array) -> numpy.ndarray:
-        # only arrays on its CPU device may be read by numpy; the move there is array-api-strict's own
+        # numpy may read only arrays on the CPU device
         view = numpy.asarray(array.to_device(_CPU)).view()
         view.setflags(write=False)
         return cast("numpy.ndarray[Any, Any]", view)
@@ -53,8 +53,8 @@ class StrictBackend(Backend):
 
 
 def _find_device(name: str) -> Any:
-    imitations = {device._device: device for device in array_api_strict.__array_namespace_info__().devices() if device != _CPU}
-    devices = {"cpu": _CPU, **imitations}
+    others = {device._device: device for device in array_api_strict.__array_namespace_info__().devices() if device != _CPU}
+    devices = {"cpu": _CPU, **others}
     try:
         return devices[name]
     except KeyError:

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import array_api_strict
 
-STRICT_ARRAY: Final = type(array_api_strict.empty(()))  #: its array class, which it does not export
+STRICT_ARRAY: Final = type(array_api_strict.empty(()))  #: the array class, which array-api-strict does not export
 _CREATION: Final = {"arange", "asarray", "empty", "eye", "fftfreq", "from_dlpack", "full", "linspace", "ones", "rfftfreq", "zeros"}
 
 
 class StrictNamespace:
-    """A module of array-api-strict whose creation functions make arrays on ``device`` unless told otherwise.
+    """A module of array-api-strict whose creation functions default to ``device``.
 
-    Everything else is the module's own: it already follows its operands.
+    All other functions are the module's own: their results are on the device of their operands.
     """
 
     def __init__(self, module: ModuleType, device: Any) -> None:
@@ -38,7 +38,7 @@ class StrictNamespace:
     def _bind(self, create: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(create)
         def bound(*args: Any, device: Any = None, **options: Any) -> Any:
-            # asarray of an array that exists stays beside it: nothing changes device by itself
+            # asarray keeps the device of an existing array: arrays never change devices implicitly
             if device is None and not (args and isinstance(args[0], STRICT_ARRAY)):
                 device = self._device
             return create(*args, device=device, **options)

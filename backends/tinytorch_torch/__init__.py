@@ -1,4 +1,4 @@
-"""The torch backend: PyTorch's arrays, on the CPU or a GPU."""
+"""The torch backend: PyTorch tensors as arrays, on the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["create_backend"]
 
 
 def create_backend(device: str | None = None) -> TorchBackend:
-    """The torch backend on one device. PyTorch's own autograd takes no part.
+    """Create the torch backend on one device. PyTorch's own autograd is not used.
 
     Args:
-        device: as PyTorch names it (``"cpu"``, ``"cuda:1"``, ``"mps"``); ``None`` for CUDA where there is a GPU, and the CPU otherwise.
+        device: a PyTorch device string (``"cpu"``, ``"cuda:1"``, ``"mps"``); ``None`` is CUDA if there is a GPU, otherwise the CPU.
 
     Raises:
-        BackendUnavailableError: PyTorch is missing, or does not find the device.
+        BackendUnavailableError: if PyTorch is not installed, or does not find the device.
     """
     try:
         import torch
@@ -31,8 +31,8 @@ def create_backend(device: str | None = None) -> TorchBackend:
 
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        place = torch.empty(0, device=name).device  # "cuda" becomes "cuda:0"
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # a wrong name, a build without CUDA, a GPU that is not there
+        found = torch.empty(0, device=name).device  # "cuda" becomes "cuda:0"
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # an unknown name, a build without CUDA, a missing GPU
         reason = f"PyTorch {torch.__version__} has no device {name!r} ({str(error).splitlines()[0]})"
         raise BackendUnavailableError("torch", reason, "type 'torch:cpu' for the CPU, or install a PyTorch for this device") from error
-    return TorchBackend(place)
+    return TorchBackend(found)

@@ -1,4 +1,4 @@
-"""PyTorch behind the contract."""
+"""The `Backend` for PyTorch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 from tinytorch.backend.contract import Array, Backend, Capabilities, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch.backend.library_namespace import LibraryNamespace
-from tinytorch_torch.namespace import OWN
+from tinytorch_torch.namespace import OVERRIDES
 
 
 class TorchBackend(Backend):
-    """PyTorch on one device. Its arrays are plain tensors that require no gradient: the graph is ours."""
+    """PyTorch on one device. Its arrays are tensors with ``requires_grad=False``: tinytorch records the graph."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         super().__init__(
             name="torch",
             device=str(device),
-            xp=LibraryNamespace(xp, device, OWN),
-            # on a GPU repeated indices are summed in any order
+            xp=LibraryNamespace(xp, device, OVERRIDES),
+            # on a GPU, repeated indices are summed in any order
             capabilities=Capabilities(dtypes=frozenset(DTYPES), host=device.type == "cpu", deterministic_scatter=device.type == "cpu"),
         )
 
@@ -33,28 +33,28 @@ class TorchBackend(Backend):
         if not isinstance(array, torch.Tensor) or array.device != self._device:
             return False
         if array.requires_grad:
-            raise TypeError("this torch.Tensor carries PyTorch's own gradient, which would be lost here; pass x.detach()")
+            raise TypeError("this torch.Tensor requires grad in PyTorch's autograd, which tinytorch does not continue; pass x.detach()")
         return True
 
     def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
         raw = self.dtype(dtype or array.dtype.name)
-        if array.dtype.name == "bfloat16":  # numpy's by an extension that torch does not know
+        if array.dtype.name == "bfloat16":  # ml_dtypes.bfloat16, which torch does not support
             array = array.astype(numpy.float32)
-        # the copy is torch's to keep: from_numpy shares memory, and refuses a read-only array, bytes in another order, other names of types
+        # from_numpy shares memory, so copy; it rejects read-only arrays, foreign byte order and aliases of dtypes
         copied = numpy.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True).view(array.dtype.name)
         tensor = torch.from_numpy(copied)
         return tensor.to(device=self._device, dtype=raw)
 
     def to_host(self, array: Array) -> numpy.ndarray:
         tensor = array.resolve_conj().resolve_neg().cpu()
-        if tensor.dtype is torch.bfloat16:  # a type that numpy lacks
+        if tensor.dtype is torch.bfloat16:  # numpy has no bfloat16
             tensor = tensor.float()
         host = tensor.numpy().view()
         host.setflags(write=False)
         return cast("numpy.ndarray[Any, Any]", host)
 
     def compile(self, step: Step, donate: bool = False) -> Step:
-        """The step as it is, with PyTorch's own error for too little memory turned into Python's."""
+        """The step itself; PyTorch's out-of-memory error is converted to ``MemoryError``."""
 
         def checked(state: tuple[Array, ...], batch: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
             try:
@@ -87,7 +87,7 @@ class TorchBackend(Backend):
             torch.cuda.synchronize(self._device)
 
     def memory_info(self) -> MemoryInfo | None:
-        """What PyTorch has reserved on the GPU; ``None`` for other devices."""
+        """Memory that PyTorch has reserved on the GPU, and the GPU's total; ``None`` for other devices."""
         if self._device.type != "cuda":
             return None
         return MemoryInfo(used=torch.cuda.memory_reserved(self._device), total=torch.cuda.mem_get_info(self._device)[1])

@@ -1,4 +1,4 @@
-"""What the standard has and PyTorch, behind array-api-compat, has not or does in another way."""
+"""Functions of the standard that array-api-compat's PyTorch namespace lacks or implements differently."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Axis = int | tuple[int, ...] | None
 
 
 def _unique_all(x: torch.Tensor, /) -> tuple[torch.Tensor, ...]:
-    """`unique_all`, which PyTorch has not: the first index of each value is missing there."""
+    """`unique_all`, which PyTorch lacks: its ``unique`` does not return first indices."""
     values, inverse, counts = torch.unique(x, return_inverse=True, return_counts=True)
-    places = torch.arange(x.numel(), device=x.device)
-    indices = torch.full(values.shape, x.numel(), device=x.device).scatter_reduce(0, inverse.reshape(-1), places, "amin")
+    positions = torch.arange(x.numel(), device=x.device)
+    indices = torch.full(values.shape, x.numel(), device=x.device).scatter_reduce(0, inverse.reshape(-1), positions, "amin")
     return values, indices, inverse, counts
 
 
 def _var(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> torch.Tensor:
-    """`var`, of which PyTorch takes only whole corrections, and warns where there is nothing."""
+    """`var`; PyTorch supports only integer corrections, and warns for empty inputs."""
     axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
     size = math.prod(x.shape[a] for a in axes)
     if x.numel() == 0:
@@ -38,7 +38,7 @@ def _std(x: torch.Tensor, /, *, axis: Axis = None, correction: float = 0.0, keep
 
 
 def _with_index_errors(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """``function`` with an ``IndexError``, as PyTorch's own indexing has it, in place of a ``RuntimeError`` about indices out of bounds."""
+    """Make ``function`` raise ``IndexError`` for out-of-bounds indices, as PyTorch's indexing does, instead of ``RuntimeError``."""
 
     @wraps(function)
     def checked(*args: Any, **options: Any) -> torch.Tensor:
@@ -54,28 +54,28 @@ def _with_index_errors(function: Callable[..., torch.Tensor]) -> Callable[..., t
 
 @_with_index_errors
 def _take_along_axis(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int = -1) -> torch.Tensor:
-    """`take_along_axis` with indices of any integer type, and of the unsigned types that PyTorch takes elements of in few places.
+    """`take_along_axis` for indices of any integer dtype, and for arrays of unsigned dtypes, which ``gather`` does not support.
 
-    Not by ``take_along_dim``, which takes indices that are out of bounds modulo the length.
+    ``take_along_dim`` is not used, because it wraps out-of-bounds indices.
     """
     if x.dtype in _SIGNED:
         return _take_along_axis(x.view(_SIGNED[x.dtype]), indices, axis=axis).view(x.dtype)
     axis %= x.ndim
     indices = indices.long()
     indices = torch.where(indices < 0, indices + x.shape[axis], indices)
-    common_shape: Any = torch.broadcast_shapes  # which has no types
+    common_shape: Any = torch.broadcast_shapes  # it has no type annotations
     rest = common_shape(*[(*a.shape[:axis], 1, *a.shape[axis + 1 :]) for a in (x, indices)])
     x, indices = [array.expand(*rest[:axis], array.shape[axis], *rest[axis + 1 :]) for array in (x, indices)]
     return torch.gather(x, axis, indices)
 
 
 def _add_rows(rows: torch.Tensor, indices: torch.Tensor, length: int) -> torch.Tensor:
-    """The sum of the (N, D) ``rows`` that belong to each of ``length`` indices: the derivative of taking rows."""
+    """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It is the derivative of taking rows."""
     return rows.new_zeros((length, rows.shape[1])).index_add_(0, indices, rows)
 
 
-#: By the standard's names, and one that tinytorch has for itself.
-OWN: Final[dict[str, Callable[..., Any]]] = {
+#: By the standard's names, and tinytorch's own `add_rows`.
+OVERRIDES: Final[dict[str, Callable[..., Any]]] = {
     "add_rows": _add_rows,
     "std": _std,
     "take": _with_index_errors(array_api_compat.torch.take),

@@ -1,1 +1,1 @@
-"""Training steps and decoding on the CPU, ours beside PyTorch's and JAX's, each in a process of its own and turn by turn."""
+"""Training steps and decoding on the CPU, compared with PyTorch and JAX. Each library has its own process, and they run in turns."""

@@ -1,4 +1,4 @@
-"""Turns: each contestant in a process of its own, one at work while the others wait, and what came of it as rows."""
+"""Run the contestants in turns, each in its own process, and return the measurements as rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.cpu.workloads import WORKLOADS, Workload
 
 @dataclass(frozen=True)
 class Row:
-    """Ours beside one peer on one workload. Times are milliseconds a step or token; memory is each process's peak."""
+    """tinytorch and one peer on one workload. Times are milliseconds per step or token; memory is the peak of each process."""
 
     workload: str
     peer: str
@@ -27,12 +27,12 @@ class Row:
     peer_ms: float
     ours_megabytes: float
     peer_megabytes: float
-    peak_share: float | None  #: of sgemm's peak, for ours, where the operations are counted
-    refused: str = ""  #: why the row says nothing
+    peak_share: float | None  #: tinytorch's fraction of sgemm's peak, if operations are counted
+    refused: str = ""  #: why there is no measurement
 
 
 class Contestant:
-    """A running worker."""
+    """A running worker process."""
 
     def __init__(self, name: str, workload: str, weights: Path) -> None:
         command = [sys.executable, "-m", "benchmarks.cpu.worker", name, workload, str(weights)]
@@ -41,7 +41,7 @@ class Contestant:
         self.peak = 0.0
 
     def turn(self, steps: int, counted: bool = True) -> list[float]:
-        """Take so many steps; the losses or tokens. Raises ``RuntimeError`` where the process has ended."""
+        """Run ``steps`` steps; returns the losses or tokens. Raises ``RuntimeError`` if the process has ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -51,7 +51,7 @@ class Contestant:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise RuntimeError("its process ended, see above")
+            raise RuntimeError("its process has ended, see above")
         answer = json.loads(line)
         if counted:
             self.milliseconds.append(answer["seconds"] / steps * 1e3)
@@ -66,7 +66,7 @@ class Contestant:
 
 
 def sgemm_gflops() -> float:
-    """The best of several square products in a process of its own, set up as ours are."""
+    """GFLOP/s of the fastest of several square matmuls, in a new process with the same settings as tinytorch's."""
     code = """
 import time, numpy, tinytorch
 tinytorch.tune()
@@ -82,7 +82,7 @@ print(2 * 1536**3 / min(times) / 1e9)
 
 
 def compare(name: str, peer: str, rounds: int) -> Row:
-    """Ours and one peer on one workload, by turns; the first turn of each warms up."""
+    """Measure tinytorch and one peer on one workload, in turns. The first turn of each is a warm-up."""
     workload = WORKLOADS[name]
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "weights.safetensors"
@@ -113,13 +113,13 @@ def compare(name: str, peer: str, rounds: int) -> Row:
 
 
 def _disagreement(workload: Workload, ours: list[float], theirs: list[float]) -> str:
-    """Why these two do not compute the same; nothing where they do: the first loss, or all tokens."""
+    """Why the results differ, in the first loss or in any token; an empty string if they agree."""
     if workload.kind == "decode":
-        return "" if ours == theirs else "they write different tokens"
+        return "" if ours == theirs else "they generate different tokens"
     return "" if abs(ours[0] - theirs[0]) <= 1e-4 else f"losses at step 1 differ: {ours[0]:.6f} and {theirs[0]:.6f}"
 
 
 def as_json(rows: list[Row], machine: str, rounds: int) -> str:
-    """The rows for a file, with what they were measured on."""
+    """The rows as JSON, with machine and date."""
     measured = {"machine": machine, "date": time.strftime("%Y-%m-%d"), "rounds": rounds, "rows": [asdict(row) for row in rows]}
     return json.dumps(measured, indent=1) + "\n"

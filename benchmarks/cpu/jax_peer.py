@@ -1,4 +1,4 @@
-"""JAX's side, as a good user of it would write it: whole steps compiled, state donated, a cache of fixed size."""
+"""The contestant for JAX, written as is usual there: whole steps compiled, donated state, a static cache."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from safetensors.numpy import load_file
 
 from benchmarks.cpu.workloads import GPT, Workload, batches, image_order, prompt
-from benchmarks.plain_jax import Settings, Weights, adamw_step, new_state, normalised, train_step
+from benchmarks.plain_jax import Settings, Weights, adamw_step, layer_norm, new_state, train_step
 
 
 def contestant(workload: Workload, weights: Path) -> Callable[[int], list[float]]:
-    """Takes so many steps, or writes so many tokens, and returns the losses, or the tokens."""
+    """A function that runs a number of steps, or generates a number of tokens, and returns the losses or tokens."""
     arrays = {name: jnp.asarray(value) for name, value in load_file(weights).items()}
     if workload.kind == "decode":
         return _decoder(workload, arrays)
@@ -53,7 +53,7 @@ def _image_step(kind: str, state: Any, batch: Any) -> Any:
 
 
 def _image_loss(kind: str, weights: Weights, x: Any, targets: Any) -> Any:
-    """Mean cross-entropy of LeNet-5 or the MLP, whose weights come in the order of the layers, each followed by its bias."""
+    """Mean cross-entropy of LeNet-5 or the MLP, whose weights are in the order of the layers, each followed by its bias."""
     ordered = [weights[name] for name in sorted(weights, key=image_order)]
     layers = list(zip(ordered[::2], ordered[1::2], strict=True))
     for weight, bias in layers:
@@ -72,7 +72,7 @@ def _image_loss(kind: str, weights: Weights, x: Any, targets: Any) -> Any:
 def _decoder(workload: Workload, weights: Weights) -> Callable[[int], list[float]]:
     assert workload.gpt is not None
     gpt = workload.gpt
-    step = jax.jit(partial(_read, gpt), donate_argnums=1)
+    step = jax.jit(partial(_decode_step, gpt), donate_argnums=1)
     start = jnp.asarray(prompt(workload))
 
     def run(count: int) -> list[float]:
@@ -87,21 +87,21 @@ def _decoder(workload: Workload, weights: Weights) -> Callable[[int], list[float
     return run
 
 
-def _read(gpt: GPT, weights: Weights, cache: Any, ids: Any, at: Any) -> Any:
-    """Read ``ids (T)`` at positions from ``at`` on: the likeliest next token, and the cache (layers, 2, H, S, D)."""
+def _decode_step(gpt: GPT, weights: Weights, cache: Any, ids: Any, at: Any) -> Any:
+    """Process ``ids (T)`` at positions from ``at`` on; returns the greedy next token and the cache (layers, 2, H, S, D)."""
     length = ids.shape[0]
-    places = at + jnp.arange(length)
-    x = weights["embedding.weight"][ids] + weights["positions"][places]
-    allowed = jnp.arange(gpt.context) <= places[:, None]  # (T, S)
+    positions = at + jnp.arange(length)
+    x = weights["embedding.weight"][ids] + weights["positions"][positions]
+    allowed = jnp.arange(gpt.context) <= positions[:, None]  # (T, S)
     for i in range(gpt.layers):
         w = {name.removeprefix(f"blocks.{i}."): value for name, value in weights.items() if name.startswith(f"blocks.{i}.")}
-        qkv = normalised(x, w["norm1.weight"], w["norm1.bias"]) @ w["attention.in_proj_weight"].T + w["attention.in_proj_bias"]
+        qkv = layer_norm(x, w["norm1.weight"], w["norm1.bias"]) @ w["attention.in_proj_weight"].T + w["attention.in_proj_bias"]
         q, k, v = (part.reshape(length, gpt.heads, -1).transpose(1, 0, 2) for part in jnp.split(qkv, 3, axis=-1))  # (H, T, D)
         cache = jax.lax.dynamic_update_slice(cache, jnp.stack([k, v])[None], (i, 0, 0, at, 0))
         scores = q @ cache[i, 0].transpose(0, 2, 1) / math.sqrt(q.shape[-1])  # (H, T, S)
         y = jax.nn.softmax(jnp.where(allowed, scores, -jnp.inf), axis=-1) @ cache[i, 1]
         x = x + y.transpose(1, 0, 2).reshape(length, -1) @ w["attention.out_proj.weight"].T + w["attention.out_proj.bias"]
-        y = normalised(x, w["norm2.weight"], w["norm2.bias"]) @ w["linear1.weight"].T + w["linear1.bias"]
+        y = layer_norm(x, w["norm2.weight"], w["norm2.bias"]) @ w["linear1.weight"].T + w["linear1.bias"]
         x = x + jax.nn.gelu(y, approximate=True) @ w["linear2.weight"].T + w["linear2.bias"]
-    logits = normalised(x[-1], weights["norm.weight"], weights["norm.bias"]) @ weights["head.weight"].T
+    logits = layer_norm(x[-1], weights["norm.weight"], weights["norm.bias"]) @ weights["head.weight"].T
     return jnp.argmax(logits), cache

@@ -1,4 +1,4 @@
-"""tinytorch's side: the product's own trainer and generator, on numpy."""
+"""The contestant for tinytorch: its trainer and generate(), on numpy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tinytorch.training import LanguageModelTrainer, Trainer
 
 
 def new_model(workload: Workload) -> nn.Module:
-    """The model with new weights, the same every time."""
+    """The model with new weights, always from the same seed."""
     tt.seed(0)
     gpt = workload.gpt
     if gpt is not None:
@@ -30,7 +30,7 @@ def new_model(workload: Workload) -> nn.Module:
 
 
 def write_weights(workload: Workload, path: Path) -> None:
-    """The weights that all start from, and the table of positions as "positions"."""
+    """Write the initial weights of all contestants, and the table of positions as "positions"."""
     model = new_model(workload)
     arrays = {name: value.numpy() for name, value in model.state_dict().items()}
     if workload.gpt is not None:
@@ -39,11 +39,11 @@ def write_weights(workload: Workload, path: Path) -> None:
 
 
 def contestant(workload: Workload, weights: Path) -> Callable[[int], list[float]]:
-    """Takes so many steps, or writes so many tokens, and returns the losses, or the tokens."""
+    """A function that runs a number of steps, or generates a number of tokens, and returns the losses or tokens."""
     tt.tune()
     with skip_init():
         model = new_model(workload)
-    model.load_state_dict(StoredArrays(weights), strict=False)  # the table of positions is no parameter
+    model.load_state_dict(StoredArrays(weights), strict=False)  # the table of positions is not a parameter
     if workload.kind == "decode":
         start = prompt(workload)
         return lambda count: [float(i) for i in generate(model, start, count, temperature=0.0)]
@@ -60,5 +60,5 @@ def contestant(workload: Workload, weights: Path) -> Callable[[int], list[float]
     return run
 
 
-if __name__ == "__main__":  # WORKLOAD PATH: a process of its own, so that no contestant remembers the memory that this took
+if __name__ == "__main__":  # WORKLOAD PATH: in a separate process, so that its memory does not count for a contestant
     write_weights(WORKLOADS[sys.argv[1]], Path(sys.argv[2]))

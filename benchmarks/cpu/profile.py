@@ -1,6 +1,6 @@
-"""Where the time goes: milliseconds in each kernel, and the least that the machine needs for products and for reading weights.
+"""Profile a workload: milliseconds in each kernel, and a lower bound from the machine's peaks of matmul and memory bandwidth.
 
-Kernels' times are added up over the threads that share a step, so they may come to more than the step.
+Times of kernels are summed over the threads of a sharded step, so the sum may exceed the time of the step.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tinytorch.backend import get_backend
 
 
 def profile(name: str) -> str:
-    """One workload's profile as lines of text."""
+    """Profile one workload; returns lines of text."""
     workload = WORKLOADS[name]
     backend = get_backend("numpy")
-    tinytorch.tune(backend)  # now, as it may exchange kernels
+    tinytorch.tune(backend)  # before wrapping, because it may replace kernels
     seconds: dict[str, float] = defaultdict(float)
     plain = backend.kernels
     backend.kernels = {
@@ -45,7 +45,7 @@ def profile(name: str) -> str:
             total = time.perf_counter() - start
     finally:
         backend.kernels = plain
-    lines = [f"{name}: {total / count * 1e3:.2f} ms; at least {least_milliseconds(workload):.2f} by the machine's peaks"]
+    lines = [f"{name}: {total / count * 1e3:.2f} ms; at least {least_milliseconds(workload):.2f} at the machine's peaks"]
     lines += [f"  {kernel:<26} {spent / count * 1e3:9.2f} ms" for kernel, spent in sorted(seconds.items(), key=lambda item: -item[1])]
     return "\n".join(lines)
 
@@ -67,7 +67,7 @@ def _timed(name: str, function: Callable[..., Any] | None, seconds: dict[str, fl
 
 
 def least_milliseconds(workload: Workload) -> float:
-    """A training step's multiplications at the peak of sgemm, or a token's weights at the peak of reading."""
+    """Lower bound: a training step's FLOPs at the peak of sgemm, or reading a token's weights at the peak memory bandwidth."""
     if workload.kind == "decode":
         assert workload.gpt is not None
         numbers = workload.gpt.layers * 12 * workload.gpt.width**2 + workload.gpt.width * workload.gpt.vocab
@@ -76,25 +76,25 @@ def least_milliseconds(workload: Workload) -> float:
 
 
 def flops(workload: Workload) -> float:
-    """Of a training step's products: forward, for the weights' gradients, and for the inputs' but the first layer's."""
+    """FLOPs of a training step's matmuls: forward, gradients of weights, and gradients of inputs except the first layer's."""
     if workload.gpt is not None:
         return workload.gpt.flops_a_token * workload.batch * workload.gpt.context
     if workload.kind == "mlp":
         layers = [(1, 3072 * 1024), (1, 1024 * 512), (1, 512 * 10)]
-    else:  # places, weights
+    else:  # output positions, weights
         layers = [(28 * 28, 6 * 75), (10 * 10, 16 * 150), (1, 400 * 120), (1, 120 * 84), (1, 84 * 10)]
-    each = [2.0 * workload.batch * places * weights for places, weights in layers]
+    each = [2.0 * workload.batch * positions * weights for positions, weights in layers]
     return 3 * sum(each) - each[0]
 
 
-# made once, and only read
+# created once, read-only
 _SQUARE = numpy.ones((1536, 1536), numpy.float32)
 _MATRIX = numpy.ones((50000, 768), numpy.float32)
 _VECTOR = numpy.ones(768, numpy.float32)
 
 
 def _best(work: Callable[[], Any], amount: float) -> float:
-    """The amount of work a second, at its best."""
+    """Highest amount of work per second, over several runs."""
     times = []
     for _ in range(12):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""PyTorch's side, as a good user of it would write it: fused AdamW, scaled_dot_product_attention, a preallocated cache."""
+"""The contestant for PyTorch, written as is usual there: fused AdamW, scaled_dot_product_attention, a preallocated cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks.cpu.workloads import BETAS, DECAY, EPS, GPT, NORM, RATE, Workload, batches, image_order, prompt
 
-#: Keys and values of a layer, (B, H, T, D) each: tensors of their own, which a compiled step can write in place.
+#: Keys and values of a layer, (B, H, T, D) each: separate tensors, which a compiled step can update in place.
 Cache = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -30,7 +30,7 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: torch.Tensor, cache: Cache | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
-        """``cache`` takes keys and values of positions ``at``, and is attended to up to there."""
+        """``cache`` stores keys and values at positions ``at``; queries attend to all positions up to their own."""
         batch, length, width = x.shape
         q, k, v = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in self.qkv(self.norm1(x)).split(width, dim=-1))
         if cache is None:
@@ -58,7 +58,7 @@ class Model(nn.Module):
         self.head = nn.Linear(gpt.width, gpt.vocab, bias=False)
 
     def forward(self, ids: torch.Tensor, caches: list[Cache] | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits; ``caches`` has one for each layer."""
+        """Logits; ``caches`` has one cache per layer."""
         places = self.positions[: ids.shape[1]] if at is None else self.positions[at]
         x = self.embedding(ids) + places
         for i, block in enumerate(self.blocks):
@@ -66,7 +66,7 @@ class Model(nn.Module):
         return self.head(self.norm(x if at is None else x[:, -1:]))  # type: ignore[no-any-return]
 
 
-#: Names of tinytorch's parameters within a block, and ours here.
+#: Names of a block's parameters: tinytorch's, and those of this module.
 _NAMES = {"attention.in_proj_": "qkv.", "attention.out_proj.": "out.", "linear1.": "up.", "linear2.": "down."}
 
 
@@ -83,7 +83,7 @@ def gpt_model(gpt: GPT, weights: Path) -> Model:
 
 
 def image_model(workload: Workload, weights: Path) -> nn.Module:
-    """LeNet-5 or the MLP with these weights, whose parameters come in the order of the layers."""
+    """LeNet-5 or the MLP with these weights. Its parameters are in the order of the layers."""
     layers: list[nn.Module]
     if workload.kind == "mlp":
         layers = [nn.Flatten(), nn.Linear(3072, 1024), nn.ReLU(), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 10)]
@@ -100,7 +100,7 @@ def image_model(workload: Workload, weights: Path) -> nn.Module:
 
 
 def contestant(workload: Workload, weights: Path, compiled: bool = False) -> Callable[[int], list[float]]:
-    """Takes so many steps, or writes so many tokens, and returns the losses, or the tokens."""
+    """A function that runs a number of steps, or generates a number of tokens, and returns the losses or tokens."""
     if workload.kind == "decode":
         return _decoder(workload, weights, compiled)
     model = image_model(workload, weights) if workload.gpt is None else gpt_model(workload.gpt, weights)

@@ -1,4 +1,4 @@
-"""One contestant's process: prepares, then takes a turn for each line on its standard input and answers with a line of JSON."""
+"""The process of one contestant. After the setup, it runs a turn for each line of its input and prints a line of JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONTESTANTS = ("ours", "torch", "torch-compile", "jax")
 
 
 def contestant(name: str, workload: Workload, weights: Path) -> Callable[[int], list[float]]:
-    """Import that library alone."""
+    """Create a contestant; imports only its library."""
     if name == "ours":
         from benchmarks.cpu import ours
 
@@ -29,13 +29,13 @@ def contestant(name: str, workload: Workload, weights: Path) -> Callable[[int], 
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has had (Linux)."""
+    """Peak memory of this process (Linux)."""
     line = next(line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 
 def main() -> None:
-    """``NAME WORKLOAD WEIGHTS``; each line of the input is a number of steps."""
+    """Arguments: ``NAME WORKLOAD WEIGHTS``. Each line of the input is a number of steps."""
     name, workload, weights = sys.argv[1], WORKLOADS[sys.argv[2]], Path(sys.argv[3])
     run = contestant(name, workload, weights)
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""What is measured, in plain numbers that every contestant reads."""
+"""The workloads: sizes, batches and prompts that all contestants share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy
 
 @dataclass(frozen=True)
 class GPT:
-    """A GPT with sinusoidal positions and an output layer of its own, as `tinytorch.models.TinyGPT` makes it."""
+    """A GPT with sinusoidal positions and an untied output layer, as `tinytorch.models.TinyGPT`."""
 
     layers: int
     heads: int
@@ -19,7 +19,7 @@ class GPT:
 
     @property
     def flops_a_token(self) -> float:
-        """Of a training step: 6 for each weight of a matrix, and attention's two products, forward and twice backward."""
+        """FLOPs per token of a training step: 6 per matrix weight, and attention's two matmuls, forward and twice backward."""
         weights = self.layers * 12 * self.width**2 + self.width * self.vocab
         return 6 * weights + 12 * self.layers * self.context * self.width / 2  # half of attention's square is masked
 
@@ -29,11 +29,11 @@ class Workload:
     """One row of the table.
 
     Attributes:
-        what: a sentence for the reader.
+        what: a description for the reader.
         kind: ``"train"`` a GPT, ``"decode"`` with one, ``"lenet"`` or ``"mlp"``.
-        batch: sequences or images a step.
-        turn: steps, or tokens, a turn.
-        gpt: the model, where it is one.
+        batch: sequences or images per step.
+        turn: steps, or tokens, per turn.
+        gpt: the model, if it is a GPT.
     """
 
     what: str
@@ -54,18 +54,18 @@ WORKLOADS = {
     "W4b": Workload("MLP 3072-1024-512-10, batch 128, AdamW step", "mlp", 128, 40),
 }
 
-#: AdamW's settings, for all.
+#: AdamW's settings, for all contestants.
 RATE, BETAS, EPS, DECAY, NORM = 1e-3, (0.9, 0.99), 1e-8, 0.1, 1.0
 
-#: How many different batches there are; they are used in turn.
+#: Number of different batches, used cyclically.
 BATCHES = 8
 
-#: Tokens that decoding starts from.
+#: Length of the prompt for decoding, in tokens.
 PROMPT = 16
 
 
 def batches(workload: Workload) -> list[tuple[numpy.ndarray, ...]]:
-    """The same for every contestant: windows of tokens (B, T + 1), or images (B, 3, 32, 32) and their classes."""
+    """Batches for every contestant: windows of tokens (B, T + 1), or images (B, 3, 32, 32) and their classes."""
     random = numpy.random.default_rng(0)
     if workload.gpt is not None:
         size = (workload.batch, workload.gpt.context + 1)
@@ -75,12 +75,12 @@ def batches(workload: Workload) -> list[tuple[numpy.ndarray, ...]]:
 
 
 def image_order(name: str) -> tuple[object, ...]:
-    """Sorts the names of LeNet-5's and the MLP's weights into the order of the layers, weights before biases."""
+    """Sort key of the weight names of LeNet-5 and the MLP: the order of the layers, weights before biases."""
     part, *number, kind = name.split(".")
     return (["features", "layers", "classifier", "head"].index(part), [int(n) for n in number], kind == "bias")
 
 
 def prompt(workload: Workload) -> list[int]:
-    """Where decoding starts."""
+    """The prompt for decoding."""
     assert workload.gpt is not None
     return [int(i) for i in numpy.random.default_rng(1).integers(0, workload.gpt.vocab, PROMPT)]

@@ -1,1 +1,1 @@
-"""tinytorch on a CUDA GPU: its tests, its speed beside PyTorch's, and what only a GPU can tell."""
+"""tinytorch on a CUDA GPU: tests, comparison with PyTorch, and checks that need a GPU."""

@@ -1,6 +1,6 @@
-"""Small probes of what can be seen on a GPU alone: how cupy behaves, and whether what this plugin builds on holds.
+"""Small checks that need a GPU: how cupy behaves, and whether the assumptions of this plugin hold.
 
-Each says in its docstring what is expected, and returns what was seen.
+Each docstring states the expected result; each check returns what it observes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-
 
 
 def check(function: Callable[[], str]) -> Callable[[], str]:
-    """Put a probe on the list under its name."""
+    """Register a check under its name."""
     CHECKS[function.__name__] = function
     return function
 
 
 def kind(name: str) -> Any:
-    """A data type by its name."""
+    """The dtype of that name."""
     if name != "bfloat16":
         return numpy.dtype(name)
     import ml_dtypes
@@ -41,17 +41,17 @@ def kind(name: str) -> Any:
 
 
 def kinds(*names: str) -> list[str]:
-    """Those of the data types that there are here."""
+    """The dtypes of ``names`` that are available here."""
     return [name for name in names if name != "bfloat16" or find_spec("ml_dtypes") is not None]
 
 
 def ones(shape: tuple[int, ...], name: str) -> Any:
-    """Ones on the GPU; cupy is not known to fill with bfloat16."""
+    """Ones on the GPU; cupy may not support filling bfloat16."""
     return cupy.ones(shape, dtype="float32").astype(kind(name))
 
 
 def milliseconds(work: Callable[[], object], times: int = 20) -> float:
-    """How long a call takes on the GPU, one behind the other."""
+    """Mean GPU time of a call, over ``times`` consecutive calls."""
     work()
     first, last = cupy.cuda.Event(), cupy.cuda.Event()
     first.record()
@@ -62,8 +62,8 @@ def milliseconds(work: Callable[[], object], times: int = 20) -> float:
     return float(cupy.cuda.get_elapsed_time(first, last)) / times
 
 
-def said(work: Callable[[], object]) -> str:
-    """``no error``, or the error."""
+def error_of(work: Callable[[], object]) -> str:
+    """``no error``, or the error message."""
     try:
         work()
         cupy.cuda.get_current_stream().synchronize()
@@ -72,12 +72,12 @@ def said(work: Callable[[], object]) -> str:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 
-# ---- products ----
+# ---- matmuls ----
 
 
 @check
 def own_products() -> str:
-    """Our products equal numpy's in all four types, with every choice of transposition, batched and not, out of a packed projection."""
+    """Matmuls of this plugin equal numpy's in four dtypes: transposed or not, batched or not, and of a packed projection."""
     random = numpy.random.default_rng(0)
     worst: dict[str, float] = {}
     for name in kinds(*_TOLERANCE):
@@ -101,7 +101,7 @@ def own_products() -> str:
 
 @check
 def sums_in_float32() -> str:
-    """Sums of 16-bit products are taken in float32: 4,096 ones make 4096, and 2048 or 256 where they are not."""
+    """16-bit matmuls accumulate in float32: 4,096 ones give 4096; without, they give 2048 or 256."""
     half = ones((1, 4096), "float16")
     column = gemm.column_sums(ones((4096, 1), "bfloat16"))
     return f"{float(gemm.matmul(half, half.T)[0, 0])} and {float(column[0])}"
@@ -109,7 +109,7 @@ def sums_in_float32() -> str:
 
 @check
 def tf32() -> str:
-    """In TF32 products of float32 err by about 1e-3, and are faster, from compute capability 8.0 on."""
+    """From compute capability 8.0 on, float32 matmuls in TF32 have errors of about 1e-3, and are faster."""
     a = cupy.random.standard_normal((4096, 4096), dtype="float32")
     exact, time_exact = gemm.matmul(a, a), milliseconds(lambda: gemm.matmul(a, a))
     with gemm.tf32():
@@ -120,12 +120,12 @@ def tf32() -> str:
 
 @check
 def batched_matmul_of_cupy() -> str:
-    """N-dimensional cupy.matmul copies transposed operands, widens float16, fails for bfloat16 and ignores CUPY_TF32; ours does not."""
+    """N-dimensional cupy.matmul copies transposed operands, converts float16, fails for bfloat16 and ignores CUPY_TF32; ours does not."""
     lines = []
     for name in kinds("float32", "float16", "bfloat16"):
         a, b = ones((96, 1024, 64), name), ones((96, 1024, 64), name).swapaxes(-1, -2)
         own = milliseconds(lambda a=a, b=b: gemm.matmul(a, b))  # type: ignore[misc]
-        theirs = said(lambda a=a, b=b: cupy.matmul(a, b))  # type: ignore[misc]
+        theirs = error_of(lambda a=a, b=b: cupy.matmul(a, b))  # type: ignore[misc]
         took = f"{milliseconds(lambda a=a, b=b: cupy.matmul(a, b)):.3f} ms" if theirs == "no error" else theirs  # type: ignore[misc]
         lines.append(f"{name}: ours {own:.3f} ms, cupy {took}")
     return "; ".join(lines)
@@ -133,7 +133,7 @@ def batched_matmul_of_cupy() -> str:
 
 @check
 def speed_of_products() -> str:
-    """Tensor cores are used: a product of 8192 x 8192 in bfloat16 and float16, in TFLOP/s."""
+    """Tensor cores are used: TFLOP/s of a matmul of 8192 x 8192 in bfloat16 and float16."""
     found = []
     for name in kinds("bfloat16", "float16", "float32"):
         a = ones((8192, 8192), name)
@@ -146,7 +146,7 @@ def speed_of_products() -> str:
 
 @check
 def bfloat16_arrays() -> str:
-    """cupy computes element by element in bfloat16: sums, products with Python numbers, where, casts, comparisons, in place."""
+    """cupy's elementwise operations support bfloat16: sums, products with Python numbers, where, casts, comparisons, in-place operators."""
     x = cupy.arange(4).astype(kind("bfloat16"))
     works = {
         "add": lambda: x + x,
@@ -161,10 +161,10 @@ def bfloat16_arrays() -> str:
         "take": lambda: cupy.take(x, cupy.asarray([1, 0])),
         "max": lambda: x.max(),
     }
-    return "; ".join(f"{name}: {_typed(work)}" for name, work in works.items())
+    return "; ".join(f"{name}: {_dtype_or_error(work)}" for name, work in works.items())
 
 
-def _typed(work: Callable[[], Any]) -> str:
+def _dtype_or_error(work: Callable[[], Any]) -> str:
     try:
         return str(work().dtype)
     except Exception as error:
@@ -176,7 +176,7 @@ def _typed(work: Callable[[], Any]) -> str:
 
 @check
 def launch_overhead() -> str:
-    """An elementwise launch of cupy takes 11 to 12 microseconds of the host's time."""
+    """An elementwise launch of cupy takes 11 to 12 microseconds of host time."""
     x = cupy.ones(16, dtype="float32")
     for _ in range(100):
         x + x
@@ -189,34 +189,34 @@ def launch_overhead() -> str:
 
 @check
 def refused_while_capturing() -> str:
-    """Refused while a stream is captured: cupy's cuBLAS, synchronize, host copies both ways, a truth value, the default stream."""
+    """These raise during capture: cupy's cuBLAS calls, synchronize, host copies both ways, bool(), the default stream."""
     a = cupy.ones((4, 4), dtype="float32")
     works: dict[str, Callable[[], object]] = {
         "matmul": lambda: cupy.matmul(a, a),
         "synchronize": lambda: cupy.cuda.get_current_stream().synchronize(),
         "to the host": lambda: a.get(),
         "from the host": lambda: cupy.asarray(numpy.ones(3)),
-        "truth value": lambda: bool(a.sum() > 0),
+        "bool": lambda: bool(a.sum() > 0),
         "sort": lambda: cupy.argsort(a[0]),
         "mask": lambda: a[a > 0],
         "elementwise": lambda: a + a,
         "sum": lambda: a.sum(axis=0),
-        "our product": lambda: gemm.matmul(a, a),
+        "our matmul": lambda: gemm.matmul(a, a),
         "stack of 12": lambda: cupy.stack([a[0]] * 12),
     }
-    seen = {name: _captured(work) for name, work in works.items()}
-    seen["default stream"] = said(lambda: cupy.cuda.Stream.null.begin_capture())
-    return "; ".join(f"{name}: {what}" for name, what in seen.items())
+    observed = {name: _captured(work) for name, work in works.items()}
+    observed["default stream"] = error_of(lambda: cupy.cuda.Stream.null.begin_capture())
+    return "; ".join(f"{name}: {what}" for name, what in observed.items())
 
 
 def _captured(work: Callable[[], object]) -> str:
-    cupy.cuda.Device().synchronize()  # such a stream does not wait for the default one
+    cupy.cuda.Device().synchronize()  # a non-blocking stream does not wait for the default stream
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream, gemm.using(gemm.new_blas(cupy)):
         try:
             work()
         except Exception as error:
-            return f"fails without capture too ({type(error).__name__})"
+            return f"also fails without capture ({type(error).__name__})"
         stream.synchronize()
         stream.begin_capture()
         try:
@@ -227,13 +227,13 @@ def _captured(work: Callable[[], object]) -> str:
         try:
             stream.end_capture()
         except Exception as error:
-            result += f" (ending it: {type(error).__name__})"
+            result += f" (end_capture: {type(error).__name__})"
     return result
 
 
 @check
 def a_captured_step() -> str:
-    """A step with our products, captured with a private pool and launched 100 times on the default stream, equals the eager one."""
+    """A step with our matmuls, captured with a private pool and replayed 100 times on the default stream, equals the eager step."""
 
     def step(state: Any, batch: Any) -> Any:
         w, n = state
@@ -247,17 +247,17 @@ def a_captured_step() -> str:
     for i in range(100):
         one, _ = captured(one, (batches[i % 4],))
         other, _ = step(other, (batches[i % 4],))
-        junk = cupy.full((1 << 20,), numpy.nan, dtype="float32")  # what the graph uses must not be given to others
+        junk = cupy.full((1 << 20,), numpy.nan, dtype="float32")  # must not reuse the graph's memory
         del junk
-    known = not captured._refused
-    off, count, how = float(abs(one[0] - other[0]).max()), int(one[1]), "captured" if known else "NOT captured"
+    is_captured = not captured._not_capturable
+    off, count, how = float(abs(one[0] - other[0]).max()), int(one[1]), "captured" if is_captured else "NOT captured"
     took = (milliseconds(lambda: captured(one, (batches[0],))), milliseconds(lambda: step(other, (batches[0],))))
     return f"{how}, differs by {off:.1e}, counts {count}; {took[0]:.3f} ms, eager {took[1]:.3f} ms"
 
 
 @check
 def a_training_step_is_captured() -> str:
-    """The nano GPT's training step is captured, in every precision that the GPU has, and decoding too: no line in the log."""
+    """The nano GPT's training step and decoding are captured in every precision that the GPU supports, without a warning."""
     import logging
 
     import tinytorch as tt
@@ -272,21 +272,21 @@ def a_training_step_is_captured() -> str:
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("tinytorch").addHandler(handler)
-    seen = []
+    observed = []
     work = workload("nano", False)
     with tt.use_backend("cupy") as backend:
         for precision in ("float32", "tf32", "bfloat16", "float16"):
             if backend.lacks_precision(precision):
-                seen.append(f"{precision}: {backend.lacks_precision(precision)}")
+                observed.append(f"{precision}: {backend.lacks_precision(precision)}")
                 continue
             lines.clear()
             model = ours.new_model(work)
             trainer = LanguageModelTrainer(model, CharTokenizer(), AdamW(model.parameters(), 1e-3, max_norm=1.0), precision=precision)
             records = trainer.trainer.fit(lambda: (batches(work)[0],), 20)
             written = generate(model, [1, 2, 3], 8, temperature=0.0, precision=precision)
-            losses = f"loss {records[0].train_loss:.3f} to {records[-1].train_loss:.3f}, wrote {written}"
-            seen.append(f"{precision}: {losses}{'; ' + '; '.join(lines) if lines else ''}")
-    return " | ".join(seen)
+            losses = f"loss {records[0].train_loss:.3f} to {records[-1].train_loss:.3f}, generated {written}"
+            observed.append(f"{precision}: {losses}{'; ' + '; '.join(lines) if lines else ''}")
+    return " | ".join(observed)
 
 
 # ---- memory ----
@@ -294,7 +294,7 @@ def a_training_step_is_captured() -> str:
 
 @check
 def flat_memory() -> str:
-    """2,000 steps of the nano GPT hold no more memory than 100."""
+    """2,000 steps of the nano GPT use no more memory than 100."""
     import tinytorch as tt
     from benchmarks.gpu import ours
     from benchmarks.gpu.workloads import batches, workload
@@ -319,7 +319,7 @@ def flat_memory() -> str:
 
 @check
 def out_of_memory() -> str:
-    """A batch that does not fit ends with a sentence that names batch size, block size and what fits."""
+    """A batch that does not fit ends with an error that names batch size, block size and a batch that fits."""
     code = (
         "import cupy, sys; cupy.get_default_memory_pool().set_limit(size=1 << 29); "
         "from tinytorch_cupy import graph; pool = cupy.cuda.MemoryPool; "
@@ -332,22 +332,22 @@ def out_of_memory() -> str:
     return f"exit code {done.returncode}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.stdout[-200:]}"
 
 
-# ---- cupy's own ways ----
+# ---- cupy's behavior ----
 
 
 @check
 def largest_with_infinities() -> str:
-    """max and argmax are right where there are infinities (cupy#7424)."""
+    """max and argmax are right for arrays with infinities (cupy#7424)."""
     x = cupy.asarray([[-cupy.inf, 1.0, cupy.inf, 2.0], [-cupy.inf] * 4], dtype="float32")
-    return f"max {x.max(axis=1).tolist()}, argmax {x.argmax(axis=1).tolist()}, wanted [inf, -inf] and [2, 0]"
+    return f"max {x.max(axis=1).tolist()}, argmax {x.argmax(axis=1).tolist()}, expected [inf, -inf] and [2, 0]"
 
 
 @check
 def scatter_add() -> str:
-    """cupy.add.at takes float16, float32, float64 and not bfloat16; sums in any order; wraps ids that are out of range."""
-    seen = []
+    """cupy.add.at supports float16, float32 and float64, not bfloat16; sums in any order; wraps out-of-bounds ids."""
+    observed = []
     for name in kinds("float16", "float32", "float64", "bfloat16"):
-        seen.append(f"{name}: {said(lambda name=name: cupy.add.at(cupy.zeros(4, dtype=kind(name)), cupy.asarray([1, 1]), 1))}")  # type: ignore[misc]
+        observed.append(f"{name}: {error_of(lambda name=name: cupy.add.at(cupy.zeros(4, dtype=kind(name)), cupy.asarray([1, 1]), 1))}")  # type: ignore[misc]
     ids = cupy.zeros(1 << 20, dtype="int32")
     values = cupy.random.standard_normal(1 << 20, dtype="float32")
     sums = set()
@@ -357,12 +357,12 @@ def scatter_add() -> str:
         sums.add(float(out[0]))
     wrapped = cupy.zeros(4)
     cupy.add.at(wrapped, cupy.asarray([5]), 1)
-    return f"{'; '.join(seen)}; {len(sums)} different sums of 8; id 5 of 4 went to {wrapped.tolist()}"
+    return f"{'; '.join(observed)}; {len(sums)} different sums of 8; id 5 of 4 went to {wrapped.tolist()}"
 
 
 @check
 def first_call() -> str:
-    """The first call of all, with nothing in the cache of kernels, takes seconds; later processes less."""
+    """The first call with an empty kernel cache takes seconds; later processes need less."""
     seconds = []
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(2):
@@ -375,7 +375,7 @@ def first_call() -> str:
 
 @check
 def workspace_of_the_library() -> str:
-    """The libcublas that is called is the one that cupy loaded: there is one in the process."""
+    """This plugin and cupy use the same libcublas: only one is loaded in the process."""
     gemm.matmul(cupy.ones((2, 2)), cupy.ones((2, 2)))
     with open("/proc/self/maps", encoding="utf-8") as maps:
         paths = sorted({line.split()[-1] for line in maps if "libcublas.so" in line})

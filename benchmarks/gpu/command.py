@@ -1,7 +1,7 @@
-"""``python -m benchmarks gpu``: all that is to be seen on a GPU, part by part, written down as it comes.
+"""``python -m benchmarks gpu``: tests, benchmarks and checks on a GPU, in parts. Every row is written to the file immediately.
 
-It needs cupy, numpy, PyTorch for the comparisons, the core dependencies, and for the tests pytest, hypothesis, array-api-strict and
-ml_dtypes. On a machine without a network their wheels may lie in a folder that ``--wheels`` names.
+Requires cupy, numpy, PyTorch for the comparisons, the core dependencies, and for the tests pytest, hypothesis, array-api-strict and
+ml_dtypes. On a machine without network access, pass a directory of their wheels with ``--wheels``.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ from typing import Any
 from benchmarks.gpu.machine import HERE, machine
 from benchmarks.gpu.parts import PARTS, Row
 
-#: Seconds that a part may take.
+#: Time limit of a part, in seconds.
 LIMIT = 530
 
 
 def main(arguments: list[str]) -> int:
-    """Run the parts that are wanted; the exit code is 1 where one did not end well."""
+    """Run the selected parts; the exit code is 1 if one fails."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
     parser.add_argument("--only", action="append", metavar="PART", help=f"may be repeated; one of {', '.join(PARTS)}")
-    parser.add_argument("--json", type=Path, help="where results are written; parts that are there already and are not run again stay")
+    parser.add_argument("--json", type=Path, help="file for results; parts in it that are not run again are kept")
     parser.add_argument("--text", type=Path, help="Tiny Shakespeare, for the parts that train on it")
-    parser.add_argument("--wheels", type=Path, help="a folder of wheels that are unpacked and imported from")
-    parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU, to see that every part runs; measures nothing")
+    parser.add_argument("--wheels", type=Path, help="a directory of wheels, which are unpacked and imported")
+    parser.add_argument("--rehearse", action="store_true", help="run every part at tiny sizes on the CPU as a test; measures nothing")
     options = parser.parse_args(arguments)
-    wanted = options.only or list(PARTS)
-    unknown = [name for name in wanted if name not in PARTS]
+    selected = options.only or list(PARTS)
+    unknown = [name for name in selected if name not in PARTS]
     if unknown:
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(PARTS)}")
     if options.text is not None and not options.text.is_file():
-        parser.error(f"{options.text} is no file")
+        parser.error(f"{options.text} is not a file")
     with tempfile.TemporaryDirectory() as unpacked:
         for wheel in [] if options.wheels is None else sorted(options.wheels.glob("*.whl")):
             zipfile.ZipFile(wheel).extractall(unpacked)
-        return _run(wanted, options, unpacked)
+        return _run(selected, options, unpacked)
 
 
-def _run(wanted: list[str], options: argparse.Namespace, unpacked: str) -> int:
+def _run(selected: list[str], options: argparse.Namespace, unpacked: str) -> int:
     results = Results(options.json, options.rehearse)
     print(json.dumps(results.machine, indent=1), flush=True)
-    ended = [run_part(name, options, results, unpacked) for name in wanted]
+    ended = [run_part(name, options, results, unpacked) for name in selected]
     return 0 if all(ended) else 1
 
 
 class Results:
-    """What was found, in a file if one is wanted: it is written anew after every row."""
+    """The results, in a file if ``path`` is given. The file is rewritten after every row."""
 
     def __init__(self, path: Path | None, rehearsal: bool) -> None:
         self._path = path
@@ -64,17 +64,17 @@ class Results:
         self._parts: dict[str, Any] = known.get("parts", {})
 
     def begin(self, part: str) -> None:
-        """Forget what was known of a part. Each carries its machine, since parts may be run on several days."""
+        """Delete the rows of a part. Each part stores its machine, because parts may be run on different days."""
         self._parts[part] = {"machine": self.machine, "ended": "no", "rows": []}
         self._write()
 
     def add(self, part: str, row: Row) -> None:
-        """A row of a part."""
+        """Add a row to a part."""
         self._parts[part]["rows"].append(row)
         self._write()
 
     def end(self, part: str, how: str, seconds: float) -> None:
-        """How a part ended."""
+        """Store how a part ended."""
         self._parts[part].update(ended=how, seconds=round(seconds, 1))
         self._write()
 
@@ -87,7 +87,7 @@ class Results:
 
 
 def run_part(name: str, options: argparse.Namespace, results: Results, packages: str) -> bool:
-    """Run a part in a process of its own, and end it with all that it started when its time is up."""
+    """Run a part in a new process, and kill it with its child processes at the time limit."""
     print(f"\n== {name}", flush=True)
     results.begin(name)
     command = [sys.executable, "-m", "benchmarks.gpu.parts", name]
@@ -123,12 +123,12 @@ def run_part(name: str, options: argparse.Namespace, results: Results, packages:
 
 
 def _environment(packages: str) -> dict[str, str]:
-    """Where a part imports from: this checkout, what was unpacked, and then what there is."""
+    """Environment of a part: it imports from this checkout, then from the unpacked wheels, then from the usual paths."""
     before = filter(None, [os.environ.get("PYTHONPATH")])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "backends"), packages, *before])}
 
 
 def shown(row: Row) -> str:
-    """A row for the reader: long lists are for the file."""
+    """Format a row for printing, without lists, which are only in the file."""
     facts = {name: value for name, value in row.items() if not isinstance(value, dict | list)}
     return "   " + ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items())

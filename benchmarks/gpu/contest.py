@@ -1,4 +1,4 @@
-"""Ours beside PyTorch three ways, by turns: one process works while the other waits."""
+"""Compare tinytorch with three modes of PyTorch, in turns: one process runs while the other waits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROUNDS = 5
 
 
 class Contestant:
-    """A running worker."""
+    """A running worker process."""
 
     def __init__(self, name: str, work: str, weights: Path, tiny: bool) -> None:
         command = [sys.executable, "-m", "benchmarks.gpu.worker", name, work, str(weights), "tiny" if tiny else "full"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def turn(self, steps: int) -> tuple[float, list[float]]:
-        """Take so many steps: seconds, and the losses or tokens. Raises ``RuntimeError`` where the process has ended."""
+        """Run ``steps`` steps; returns seconds, and the losses or tokens. Raises ``RuntimeError`` if the process has ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -35,7 +35,7 @@ class Contestant:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            raise RuntimeError("its process ended, see above")
+            raise RuntimeError("its process has ended, see above")
         found = json.loads(answer)
         return found["seconds"], found["found"]
 
@@ -49,7 +49,7 @@ class Contestant:
 
 
 def compare(name: str, tiny: bool) -> Iterator[dict[str, Any]]:
-    """A row for each way to run PyTorch, as soon as it is measured."""
+    """Yield a row for each mode of PyTorch as soon as it is measured."""
     work = workload(name, tiny)
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "weights.safetensors"
@@ -68,7 +68,7 @@ def compare(name: str, tiny: bool) -> Iterator[dict[str, Any]]:
 
 
 def _measured(work: Workload, ours: Contestant, first: list[float], name: str, peer: str, weights: Path, tiny: bool) -> dict[str, Any]:
-    """Turns of ours and one peer, after one of the peer's that warms up."""
+    """Measure turns of tinytorch and one peer, after a warm-up turn of the peer."""
     theirs = Contestant(peer, name, weights, tiny)
     try:
         _, losses = theirs.turn(work.turn)
@@ -87,7 +87,7 @@ def _measured(work: Workload, ours: Contestant, first: list[float], name: str, p
 
 
 def _agreement(work: Workload, ours: list[float], theirs: list[float]) -> dict[str, Any]:
-    """How far the two compute the same: the first loss, or how many of the first tokens."""
+    """How well the results agree: the first losses, or the number of equal tokens before the first difference."""
     if work.kind == "decode":
         same = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), len(ours))
         return {"same_tokens": same, "tokens": len(ours)}

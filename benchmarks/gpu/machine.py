@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Description of the machine of a measurement."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def machine() -> dict[str, Any]:
     """Device, driver, versions, date and commit."""
     found: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": _said_by("git", "-C", str(HERE), "rev-parse", "HEAD") or "unknown",
-        "changed": bool(_said_by("git", "-C", str(HERE), "status", "--porcelain", "--untracked-files=no")),
+        "commit": _output_of("git", "-C", str(HERE), "rev-parse", "HEAD") or "unknown",
+        "changed": bool(_output_of("git", "-C", str(HERE), "status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "versions": {name: known for name in _PACKAGES if (known := _version(name))},
@@ -34,7 +34,7 @@ def _gpu() -> dict[str, Any]:
 
         runtime = cupy.cuda.runtime
         properties = runtime.getDeviceProperties(0)
-    except Exception as error:  # a rehearsal needs none; the tests say why there is none
+    except Exception as error:  # a rehearsal needs no GPU
         return {"device": f"no GPU ({type(error).__name__})"}
     return {
         "device": properties["name"].decode(),
@@ -42,12 +42,12 @@ def _gpu() -> dict[str, Any]:
         "memory_gib": round(properties["totalGlobalMem"] / 2**30, 1),
         "cuda_driver": runtime.driverGetVersion(),
         "cuda_runtime": runtime.runtimeGetVersion(),
-        "driver": _said_by("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown",
+        "driver": _output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown",
     }
 
 
-def _said_by(*command: str) -> str:
-    """The output of a command, empty where there is none."""
+def _output_of(*command: str) -> str:
+    """The output of a command; empty if the command does not exist."""
     if shutil.which(command[0]) is None:
         return ""
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -1,4 +1,4 @@
-"""tinytorch's side: the product's own trainer and generator, on cupy."""
+"""The contestant for tinytorch: its trainer and generate(), on cupy."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from tinytorch.training import LanguageModelTrainer, StepRecord, Trainer
 
 
 def new_model(size: Workload) -> TinyGPT:
-    """The model with new weights, the same every time."""
+    """The model with new weights, always from the same seed."""
     tt.seed(0)
     shape = (size.vocab, size.width, size.heads, size.layers)
     return TinyGPT(*shape, max_length=size.context, dropout=0.0, positional="learned", tie_weights=True)
 
 
 def write_weights(size: Workload, path: Path) -> None:
-    """The weights that both start from."""
+    """Write the initial weights of both contestants."""
     with tt.use_backend("numpy"):
         save_arrays(path, {name: value.numpy() for name, value in new_model(size).state_dict().items()})
 
 
 def contestant(size: Workload, weights: Path, backend: str) -> Callable[[int], list[float]]:
-    """Takes so many steps, or writes so many tokens, and returns the losses, or the tokens. The device has finished when it returns."""
+    """A function that runs steps, or generates tokens, synchronizes, and returns the losses or tokens."""
     tt.set_backend(backend)
     tt.tune()
     model = new_model(size)
@@ -49,7 +49,7 @@ def contestant(size: Workload, weights: Path, backend: str) -> Callable[[int], l
 
 
 class Turns:
-    """One long call of `Trainer.fit`, in a thread of its own, that waits between turns: its step is compiled once."""
+    """One long call of `Trainer.fit` in a separate thread, which waits between turns, so that its step is compiled only once."""
 
     def __init__(self, trainer: Trainer, size: Workload) -> None:
         self._source = itertools.cycle(batches(size))
@@ -59,9 +59,9 @@ class Turns:
         threading.Thread(target=self._train, args=(trainer,), daemon=True).start()
 
     def _train(self, trainer: Trainer) -> None:
-        most = 10**9
+        max_steps = 10**9
         try:
-            trainer.fit(self._next_batch, most, on_records=self._found.put, eval_steps=range(self._turn, most, self._turn))
+            trainer.fit(self._next_batch, max_steps, on_records=self._found.put, eval_steps=range(self._turn, max_steps, self._turn))
         except BaseException as error:
             self._found.put(error)
 
@@ -70,7 +70,7 @@ class Turns:
         return (next(self._source),)
 
     def take(self, count: int) -> list[float]:
-        """As many steps as a turn has; their losses, once the device has been read."""
+        """Run one turn; returns the losses after reading them from the device."""
         assert count == self._turn
         self._permits.release(count)
         losses: list[float] = []
@@ -82,5 +82,5 @@ class Turns:
         return losses
 
 
-if __name__ == "__main__":  # WORKLOAD PATH SIZE: a process of its own, so that no contestant remembers what this took
+if __name__ == "__main__":  # WORKLOAD PATH SIZE: in a separate process, so that it does not affect the contestants
     write_weights(workload(sys.argv[1], sys.argv[3] == "tiny"), Path(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""The parts of ``python -m benchmarks gpu``, each a generator of rows, run in a process of its own with a limit on its time."""
+"""The parts of ``python -m benchmarks gpu``, each a generator of rows that runs in its own process with a time limit."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from benchmarks.gpu.workloads import WORKLOADS
 
 Row: TypeAlias = dict[str, Any]
 
-#: What nanoGPT's recipe reaches on Tiny Shakespeare is 1.4697; this is to be reached.
-AIM = 1.47
+#: Target validation loss on Tiny Shakespeare. nanoGPT's recipe reaches 1.4697.
+TARGET_LOSS = 1.47
 
 
 def checks(options: argparse.Namespace) -> Iterator[Row]:
-    """What only a GPU can tell of cupy and of this plugin, each with what was seen."""
+    """Checks of cupy and of this plugin that need a GPU, each with its observation."""
     from benchmarks.gpu.checks import CHECKS
 
     for name, check in CHECKS.items():
         start = time.perf_counter()
         try:
             seen = check()
-        except Exception as error:  # that is what was seen
+        except Exception as error:  # the error is the observation
             seen = f"raised {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         yield {"check": name, "what": " ".join((check.__doc__ or "").split()), "seen": seen, "seconds": time.perf_counter() - start}
 
 
 def tests(folder: str, options: argparse.Namespace) -> Iterator[Row]:
-    """The test suite on cupy, a folder of it."""
+    """One directory of the test suite, on cupy."""
     try:
         import pytest  # noqa: F401
     except ModuleNotFoundError:
-        yield {"tests": folder, "refused": "pytest is not installed: bring its wheels, and name their folder with --wheels"}
+        yield {"tests": folder, "refused": "pytest is not installed: pass a directory with its wheels with --wheels"}
         return
     files = sorted((HERE / "tests").glob("test_*.py") if folder == "top" else (HERE / "tests" / folder).rglob("test_*.py"))
     environment = {**os.environ, "TINYTORCH_BACKEND": "numpy" if options.rehearse else "cupy"}
-    for file in files:  # each on its own, so that those before one that takes too long are written down
+    for file in files:  # one process per file, so that results are kept if a later file exceeds the time limit
         with tempfile.TemporaryDirectory() as scratch:
             command = [sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={scratch}", "-rfE", "--tb=line", str(file)]
             done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, check=False)
@@ -56,11 +56,11 @@ def tests(folder: str, options: argparse.Namespace) -> Iterator[Row]:
 
 
 def curves(options: argparse.Namespace) -> Iterator[Row]:
-    """The losses of the first 100 steps on cupy and on numpy, from one seed, in float32."""
+    """Losses of the first 100 steps on cupy and on numpy, with the same seed, in float32."""
     found = {name: _losses(options, name) for name in ("numpy", "numpy" if options.rehearse else "cupy")}
     sides = list(found.values())
-    apart = [abs(a - b) for a, b in zip(sides[0], sides[-1], strict=True)]
-    yield {"curves": "nano, 100 steps, float32", "largest_difference": max(apart), "at_most": 1e-3, "losses": found}
+    differences = [abs(a - b) for a, b in zip(sides[0], sides[-1], strict=True)]
+    yield {"curves": "nano, 100 steps, float32", "largest_difference": max(differences), "at_most": 1e-3, "losses": found}
 
 
 def _losses(options: argparse.Namespace, backend: str) -> list[float]:
@@ -71,27 +71,27 @@ def _losses(options: argparse.Namespace, backend: str) -> list[float]:
 
 
 def shakespeare(options: argparse.Namespace) -> Iterator[Row]:
-    """The baby GPT on a given text, in bfloat16, to the end of its schedule; on Tiny Shakespeare 1.47 is to be reached."""
+    """A complete training run of the baby GPT on a text, in bfloat16; the target on Tiny Shakespeare is 1.47."""
     if options.text is None:
-        yield {"shakespeare": "", "refused": "name the text with --text input.txt"}
+        yield {"shakespeare": "", "refused": "pass a text with --text input.txt"}
         return
     extra = ["--backend", "numpy", "--preset", "nano", "--steps", "20", "--precision", "float32"]
     with tempfile.TemporaryDirectory() as scratch:
         given = extra if options.rehearse else ["--backend", "cupy", "--preset", "baby", "--precision", "bfloat16"]
         rows, seconds = _train(options, scratch, *given)
-        looks = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row}
+        val_losses = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row}
         yield {
             "shakespeare": options.text.name,
             "steps": rows[-1]["step"],
             "val_loss": rows[-1].get("val_loss"),
-            "at_most": AIM,
+            "at_most": TARGET_LOSS,
             "seconds": seconds,
-            "val_losses": looks,
+            "val_losses": val_losses,
         }
 
 
 def _train(options: argparse.Namespace, scratch: str, *given: str) -> tuple[list[Row], float]:
-    """The rows that ``tinytorch train`` writes, and how long it took, start and all."""
+    """Run ``tinytorch train``; returns the rows of its metrics, and the seconds including startup."""
     out = Path(scratch) / "run"
     text = [] if options.text is None else [str(options.text)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "backends"), os.environ.get("PYTHONPATH", "")])}
@@ -105,7 +105,7 @@ def _train(options: argparse.Namespace, scratch: str, *given: str) -> tuple[list
 def torch_shakespeare(options: argparse.Namespace) -> Iterator[Row]:
     """PyTorch on the same text with the same recipe, for its wall-clock time."""
     if options.text is None:
-        yield {"torch-shakespeare": "", "refused": "name the text with --text input.txt"}
+        yield {"torch-shakespeare": "", "refused": "pass a text with --text input.txt"}
         return
     from benchmarks.gpu.torch_shakespeare import train
 
@@ -113,7 +113,7 @@ def torch_shakespeare(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def _parts() -> dict[str, Callable[[argparse.Namespace], Iterator[Row]]]:
-    """All parts by name, in the order that they are run in."""
+    """All parts by name, in the order in which they run."""
     folders = sorted(path.name for path in (HERE / "tests").iterdir() if path.is_dir() and list(path.rglob("test_*.py")))
     found: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {"checks": checks}
     for folder in ["top", *folders]:
@@ -131,7 +131,7 @@ PARTS = _parts()
 
 
 def main() -> None:
-    """A part's process: ``PART [--text FILE] [--rehearse]``, a line of JSON for each row."""
+    """The process of a part. Arguments: ``PART [--text FILE] [--rehearse]``. Prints a line of JSON for each row."""
     parser = argparse.ArgumentParser()
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--text", type=Path)

@@ -1,4 +1,4 @@
-"""The ways to run PyTorch, by name, for those who do not load it."""
+"""The names of PyTorch's modes, in a module that does not import PyTorch."""
 
 #: Eager, ``torch.compile``, and ``torch.compile(mode="reduce-overhead")``, in the order of `Workload.at_most`.
 PEERS = ("torch", "torch-compile", "torch-graphs")

@@ -1,4 +1,4 @@
-"""PyTorch's side, as a good user of it would write it: bfloat16 autocast, fused AdamW, flash attention, a preallocated cache."""
+"""The contestant for PyTorch, written as is usual there: bfloat16 autocast, fused AdamW, flash attention, a preallocated cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from benchmarks.gpu.workloads import BETAS, DECAY, EPS, NORM, RATE, Workload, batches, prompt
 
-#: What `torch.compile` is told; nothing for eager.
+#: Options of `torch.compile`; ``None`` is eager.
 MODES: dict[str, dict[str, Any] | None] = {"torch": None, "torch-compile": {}, "torch-graphs": {"mode": "reduce-overhead"}}
 
 
@@ -31,7 +31,7 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: torch.Tensor, cache: torch.Tensor | None, at: torch.Tensor | None) -> torch.Tensor:
-        """``cache`` (2, B, H, T, D) takes keys and values of positions ``at``, and is attended to up to there."""
+        """``cache`` (2, B, H, T, D) stores keys and values at positions ``at``; queries attend to all positions up to their own."""
         batch, length, width = x.shape
         q, k, v = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in self.qkv(self.norm1(x)).split(width, dim=-1))
         if cache is None:
@@ -57,14 +57,14 @@ class Model(nn.Module):
         self.norm = nn.LayerNorm(workload.width)
 
     def forward(self, ids: torch.Tensor, cache: torch.Tensor | None = None, at: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits; ``cache`` is (layers, 2, B, H, T, D), and then only the last position's are given."""
+        """Logits; ``cache`` is (layers, 2, B, H, T, D), and then the logits are those of the last position."""
         x = self.embedding(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device) if at is None else at)
         for i, block in enumerate(self.blocks):
             x = block(x, None if cache is None else cache[i], at)
         return F.linear(self.norm(x if at is None else x[:, -1:]), self.embedding.weight)
 
 
-#: Names of tinytorch's parameters within a block, and ours here.
+#: Names of a block's parameters: tinytorch's, and those of this module.
 _NAMES = {"attention.in_proj_": "qkv.", "attention.out_proj.": "out.", "linear1.": "up.", "linear2.": "down."}
 
 
@@ -81,14 +81,14 @@ def new_model(workload: Workload, weights: Path, device: str) -> Model:
 
 
 def autocast(workload: Workload, device: str) -> AbstractContextManager[Any]:
-    """Products in bfloat16 where the workload asks for it."""
+    """Matmuls in bfloat16 if the workload uses it."""
     if workload.precision == "float32":
         return nullcontext()
     return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
 
 
 def contestant(workload: Workload, weights: Path, name: str, device: str) -> Callable[[int], list[float]]:
-    """Takes so many steps, or writes so many tokens, and returns the losses, or the tokens. The device has finished when it returns."""
+    """A function that runs steps, or generates tokens, synchronizes, and returns the losses or tokens."""
     model = new_model(workload, weights, device)
     if workload.kind == "decode":
         return _decoder(workload, model, MODES[name], device)

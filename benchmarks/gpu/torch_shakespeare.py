@@ -1,4 +1,4 @@
-"""The baby GPT's recipe in PyTorch: same model, text, batches, schedule and length, compiled, in bfloat16 autocast."""
+"""The baby GPT's recipe in PyTorch: same model, text, batches, schedule and number of steps, compiled, in bfloat16 autocast."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tinytorch.training.config import TrainingConfig
 _DECAY, _VAL_SPLIT = 0.1, 0.1
 
 
-class Dropped(nn.Module):
-    """A block's part with dropout on what it adds."""
+class Block(nn.Module):
+    """A transformer block with dropout on both residual branches."""
 
     def __init__(self, workload: Workload, p: float) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class Model(nn.Module):
         self.p = p
         self.embedding = nn.Embedding(workload.vocab, workload.width)
         self.positions = nn.Embedding(workload.context, workload.width)
-        self.blocks = nn.ModuleList(Dropped(workload, p) for _ in range(workload.layers))
+        self.blocks = nn.ModuleList(Block(workload, p) for _ in range(workload.layers))
         self.norm = nn.LayerNorm(workload.width)
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
-                adds = name.endswith(("out.weight", "down.weight"))
-                nn.init.normal_(parameter, std=0.02 / (2 * workload.layers) ** 0.5 if adds else 0.02)
+                ends_residual_branch = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(parameter, std=0.02 / (2 * workload.layers) ** 0.5 if ends_residual_branch else 0.02)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
@@ -68,11 +68,11 @@ class Model(nn.Module):
 
 
 def train(path: Path, rehearse: bool) -> Iterator[dict[str, Any]]:
-    """Train to the end of the schedule, looking at held-out text as often as ours does."""
+    """Train to the end of the schedule, with evaluations at the same steps as tinytorch."""
     torch.manual_seed(0)
     text = path.read_text(encoding="utf-8")
     tokenizer = CharTokenizer().fit(text)
-    training, held_out = split_text(tokenizer.encode_array(text), _VAL_SPLIT)
+    training, validation = split_text(tokenizer.encode_array(text), _VAL_SPLIT)
     preset, device = TrainingConfig.from_preset("nano" if rehearse else "baby"), "cpu" if rehearse else "cuda"
     size = workload("baby", rehearse)
     size = Workload(
@@ -101,7 +101,7 @@ def train(path: Path, rehearse: bool) -> Iterator[dict[str, Any]]:
     compiled = loss_of if rehearse else torch.compile(loss_of)
     random = numpy.random.default_rng(0)
     steps = 5 if rehearse else preset.steps
-    looks: dict[int, float] = {}
+    val_losses: dict[int, float] = {}
     for step in range(1, steps + 1):
         window = torch.from_numpy(random_windows(training, preset.block_size, preset.batch_size, random)).to(device, non_blocking=True)
         for group in optimizer.param_groups:
@@ -112,23 +112,23 @@ def train(path: Path, rehearse: bool) -> Iterator[dict[str, Any]]:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step == steps or step % preset.eval_every == 0:
-            looks[step] = _held_out(model, loss_of, held_out, preset.block_size, device, None if step == steps else 200)
+            val_losses[step] = _evaluate(model, loss_of, validation, preset.block_size, device, None if step == steps else 200)
     yield {
         "torch-shakespeare": path.name,
         "steps": steps,
-        "val_loss": looks[steps],
+        "val_loss": val_losses[steps],
         "seconds": time.perf_counter() - start,
-        "val_losses": looks,
+        "val_losses": val_losses,
         "model": WORKLOADS["baby"].what,
     }
 
 
 @torch.no_grad()
-def _held_out(model: Model, loss_of: Any, tokens: Any, length: int, device: str, most: int | None) -> float:
-    """The mean loss over whole windows of held-out text."""
+def _evaluate(model: Model, loss_of: Any, tokens: Any, length: int, device: str, max_windows: int | None) -> float:
+    """The mean loss over windows of the validation split."""
     windows = sequential_windows(tokens, length)
-    if most is not None and most < len(windows):
-        windows = windows[[i * len(windows) // most for i in range(most)]]
+    if max_windows is not None and max_windows < len(windows):
+        windows = windows[[i * len(windows) // max_windows for i in range(max_windows)]]
     model.eval()
     total = torch.zeros((), device=device)
     for first in range(0, len(windows), 32):

@@ -1,4 +1,4 @@
-"""One contestant's process: prepares, then takes a turn for each line on its standard input and answers with a line of JSON."""
+"""The process of one contestant. After the setup, it runs a turn for each line of its input and prints a line of JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.gpu.workloads import Workload, workload
 
 
 def contestant(name: str, work: Workload, weights: Path, tiny: bool) -> Callable[[int], list[float]]:
-    """Import that library alone. A tiny one runs on the CPU."""
+    """Create a contestant; imports only its library. Tiny workloads run on the CPU."""
     if name == "ours":
         from benchmarks.gpu import ours
 
@@ -23,7 +23,7 @@ def contestant(name: str, work: Workload, weights: Path, tiny: bool) -> Callable
 
 
 def main() -> None:
-    """``NAME WORKLOAD WEIGHTS SIZE``; each line of the input is a number of steps."""
+    """Arguments: ``NAME WORKLOAD WEIGHTS SIZE``. Each line of the input is a number of steps."""
     tiny = sys.argv[4] == "tiny"
     work = workload(sys.argv[2], tiny)
     run = contestant(sys.argv[1], work, Path(sys.argv[3]), tiny)

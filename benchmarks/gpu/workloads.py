@@ -1,4 +1,4 @@
-"""What is measured, in plain numbers that both sides read."""
+"""The workloads: sizes, batches and prompts that both contestants share."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy
 
 @dataclass(frozen=True)
 class Workload:
-    """A GPT with learned positions and tied weights, and what it does.
+    """A GPT with learned positions and tied weights, and its task.
 
     Attributes:
         kind: ``"train"``: AdamW steps with clipping; ``"decode"``: greedy decoding with a cache.
-        precision: what products are computed in.
-        batch: windows a step, or rows that are decoded.
-        turn: steps, or tokens, a turn.
-        at_most: the ratio of our time to PyTorch's that is aimed at: eager, compiled, and with its graphs.
+        precision: precision of matmuls.
+        batch: windows per step, or rows that are decoded.
+        turn: steps, or tokens, per turn.
+        at_most: target ratios of tinytorch's time to PyTorch's: eager, compiled, and with CUDA graphs.
     """
 
     what: str
@@ -33,12 +33,12 @@ class Workload:
 
     @property
     def flops_a_token(self) -> float:
-        """Of a training step: 6 for each weight of a matrix, and attention's two products, forward and twice backward."""
+        """FLOPs per token of a training step: 6 per matrix weight, and attention's two matmuls, forward and twice backward."""
         weights = self.layers * 12 * self.width**2 + self.width * self.vocab
         return 6 * weights + 12 * self.layers * self.context * self.width / 2  # half of attention's square is masked
 
 
-_SMALL = (12, 12, 768, 1024, 50304)  # GPT-2 small, its vocabulary rounded up to a multiple of 64 as its users do
+_SMALL = (12, 12, 768, 1024, 50304)  # GPT-2 small, with the vocabulary size rounded up to a multiple of 64, as is usual
 
 WORKLOADS = {
     "nano": Workload("nano GPT, step", "train", 4, 4, 128, 64, 65, 12, "float32", 400, (0.25, 0.5, 1.0)),
@@ -47,18 +47,18 @@ WORKLOADS = {
     "decode": Workload("GPT-2 small, cached decoding, a token", "decode", *_SMALL, 1, "bfloat16", 256, (0.3, 1.0, 1.0)),
 }
 
-#: AdamW's settings, for both sides.
+#: AdamW's settings, for both contestants.
 RATE, BETAS, EPS, DECAY, NORM = 1e-3, (0.9, 0.99), 1e-8, 0.1, 1.0
 
-#: How many different batches there are; they are used in turn.
+#: Number of different batches, used cyclically.
 BATCHES = 8
 
-#: Tokens that decoding starts from.
+#: Length of the prompt for decoding, in tokens.
 PROMPT = 16
 
 
 def workload(name: str, tiny: bool) -> Workload:
-    """One of `WORKLOADS`; a tiny one is for a rehearsal on the CPU."""
+    """One of `WORKLOADS`; ``tiny`` shrinks it for a rehearsal on the CPU."""
     found = WORKLOADS[name]
     if not tiny:
         return found
@@ -67,12 +67,12 @@ def workload(name: str, tiny: bool) -> Workload:
 
 
 def batches(workload: Workload) -> list[numpy.ndarray]:
-    """Windows of tokens (B, T + 1), the same for both."""
+    """Windows of tokens (B, T + 1), the same for both contestants."""
     size = (workload.batch, workload.context + 1)
     random = numpy.random.default_rng(0)
     return [random.integers(0, workload.vocab, size) for _ in range(BATCHES)]
 
 
 def prompt(workload: Workload) -> list[int]:
-    """Where decoding starts."""
+    """The prompt for decoding."""
     return [int(i) for i in numpy.random.default_rng(1).integers(0, workload.vocab, PROMPT)]

@@ -191,7 +191,7 @@ class TestGPU:
     def test_none(self, machine: FakeMachine) -> None:
         machine.answers("getDeviceCount", FakeCudaError(100, "cudaErrorNoDevice: no CUDA-capable device is detected"))
         assert machine.message() == (
-            "CUDA finds no GPU (cudaErrorNoDevice: no CUDA-capable device is detected); see whether `nvidia-smi` lists one"
+            "CUDA finds no GPU (cudaErrorNoDevice: no CUDA-capable device is detected); check whether `nvidia-smi` lists a GPU"
         )
 
     def test_hidden_by_the_environment(self, machine: FakeMachine) -> None:
@@ -199,23 +199,23 @@ class TestGPU:
         machine.monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         assert machine.message() == "CUDA finds no GPU; unset CUDA_VISIBLE_DEVICES, which is '' and may hide it"
 
-    def test_a_missing_number(self, machine: FakeMachine) -> None:
-        assert machine.message("2") == "there is no GPU number 2, the 2 of this machine count from 0; type 'cupy:1'"
+    def test_a_number_there_is_not(self, machine: FakeMachine) -> None:
+        assert machine.message("2") == "there is no GPU 2: this machine has 2, numbered from 0; type 'cupy:1'"
 
     @pytest.mark.parametrize("device", ["gpu", "-1", "1.0", "²"])
     def test_not_a_number(self, machine: FakeMachine, device: str) -> None:
-        assert machine.message(device) == f"a GPU's number was expected, but {device!r} came; type 'cupy:0'"
+        assert machine.message(device) == f"expected the number of a GPU, got {device!r}; type 'cupy:0'"
 
-    def test_that_fails_to_compute(self, machine: FakeMachine) -> None:
+    def test_that_fails_at_work(self, machine: FakeMachine) -> None:
         machine.cupy.ones = raises(FakeCudaError(2, "cudaErrorMemoryAllocation: out of memory"))  # type: ignore[attr-defined]
         assert machine.message() == (
-            "GPU 0 fails at a first small computation (cudaErrorMemoryAllocation: out of memory); "
-            "see whether `nvidia-smi` shows it free and well"
+            "a test computation fails on GPU 0 (cudaErrorMemoryAllocation: out of memory); "
+            "check its memory and its errors with `nvidia-smi`"
         )
 
     def test_that_computes_wrongly(self, machine: FakeMachine) -> None:
         machine.cupy.ones = numpy.zeros  # type: ignore[attr-defined]
-        assert machine.message().startswith("GPU 0 computes wrongly (12 expected, 0.0 came)")
+        assert machine.message().startswith("a test computation on GPU 0 gives a wrong result (expected 12, got 0.0)")
 
 
 @pytest.mark.parametrize(
@@ -224,10 +224,10 @@ class TestGPU:
         (DynamicLibNotFoundError('Failure finding "libnvrtc.so.12": No such file: libnvrtc.so.12'), "the CUDA library libnvrtc.so.12 is"),
         (ImportError("libcublas.so.12: cannot open shared object file: No such file or directory"), "the CUDA library libcublas.so.12 is"),
         (ImportError("DLL load failed"), "a CUDA library (DLL load failed) is"),
-        (RuntimeError("Failed to find CUDA headers. Please install them"), "the CUDA headers, which cupy compiles with, are"),
+        (RuntimeError("Failed to find CUDA headers. Please install them"), "the CUDA headers, which cupy needs to compile kernels, are"),
         (
             Exception('float16.cuh(19): catastrophic error: cannot open source file "cuda_fp16.h"'),
-            "the CUDA headers, which cupy compiles with, are",
+            "the CUDA headers, which cupy needs to compile kernels, are",
         ),
     ],
 )

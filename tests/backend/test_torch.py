@@ -37,7 +37,7 @@ def test_asarray_copies_a_torch_tensor() -> None:
 
 
 def test_a_torch_tensor_that_requires_grad_raises() -> None:
-    with pytest.raises(TypeError, match=r"carries PyTorch's own gradient, which would be lost here; pass x\.detach\(\)"):
+    with pytest.raises(TypeError, match=r"requires grad in PyTorch's autograd, which tinytorch does not continue; pass x\.detach\(\)"):
         tt.asarray(torch.ones(2, requires_grad=True))
 
 

@@ -1,4 +1,4 @@
-"""Fused operations written for CUDA, by the operation's name; the portable ones run where there is none."""
+"""Fused operations written for CUDA, by the operation's name. Operations that are not listed use the portable version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// Writing new positions into a cache: buffer (B, S, C), of which rows (B, T, C) become positions at, at + 1, ...
+// Append to a cache: writes rows (B, T, C) to positions at, at + 1, ... of buffer (B, S, C).
 #include "common.cuh"
 
 extern "C" __global__ void append_rows(

@@ -1,4 +1,4 @@
-"""Writing new positions into a cache; see ``append_rows.cu``."""
+"""Append positions to a cache; see ``append_rows.cu``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_cupy.kernels.launch import FLOATS, Source, blocks, int32s, takes, variants
+from tinytorch_cupy.kernels.launch import FLOATS, Source, blocks, int32s, supports, variants
 
 _THREADS = 256
 
@@ -15,11 +15,11 @@ _source = Source("append_rows", variants(ELEMENT=FLOATS))
 
 
 def _forward(buffer: Array, rows: Array, *, at: int) -> Any:
-    """``buffer (B, S, C)``, donated, with ``rows (B, T, C)`` at positions ``at`` to ``at + T - 1``."""
+    """Write ``rows (B, T, C)`` to positions ``at`` to ``at + T - 1`` of the donated ``buffer (B, S, C)``; returns the buffer."""
     batch, capacity, width = buffer.shape
     size = rows.dtype.itemsize
     fits = rows.shape == (batch, rows.shape[1], width) and 0 <= at <= capacity - rows.shape[1]
-    if not takes(buffer, rows) or not buffer.flags.c_contiguous or not fits or rows.strides[-1] != size or rows.size >= 2**31:
+    if not supports(buffer, rows) or not buffer.flags.c_contiguous or not fits or rows.strides[-1] != size or rows.size >= 2**31:
         return NotImplemented
     if rows.size:
         strides = [numpy.int64(stride // size) for stride in rows.strides[:2]]

@@ -1,13 +1,13 @@
-// What the attention kernels share: how the operands lie, which pairs may attend, what dropout keeps.
+// Shared by the attention kernels: layout of the operands, masks and dropout.
 #pragma once
 #include "common.cuh"
 
 #define LOG2_E 1.4426950408889634f
 
-// The score of a pair that may not attend, in powers of two. Finite, so that a row with nothing to attend to takes from all keys alike.
-#define FORBIDDEN (-1e9f * LOG2_E)
+// The score of a masked pair, as a base-2 exponent. Finite, so that a fully masked row attends to all keys equally.
+#define MASKED_SCORE (-1e9f * LOG2_E)
 
-// From one example of the batch to the next, and from one position to the next; the heads' columns lie side by side.
+// Strides of examples of the batch and of positions, in elements. The columns of the heads are adjacent.
 struct Strides {
     Size example, row;
 };
@@ -15,23 +15,23 @@ struct Strides {
 struct Call {
     int heads, queries, keys, width;
     Strides q, k, v, out, g, g_q, g_k, g_v;
-    Size mask[4];  // from an example, a head, a query, a key to the next; 0 along what the mask is the same for
-    float scale;   // of the scores, in powers of two
-    float root;    // of the scores themselves: 1 / sqrt(width)
-    int causal;    // whether a query sees no key after its own; the last query stands at the last key
-    int whole;     // whether no key can be left out, as there may be rows with nothing to attend to
+    Size mask[4];  // strides of examples, heads, queries and keys; 0 where broadcast
+    float scale;   // factor of the scores as base-2 exponents: log2(e) / sqrt(width)
+    float rsqrt_width;    // 1 / sqrt(width)
+    int causal;    // whether later keys are masked; the last query is at the position of the last key
+    int all_keys;     // whether to process all keys, because rows may be fully masked
     int site, threshold;
-    float kept_scale;  // of weights that dropout keeps
-    Word first;        // position of the first weight among the random bits, which count modulo 2^32
+    float keep_scale;  // factor of weights that dropout keeps
+    Word first;        // index of the first weight's random bits, modulo 2^32
 };
 
-// The part of an operand that belongs to this block's example and head.
-template <class S> __device__ inline S* part(S* x, const Strides& strides, int width) {
+// The operand, offset to this block's example and head.
+template <class S> __device__ inline S* this_head(S* x, const Strides& strides, int width) {
     return x + blockIdx.z * strides.example + blockIdx.y * width;
 }
 
-// Which of all (example, head, query) this is.
-__device__ inline Size numbered(const Call& call, int query) {
+// Flat index of (example, head, query).
+__device__ inline Size row_index(const Call& call, int query) {
     return ((Size)blockIdx.z * call.heads + blockIdx.y) * call.queries + query;
 }
 
@@ -41,14 +41,14 @@ __device__ inline bool may_attend(const Call& call, const bool* mask, int query,
     return mask[blockIdx.z * call.mask[0] + blockIdx.y * call.mask[1] + query * call.mask[2] + key * call.mask[3]];
 }
 
-// The score, in powers of two, of a query and a key whose dot product is `product`.
+// The score, as a base-2 exponent, of a query and a key whose dot product is `product`.
 __device__ inline float score(const Call& call, const bool* mask, float product, int query, int key) {
     if (key >= call.keys || query >= call.queries) return -INF;
-    return may_attend(call, mask, query, key) ? product * call.scale : FORBIDDEN;
+    return may_attend(call, mask, query, key) ? product * call.scale : MASKED_SCORE;
 }
 
-// What dropout multiplies the weight of a pair with.
-__device__ inline float kept_share(const Call& call, Word stream, int query, int key) {
-    Word index = call.first + (Word)numbered(call, query) * (Word)call.keys + (Word)key;
-    return kept(stream, index, call.threshold) ? call.kept_scale : 0.0f;
+// Dropout's factor of the weight of a pair.
+__device__ inline float dropout_factor(const Call& call, Word hashed_key, int query, int key) {
+    Word index = call.first + (Word)row_index(call, query) * (Word)call.keys + (Word)key;
+    return is_kept(hashed_key, index, call.threshold) ? call.keep_scale : 0.0f;
 }

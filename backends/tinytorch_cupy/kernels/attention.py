@@ -1,4 +1,4 @@
-"""Attention that never holds the weights of all pairs; see ``attention.cu`` and, for a few queries, ``attention_decode.cu``."""
+"""Attention that never stores the full matrix of weights; see ``attention.cu`` and, for few queries, ``attention_decode.cu``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 import numpy
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_cupy.kernels.dropout import share
-from tinytorch_cupy.kernels.launch import FLOATS, Macros, Source, blocks, capability, contiguous, empty, int32s, takes, variants
+from tinytorch_cupy.kernels.dropout import drop_parameters
+from tinytorch_cupy.kernels.launch import FLOATS, Macros, Source, blocks, capability, contiguous, empty, int32s, supports, variants
 
-_WIDTHS = (32, 64, 128)  # of a head, rounded up
-_DECODED = 4  # up to so many queries the keys are split
-_SPLIT = 128  # keys
+_WIDTHS = (32, 64, 128)  # head widths that kernels are compiled for; a width is rounded up
+_MAX_DECODE_QUERIES = 4  # up to this many queries, attention_decode splits the keys
+_KEYS_PER_SPLIT = 128  # keys per block of attention_decode
 
-_HALVES = FLOATS[1:]
+_16_BIT_FLOATS = FLOATS[1:]
 _flash = Source(
     "attention",
-    [*variants(ELEMENT=FLOATS, WIDTH=_WIDTHS, TENSOR=[0]), *variants(ELEMENT=_HALVES, WIDTH=_WIDTHS, TENSOR=[1])],
-    serves=lambda macros, capability: macros["TENSOR"] == _by_tensor_cores(str(macros["ELEMENT"]), capability),
+    [*variants(ELEMENT=FLOATS, WIDTH=_WIDTHS, TENSOR=[0]), *variants(ELEMENT=_16_BIT_FLOATS, WIDTH=_WIDTHS, TENSOR=[1])],
+    runs_on=lambda macros, capability: macros["TENSOR"] == _by_tensor_cores(str(macros["ELEMENT"]), capability),
 )
 _decode = Source("attention_decode", variants(ELEMENT=FLOATS))
 
@@ -32,16 +32,16 @@ _CALL = numpy.dtype(
         *[(name, "i4") for name in ("heads", "queries", "keys", "width")],
         *[(name, _STRIDES) for name in _OPERANDS],
         ("mask", "i8", 4),
-        *[(name, "f4") for name in ("scale", "root")],
-        *[(name, "i4") for name in ("causal", "whole", "site", "threshold")],
-        ("kept_scale", "f4"),
+        *[(name, "f4") for name in ("scale", "rsqrt_width")],
+        *[(name, "i4") for name in ("causal", "all_keys", "site", "threshold")],
+        ("keep_scale", "f4"),
         ("first", "u4"),
     ]
 )
 
 
 def _by_tensor_cores(element: str, capability: int) -> bool:
-    """Whether a GPU multiplies numbers of a type by tensor cores, here: those that multiply float32 round it first."""
+    """Whether the kernels use tensor cores for a dtype on this GPU. Never for float32, which tensor cores would round."""
     return capability >= {"float16": 75, "bfloat16": 80}.get(element, 1000)
 
 
@@ -57,34 +57,34 @@ class _Settings:
 
 
 class _Call:
-    """The operands of one call, and how the kernels are told where they lie."""
+    """The operands of one call, and the struct that describes their layout to the kernels."""
 
     def __init__(self, q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, settings: _Settings) -> None:
-        self.q, self.k, self.v = (_with_rows(x) for x in (q, k, v))
+        self.q, self.k, self.v = (_with_contiguous_rows(x) for x in (q, k, v))
         self.key = key if key is None else contiguous(key)
         self.mask = mask
         self.p = settings.p
         self.batch, self.queries, width = q.shape
         self.keys, self.heads, self.width = k.shape[1], settings.num_heads, width // settings.num_heads
-        packed = self._packed = numpy.zeros(1, _CALL)
-        packed["heads"], packed["queries"], packed["keys"], packed["width"] = self.heads, self.queries, self.keys, self.width
-        packed["root"] = 1.0 / math.sqrt(self.width)
-        packed["scale"] = math.log2(math.e) / math.sqrt(self.width)
-        packed["causal"] = settings.causal
-        packed["whole"] = not settings.causal or mask is not None or self.queries > self.keys
-        packed["site"], packed["first"] = settings.site, settings.first & 0xFFFFFFFF  # positions count modulo 2^32
-        packed["threshold"], packed["kept_scale"] = share(settings.p)
+        struct = self._struct = numpy.zeros(1, _CALL)
+        struct["heads"], struct["queries"], struct["keys"], struct["width"] = self.heads, self.queries, self.keys, self.width
+        struct["rsqrt_width"] = 1.0 / math.sqrt(self.width)
+        struct["scale"] = math.log2(math.e) / math.sqrt(self.width)
+        struct["causal"] = settings.causal
+        struct["all_keys"] = not settings.causal or mask is not None or self.queries > self.keys
+        struct["site"], struct["first"] = settings.site, settings.first & 0xFFFFFFFF  # indices are modulo 2^32
+        struct["threshold"], struct["keep_scale"] = drop_parameters(settings.p)
         if mask is not None:
             shape = (self.batch, self.heads, self.queries, self.keys)
             strides = (0,) * (4 - mask.ndim) + mask.strides
             sizes = (1,) * (4 - mask.ndim) + mask.shape
-            packed["mask"] = [0 if size == 1 < whole else stride for stride, size, whole in zip(strides, sizes, shape, strict=True)]
+            struct["mask"] = [0 if size == 1 < full_size else stride for stride, size, full_size in zip(strides, sizes, shape, strict=True)]
         for name, array in (("q", self.q), ("k", self.k), ("v", self.v)):
-            self._place(name, array)
+            self._set_strides(name, array)
 
-    def _place(self, name: str, array: Array) -> Array:
+    def _set_strides(self, name: str, array: Array) -> Array:
         size = array.dtype.itemsize
-        self._packed[name] = (array.strides[0] // size, array.strides[1] // size)
+        self._struct[name] = (array.strides[0] // size, array.strides[1] // size)
         return array
 
     def _macros(self) -> Macros:
@@ -93,51 +93,52 @@ class _Call:
         return {"ELEMENT": element, "WIDTH": width, "TENSOR": int(_by_tensor_cores(element, capability(self.q)))}
 
     def _run(self, function: str, rows: int, *arrays: Array | None) -> None:
-        """Run a kernel whose blocks take so many of ``rows`` each as `attention.cu` says."""
+        """Launch a kernel with thread blocks of 16 rows per warp, as in ``attention.cu``."""
         macros = self._macros()
         warps = 4 if macros["TENSOR"] or self.width <= 32 else 2 if self.width <= 64 else 1
         grid = (blocks(rows, 16 * warps), self.heads, self.batch)
-        _flash.launch(function, grid, (32 * warps,), *arrays, self._packed, **macros)
+        _flash.launch(function, grid, (32 * warps,), *arrays, self._struct, **macros)
 
     def forward(self) -> tuple[Array, Any]:
         shape = (self.batch, self.heads, self.queries)
-        out = self._place("out", empty((self.batch, self.queries, self.heads * self.width), self.q.dtype))
-        tops, sums = empty(shape, "float32"), empty(shape, "float32")
+        out = self._set_strides("out", empty((self.batch, self.queries, self.heads * self.width), self.q.dtype))
+        row_max, row_sum = empty(shape, "float32"), empty(shape, "float32")
         operands = (self.q, self.k, self.v, self.mask)
-        if self.queries > _DECODED or self.p:
-            self._run("attention_forward", self.queries, *operands, self.key, out, tops, sums)
-            return out, (out, tops, sums)
-        splits = blocks(self.keys, _SPLIT)
-        parts = empty((*shape, splits, self.width), "float32")
-        part_tops, part_sums = empty((*shape, splits), "float32"), empty((*shape, splits), "float32")
+        if self.queries > _MAX_DECODE_QUERIES or self.p:
+            self._run("attention_forward", self.queries, *operands, self.key, out, row_max, row_sum)
+            return out, (out, row_max, row_sum)
+        splits = blocks(self.keys, _KEYS_PER_SPLIT)
+        partial_out = empty((*shape, splits, self.width), "float32")
+        partial_max, partial_sum = empty((*shape, splits), "float32"), empty((*shape, splits), "float32")
         macros: Macros = {"ELEMENT": out.dtype.name}
         grid = (splits, self.heads, self.batch)
-        _decode.launch("attention_decode", grid, (_SPLIT,), *operands, parts, part_tops, part_sums, self._packed, **macros)
-        grid, arrays = (self.queries, self.heads, self.batch), (parts, part_tops, part_sums, out, tops, sums)
-        _decode.launch("attention_join", grid, (_SPLIT,), *arrays, *int32s(splits), self._packed, **macros)
-        return out, (out, tops, sums)
+        partials = (partial_out, partial_max, partial_sum)
+        _decode.launch("attention_decode", grid, (_KEYS_PER_SPLIT,), *operands, *partials, self._struct, **macros)
+        grid, arrays = (self.queries, self.heads, self.batch), (*partials, out, row_max, row_sum)
+        _decode.launch("attention_join", grid, (_KEYS_PER_SPLIT,), *arrays, *int32s(splits), self._struct, **macros)
+        return out, (out, row_max, row_sum)
 
-    def backward(self, g: Array, residuals: Any, grads: Sequence[Array], keys_too: bool) -> None:
-        """Fill the gradients of queries and, with ``keys_too``, of keys and values."""
-        out, tops, sums = residuals
+    def backward(self, g: Array, residuals: Any, grads: Sequence[Array], with_keys: bool) -> None:
+        """Fill the gradient of queries and, with ``with_keys``, those of keys and values."""
+        out, row_max, row_sum = residuals
         g_q, g_k, g_v = grads
-        g = _with_rows(contiguous(g, self.q.dtype) if g.dtype != self.q.dtype else g)
+        g = _with_contiguous_rows(contiguous(g, self.q.dtype) if g.dtype != self.q.dtype else g)
         for name, array in (("g", g), ("out", out), ("g_q", g_q), ("g_k", g_k), ("g_v", g_v)):
-            self._place(name, array)
-        along = empty(tops.shape, "float32")
+            self._set_strides(name, array)
+        g_dot_out = empty(row_max.shape, "float32")
         operands = (g, self.q, self.k, self.v, self.mask, self.key)
-        self._run("attention_backward_queries", self.queries, *operands, out, tops, sums, along, g_q)
-        if keys_too:
-            self._run("attention_backward_keys", self.keys, *operands, tops, sums, along, g_k, g_v)
+        self._run("attention_backward_queries", self.queries, *operands, out, row_max, row_sum, g_dot_out, g_q)
+        if with_keys:
+            self._run("attention_backward_keys", self.keys, *operands, row_max, row_sum, g_dot_out, g_k, g_v)
 
 
-def _with_rows(x: Array) -> Array:
-    """``x (B, T, C)``, or a copy where its last dimension has gaps."""
+def _with_contiguous_rows(x: Array) -> Array:
+    """``x (B, T, C)``, copied if its last axis is not contiguous."""
     return x if x.strides[-1] == x.dtype.itemsize and min(x.strides) >= 0 else contiguous(x)
 
 
-def _can(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, num_heads: int, p: float) -> bool:
-    if not takes(q, k, v) or k.shape != v.shape or q.shape[2] != k.shape[2] or q.size == 0 or k.size == 0:
+def _is_supported(q: Array, k: Array, v: Array, mask: Array | None, key: Array | None, num_heads: int, p: float) -> bool:
+    if not supports(q, k, v) or k.shape != v.shape or q.shape[2] != k.shape[2] or q.size == 0 or k.size == 0:
         return False
     if mask is not None and (mask.dtype != numpy.dtype(bool) or mask.ndim > 4):
         return False
@@ -159,14 +160,14 @@ def _forward(
     site: int,
     first: int = 0,
 ) -> Any:
-    """``q (B, T, C)`` attends to ``k, v (B, S, C)`` in ``num_heads`` groups of columns: (B, T, C).
+    """Multi-head attention of ``q (B, T, C)`` to ``k, v (B, S, C)``: (B, T, C).
 
-    ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed; ``causal`` forbids what comes later. A share
-    ``p`` of the weights is dropped, drawn with ``key``, ``site`` and ``first``.
+    ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed. ``causal`` masks later keys. Dropout zeros a
+    fraction ``p`` of the weights; its mask is drawn from ``key``, ``site`` and ``first``.
 
-    Residuals: the result; each query's largest score and its sum of exponentials (B, H, T).
+    Residuals: the output; the maximum score of each query and its sum of exponentials, (B, H, T) each.
     """
-    if not _can(q, k, v, mask, key, num_heads, p):
+    if not _is_supported(q, k, v, mask, key, num_heads, p):
         return NotImplemented
     return _Call(q, k, v, mask, key, _Settings(num_heads, causal, p, site, first)).forward()
 
@@ -186,11 +187,11 @@ def _backward(
     q, k, v, mask, key = inputs
     grads = [empty(x.shape, x.dtype) for x in (q, k, v)]
     settings = _Settings(num_heads, causal, p, site, first)
-    _Call(q, k, v, mask, key, settings).backward(g, residuals, grads, keys_too=needs[1] or needs[2])
+    _Call(q, k, v, mask, key, settings).backward(g, residuals, grads, with_keys=needs[1] or needs[2])
     return [*[grad if needed else None for grad, needed in zip(grads, needs, strict=False)], None, None]
 
 
-def _parts(qkv: Array) -> list[Array]:
+def _split_qkv(qkv: Array) -> list[Array]:
     """(B, T, 3 C) -> three views of (B, T, C)."""
     width = qkv.shape[-1] // 3
     return [qkv[:, :, i * width : (i + 1) * width] for i in range(3)]
@@ -199,8 +200,8 @@ def _parts(qkv: Array) -> list[Array]:
 def _packed_forward(
     qkv: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
 ) -> Any:
-    """Self-attention of queries, keys and values that lie side by side in ``qkv (B, T, 3 C)``: (B, T, C). See `_forward`."""
-    q, k, v = _parts(qkv)
+    """Self-attention of ``qkv (B, T, 3 C)``, which holds queries, keys and values: (B, T, C). See `_forward`."""
+    q, k, v = _split_qkv(qkv)
     return _forward(q, k, v, mask, key, num_heads=num_heads, causal=causal, p=p, site=site, first=first)
 
 
@@ -218,9 +219,9 @@ def _packed_backward(
 ) -> list[Array | None]:
     qkv, mask, key = inputs
     grad = empty(qkv.shape, qkv.dtype)
-    q, k, v = _parts(qkv)
+    q, k, v = _split_qkv(qkv)
     settings = _Settings(num_heads, causal, p, site, first)
-    _Call(q, k, v, mask, key, settings).backward(g, residuals, _parts(grad), keys_too=True)
+    _Call(q, k, v, mask, key, settings).backward(g, residuals, _split_qkv(grad), with_keys=True)
     return [grad, None, None]
 
 

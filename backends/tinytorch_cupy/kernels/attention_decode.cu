@@ -1,11 +1,11 @@
-// Attention of a few queries to many keys, as when a text is written word by word: one block for each head would leave most of a GPU idle.
+// Attention of a few queries to many keys, as in decoding, where one block per head would leave most of a GPU idle.
 //
-// The keys are split among blocks. Each gives the sum of its values weighted by exponentials relative to its largest score, that score and
-// the exponentials' sum; a second kernel puts the parts together (Dao et al. 2023, "Flash-Decoding", describes the same split).
+// The keys are split over thread blocks. Each block computes its maximum score, the sum of exponentials relative to it, and the sum of its
+// values weighted by them. A second kernel combines the partial results (Dao et al. 2023, "Flash-Decoding", describes the same split).
 #include "attention.cuh"
 #include "spans.cuh"
 
-#define THREADS 128  // of a block, which is also its share of the keys and the most that a head's width can be
+#define THREADS 128  // per block; also the number of its keys, and the largest width of a head
 
 __device__ inline float block_max(float x, float* parts) {
     x = warp_max(x);
@@ -15,64 +15,65 @@ __device__ inline float block_max(float x, float* parts) {
     return fmaxf(fmaxf(parts[0], parts[1]), fmaxf(parts[2], parts[3]));
 }
 
-// Block (s, head, example) takes share s of the keys. parts is (examples, heads, queries, splits, width), part_tops and part_sums the same
-// without width.
+// Block (s, head, example) processes split s of the keys. partials is (examples, heads, queries, splits, width); partial_maxima and
+// partial_sums are (examples, heads, queries, splits).
 extern "C" __global__ void __launch_bounds__(THREADS) attention_decode(
-    const T* q, const T* k, const T* v, const bool* mask, float* parts, float* part_tops, float* part_sums, const Call call) {
+    const T* q, const T* k, const T* v, const bool* mask, float* partials, float* partial_maxima, float* partial_sums, const Call call) {
     __shared__ float of_query[THREADS], weights[THREADS], columns[THREADS], maxima[4];
-    int me = threadIdx.x, width = call.width, first = blockIdx.x * THREADS, count = min(THREADS, call.keys - first);
-    int groups = THREADS / width, group = me / width, column = me % width;  // groups of threads take different keys' values
-    q = part(q, call.q, width);
-    k = part(k, call.k, width) + (first + me) * call.k.row;
-    v = part(v, call.v, width) + first * call.v.row;
+    int thread = threadIdx.x, width = call.width, first = blockIdx.x * THREADS, count = min(THREADS, call.keys - first);
+    int groups = THREADS / width, group = thread / width, column = thread % width;  // each group of threads sums the values of other keys
+    q = this_head(q, call.q, width);
+    k = this_head(k, call.k, width) + (first + thread) * call.k.row;
+    v = this_head(v, call.v, width) + first * call.v.row;
     for (int query = 0; query < call.queries; ++query) {
-        if (me < width) of_query[me] = wide(q[query * call.q.row + me]);
+        if (thread < width) of_query[thread] = to_float(q[query * call.q.row + thread]);
         __syncthreads();
         float s = -INF;
-        if (me < count && may_attend(call, mask, query, first + me)) {
-            float product = 0.0f;
-            each(k, width, 0, 1, [&](Size i, float a) { product += a * of_query[i]; });
-            s = product * call.scale;
-        } else if (me < count) {
-            s = FORBIDDEN;  // its key need not be read
+        if (thread < count && may_attend(call, mask, query, first + thread)) {
+            float dot = 0.0f;
+            for_each(k, width, 0, 1, [&](Size i, float a) { dot += a * of_query[i]; });
+            s = dot * call.scale;
+        } else if (thread < count) {
+            s = MASKED_SCORE;  // the key need not be read
         }
-        float top = block_max(s, maxima);
-        weights[me] = exp2f(s - top);
-        float sum = block_sum(weights[me]), total = 0.0f;  // its barriers make the weights known, too
+        float maximum = block_max(s, maxima);
+        weights[thread] = exp2f(s - maximum);
+        float sum = block_sum(weights[thread]), total = 0.0f;  // its barriers also make the weights visible
         if (group < groups)
-            for (int j = group; j < count; j += groups) total += weights[j] * wide(v[j * call.v.row + column]);
-        columns[me] = total;
+            for (int j = group; j < count; j += groups) total += weights[j] * to_float(v[j * call.v.row + column]);
+        columns[thread] = total;
         __syncthreads();
-        Size place = numbered(call, query) * gridDim.x + blockIdx.x;
-        if (me < width) {
-            for (int i = 1; i < groups; ++i) total += columns[i * width + me];
-            parts[place * width + me] = total;
+        Size index = row_index(call, query) * gridDim.x + blockIdx.x;
+        if (thread < width) {
+            for (int i = 1; i < groups; ++i) total += columns[i * width + thread];
+            partials[index * width + thread] = total;
         }
-        if (me == 0) {
-            part_tops[place] = top;
-            part_sums[place] = sum;
+        if (thread == 0) {
+            partial_maxima[index] = maximum;
+            partial_sums[index] = sum;
         }
     }
 }
 
-// Block (query, head, example) puts the parts together, a thread for each column.
+// Block (query, head, example) combines the partial results, one thread per column.
 extern "C" __global__ void __launch_bounds__(THREADS) attention_join(
-    const float* parts, const float* part_tops, const float* part_sums, T* out, float* tops, float* sums, int splits, const Call call) {
+    const float* partials, const float* partial_maxima, const float* partial_sums, T* out, float* maxima, float* sums, int splits,
+    const Call call) {
     int query = blockIdx.x, width = call.width;
-    Size place = numbered(call, query);
-    parts += place * splits * width;
-    part_tops += place * splits;
-    part_sums += place * splits;
-    float top = -INF, sum = 0.0f, total = 0.0f;
-    for (int i = 0; i < splits; ++i) top = fmaxf(top, part_tops[i]);
+    Size index = row_index(call, query);
+    partials += index * splits * width;
+    partial_maxima += index * splits;
+    partial_sums += index * splits;
+    float maximum = -INF, sum = 0.0f, total = 0.0f;
+    for (int i = 0; i < splits; ++i) maximum = fmaxf(maximum, partial_maxima[i]);
     for (int i = 0; i < splits; ++i) {
-        float factor = exp2f(part_tops[i] - top);
-        sum += part_sums[i] * factor;
-        if (threadIdx.x < width) total += parts[(Size)i * width + threadIdx.x] * factor;
+        float factor = exp2f(partial_maxima[i] - maximum);
+        sum += partial_sums[i] * factor;
+        if (threadIdx.x < width) total += partials[(Size)i * width + threadIdx.x] * factor;
     }
-    if (threadIdx.x < width) put(&part(out, call.out, width)[query * call.out.row + threadIdx.x], total / sum);
+    if (threadIdx.x < width) store(&this_head(out, call.out, width)[query * call.out.row + threadIdx.x], total / sum);
     if (threadIdx.x == 0) {
-        tops[place] = top;
-        sums[place] = sum;
+        maxima[index] = maximum;
+        sums[index] = sum;
     }
 }

@@ -7,24 +7,24 @@ from typing import Any
 
 from tinytorch.backend.contract import Array, Kernel
 from tinytorch_cupy.gemm import matmul
-from tinytorch_cupy.kernels.launch import contiguous, empty, int32s, takes
+from tinytorch_cupy.kernels.launch import contiguous, empty, int32s, supports
 from tinytorch_cupy.kernels.windows import SOURCE, Pair, Windows, rearrange
 
 _THREADS = 256
 
 
 def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, padding: Pair) -> Any:
-    """``x (N, C, H, W)`` with each of the filters ``weight (O, C, kh, kw)``, plus ``bias (O)`` or ``None``: (N, O, Ho, Wo)."""
+    """Convolve ``x (N, C, H, W)`` with ``weight (O, C, kh, kw)`` and add ``bias (O)``, if any: (N, O, Ho, Wo)."""
     windows = Windows(x.shape, weight.shape[2:], stride, padding)
     filters = weight.shape[0]
     operands = (x, weight) if bias is None else (x, weight, bias)
-    if not takes(*operands) or x.shape[1] != weight.shape[1] or not windows.countable or windows.rows >= 2**16 or weight.size == 0:
+    if not supports(*operands) or x.shape[1] != weight.shape[1] or not windows.is_supported or windows.rows >= 2**16 or weight.size == 0:
         return NotImplemented
     if x.shape[0] * filters * windows.counts[0] * windows.counts[1] >= 2**31 - 1024:
         return NotImplemented
     filters_first = matmul(_rows(weight), _columns(x, windows))  # (O, N Ho Wo)
     out = empty((x.shape[0], filters, *windows.counts), x.dtype)
-    _swap(filters_first, None if bias is None else contiguous(bias), out, filters, x.shape[0])
+    _swap_leading_axes(filters_first, None if bias is None else contiguous(bias), out, filters, x.shape[0])
     return out, None
 
 
@@ -33,12 +33,12 @@ def _backward(g: Array, residuals: None, inputs: Sequence[Any], needs: Sequence[
     windows = Windows(x.shape, weight.shape[2:], stride, padding)
     filters = weight.shape[0]
     g_rows = empty((filters, g.size // filters), x.dtype)  # (O, N Ho Wo)
-    _swap(contiguous(g, x.dtype), None, g_rows, x.shape[0], filters)
+    _swap_leading_axes(contiguous(g, x.dtype), None, g_rows, x.shape[0], filters)
     g_x = g_weight = g_bias = None
     if needs[0]:
         g_x = empty(x.shape, x.dtype)
         windows.launch("col2im", windows.pixels, matmul(_rows(weight).T, g_rows), g_x)
-    if needs[1]:  # unrolled again: to keep the columns would take kh kw times the memory of x
+    if needs[1]:  # unrolled again: storing the columns would need kh kw times the memory of x
         g_weight = matmul(g_rows, _columns(x, windows).T).reshape(weight.shape)
     if needs[2]:
         g_bias = empty(bias.shape, bias.dtype)
@@ -59,8 +59,8 @@ def _columns(x: Array, windows: Windows) -> Array:
     return columns
 
 
-def _swap(x: Array, bias: Array | None, out: Array, first: int, second: int) -> None:
-    """(first, second, P) -> (second, first, P), plus ``bias (first)`` where there is one."""
+def _swap_leading_axes(x: Array, bias: Array | None, out: Array, first: int, second: int) -> None:
+    """(first, second, P) -> (second, first, P), plus ``bias (first)``, if any."""
     rearrange("swap_leading", x.size, x, bias, out, *int32s(first, second, x.size // (first * second)), like=x)
 
 

@@ -1,4 +1,4 @@
-"""Cross-entropy of a softmax; see ``cross_entropy.cu``."""
+"""Softmax cross-entropy; see ``cross_entropy.cu``."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from typing import Any
 import numpy
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_cupy.kernels.launch import FLOATS, INTEGERS, Source, contiguous, empty, takes, variants
+from tinytorch_cupy.kernels.launch import FLOATS, INTEGERS, Source, contiguous, empty, supports, variants
 
 _source = Source("cross_entropy", variants(ELEMENT=FLOATS, INDEX=INTEGERS))
 
 
 def _threads(classes: int) -> int:
-    """How many threads share a row: enough to fill a GPU with a batch of long rows, not more than there is work for."""
+    """Number of threads per row, a multiple of the warp size: one for every 8 classes, 512 at most."""
     return max(32, min(512, -(-classes // 8 // 32) * 32))
 
 
 def _forward(logits: Array, targets: Array, *, ignore_index: int, label_smoothing: float) -> Any:
-    """``-log softmax(logits (N, V))[targets (N)]`` for each row, float32 of (N); see the portable version.
+    """``-log softmax(logits)[target]`` for logits (N, V) and targets (N): float32 losses (N); see the portable version.
 
-    Residuals: the logarithm of each row's sum of exponentials, (N).
+    Residuals: the log-sum-exp of each row, (N).
     """
-    if not takes(logits) or targets.dtype.name not in INTEGERS or logits.ndim != 2 or targets.shape != logits.shape[:1] or logits.size == 0:
+    if (
+        not supports(logits)
+        or targets.dtype.name not in INTEGERS
+        or logits.ndim != 2
+        or targets.shape != logits.shape[:1]
+        or logits.size == 0
+    ):
         return NotImplemented
     losses, log_sums = empty(targets.shape, "float32"), empty(targets.shape, "float32")
     arrays = (contiguous(logits), contiguous(targets), losses, log_sums)

@@ -9,21 +9,23 @@ import numpy
 
 from tinytorch.backend.contract import Array, Kernel
 from tinytorch_cupy.kernels.elementwise import elementwise
-from tinytorch_cupy.kernels.launch import FLOATS, Source, contiguous, takes, variants
+from tinytorch_cupy.kernels.launch import FLOATS, Source, contiguous, supports, variants
 
 _source = Source("dropout", variants(ELEMENT=FLOATS))
 
 
-def share(p: float) -> tuple[numpy.int32, numpy.float32]:
-    """How many of 2^31 values of the random bits mean that an element is dropped, and the factor for the others."""
+def drop_parameters(p: float) -> tuple[numpy.int32, numpy.float32]:
+    """The threshold of the random bits, of 2^31, below which an element is dropped, and the factor for all others."""
     return numpy.int32(int(p * 2**31)), numpy.float32(1.0 / (1.0 - p))
 
 
 def _forward(x: Array, key: Array, *, p: float, site: int, first: int = 0) -> Any:
-    """x with a share ``p`` of its elements set to 0 and the others divided by ``1 - p``; ``key (2)``, ``site`` and ``first`` say which."""
-    if not takes(x) or key.dtype.name != "int32" or not 0.0 <= p < 1.0:
+    """Set a fraction ``p`` of x to 0 and divide the rest by ``1 - p``. The mask is drawn from ``key (2)``, ``site`` and ``first``."""
+    if not supports(x) or key.dtype.name != "int32" or not 0.0 <= p < 1.0:
         return NotImplemented
-    return elementwise(_source, "dropout", x, rest=(contiguous(key), numpy.int32(site), numpy.uint32(first & 0xFFFFFFFF), *share(p))), None
+    return elementwise(
+        _source, "dropout", x, rest=(contiguous(key), numpy.int32(site), numpy.uint32(first & 0xFFFFFFFF), *drop_parameters(p))
+    ), None
 
 
 def _backward(

@@ -1,4 +1,4 @@
-"""Looking up rows of a table; see ``embedding.cu``."""
+"""Embedding lookup; see ``embedding.cu``."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_cupy.kernels.launch import FLOATS, INTEGERS, Source, blocks, contiguous, empty, int32s, takes, variants
+from tinytorch_cupy.kernels.launch import FLOATS, INTEGERS, Source, blocks, contiguous, empty, int32s, supports, variants
 
 _WARP, _WARPS = 32, 4
-_SORTERS = 512
-_STRETCH = 32
+_SORT_THREADS = 512
+_SEGMENT = 32
 _COLUMNS = 128
 
-_MOST_IDS = 2**31 - _STRETCH  # places are counted in 32 bits
-_MOST_COLUMNS = (2**16 - 1) * _COLUMNS  # a grid has 65,535 blocks along y; along x, where the stretches are, 2^31 - 1
+_MAX_IDS = 2**31 - _SEGMENT  # positions are 32-bit integers
+_MAX_COLUMNS = (2**16 - 1) * _COLUMNS  # a grid has at most 65,535 blocks along y, for columns, and 2^31 - 1 along x, for segments
 
 _source = Source("embedding", variants(ELEMENT=FLOATS, INDEX=INTEGERS))
 
 
 def _forward(weight: Array, ids: Array) -> Any:
-    """Rows of ``weight (V, D)`` at ``ids``, of any shape: (*ids.shape, D); NaN unless 0 <= id < V."""
-    if not takes(weight) or ids.dtype.name not in INTEGERS or ids.size > _MOST_IDS or weight.shape[1] > _MOST_COLUMNS:
+    """Rows of ``weight (V, D)`` at integer ``ids`` of any shape: (*ids.shape, D). Out-of-bounds ids give NaN."""
+    if not supports(weight) or ids.dtype.name not in INTEGERS or ids.size > _MAX_IDS or weight.shape[1] > _MAX_COLUMNS:
         return NotImplemented
     length, width = weight.shape
     out = empty((*ids.shape, width), weight.dtype)
@@ -42,13 +42,13 @@ def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequenc
     if not (count and g_table.size):
         return [g_table, None]
     macros = _macros(weight, ids)
-    order, ordered, *spare = [empty((count,), "int32") for _ in range(4)]
-    _source.launch("embedding_sort", (1,), (_SORTERS,), contiguous(ids), order, ordered, *spare, *int32s(count, length), **macros)
-    stretches = blocks(count, _STRETCH)
-    heads, tails = empty((stretches, width), "float32"), empty((stretches, width), "float32")
-    grid, block, sizes = (stretches, blocks(width, _COLUMNS)), (_COLUMNS,), int32s(count, width, length)
-    _source.launch("embedding_sums", grid, block, contiguous(g, weight.dtype), order, ordered, g_table, heads, tails, *sizes, **macros)
-    _source.launch("embedding_joins", grid, block, ordered, g_table, heads, tails, *sizes, **macros)
+    order, sorted_ids, *spare = [empty((count,), "int32") for _ in range(4)]
+    _source.launch("embedding_sort", (1,), (_SORT_THREADS,), contiguous(ids), order, sorted_ids, *spare, *int32s(count, length), **macros)
+    segments = blocks(count, _SEGMENT)
+    heads, tails = empty((segments, width), "float32"), empty((segments, width), "float32")
+    grid, block, sizes = (segments, blocks(width, _COLUMNS)), (_COLUMNS,), int32s(count, width, length)
+    _source.launch("embedding_sums", grid, block, contiguous(g, weight.dtype), order, sorted_ids, g_table, heads, tails, *sizes, **macros)
+    _source.launch("embedding_joins", grid, block, sorted_ids, g_table, heads, tails, *sizes, **macros)
     return [g_table, None]
 
 

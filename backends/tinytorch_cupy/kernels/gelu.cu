@@ -1,6 +1,6 @@
-// The Gaussian error linear unit (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2), exact and by the paper's tanh formula.
+// GELU (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2), exact and with the paper's tanh approximation.
 //
-// Limited by memory: each element is read once and written once, 16 bytes at a time.
+// Memory-bound: each element is read once and written once, 16 bytes at a time.
 #include "spans.cuh"
 
 #define SCALE 0.7978845608028654f  // sqrt(2 / pi)

@@ -1,4 +1,4 @@
-"""The Gaussian error linear unit; see ``gelu.cu``."""
+"""GELU; see ``gelu.cu``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from tinytorch.backend.contract import Array, Kernel
 from tinytorch_cupy.kernels.elementwise import elementwise
-from tinytorch_cupy.kernels.launch import FLOATS, Source, takes, variants
+from tinytorch_cupy.kernels.launch import FLOATS, Source, supports, variants
 
 _source = Source("gelu", variants(ELEMENT=FLOATS))
 
@@ -17,8 +17,8 @@ def _name(approximate: str) -> str:
 
 
 def _forward(x: Array, *, approximate: str) -> Any:
-    """x times the probability that a standard normal number is below it."""
-    if not takes(x):
+    """``x cdf(x)``, with the cumulative distribution function of the normal distribution."""
+    if not supports(x):
         return NotImplemented
     return elementwise(_source, f"{_name(approximate)}_forward", x), None
 

@@ -1,28 +1,28 @@
-// Images as columns for a matmul, and back (Chellapilla, Puri and Simard 2006, section 2.1); pooling.
+// im2col and col2im for convolution by matmul (Chellapilla, Puri and Simard 2006, section 2.1), and pooling.
 //
-// A thread makes one number of the result, also where the result is a sum over windows: it asks which windows its pixel lies in, so that no
-// two threads add to the same place. Columns are (C kh kw, N Ho Wo): neighbours in a row of an image are neighbours there too.
+// Each thread computes one element of the result, also in gradients: it loops over the windows that contain its pixel, so no two threads
+// write to the same address. Columns are (C kh kw, N Ho Wo): adjacent pixels of an image row stay adjacent.
 #include "common.cuh"
 
-struct Windows {  // Pairs of the vertical and the horizontal direction.
+struct Windows {  // Pairs are (vertical, horizontal).
     int batch, channels, height, width;
-    int rows, columns;  // how many windows there are
+    int rows, columns;  // number of windows
     int kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x;
 };
 
-// Calls f(k, row, column) for each window in which pixel (y, x) lies, at place k of that window.
-template <class F> __device__ inline void windows_of(const Windows& w, int y, int x, F f) {
+// Calls f(k, row, column) for each window that contains pixel (y, x), at index k within the window.
+template <class F> __device__ inline void for_each_window(const Windows& w, int y, int x, F f) {
     for (int i = 0; i < w.kernel_y; ++i)
         for (int j = 0; j < w.kernel_x; ++j) {
-            int down = y + w.pad_y - i, along = x + w.pad_x - j;
-            if (down < 0 || along < 0 || down % w.stride_y || along % w.stride_x) continue;
-            int row = down / w.stride_y, column = along / w.stride_x;
+            int offset_y = y + w.pad_y - i, offset_x = x + w.pad_x - j;
+            if (offset_y < 0 || offset_x < 0 || offset_y % w.stride_y || offset_x % w.stride_x) continue;
+            int row = offset_y / w.stride_y, column = offset_x / w.stride_x;
             if (row < w.rows && column < w.columns) f(i * w.kernel_x + j, row, column);
         }
 }
 
-// Calls f(k, i) for each place k of window (row, column); i is its pixel's number in the image, or -1 in the padding.
-template <class F> __device__ inline void pixels_of(const Windows& w, int row, int column, F f) {
+// Calls f(k, i) for each index k within window (row, column). i is the pixel's index in the image, or -1 in the padding.
+template <class F> __device__ inline void for_each_pixel(const Windows& w, int row, int column, F f) {
     for (int i = 0; i < w.kernel_y; ++i)
         for (int j = 0; j < w.kernel_x; ++j) {
             int y = row * w.stride_y - w.pad_y + i, x = column * w.stride_x - w.pad_x + j;
@@ -31,18 +31,18 @@ template <class F> __device__ inline void pixels_of(const Windows& w, int row, i
         }
 }
 
-// Block (., r) makes row r of the columns.
+// Block (., r) computes row r of the columns.
 extern "C" __global__ void im2col(const T* x, T* columns, const Windows w) {
     int p = blockIdx.x * blockDim.x + threadIdx.x, count = w.batch * w.rows * w.columns;
     if (p >= count) return;
     int image = p / (w.rows * w.columns), row = p / w.columns % w.rows, column = p % w.columns;
     int channel = blockIdx.y / (w.kernel_y * w.kernel_x), k = blockIdx.y % (w.kernel_y * w.kernel_x);
     int y = row * w.stride_y - w.pad_y + k / w.kernel_x, z = column * w.stride_x - w.pad_x + k % w.kernel_x;
-    T* place = &columns[(Size)blockIdx.y * count + p];
+    T* target = &columns[(Size)blockIdx.y * count + p];
     if (y >= 0 && y < w.height && z >= 0 && z < w.width)
-        *place = x[(((Size)image * w.channels + channel) * w.height + y) * w.width + z];
+        *target = x[(((Size)image * w.channels + channel) * w.height + y) * w.width + z];
     else
-        put(place, 0.0f);
+        store(target, 0.0f);
 }
 
 extern "C" __global__ void col2im(const T* columns, T* x, const Windows w) {
@@ -51,68 +51,68 @@ extern "C" __global__ void col2im(const T* columns, T* x, const Windows w) {
     int image = i / pixels / w.channels, channel = i / pixels % w.channels, count = w.batch * w.rows * w.columns;
     const T* of_channel = columns + (Size)channel * w.kernel_y * w.kernel_x * count + image * w.rows * w.columns;
     float sum = 0.0f;
-    windows_of(w, i % pixels / w.width, i % w.width,
-               [&](int k, int row, int column) { sum += wide(of_channel[(Size)k * count + row * w.columns + column]); });
-    put(&x[i], sum);
+    for_each_window(w, i % pixels / w.width, i % w.width,
+               [&](int k, int row, int column) { sum += to_float(of_channel[(Size)k * count + row * w.columns + column]); });
+    store(&x[i], sum);
 }
 
-// (A, B, P) to (B, A, P), plus bias (A) where there is one.
+// Transposes (A, B, P) to (B, A, P) and adds bias (A), if any.
 extern "C" __global__ void swap_leading(const T* x, const T* bias, T* out, int a, int b, int p) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= a * b * p) return;
-    int place = i % p, first = i / p % a, second = i / p / a;
-    float value = wide(x[((Size)first * b + second) * p + place]);
-    put(&out[i], bias == nullptr ? value : value + wide(bias[first]));
+    int position = i % p, first = i / p % a, second = i / p / a;
+    float value = to_float(x[((Size)first * b + second) * p + position]);
+    store(&out[i], bias == nullptr ? value : value + to_float(bias[first]));
 }
 
-// The sum of each row of x (rows, width), a block a row.
+// The sum of each row of x (rows, width), one block per row.
 extern "C" __global__ void row_sums(const T* x, T* out, int width) {
     x += (Size)blockIdx.x * width;
     float sum = 0.0f;
-    for (int i = threadIdx.x; i < width; i += blockDim.x) sum += wide(x[i]);
+    for (int i = threadIdx.x; i < width; i += blockDim.x) sum += to_float(x[i]);
     sum = block_sum(sum);
-    if (threadIdx.x == 0) put(&out[blockIdx.x], sum);
+    if (threadIdx.x == 0) store(&out[blockIdx.x], sum);
 }
 
-// The largest element of each window and its place there; of equal ones the first, and NaN before all. Padding is never chosen.
-extern "C" __global__ void max_pool2d_forward(const T* x, T* out, int* places, const Windows w) {
+// The maximum of each window and its index: the first one of equal elements. NaN counts as the maximum. Padding is ignored.
+extern "C" __global__ void max_pool2d_forward(const T* x, T* out, int* indices, const Windows w) {
     int i = blockIdx.x * blockDim.x + threadIdx.x, count = w.rows * w.columns;
     if (i >= w.batch * w.channels * count) return;
     x += (Size)(i / count) * w.height * w.width;
     float best = -INF;
-    int where = -1;
-    pixels_of(w, i % count / w.columns, i % w.columns, [&](int k, int pixel) {
+    int best_index = -1;
+    for_each_pixel(w, i % count / w.columns, i % w.columns, [&](int k, int pixel) {
         if (pixel < 0) return;
-        float a = wide(x[pixel]);
-        if (where < 0 || a > best || a != a) {
+        float a = to_float(x[pixel]);
+        if (best_index < 0 || a > best || a != a) {
             best = a;
-            where = k;
+            best_index = k;
         }
     });
-    put(&out[i], best);
-    places[i] = where;
+    store(&out[i], best);
+    indices[i] = best_index;
 }
 
-extern "C" __global__ void max_pool2d_backward(const T* g, const int* places, T* g_x, const Windows w) {
+extern "C" __global__ void max_pool2d_backward(const T* g, const int* indices, T* g_x, const Windows w) {
     int i = blockIdx.x * blockDim.x + threadIdx.x, pixels = w.height * w.width;
     if (i >= w.batch * w.channels * pixels) return;
     Size first = (Size)(i / pixels) * w.rows * w.columns;
     float sum = 0.0f;
-    windows_of(w, i % pixels / w.width, i % w.width, [&](int k, int row, int column) {
+    for_each_window(w, i % pixels / w.width, i % w.width, [&](int k, int row, int column) {
         Size window = first + row * w.columns + column;
-        if (places[window] == k) sum += wide(g[window]);
+        if (indices[window] == k) sum += to_float(g[window]);
     });
-    put(&g_x[i], sum);
+    store(&g_x[i], sum);
 }
 
-// The mean of each window; zeros that were padded count too.
+// The mean of each window, including padding.
 extern "C" __global__ void avg_pool2d_forward(const T* x, T* out, const Windows w) {
     int i = blockIdx.x * blockDim.x + threadIdx.x, count = w.rows * w.columns;
     if (i >= w.batch * w.channels * count) return;
     x += (Size)(i / count) * w.height * w.width;
     float sum = 0.0f;
-    pixels_of(w, i % count / w.columns, i % w.columns, [&](int, int pixel) { sum += pixel < 0 ? 0.0f : wide(x[pixel]); });
-    put(&out[i], sum / (w.kernel_y * w.kernel_x));
+    for_each_pixel(w, i % count / w.columns, i % w.columns, [&](int, int pixel) { sum += pixel < 0 ? 0.0f : to_float(x[pixel]); });
+    store(&out[i], sum / (w.kernel_y * w.kernel_x));
 }
 
 extern "C" __global__ void avg_pool2d_backward(const T* g, T* g_x, const Windows w) {
@@ -120,7 +120,7 @@ extern "C" __global__ void avg_pool2d_backward(const T* g, T* g_x, const Windows
     if (i >= w.batch * w.channels * pixels) return;
     Size first = (Size)(i / pixels) * w.rows * w.columns;
     float sum = 0.0f;
-    windows_of(w, i % pixels / w.width, i % w.width,
-               [&](int, int row, int column) { sum += wide(g[first + row * w.columns + column]); });
-    put(&g_x[i], sum / (w.kernel_y * w.kernel_x));
+    for_each_window(w, i % pixels / w.width, i % w.width,
+               [&](int, int row, int column) { sum += to_float(g[first + row * w.columns + column]); });
+    store(&g_x[i], sum / (w.kernel_y * w.kernel_x));
 }

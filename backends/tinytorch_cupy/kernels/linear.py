@@ -1,4 +1,4 @@
-"""A dense layer's matmul, as two-dimensional matmuls that read their operands where they lie."""
+"""The matmuls of a linear layer, two-dimensional and without copies of their operands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequenc
 
 
 def _rows(x: Array, width: int) -> Array:
-    """``x (..., width)`` as (N, width): the same memory, unless its leading dimensions cannot be one."""
+    """``x (..., width)`` as (N, width), without a copy if the leading axes can be merged."""
     return x.reshape(x.size // width if width else 0, width)
 
 

@@ -6,34 +6,34 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_cupy.kernels.launch import contiguous, empty, takes
+from tinytorch_cupy.kernels.launch import contiguous, empty, supports
 from tinytorch_cupy.kernels.windows import Pair, Windows
 
 
 def _max_forward(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) -> Any:
-    """The largest element of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Residuals: its place in its window, row by row."""
+    """The maximum of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Residuals: its flat index within the window."""
     windows = Windows(x.shape, kernel_size, stride, padding)
-    if not (takes(x) and windows.countable):
+    if not (supports(x) and windows.is_supported):
         return NotImplemented
-    out, places = [empty((*x.shape[:2], *windows.counts), dtype) for dtype in (x.dtype, "int32")]
-    windows.launch("max_pool2d_forward", windows.results, contiguous(x), out, places)
-    return out, places
+    out, indices = [empty((*x.shape[:2], *windows.counts), dtype) for dtype in (x.dtype, "int32")]
+    windows.launch("max_pool2d_forward", windows.results, contiguous(x), out, indices)
+    return out, indices
 
 
 def _max_backward(
-    g: Array, places: Array, inputs: Sequence[Array], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
+    g: Array, indices: Array, inputs: Sequence[Array], needs: Sequence[bool], *, kernel_size: Pair, stride: Pair, padding: Pair
 ) -> list[Array | None]:
     (x,) = inputs
     windows = Windows(x.shape, kernel_size, stride, padding)
     g_x = empty(x.shape, x.dtype)
-    windows.launch("max_pool2d_backward", windows.pixels, contiguous(g, x.dtype), places, g_x)
+    windows.launch("max_pool2d_backward", windows.pixels, contiguous(g, x.dtype), indices, g_x)
     return [g_x]
 
 
 def _avg_forward(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) -> Any:
-    """The mean of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo). Zeros that were padded count too."""
+    """The mean of each window of ``x (N, C, H, W)``, including padding: (N, C, Ho, Wo)."""
     windows = Windows(x.shape, kernel_size, stride, padding)
-    if not (takes(x) and windows.countable):
+    if not (supports(x) and windows.is_supported):
         return NotImplemented
     out = empty((*x.shape[:2], *windows.counts), x.dtype)
     windows.launch("avg_pool2d_forward", windows.results, contiguous(x), out)

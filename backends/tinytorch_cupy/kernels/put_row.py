@@ -1,4 +1,4 @@
-"""Writing one position into a cache where the device says, without touching the others."""
+"""Write one position of a cache, whose index is on the device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tinytorch.backend.contract import Array, Kernel
 
 
 def _forward(buffer: Array, row: Array, at: Array) -> Any:
-    """``buffer (B, S, C)``, donated, with ``row (B, 1, C)`` at position ``at``, a 0-d integer array."""
+    """Write ``row (B, 1, C)`` to position ``at``, a 0-d integer array, of the donated ``buffer (B, S, C)``; returns the buffer."""
     if buffer.dtype != row.dtype:
         return NotImplemented
     buffer[:, at.reshape(1), :] = row

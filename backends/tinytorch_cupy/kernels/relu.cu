@@ -1,4 +1,4 @@
-// The rectifier: max(x, 0). NaN stays NaN, and the derivative at 0 is 0.
+// ReLU: max(x, 0). NaN stays NaN, and the derivative at 0 is 0.
 #include "spans.cuh"
 
 extern "C" __global__ void relu_forward(const T* x, T* out, Size n) {

@@ -1,4 +1,4 @@
-"""The rectifier; see ``relu.cu``."""
+"""ReLU; see ``relu.cu``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from tinytorch.backend.contract import Array, Kernel
 from tinytorch_cupy.kernels.elementwise import elementwise
-from tinytorch_cupy.kernels.launch import FLOATS, Source, takes, variants
+from tinytorch_cupy.kernels.launch import FLOATS, Source, supports, variants
 
 _source = Source("relu", variants(ELEMENT=FLOATS))
 
 
 def _forward(x: Array) -> Any:
     """``max(x, 0)``; NaN stays NaN."""
-    return (elementwise(_source, "relu_forward", x), None) if takes(x) else NotImplemented
+    return (elementwise(_source, "relu_forward", x), None) if supports(x) else NotImplemented
 
 
 def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool]) -> list[Array | None]:

@@ -1,4 +1,4 @@
-"""One step of an optimizer over all parameters; see ``updates.cu``."""
+"""Optimizer updates of all parameters in few launches; see ``updates.cu``."""
 
 from __future__ import annotations
 
@@ -30,44 +30,44 @@ _TABLE = numpy.dtype(
 _source = Source("updates", [{"ELEMENT": "float32"}])
 
 
-def _takes(*arrays: Array) -> bool:
+def _supports(*arrays: Array) -> bool:
     return all(array.dtype.name == "float32" and array.size < 2**31 for array in arrays)
 
 
 class _Call:
-    """The arrays of one step, as tables for the kernels."""
+    """The arrays of one step, and tables of their addresses for the kernels."""
 
     def __init__(self, params: Arrays, grads: Arrays, first: Arrays, second: Arrays, decays: Sequence[float], donate: bool) -> None:
         self.params = [contiguous(param) for param in params]
         self.grads = [contiguous(grad) for grad in grads]
-        self.first = [contiguous(m) for m in first]  # overwritten, as a copy where they are not in order
+        self.first = [contiguous(m) for m in first]  # updated in place, or copied if not contiguous
         self.second = [contiguous(v) for v in second]
         self.results = self.params if donate else [empty(param.shape, param.dtype) for param in params]
         self.tables = list(self._tables(decays))
 
     def _tables(self, decays: Sequence[float]) -> Iterator[tuple[numpy.ndarray[Any, Any], int]]:
-        """Each table, and how many blocks it asks for."""
-        some = [i for i, param in enumerate(self.params) if param.size]
-        for start in range(0, len(some), _TENSORS):
-            chosen = some[start : start + _TENSORS]
+        """Yield each table with its number of thread blocks."""
+        nonempty = [i for i, param in enumerate(self.params) if param.size]
+        for start in range(0, len(nonempty), _TENSORS):
+            group = nonempty[start : start + _TENSORS]
             table = numpy.zeros(1, _TABLE)
             for name in _ADDRESSES:
                 arrays = getattr(self, name)
                 if arrays:
-                    table[name][0, : len(chosen)] = [arrays[i].data.ptr for i in chosen]
-            sizes = [self.params[i].size for i in chosen]
+                    table[name][0, : len(group)] = [arrays[i].data.ptr for i in group]
+            sizes = [self.params[i].size for i in group]
             ends = list(accumulate(blocks(size, _CHUNK) for size in sizes))
-            for name, values in (("sizes", sizes), ("decays", [decays[i] for i in chosen]), ("ends", ends)):
-                table[name][0, : len(chosen)] = values
+            for name, values in (("sizes", sizes), ("decays", [decays[i] for i in group]), ("ends", ends)):
+                table[name][0, : len(group)] = values
             yield table, ends[-1]
 
     def norm(self) -> Array:
-        """The norm of all gradients taken as one vector, a 0-d array."""
+        """The global norm of the gradients, a 0-d array."""
         counts = [count for _, count in self.tables]
-        parts, out = empty((sum(counts),), "float32"), empty((), "float32")
+        partial_sums, out = empty((sum(counts),), "float32"), empty((), "float32")
         for i, (table, count) in enumerate(self.tables):
-            self._launch("square_sums", count, table, parts[sum(counts[:i]) :])
-        _source.launch("root_of_sum", (1,), (1024,), parts, out, *int32s(sum(counts)), ELEMENT="float32")
+            self._launch("square_sums", count, table, partial_sums[sum(counts[:i]) :])
+        _source.launch("root_of_sum", (1,), (1024,), partial_sums, out, *int32s(sum(counts)), ELEMENT="float32")
         return out
 
     def update(self, function: str, *args: Any) -> None:
@@ -98,8 +98,8 @@ def _adam(
     max_norm: float | None,
     donate: bool = False,
 ) -> Any:
-    """Adam and AdamW: new parameters, first and second moments (these in the memory of the old), and the norm before clipping."""
-    if not _takes(*params, *grads, *first, *second, learning_rate) or step.dtype.name != "int32":
+    """Adam and AdamW: new parameters, first and second moments (both updated in place), and the gradient norm before clipping."""
+    if not _supports(*params, *grads, *first, *second, learning_rate) or step.dtype.name != "int32":
         return NotImplemented
     call = _Call(params, grads, first, second, weight_decays, donate)
     norm = call.norm()
@@ -120,8 +120,8 @@ def _sgd(
     max_norm: float | None,
     donate: bool = False,
 ) -> Any:
-    """Gradient descent: new parameters, velocities (in the memory of the old; none without momentum), and the norm before clipping."""
-    if not _takes(*params, *grads, *velocities, learning_rate):
+    """SGD: new parameters, velocities (updated in place; empty without momentum), and the gradient norm before clipping."""
+    if not _supports(*params, *grads, *velocities, learning_rate):
         return NotImplemented
     call = _Call(params, grads, velocities, (), weight_decays, donate)
     norm = call.norm()

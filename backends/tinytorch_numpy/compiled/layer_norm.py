@@ -1,4 +1,4 @@
-"""Layer normalisation, a row at a time."""
+"""Layer normalization, row by row."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ import numpy
 
 from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy.compiled.support import loop
-from tinytorch_numpy.kernels.support import as_rows, takes
+from tinytorch_numpy.kernels.support import as_rows, supports
 
 
 def _forward(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
-    """``x (..., D)`` to mean 0 and variance 1 over its last dimension, times ``weight (D)``, plus ``bias (D)``.
+    """Normalize ``x (..., D)`` to mean 0 and variance 1 over the last axis, then scale by ``weight (D)`` and add ``bias (D)``.
 
-    Residuals: the mean of each row and the reciprocal of its deviation, (N) each.
+    Residuals: the mean and the reciprocal standard deviation of each row, (N) each.
     """
-    if not takes(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape:
+    if not supports(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape:
         return NotImplemented
     rows = as_rows(x, weight.size)
     out = numpy.empty_like(rows)
     mean, rstd = numpy.empty((2, len(rows)), x.dtype)
-    number = x.dtype.type
-    contiguous = (numpy.ascontiguousarray(part) for part in (weight, bias))
-    _normalise(rows, *contiguous, number(eps), number(1.0 / weight.size), out, mean, rstd)
+    dtype = x.dtype.type
+    contiguous = (numpy.ascontiguousarray(array) for array in (weight, bias))
+    _normalize(rows, *contiguous, dtype(eps), dtype(1.0 / weight.size), out, mean, rstd)
     return out.reshape(x.shape), (mean, rstd)
 
 
 @loop("reassoc", "nsz")
-def _normalise(rows: Array, weight: Array, bias: Array, eps: Any, share: Any, out: Array, mean: Array, rstd: Array) -> None:
+def _normalize(rows: Array, weight: Array, bias: Array, eps: Any, inv_width: Any, out: Array, mean: Array, rstd: Array) -> None:
     zero, one = rows.dtype.type(0), rows.dtype.type(1)
     width = len(weight)
     for i in range(len(rows)):
-        total, rest, spread = zero, zero, zero
+        row_sum, correction, variance = zero, zero, zero
         for j in range(width):
-            total += rows[i, j]
-        guess = total * share
+            row_sum += rows[i, j]
+        rough_mean = row_sum * inv_width
         for j in range(width):
-            rest += rows[i, j] - guess
-        centre = guess + rest * share  # a large mean loses digits the first time
+            correction += rows[i, j] - rough_mean
+        center = rough_mean + correction * inv_width  # corrects the rounding error of a large mean
         for j in range(width):
-            off = rows[i, j] - centre
-            spread += off * off
-        scale = one / numpy.sqrt(spread * share + eps)
+            difference = rows[i, j] - center
+            variance += difference * difference
+        scale = one / numpy.sqrt(variance * inv_width + eps)
         for j in range(width):
-            out[i, j] = (rows[i, j] - centre) * scale * weight[j] + bias[j]
-        mean[i], rstd[i] = centre, scale
+            out[i, j] = (rows[i, j] - center) * scale * weight[j] + bias[j]
+        mean[i], rstd[i] = center, scale
 
 
 def _backward(g: Array, residuals: Any, inputs: Sequence[Array], needs: Sequence[bool], *, eps: float) -> list[Array | None]:
@@ -61,26 +61,26 @@ def _backward(g: Array, residuals: Any, inputs: Sequence[Array], needs: Sequence
 
 @loop("reassoc", "nsz")
 def _differentiate(
-    g: Array, rows: Array, weight: Array, mean: Array, rstd: Array, share: Any, g_x: Array, g_weight: Array, g_bias: Array
+    g: Array, rows: Array, weight: Array, mean: Array, rstd: Array, inv_width: Any, g_x: Array, g_weight: Array, g_bias: Array
 ) -> None:
     zero = rows.dtype.type(0)
     width = len(weight)
     for i in range(len(rows)):
-        centre, scale = mean[i], rstd[i]
-        along_mean, along_x = zero, zero
+        center, scale = mean[i], rstd[i]
+        mean_component, x_component = zero, zero
         for j in range(width):
-            unit = (rows[i, j] - centre) * scale
-            part = g[i, j] * weight[j]
-            along_mean += part
-            along_x += part * unit
-            g_weight[j] += g[i, j] * unit
+            normalized = (rows[i, j] - center) * scale
+            weighted_g = g[i, j] * weight[j]
+            mean_component += weighted_g
+            x_component += weighted_g * normalized
+            g_weight[j] += g[i, j] * normalized
             g_bias[j] += g[i, j]
-        along_mean *= share
-        along_x *= share
-        # what points along the mean and along x itself is removed: normalisation undoes changes in these two directions
+        mean_component *= inv_width
+        x_component *= inv_width
+        # remove the components along the mean and along x: normalization cancels changes in these two directions
         for j in range(width):
-            unit = (rows[i, j] - centre) * scale
-            g_x[i, j] = (g[i, j] * weight[j] - along_mean - unit * along_x) * scale
+            normalized = (rows[i, j] - center) * scale
+            g_x[i, j] = (g[i, j] * weight[j] - mean_component - normalized * x_component) * scale
 
 
 layer_norm = Kernel(_forward, _backward)

@@ -1,4 +1,4 @@
-"""The largest of each window, a window of all images at a time, which lie beside each other."""
+"""Max pooling of images stored as (H, C, W, N): the inner loop runs over the images of a batch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy
 from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy.compiled.support import loop
 from tinytorch_numpy.kernels.images import Pair, batch_first, cropped, first_inside, padded, rows_first, window_counts
-from tinytorch_numpy.kernels.support import takes
+from tinytorch_numpy.kernels.support import supports
 
 
 def _forward(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) -> Any:
-    """The largest element of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo).
+    """The maximum of each window of ``x (N, C, H, W)``: (N, C, Ho, Wo).
 
-    Residuals: which element of its window it is, the first of equal ones.
+    Residuals: the index of the maximum within its window, the first one if several are equal.
     """
-    if not takes(x) or x.size == 0 or kernel_size[0] * kernel_size[1] > 256:
+    if not supports(x) or x.size == 0 or kernel_size[0] * kernel_size[1] > 256:
         return NotImplemented
     rows = padded(rows_first(x), padding, -inf)
     height, width = window_counts(rows, kernel_size, stride)
@@ -27,24 +27,24 @@ def _forward(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair) -> Any
     index = numpy.zeros(out.shape, numpy.uint8)
     if any(padding):
         first_inside(index, kernel_size, stride, padding)
-    _choose(rows, *kernel_size, *stride, out, index)
+    _fill_maxima(rows, *kernel_size, *stride, out, index)
     return batch_first(out), index
 
 
 @loop()
-def _choose(rows: Array, kernel_height: int, kernel_width: int, down: int, right: int, out: Array, index: Array) -> None:
+def _fill_maxima(rows: Array, kernel_height: int, kernel_width: int, stride_y: int, stride_x: int, out: Array, index: Array) -> None:
     height, channels, width, count = out.shape
     for y in range(height):
         for c in range(channels):
             for x in range(width):
-                best, place = out[y, c, x], index[y, c, x]
-                best[:] = rows[y * down, c, x * right]
+                best, best_index = out[y, c, x], index[y, c, x]
+                best[:] = rows[y * stride_y, c, x * stride_x]
                 for k in range(1, kernel_height * kernel_width):
-                    part = rows[y * down + k // kernel_width, c, x * right + k % kernel_width]
+                    values = rows[y * stride_y + k // kernel_width, c, x * stride_x + k % kernel_width]
                     for n in range(count):
-                        larger = (part[n] > best[n]) | (part[n] != part[n])  # NaN is larger than all
-                        best[n] = part[n] if larger else best[n]
-                        place[n] = k if larger else place[n]
+                        larger = (values[n] > best[n]) | (values[n] != values[n])  # NaN counts as the maximum
+                        best[n] = values[n] if larger else best[n]
+                        best_index[n] = k if larger else best_index[n]
 
 
 def _backward(
@@ -52,22 +52,22 @@ def _backward(
 ) -> list[Array | None]:
     count, channels, height, width = inputs[0].shape
     grad = numpy.zeros((height + 2 * padding[0], channels, width + 2 * padding[1], count), g.dtype)
-    _spread(rows_first(g), index, *kernel_size, *stride, grad)
+    _scatter(rows_first(g), index, *kernel_size, *stride, grad)
     return [batch_first(cropped(grad, padding))]
 
 
 @loop()
-def _spread(g: Array, index: Array, kernel_height: int, kernel_width: int, down: int, right: int, grad: Array) -> None:
+def _scatter(g: Array, index: Array, kernel_height: int, kernel_width: int, stride_y: int, stride_x: int, grad: Array) -> None:
     height, channels, width, count = g.shape
     zero = g.dtype.type(0)
     for y in range(height):
         for c in range(channels):
             for x in range(width):
-                share, place = g[y, c, x], index[y, c, x]
+                g_values, best_index = g[y, c, x], index[y, c, x]
                 for k in range(kernel_height * kernel_width):
-                    part = grad[y * down + k // kernel_width, c, x * right + k % kernel_width]
+                    values = grad[y * stride_y + k // kernel_width, c, x * stride_x + k % kernel_width]
                     for n in range(count):
-                        part[n] += share[n] if place[n] == k else zero
+                        values[n] += g_values[n] if best_index[n] == k else zero
 
 
 max_pool2d = Kernel(_forward, _backward)

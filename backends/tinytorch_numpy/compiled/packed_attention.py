@@ -1,6 +1,6 @@
-"""Self-attention over few positions, a head of an example of the batch at a time, so that all that belongs to it stays in the cache.
+"""Self-attention over short sequences, one head of one example at a time, so that all of its data stays in the cache.
 
-BLAS takes small matmuls one by one, each with a start of its own. Over many positions it is faster, and they are left to it.
+BLAS has a fixed overhead per matmul, which dominates small ones. For long sequences BLAS is faster, and numpy's kernel is used.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy.compiled.exponential import exponential
 from tinytorch_numpy.compiled.support import loop
 
-#: The most positions, and numbers in a head's vectors.
-_MOST: Final = 64
+#: Largest sequence length and head size.
+_MAX_SIZE: Final = 64
 
-#: How far apart rows lie in the arrays that are worked in: not by a power of 2, whose multiples share few places in the cache.
-_PITCH: Final = 80
+#: Row stride of the work arrays. Not a power of 2, which would cause cache set conflicts.
+_ROW_STRIDE: Final = 80
 
-#: Queries that are worked on together. A causal block skips the keys after its last query.
-_ROWS: Final = 16
+#: Queries in a block. A causal block skips the keys after its last query.
+_BLOCK: Final = 16
 
-#: Scores within these bounds need no maximum subtracted.
+#: If all scores are within these bounds, the maximum need not be subtracted.
 _SAFE: Final = numpy.float32(50)
 
 _U: Final = numpy.uint64
-_1, _2, _3, _4, _ROW = (numpy.uint64(n) for n in (1, 2, 3, 4, _PITCH))
+_1, _2, _3, _4, _ROW = (numpy.uint64(n) for n in (1, 2, 3, 4, _ROW_STRIDE))
 
 
 def _forward(
     qkv: Array, mask: Array | None, key: Array | None, *, num_heads: int, causal: bool, p: float, site: int, first: int = 0
 ) -> Any:
-    """Queries, keys and values side by side in ``qkv (B, T, 3 C)``: (B, T, C). Residuals: all weights, (B, H, T, T)."""
+    """Self-attention of ``qkv (B, T, 3 C)``, which holds queries, keys and values: (B, T, C). Residuals: weights (B, H, T, T)."""
     batch, length, width = qkv.shape
     head = width // 3 // num_heads
-    if qkv.dtype != numpy.float32 or mask is not None or p or not 1 < length <= _MOST or not 1 <= head <= _MOST:
+    if qkv.dtype != numpy.float32 or mask is not None or p or not 1 < length <= _MAX_SIZE or not 1 <= head <= _MAX_SIZE:
         return NotImplemented
     out = numpy.empty((batch, length, num_heads * head), qkv.dtype)
     weights = numpy.empty((batch, num_heads, length, length), qkv.dtype)
@@ -47,7 +47,7 @@ def _forward(
 
 @loop()
 def _zeros() -> Array:
-    return numpy.zeros((_PITCH, _PITCH), numpy.float32)
+    return numpy.zeros((_ROW_STRIDE, _ROW_STRIDE), numpy.float32)
 
 
 @loop("contract", "reassoc", "nsz")
@@ -55,47 +55,47 @@ def _attend(qkv: Array, causal: bool, scale: Any, weights: Array, out: Array) ->
     batch, heads, length, _ = weights.shape
     head = out.shape[2] // heads
     rows, columns = length + -length % 4, head + -head % 4
-    q, k_turned, v, scores, result = _zeros(), _zeros(), _zeros(), _zeros(), _zeros()
+    q, k_transposed, v, scores, result = _zeros(), _zeros(), _zeros(), _zeros(), _zeros()
     zero = numpy.float32(0)
     for b in range(batch):
         for h in range(heads):
             at = h * head
-            longest_q, longest_k = zero, zero
+            max_norm2_q, max_norm2_k = zero, zero
             for t in range(length):
-                square_q, square_k = zero, zero
+                norm2_q, norm2_k = zero, zero
                 for d in range(head):
                     q[t, d] = qkv[b, t, at + d] * scale
-                    square_q += q[t, d] * q[t, d]
+                    norm2_q += q[t, d] * q[t, d]
                     v[t, d] = qkv[b, t, (2 * heads + h) * head + d]
                 for d in range(head):
                     part = qkv[b, t, (heads + h) * head + d]
-                    k_turned[d, t] = part
-                    square_k += part * part
-                longest_q = max(longest_q, square_q)
-                longest_k = max(longest_k, square_k)
-            safe = longest_q * longest_k < _SAFE * _SAFE  # no score is larger than the product of the norms; false for NaN
+                    k_transposed[d, t] = part
+                    norm2_k += part * part
+                max_norm2_q = max(max_norm2_q, norm2_q)
+                max_norm2_k = max(max_norm2_k, norm2_k)
+            safe = max_norm2_q * max_norm2_k < _SAFE * _SAFE  # |q.k| <= |q| |k|; false for NaN
             scores[:rows] = 0
             result[:rows] = 0
-            for first in range(0, rows, _ROWS):
-                last = min(first + _ROWS, rows)
-                seen = last if causal else rows
-                _add_matmul(q, False, k_turned, scores, first, last, 0, columns, seen)
+            for first in range(0, rows, _BLOCK):
+                last = min(first + _BLOCK, rows)
+                num_keys = last if causal else rows
+                _add_matmul(q, False, k_transposed, scores, first, last, 0, columns, num_keys)
                 for i in range(first, min(last, length)):
-                    most = i if causal else length - 1
-                    top = zero if safe else scores[i, 0]
+                    last_key = i if causal else length - 1
+                    row_max = zero if safe else scores[i, 0]
                     if not safe:
-                        for j in range(1, most + 1):
-                            top = max(top, scores[i, j])
-                    total = zero
-                    for j in range(seen):
-                        power = exponential(scores[i, j] - top)
-                        power = power if j <= most else zero
-                        scores[i, j] = power
-                        total += power
-                    total = numpy.float32(1) / total
-                    for j in range(seen):
-                        scores[i, j] *= total
-                _add_matmul(scores, False, v, result, first, last, 0, seen, columns)
+                        for j in range(1, last_key + 1):
+                            row_max = max(row_max, scores[i, j])
+                    row_sum = zero
+                    for j in range(num_keys):
+                        numerator = exponential(scores[i, j] - row_max)
+                        numerator = numerator if j <= last_key else zero
+                        scores[i, j] = numerator
+                        row_sum += numerator
+                    row_sum = numpy.float32(1) / row_sum
+                    for j in range(num_keys):
+                        scores[i, j] *= row_sum
+                _add_matmul(scores, False, v, result, first, last, 0, num_keys, columns)
             for t in range(length):
                 for j in range(length):
                     weights[b, h, t, j] = scores[t, j]
@@ -104,30 +104,30 @@ def _attend(qkv: Array, causal: bool, scale: Any, weights: Array, out: Array) ->
 
 
 @loop("contract", "reassoc", "nsz")
-def _add_matmul(a: Array, turned: bool, b: Array, c: Array, top: int, bottom: int, left: int, right: int, columns: int) -> None:
-    """Add ``a[top:bottom, left:right] @ b[left:right, :columns]`` to the rows ``c[top:bottom]``, with ``a`` turned or not.
+def _add_matmul(a: Array, transposed: bool, b: Array, c: Array, top: int, bottom: int, left: int, right: int, columns: int) -> None:
+    """Add ``a[top:bottom, left:right] @ b[left:right, :columns]`` to the rows ``c[top:bottom]``; ``transposed`` uses ``a.T``.
 
-    Four rows and four terms at once. Rows lie a constant apart and places are counted without a sign, so LLVM sees what may overlap.
+    Computes four rows and four terms at a time. The row stride is constant and indices are unsigned, so that LLVM can rule out overlaps.
     """
     a, b, c = a.reshape(a.size), b.reshape(b.size), c.reshape(c.size)
-    down, along = (_1, _ROW) if turned else (_ROW, _1)
+    row_step, column_step = (_1, _ROW) if transposed else (_ROW, _1)
     for i in range(_U(top), _U(bottom), _4):
         for k in range(_U(left), _U(right), _4):
-            at = i * down + k * along
-            a00, a01, a02, a03 = a[at], a[at + along], a[at + _2 * along], a[at + _3 * along]
-            at += down
-            a10, a11, a12, a13 = a[at], a[at + along], a[at + _2 * along], a[at + _3 * along]
-            at += down
-            a20, a21, a22, a23 = a[at], a[at + along], a[at + _2 * along], a[at + _3 * along]
-            at += down
-            a30, a31, a32, a33 = a[at], a[at + along], a[at + _2 * along], a[at + _3 * along]
+            at = i * row_step + k * column_step
+            a00, a01, a02, a03 = a[at], a[at + column_step], a[at + _2 * column_step], a[at + _3 * column_step]
+            at += row_step
+            a10, a11, a12, a13 = a[at], a[at + column_step], a[at + _2 * column_step], a[at + _3 * column_step]
+            at += row_step
+            a20, a21, a22, a23 = a[at], a[at + column_step], a[at + _2 * column_step], a[at + _3 * column_step]
+            at += row_step
+            a30, a31, a32, a33 = a[at], a[at + column_step], a[at + _2 * column_step], a[at + _3 * column_step]
             for j in range(_U(columns)):
-                term, place = k * _ROW + j, i * _ROW + j
-                b0, b1, b2, b3 = b[term], b[term + _ROW], b[term + _2 * _ROW], b[term + _3 * _ROW]
-                c[place] += a00 * b0 + a01 * b1 + a02 * b2 + a03 * b3
-                c[place + _ROW] += a10 * b0 + a11 * b1 + a12 * b2 + a13 * b3
-                c[place + _2 * _ROW] += a20 * b0 + a21 * b1 + a22 * b2 + a23 * b3
-                c[place + _3 * _ROW] += a30 * b0 + a31 * b1 + a32 * b2 + a33 * b3
+                b_at, c_at = k * _ROW + j, i * _ROW + j
+                b0, b1, b2, b3 = b[b_at], b[b_at + _ROW], b[b_at + _2 * _ROW], b[b_at + _3 * _ROW]
+                c[c_at] += a00 * b0 + a01 * b1 + a02 * b2 + a03 * b3
+                c[c_at + _ROW] += a10 * b0 + a11 * b1 + a12 * b2 + a13 * b3
+                c[c_at + _2 * _ROW] += a20 * b0 + a21 * b1 + a22 * b2 + a23 * b3
+                c[c_at + _3 * _ROW] += a30 * b0 + a31 * b1 + a32 * b2 + a33 * b3
 
 
 def _backward(
@@ -154,7 +154,7 @@ def _differentiate(g: Array, weights: Array, qkv: Array, causal: bool, scale: An
     batch, heads, length, _ = weights.shape
     head = g.shape[2] // heads
     rows, columns = length + -length % 4, head + -head % 4
-    q, k, v_turned, g_out, share = _zeros(), _zeros(), _zeros(), _zeros(), _zeros()
+    q, k, v_transposed, g_out, attention = _zeros(), _zeros(), _zeros(), _zeros(), _zeros()
     g_scores, g_q, g_k, g_v = _zeros(), _zeros(), _zeros(), _zeros()
     for b in range(batch):
         for h in range(heads):
@@ -165,26 +165,26 @@ def _differentiate(g: Array, weights: Array, qkv: Array, causal: bool, scale: An
                     k[t, d] = qkv[b, t, at_k + d]
                     g_out[t, d] = g[b, t, h * head + d]
                 for d in range(head):
-                    v_turned[d, t] = qkv[b, t, at_v + d]
+                    v_transposed[d, t] = qkv[b, t, at_v + d]
                 for j in range(length):
-                    share[t, j] = weights[b, h, t, j]
+                    attention[t, j] = weights[b, h, t, j]
             g_scores[:rows] = 0
             g_q[:rows] = 0
             g_k[:rows] = 0
             g_v[:rows] = 0
-            for first in range(0, rows, _ROWS):
-                last = min(first + _ROWS, rows)
-                seen = last if causal else rows
-                _add_matmul(g_out, False, v_turned, g_scores, first, last, 0, columns, seen)
+            for first in range(0, rows, _BLOCK):
+                last = min(first + _BLOCK, rows)
+                num_keys = last if causal else rows
+                _add_matmul(g_out, False, v_transposed, g_scores, first, last, 0, columns, num_keys)
                 for i in range(first, last):
-                    along = numpy.float32(0)
-                    for j in range(seen):
-                        along += g_scores[i, j] * share[i, j]
-                    for j in range(seen):
-                        g_scores[i, j] = (g_scores[i, j] - along) * share[i, j]
-                _add_matmul(g_scores, False, k, g_q, first, last, 0, seen, columns)
-                _add_matmul(g_scores, True, q, g_k, 0, seen, first, last, columns)
-                _add_matmul(share, True, g_out, g_v, 0, seen, first, last, columns)
+                    weighted_sum = numpy.float32(0)
+                    for j in range(num_keys):
+                        weighted_sum += g_scores[i, j] * attention[i, j]
+                    for j in range(num_keys):
+                        g_scores[i, j] = (g_scores[i, j] - weighted_sum) * attention[i, j]
+                _add_matmul(g_scores, False, k, g_q, first, last, 0, num_keys, columns)
+                _add_matmul(g_scores, True, q, g_k, 0, num_keys, first, last, columns)
+                _add_matmul(attention, True, g_out, g_v, 0, num_keys, first, last, columns)
             for t in range(length):
                 for d in range(head):
                     grad[b, t, h * head + d] = g_q[t, d] * scale

@@ -1,4 +1,4 @@
-"""How the loops of this folder are compiled. Whoever imports it loads numba."""
+"""The decorator that compiles the loops of this package. Importing it imports numba."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numba
 
 
 def loop(*allowed: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile a function for the types of its first call, to run without Python's lock; the code is kept on disk where there is room.
+    """Compile a function for the argument types of its first call. It runs without the GIL; the machine code is cached on disk if possible.
 
-    ``allowed`` is what LLVM may do to floating-point arithmetic: "contract" rounds a product and a sum once, "reassoc" and "nsz" let
-    it add in any order, and so many at a time. Nothing that would take NaN and infinity for something else is ever allowed.
+    ``allowed`` lists LLVM's fast-math flags: "contract" fuses a multiplication and an addition, "reassoc" and "nsz" allow sums in any
+    order, and so vectorized ones. Flags that assume that there is no NaN or infinity must not be used.
 
-    numba compiles a function again when its file has changed, but not when another file has whose function it calls: remove
-    ``__pycache__`` then.
+    numba compiles a function again if its own file has changed, but not if the file of a function that it calls has: remove
+    ``__pycache__`` in that case.
     """
 
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         options: dict[str, Any] = {"nogil": True, "fastmath": set(allowed), "error_model": "numpy"}
         try:
             return cast("Callable[..., Any]", numba.njit(cache=True, **options)(function))
-        except RuntimeError:  # it may write neither beside this file nor into the user's cache
+        except RuntimeError:  # neither this directory nor the user's cache is writable
             return cast("Callable[..., Any]", numba.njit(**options)(function))
 
     return compiled

@@ -1,16 +1,16 @@
-"""Writing new positions into a cache, in place: the buffer is donated."""
+"""Append positions to a cache. The buffer is donated, so it is updated in place."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.support import takes
+from tinytorch_numpy.kernels.support import supports
 
 
 def _forward(buffer: Array, rows: Array, *, at: int) -> Any:
-    """``buffer (B, S, C)`` with ``rows (B, T, C)`` at positions ``at`` to ``at + T - 1``."""
-    if not takes(buffer, rows):
+    """Write ``rows (B, T, C)`` to positions ``at`` to ``at + T - 1`` of ``buffer (B, S, C)``; returns the buffer."""
+    if not supports(buffer, rows):
         return NotImplemented
     if not buffer.flags.writeable:
         buffer = buffer.copy()

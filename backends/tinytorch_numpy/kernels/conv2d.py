@@ -1,12 +1,12 @@
-"""Convolution by matmuls that read overlapping windows where they lie.
+"""Convolution by matmuls on overlapping views of the images.
 
-Images are (H, C, W, N) in memory. Unrolled along the width only they are (H, kw, C, Wo, N), kw times their size; the kh rows of pixels
-that one row of results looks at are then a block of memory, (kh kw C, Wo N), and the next row's block overlaps with it. Full im2col
-would copy each pixel kh kw times.
+Images are stored as (H, C, W, N). They are unrolled along the width only, to (H, kw, C, Wo, N), which is kw times their size. The kh rows
+of pixels that one output row reads are then contiguous, (kh kw C, Wo N), and overlap with those of the next output row. Full im2col would
+copy each pixel kh kw times.
 
-BLAS is slow at a matrix of few rows, such as a few filters make. So some rows of results are worked out by one matmul: the matrix then
-holds the filters once for each of these rows, shifted as the windows are, in a band. And BLAS has kernels for small matmuls that need
-no copies of their operands, so matmuls are tiled until they are small enough for them.
+BLAS is slow for matrices with few rows, and a few filters are such a matrix. So one matmul computes several output rows: its left operand
+is a band matrix, which holds the filters once for each output row, shifted by the stride. OpenBLAS has kernels for small matmuls that do
+not copy their operands, so the matmuls are split into tiles that are small enough for them.
 """
 
 from __future__ import annotations
@@ -22,53 +22,55 @@ from numpy.lib.stride_tricks import as_strided
 from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy import threads
 from tinytorch_numpy.kernels.images import Pair, batch_first, cropped, padded, rows_first, steps, window_counts
-from tinytorch_numpy.kernels.support import takes
+from tinytorch_numpy.kernels.support import supports
 
-#: Rows of a matrix above which BLAS gains little from more of them.
-_ENOUGH_ROWS = 16
+#: Rows of the left operand from which BLAS is efficient.
+_MIN_ROWS = 16
 
-#: Multiplications up to which a matmul counts as small in OpenBLAS, and columns below which a tile is not worth a call.
-_SMALL_MATMUL = 1_000_000
-_ENOUGH_COLUMNS = 128
+#: Most multiplications of a small matmul in OpenBLAS, and fewest columns of a tile.
+_MAX_SMALL_MATMUL = 1_000_000
+_MIN_COLUMNS = 128
 
-#: Multiplications of a convolution that are worth a second thread.
-_ENOUGH = 1 << 22
+#: Fewest multiplications of a convolution that runs in several threads.
+_MIN_PARALLEL_WORK = 1 << 22
 
 
 class _Call:
-    """The sizes of one call, and the filters as a band."""
+    """The sizes of one call, and the filters as a band matrix."""
 
     def __init__(self, rows: Array, weight: Array, stride: Pair) -> None:
         self.filters, self.channels, self.kh, self.kw = weight.shape
         self.stride = stride
         self.count = rows.shape[3]
         self.height, self.width = window_counts(rows, (self.kh, self.kw), stride)
-        # rows of results that are worked out together; more than kh of them would more than double the arithmetic
-        most = min(self.kh, max(1, _ENOUGH_ROWS // self.filters))
-        self.together = max(n for n in range(1, most + 1) if self.height % n == 0)
-        self.blocks = self.height // self.together
-        self.taps = self.kh + (self.together - 1) * stride[0]  # rows of pixels that they look at
+        # output rows per matmul; more than kh would more than double the arithmetic
+        max_rows = min(self.kh, max(1, _MIN_ROWS // self.filters))
+        self.rows_per_matmul = max(n for n in range(1, max_rows + 1) if self.height % n == 0)
+        self.blocks = self.height // self.rows_per_matmul
+        self.taps = self.kh + (self.rows_per_matmul - 1) * stride[0]  # rows of pixels that these output rows read
         self.band = self._band(weight)
         columns = self.width * self.count
-        small = (n for n in range(1, columns // _ENOUGH_COLUMNS + 1) if columns % n == 0 and self.band.size * columns <= n * _SMALL_MATMUL)
-        self.tiles = next(small, 1)
+        divisors = (
+            n for n in range(1, columns // _MIN_COLUMNS + 1) if columns % n == 0 and self.band.size * columns <= n * _MAX_SMALL_MATMUL
+        )
+        self.tiles = next(divisors, 1)
 
     def _band(self, weight: Array) -> Array:
-        """(O, C, kh, kw) -> (together O, taps kw C)."""
+        """(O, C, kh, kw) -> (rows_per_matmul O, taps kw C)."""
         filters = weight.transpose(0, 2, 3, 1).reshape(self.filters, self.kh, self.kw * self.channels)
-        band = numpy.zeros((self.together, self.filters, self.taps, self.kw * self.channels), weight.dtype)
-        for i in range(self.together):
+        band = numpy.zeros((self.rows_per_matmul, self.filters, self.taps, self.kw * self.channels), weight.dtype)
+        for i in range(self.rows_per_matmul):
             band[i, :, i * self.stride[0] : i * self.stride[0] + self.kh] = filters
-        return band.reshape(self.together * self.filters, self.taps * self.kw * self.channels)
+        return band.reshape(self.rows_per_matmul * self.filters, self.taps * self.kw * self.channels)
 
     def band_gradient(self, g: Array) -> Array:
         """The adjoint of `_band`."""
-        g = g.reshape(self.together, self.filters, self.taps, self.kw * self.channels)
-        total = sum(g[i, :, i * self.stride[0] : i * self.stride[0] + self.kh] for i in range(self.together))
+        g = g.reshape(self.rows_per_matmul, self.filters, self.taps, self.kw * self.channels)
+        total = sum(g[i, :, i * self.stride[0] : i * self.stride[0] + self.kh] for i in range(self.rows_per_matmul))
         return total.reshape(self.filters, self.kh, self.kw, self.channels).transpose(0, 3, 1, 2)
 
     def windows(self, rows: Array) -> Array:
-        """``rows (H, C, W, N)`` unrolled along the width, as overlapping blocks: (blocks, tiles, taps kw C, Wo N / tiles)."""
+        """Unroll ``rows (H, C, W, N)`` along the width; returns overlapping blocks (blocks, tiles, taps kw C, Wo N / tiles)."""
         unrolled = numpy.empty((len(rows), self.kw, self.channels, self.width, self.count), rows.dtype)
         for j in range(self.kw):
             unrolled[:, j] = rows[:, :, steps(j, self.stride[1], self.width)]
@@ -77,22 +79,22 @@ class _Call:
         return as_strided(
             unrolled,
             (self.blocks, self.tiles, self.band.shape[1], columns),
-            (self.together * self.stride[0] * row, columns * item, line, item),
+            (self.rows_per_matmul * self.stride[0] * row, columns * item, line, item),
             writeable=False,
         )
 
-    def results(self, rows: Array) -> Array:
-        """``rows (Ho, O, Wo, N)`` as a view that fits `windows`: (blocks, tiles, together O, Wo N / tiles)."""
+    def outputs(self, rows: Array) -> Array:
+        """View ``rows (Ho, O, Wo, N)`` as the result of matmul(band, `windows`): (blocks, tiles, rows_per_matmul O, Wo N / tiles)."""
         return rows.reshape(self.blocks, len(self.band), self.tiles, -1).swapaxes(1, 2)
 
     def images_gradient(self, g: Array, height: int, width: int) -> Array:
-        """The gradient of padded images (H, C, W, N), given that of the `results`."""
+        """The gradient of the padded images (H, C, W, N), given that of the output, ``g``, as returned by `outputs`."""
         unrolled = numpy.zeros((height, self.kw * self.channels, self.width * self.count), g.dtype)
         block = numpy.empty((self.taps, *unrolled.shape[1:]), g.dtype)
         in_tiles = block.reshape(self.band.shape[1], self.tiles, -1).swapaxes(0, 1)
         for i in range(self.blocks):
             numpy.matmul(self.band.T, g[i], out=in_tiles)
-            first = i * self.together * self.stride[0]
+            first = i * self.rows_per_matmul * self.stride[0]
             unrolled[first : first + self.taps] += block
         parts = unrolled.reshape(height, self.kw, self.channels, self.width, self.count)
         out = numpy.zeros((height, self.channels, width, self.count), g.dtype)
@@ -102,67 +104,69 @@ class _Call:
 
 
 def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, padding: Pair) -> Any:
-    """``x (N, C, H, W)`` with each of the filters ``weight (O, C, kh, kw)``, plus ``bias (O)``: (N, O, Ho, Wo).
+    """Convolve ``x (N, C, H, W)`` with ``weight (O, C, kh, kw)`` and add ``bias (O)``: (N, O, Ho, Wo).
 
-    Residuals: x as (H, C, W, N), which is no copy where it already lay so.
+    Residuals: x as (H, C, W, N), without a copy if it is already stored in this order.
     """
-    if not takes(x, weight, bias) or x.size == 0 or x.shape[1] != weight.shape[1]:
+    if not supports(x, weight, bias) or x.size == 0 or x.shape[1] != weight.shape[1]:
         return NotImplemented
-    turned = rows_first(x)
-    rows = padded(turned, padding, 0.0)
+    transposed = rows_first(x)
+    rows = padded(transposed, padding, 0.0)
     height, width = window_counts(rows, weight.shape[2:], stride)
     out = numpy.empty((height, len(weight), width, len(x)), x.dtype)
 
-    def fill(results: slice, seen: slice) -> None:
-        call = _Call(rows[seen], weight, stride)
-        numpy.matmul(call.band, call.windows(rows[seen]), out=call.results(out[results]))
+    def fill(outputs: slice, read: slice) -> None:
+        call = _Call(rows[read], weight, stride)
+        numpy.matmul(call.band, call.windows(rows[read]), out=call.outputs(out[outputs]))
         if bias is not None:
-            out[results] += bias[:, None, None]
+            out[outputs] += bias[:, None, None]
 
     threads.run([partial(fill, *shard) for shard in _shards(out, weight, stride[0])])
-    return batch_first(out), turned
+    return batch_first(out), transposed
 
 
-def _backward(g: Array, turned: Array, inputs: Sequence[Any], needs: Sequence[bool], *, stride: Pair, padding: Pair) -> list[Array | None]:
+def _backward(
+    g: Array, transposed: Array, inputs: Sequence[Any], needs: Sequence[bool], *, stride: Pair, padding: Pair
+) -> list[Array | None]:
     _, weight, _ = inputs
-    rows = padded(turned, padding, 0.0)
+    rows = padded(transposed, padding, 0.0)
     g_rows = rows_first(g)
 
-    def gradients(results: slice, seen: slice) -> list[Any]:
-        call = _Call(rows[seen], weight, stride)
-        g_results = call.results(g_rows[results])
+    def gradients(outputs: slice, read: slice) -> list[Any]:
+        call = _Call(rows[read], weight, stride)
+        g_outputs = call.outputs(g_rows[outputs])
         g_x = g_weight = g_bias = None
         if needs[0]:
-            g_x = call.images_gradient(g_results, seen.stop - seen.start, rows.shape[2])
-        if needs[1]:  # this way round, and turned afterwards, BLAS is faster
-            g_weight = call.band_gradient(numpy.matmul(call.windows(rows[seen]), g_results.swapaxes(2, 3)).sum(axis=(0, 1)).T)
+            g_x = call.images_gradient(g_outputs, read.stop - read.start, rows.shape[2])
+        if needs[1]:  # BLAS is faster in this order, with a transpose of the result
+            g_weight = call.band_gradient(numpy.matmul(call.windows(rows[read]), g_outputs.swapaxes(2, 3)).sum(axis=(0, 1)).T)
         if needs[2]:
-            ones = numpy.ones(call.width * call.count, g.dtype)  # BLAS adds faster than sum()
-            g_bias = numpy.matmul(g_rows[results].reshape(call.height, call.filters, -1), ones).sum(axis=0)
+            ones = numpy.ones(call.width * call.count, g.dtype)  # a matmul with ones is faster than sum()
+            g_bias = numpy.matmul(g_rows[outputs].reshape(call.height, call.filters, -1), ones).sum(axis=0)
         return [g_x, g_weight, g_bias]
 
     shards = _shards(g_rows, weight, stride[0])
-    found = threads.run([partial(gradients, *shard) for shard in shards])
-    g_x = batch_first(cropped(_joined(rows, shards, [grads[0] for grads in found]), padding)) if needs[0] else None
-    return [g_x, *[sum(grads[i] for grads in found) if needs[i] else None for i in (1, 2)]]
+    shard_grads = threads.run([partial(gradients, *shard) for shard in shards])
+    g_x = batch_first(cropped(_sum_overlapping(rows, shards, [grads[0] for grads in shard_grads]), padding)) if needs[0] else None
+    return [g_x, *[sum(grads[i] for grads in shard_grads) if needs[i] else None for i in (1, 2)]]
 
 
-def _shards(results: Array, weight: Array, stride: int) -> list[tuple[slice, slice]]:
-    """Rows of ``results (Ho, O, Wo, N)`` for each thread, or all where there are few, and the rows of the images that they look at."""
-    height, kh = len(results), weight.shape[2]
-    large = results.size * weight[0].size >= _ENOUGH
-    n = min(height, threads.count()) if large else 1
+def _shards(outputs: Array, weight: Array, stride: int) -> list[tuple[slice, slice]]:
+    """For each thread, its rows of ``outputs (Ho, O, Wo, N)`` and the image rows that they read. A small convolution has one shard."""
+    height, kh = len(outputs), weight.shape[2]
+    is_large = outputs.size * weight[0].size >= _MIN_PARALLEL_WORK
+    n = min(height, threads.count()) if is_large else 1
     bounds = [i * height // n for i in range(n + 1)]
     return [(slice(first, last), slice(first * stride, (last - 1) * stride + kh)) for first, last in pairwise(bounds)]
 
 
-def _joined(rows: Array, shards: Sequence[tuple[slice, slice]], grads: Sequence[Array]) -> Array:
-    """The gradient of ``rows``, given those of its shards, which overlap."""
+def _sum_overlapping(rows: Array, shards: Sequence[tuple[slice, slice]], grads: Sequence[Array]) -> Array:
+    """The gradient of ``rows``: the sum of those of its shards, whose rows overlap."""
     if len(shards) == 1 and len(grads[0]) == len(rows):
         return grads[0]
     out = numpy.zeros_like(rows)
-    for (_, seen), grad in zip(shards, grads, strict=True):
-        out[seen] += grad
+    for (_, read), grad in zip(shards, grads, strict=True):
+        out[read] += grad
     return out
 
 

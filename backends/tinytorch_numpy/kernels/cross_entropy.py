@@ -1,4 +1,4 @@
-"""Cross-entropy of a softmax. Nothing of the size of the logits is kept; their gradient is worked out in its own array."""
+"""Softmax cross-entropy. It stores nothing of the size of the logits; the backward pass allocates only their gradient."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any
 import numpy
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.support import all_within, chunks, takes
+from tinytorch_numpy.kernels.support import all_in_bounds, chunks, supports
 
 
 def _forward(logits: Array, targets: Array, *, ignore_index: int, label_smoothing: float) -> Any:
-    """``-log softmax(logits (N, V))[targets (N)]`` for each row: (N), 0 where the target is ``ignore_index``.
+    """``-log softmax(logits)[target]`` for logits (N, V) and targets (N): losses (N), 0 where the target is ``ignore_index``.
 
-    Residuals: the logarithm of each row's sum of exponentials, (N).
+    Residuals: the log-sum-exp of each row, (N).
     """
-    if not takes(logits) or label_smoothing or logits.size == 0:
+    if not supports(logits) or label_smoothing or logits.size == 0:
         return NotImplemented
     count, classes = logits.shape
-    kept = targets != ignore_index
-    places = numpy.where(kept, targets, 0)
-    if not all_within(places, classes):
+    included = targets != ignore_index
+    indices = numpy.where(included, targets, 0)
+    if not all_in_bounds(indices, classes):
         return NotImplemented
     log_sum = numpy.empty(count, logits.dtype)
     ones = numpy.ones(classes, logits.dtype)
-    for some in chunks(count, classes):
-        top = logits[some].max(axis=-1)
-        exponentials = logits[some] - top[:, None]
+    for chunk in chunks(count, classes):
+        row_max = logits[chunk].max(axis=-1)
+        exponentials = logits[chunk] - row_max[:, None]
         numpy.exp(exponentials, out=exponentials)
-        total = numpy.vecdot(exponentials, ones, out=log_sum[some])
-        numpy.log(total, out=total)
-        total += top
-    losses = log_sum - logits[numpy.arange(count), places]
-    return numpy.where(kept, losses, 0), log_sum
+        row_sum = numpy.vecdot(exponentials, ones, out=log_sum[chunk])
+        numpy.log(row_sum, out=row_sum)
+        row_sum += row_max
+    losses = log_sum - logits[numpy.arange(count), indices]
+    return numpy.where(included, losses, 0), log_sum
 
 
 def _backward(
@@ -41,14 +41,14 @@ def _backward(
 ) -> list[Array | None]:
     logits, targets = inputs
     count, classes = logits.shape
-    kept = targets != ignore_index
-    weight = numpy.where(kept, g, 0)
+    included = targets != ignore_index
+    weight = numpy.where(included, g, 0)
     out = numpy.empty(logits.shape, logits.dtype)
-    for some in chunks(count, classes):
-        part = numpy.subtract(logits[some], log_sum[some, None], out=out[some])
-        numpy.exp(part, out=part)
-        part *= weight[some, None]
-    out[numpy.arange(count), numpy.where(kept, targets, 0)] -= weight
+    for chunk in chunks(count, classes):
+        g_chunk = numpy.subtract(logits[chunk], log_sum[chunk, None], out=out[chunk])
+        numpy.exp(g_chunk, out=g_chunk)
+        g_chunk *= weight[chunk, None]
+    out[numpy.arange(count), numpy.where(included, targets, 0)] -= weight
     return [out, None]
 
 

@@ -1,4 +1,4 @@
-"""Dropout, some elements at a time, with the mask drawn again by the backward pass instead of kept."""
+"""Dropout in chunks that fit the cache. The backward pass draws the mask again instead of storing it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import numpy
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.random_bits import apply_bits, keep_bits, stream
-from tinytorch_numpy.kernels.support import CHUNK, chunks, takes
+from tinytorch_numpy.kernels.random_bits import apply_bits, hash_key, keep_bits
+from tinytorch_numpy.kernels.support import CHUNK, chunks, supports
 
 
 def _forward(x: Array, key: Array, *, p: float, site: int, first: int = 0) -> Any:
-    """x with a share ``p`` of its elements set to 0 and the others divided by ``1 - p``; ``key (2)``, ``site`` and ``first`` say which."""
-    if not takes(x):
+    """Set a fraction ``p`` of x to 0 and divide the rest by ``1 - p``. The mask is drawn from ``key (2)``, ``site`` and ``first``."""
+    if not supports(x):
         return NotImplemented
     values = numpy.ravel(x)
     out = numpy.empty_like(values)
     index, spare = numpy.empty((2, min(CHUNK, values.size)), numpy.uint32)
     count = numpy.arange(index.size, dtype=numpy.uint32)
-    here = stream(key, site)
-    for some in chunks(values.size):
-        part = numpy.multiply(values[some], 1.0 / (1.0 - p), out=out[some])
-        places = numpy.add(count[: part.size], numpy.uint32(first + some.start & 0xFFFFFFFF), out=index[: part.size])
-        apply_bits(part, keep_bits(places, spare[: part.size], here, p), out=part)
+    hashed_key = hash_key(key, site)
+    for chunk in chunks(values.size):
+        part = numpy.multiply(values[chunk], 1.0 / (1.0 - p), out=out[chunk])
+        indices = numpy.add(count[: part.size], numpy.uint32(first + chunk.start & 0xFFFFFFFF), out=index[: part.size])
+        apply_bits(part, keep_bits(indices, spare[: part.size], hashed_key, p), out=part)
     return out.reshape(x.shape), None
 
 

@@ -1,4 +1,4 @@
-"""Looking up rows of a table. The gradient sorts the ids and adds up the rows of each, which lie together then."""
+"""Embedding lookup. The backward pass sorts the ids, so that the rows of each id are contiguous, and sums them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import numpy
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.support import all_within, as_rows, takes
+from tinytorch_numpy.kernels.support import all_in_bounds, as_rows, supports
 
 
 def _forward(weight: Array, ids: Array) -> Any:
-    """Rows of ``weight (V, D)`` at the integers ``ids``, of any shape: (*ids.shape, D)."""
-    if not takes(weight) or weight.size == 0 or not all_within(ids, weight.shape[0]):
+    """Rows of ``weight (V, D)`` at integer ``ids`` of any shape: (*ids.shape, D)."""
+    if not supports(weight) or weight.size == 0 or not all_in_bounds(ids, weight.shape[0]):
         return NotImplemented
     return numpy.take(weight, ids, axis=0), None
 

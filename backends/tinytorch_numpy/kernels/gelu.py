@@ -1,4 +1,4 @@
-"""The Gaussian error linear unit, some elements at a time: every pass after the first finds them in the cache."""
+"""GELU in chunks that stay in the cache over all passes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.support import CHUNK, chunks, takes
+from tinytorch_numpy.kernels.support import CHUNK, chunks, supports
 
 _SCALE = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
@@ -20,26 +20,26 @@ _ERFC = (-1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.2788680
 
 
 def _forward(x: Array, *, approximate: str) -> Any:
-    """x times the probability that a standard normal number is below it, by the tanh formula or, in float32, the error function.
+    """``x cdf(x)``, with the normal cumulative distribution function by the tanh formula or, in float32, the error function.
 
-    Residuals: that probability. With it the derivative needs no second tanh.
+    Residuals: ``cdf(x)``, so that the derivative needs no second tanh.
     """
-    if not takes(x) or (approximate != "tanh" and x.dtype != numpy.float32):
+    if not supports(x) or (approximate != "tanh" and x.dtype != numpy.float32):
         return NotImplemented
     values = numpy.ravel(x)
-    out, below = numpy.empty_like(values), numpy.empty_like(values)
-    fill = _below_tanh if approximate == "tanh" else _below_erf
+    out, cdf = numpy.empty_like(values), numpy.empty_like(values)
+    fill = _cdf_tanh if approximate == "tanh" else _cdf_erf
     spare = numpy.empty((2, min(CHUNK, values.size)), x.dtype)
-    for some in chunks(values.size):
-        part = values[some]
-        fill(part, below[some], spare[:, : part.size])
-        numpy.multiply(part, below[some], out=out[some])
-    return out.reshape(x.shape), below
+    for chunk in chunks(values.size):
+        part = values[chunk]
+        fill(part, cdf[chunk], spare[:, : part.size])
+        numpy.multiply(part, cdf[chunk], out=out[chunk])
+    return out.reshape(x.shape), cdf
 
 
-def _below_tanh(x: Array, out: Array, spare: Array) -> None:
+def _cdf_tanh(x: Array, out: Array, spare: Array) -> None:
     """``(1 + tanh(s (x + c x^3))) / 2``."""
-    numpy.multiply(x, x, out=out)  # never x**3, which is a hundred times slower
+    numpy.multiply(x, x, out=out)  # not x**3, which is a hundred times slower
     out *= _SCALE * _CUBIC
     out += _SCALE
     out *= x
@@ -48,7 +48,7 @@ def _below_tanh(x: Array, out: Array, spare: Array) -> None:
     out += 0.5
 
 
-def _below_erf(x: Array, out: Array, spare: Array) -> None:
+def _cdf_erf(x: Array, out: Array, spare: Array) -> None:
     """``erfc(-x / sqrt(2)) / 2``."""
     t, square = spare
     numpy.abs(x, out=t)
@@ -65,46 +65,46 @@ def _below_erf(x: Array, out: Array, spare: Array) -> None:
     out -= square
     numpy.exp(out, out=out)
     out *= t
-    out *= 0.5  # the share beyond |x|
-    # h below zero and 1 - h above it, without a branch: 1/2 + sign(x) (1/2 - h)
+    out *= 0.5  # h = 1 - cdf(|x|)
+    # cdf(x) is h for x < 0 and 1 - h for x > 0: without a branch, 1/2 + sign(x) (1/2 - h)
     numpy.subtract(0.5, out, out=out)
     numpy.copysign(out, x, out=out)
     out += 0.5
 
 
-def _backward(g: Array, below: Array, inputs: Sequence[Array], needs: Sequence[bool], *, approximate: str) -> list[Array | None]:
+def _backward(g: Array, cdf: Array, inputs: Sequence[Array], needs: Sequence[bool], *, approximate: str) -> list[Array | None]:
     (x,) = inputs
     values, g_values = numpy.ravel(x), numpy.ravel(g)
     out = numpy.empty_like(values)
-    fill = _slope_tanh if approximate == "tanh" else _slope_erf
+    fill = _derivative_tanh if approximate == "tanh" else _derivative_erf
     spare = numpy.empty(min(CHUNK, values.size), x.dtype)
-    for some in chunks(values.size):
-        part = out[some]
-        fill(values[some], below[some], part, spare[: part.size])
-        part *= g_values[some]
+    for chunk in chunks(values.size):
+        part = out[chunk]
+        fill(values[chunk], cdf[chunk], part, spare[: part.size])
+        part *= g_values[chunk]
     return [out.reshape(x.shape)]
 
 
-def _slope_tanh(x: Array, below: Array, out: Array, spare: Array) -> None:
+def _derivative_tanh(x: Array, cdf: Array, out: Array, spare: Array) -> None:
     """``h + h (1 - h) x (2 s + 6 s c x^2)``, with h the residual."""
     numpy.multiply(x, x, out=out)
     out *= 6.0 * _SCALE * _CUBIC
     out += 2.0 * _SCALE
     out *= x
-    numpy.subtract(1.0, below, out=spare)
+    numpy.subtract(1.0, cdf, out=spare)
     out *= spare
     out += 1.0
-    out *= below
+    out *= cdf
 
 
-def _slope_erf(x: Array, below: Array, out: Array, spare: Array) -> None:
+def _derivative_erf(x: Array, cdf: Array, out: Array, spare: Array) -> None:
     """``h + x exp(-x^2 / 2) / sqrt(2 pi)``, with h the residual."""
     numpy.multiply(x, x, out=out)
     out *= -0.5
     numpy.exp(out, out=out)
     out *= 1.0 / math.sqrt(2 * math.pi)
     out *= x
-    out += below
+    out += cdf
 
 
 gelu = Kernel(_forward, _backward)

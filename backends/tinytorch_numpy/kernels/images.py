@@ -1,8 +1,7 @@
-"""Images in memory as (H, C, W, N), row of pixels after row of pixels.
+"""The memory layout of images: arrays of shape (N, C, H, W) that are stored as (H, C, W, N).
 
-To everybody else they are (N, C, H, W): the order of the dimensions stays, only the strides differ, and element by element work keeps
-them as they are. With the batch last, whatever slides over images moves long runs of numbers; with the rows first, some rows of all
-channels are one block of memory.
+Only the strides differ from the default layout, and numpy's elementwise functions preserve them. With the batch axis innermost, a sliding
+window copies long contiguous runs. With the height axis outermost, several rows of all channels are contiguous.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ from tinytorch.backend.contract import Array
 
 Pair = tuple[int, int]
 
-#: Images that are turned at once. More of them do not fit in the cache, as their strides are often a power of 2.
-_TURNED = 16
+#: Images that are transposed at a time. More do not fit in the cache, because their strides are often powers of 2.
+_IMAGES_PER_COPY = 16
 
 
 def rows_first(x: Array) -> Array:
-    """``x (N, C, H, W)`` as contiguous (H, C, W, N), its own memory where it lies so already."""
-    turned = x.transpose(2, 1, 3, 0)
-    if turned.flags.c_contiguous:
-        return turned
-    out = numpy.empty(turned.shape, x.dtype)
-    for start in range(0, len(x), _TURNED):
-        out[..., start : start + _TURNED] = turned[..., start : start + _TURNED]
+    """``x (N, C, H, W)`` as contiguous (H, C, W, N), without a copy if it is already stored in this order."""
+    transposed = x.transpose(2, 1, 3, 0)
+    if transposed.flags.c_contiguous:
+        return transposed
+    out = numpy.empty(transposed.shape, x.dtype)
+    for start in range(0, len(x), _IMAGES_PER_COPY):
+        out[..., start : start + _IMAGES_PER_COPY] = transposed[..., start : start + _IMAGES_PER_COPY]
     return out
 
 
 def batch_first(rows: Array) -> Array:
-    """(H, C, W, N) as a view (N, C, H, W)."""
+    """View (H, C, W, N) as (N, C, H, W)."""
     return rows.transpose(3, 1, 0, 2)
 
 
@@ -44,25 +43,25 @@ def padded(rows: Array, padding: Pair, value: float) -> Array:
 
 
 def cropped(rows: Array, padding: Pair) -> Array:
-    """A view of what is inside the padding."""
+    """View of ``rows`` without the padding."""
     (top, left), (height, _, width, _) = padding, rows.shape
     return rows[top : height - top, :, left : width - left]
 
 
 def window_counts(rows: Array, kernel: Pair, stride: Pair) -> Pair:
-    """How many windows there are in each direction of padded ``rows``."""
+    """Number of windows along height and width of padded ``rows``."""
     return (rows.shape[0] - kernel[0]) // stride[0] + 1, (rows.shape[2] - kernel[1]) // stride[1] + 1
 
 
 def first_inside(index: Array, kernel: Pair, stride: Pair, padding: Pair) -> None:
-    """Fill ``index (Ho, C, Wo, N)`` with which element of its window, counted row by row, is the first that lies in the image."""
-    down, right = (
+    """Fill ``index (Ho, C, Wo, N)`` with the flat index, within each window, of its first element inside the image."""
+    skipped_rows, skipped_columns = (
         numpy.maximum(pad - step * numpy.arange(count), 0)
         for pad, step, count in zip(padding, stride, (index.shape[0], index.shape[2]), strict=True)
     )
-    index[...] = (down[:, None] * kernel[1] + right)[:, None, :, None]
+    index[...] = (skipped_rows[:, None] * kernel[1] + skipped_columns)[:, None, :, None]
 
 
 def steps(first: int, stride: int, count: int) -> slice:
-    """``count`` places from ``first`` on."""
+    """Slice of ``count`` elements from ``first`` on, ``stride`` apart."""
     return slice(first, first + stride * (count - 1) + 1, stride)

@@ -1,4 +1,4 @@
-"""A dense layer's matmul, with the bias added in place."""
+"""The matmul of a linear layer, with the bias added in place."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinytorch.backend.contract import Array, Kernel
-from tinytorch_numpy.kernels.support import as_rows, matmul, row_matmul, takes
+from tinytorch_numpy.kernels.support import as_rows, matmul, row_matmul, supports
 
 
 def _forward(x: Array, weight: Array, bias: Array | None) -> Any:
     """``x (..., in) @ weight (out, in)^T + bias (out)`` -> (..., out)."""
-    if not takes(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape[1:]:
+    if not supports(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape[1:]:
         return NotImplemented
     rows = as_rows(x, weight.shape[1])
     out = row_matmul(rows, weight) if len(rows) == 1 else matmul(rows, weight.T)

@@ -1,4 +1,4 @@
-"""The framework's random bits, which are a hash of where they are used, computed in place; they decide what dropout keeps."""
+"""Counter-based random bits: a hash of key, call site and element index, computed in place. They give dropout's masks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy
 
 from tinytorch.backend.contract import Array
 
-_WORD = 0xFFFFFFFF
+_WORD = 0xFFFFFFFF  # 32 bits
 
 
-def stream(key: Array, site: int) -> int:
-    """What sets this use of randomness apart from others: a hash of ``key (2)``, the run's and the step's number, and of ``site``."""
-    run, step = (int(part) & _WORD for part in key)
+def hash_key(key: Array, site: int) -> int:
+    """Hash ``key (2)``, which holds the numbers of the run and the step, with the call site ``site``."""
+    run, step = (int(number) & _WORD for number in key)
     return _mix(run ^ _mix(step ^ _mix(site & _WORD)))
 
 
@@ -21,17 +21,19 @@ def _mix(x: int) -> int:
     return x ^ (x >> 16)
 
 
-def keep_bits(index: Array, spare: Array, stream: int, p: float) -> Array:
-    """All bits set where an element is kept when a share ``p`` is dropped, none where it is dropped.
+def keep_bits(index: Array, spare: Array, hashed_key: int, p: float) -> Array:
+    """Bit masks for dropout: all bits are set for elements that are kept, and none for a fraction ``p``, which is dropped.
 
     Args:
-        index: uint32, each element's place in the flattened array. It is overwritten, and so is ``spare``, of the same shape.
-        stream: from `stream`.
+        index: uint32, the index of each element in the flattened array. Overwritten.
+        spare: workspace of the same shape and dtype. Overwritten.
+        hashed_key: the result of `hash_key`.
+        p: probability of dropping an element.
 
     Returns:
-        int32 in the memory of ``index``.
+        int32, in the memory of ``index``.
     """
-    index ^= numpy.uint32(stream)
+    index ^= numpy.uint32(hashed_key)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         numpy.right_shift(index, numpy.uint32(shift), out=spare)
         index ^= spare
@@ -39,7 +41,7 @@ def keep_bits(index: Array, spare: Array, stream: int, p: float) -> Array:
     numpy.right_shift(index, numpy.uint32(16), out=spare)
     index ^= spare
     index &= numpy.uint32(0x7FFFFFFF)
-    # kept where bits >= threshold: threshold - 1 - bits is negative there, and its sign, copied to all bits, is the answer
+    # an element is kept if bits >= threshold: threshold - 1 - bits is negative then, and the shift copies its sign to all bits
     bits = index.view(numpy.int32)
     numpy.subtract(numpy.int32(int(p * 2**31) - 1), bits, out=bits)
     bits >>= numpy.int32(31)

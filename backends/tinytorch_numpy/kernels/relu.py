@@ -1,4 +1,4 @@
-"""The rectifier, without a branch: where signs are random, a branch on each costs more than all the rest."""
+"""ReLU without a branch per element: with random signs, mispredicted branches would dominate the time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy
 
 from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy.kernels.random_bits import apply_bits
-from tinytorch_numpy.kernels.support import takes
+from tinytorch_numpy.kernels.support import supports
 
 
 def _forward(x: Array) -> Any:
     """``max(x, 0)``; NaN stays NaN."""
-    if not takes(x):
+    if not supports(x):
         return NotImplemented
     return numpy.maximum(x, 0), None
 

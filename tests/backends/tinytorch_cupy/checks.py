@@ -1,4 +1,4 @@
-"""Holding a kernel to its portable version, which runs on numpy in float64 on the same numbers."""
+"""Compare a kernel with its portable version, which runs on numpy in float64 on the same values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = numpy.asarray([12345, 678], dtype=numpy.int32)
 
 @dataclass
 class Case:
-    """One call: its arrays, its settings, and how many of the arrays, from the first, have a gradient."""
+    """One call: its arrays, its settings, and how many arrays have a gradient (the first ones)."""
 
     arrays: list[Any]
     settings: dict[str, Any]
@@ -31,7 +31,7 @@ class Case:
 
 
 class Draw:
-    """Draws numbers."""
+    """Draws random float32 arrays and ids."""
 
     def __init__(self) -> None:
         self.generator = numpy.random.default_rng(7)
@@ -44,36 +44,36 @@ class Draw:
 
 
 def every_second(x: Array) -> Array:
-    spread = fake_cupy.zeros((*x.shape[:-1], 2 * x.shape[-1]) if x.ndim else (2,), x.dtype)
-    view = spread[..., ::2] if x.ndim else spread[0:1].reshape(())
+    strided = fake_cupy.zeros((*x.shape[:-1], 2 * x.shape[-1]) if x.ndim else (2,), x.dtype)
+    view = strided[..., ::2] if x.ndim else strided[0:1].reshape(())
     view[...] = x
     return view
 
 
-def off_by_one(x: Array) -> Array:
-    """In order, but not at a multiple of 16 bytes."""
+def unaligned(x: Array) -> Array:
+    """Contiguous, but not aligned to 16 bytes."""
     longer = fake_cupy.empty((x.size + 1,), x.dtype)
     view = longer[1:].reshape(x.shape)
     view[...] = x
     return view
 
 
-def reversed_dimensions(x: Array) -> Array:
+def reversed_axes(x: Array) -> Array:
     out = fake_cupy.empty(x.shape[::-1], x.dtype).transpose()
     out[...] = x
     return out
 
 
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
-    "as_made": lambda x: x,
+    "contiguous": lambda x: x,
     "every_second": every_second,
-    "off_by_one": off_by_one,
-    "reversed_dimensions": reversed_dimensions,
+    "unaligned": unaligned,
+    "reversed_axes": reversed_axes,
 }
 
 
-def on_device(value: Any, dtype: str, layout: Callable[[Array], Array] = LAYOUTS["as_made"]) -> Any:
-    """Host arrays as the emulator's, floats as ``dtype``; lists too."""
+def on_device(value: Any, dtype: str, layout: Callable[[Array], Array] = LAYOUTS["contiguous"]) -> Any:
+    """Convert host arrays, also in lists, to arrays of the emulator; floats become ``dtype``."""
     if isinstance(value, list):
         return [on_device(item, dtype, layout) for item in value]
     if value is None:
@@ -81,10 +81,10 @@ def on_device(value: Any, dtype: str, layout: Callable[[Array], Array] = LAYOUTS
     return layout(fake_cupy.asarray(value, dtype if value.dtype.kind == "f" else value.dtype))
 
 
-def wide(value: Any) -> Any:
-    """The same numbers for the portable version, floats in float64."""
+def to_float64(value: Any) -> Any:
+    """Convert arrays for the portable version; floats become float64."""
     if isinstance(value, list | tuple):
-        return [wide(item) for item in value]
+        return [to_float64(item) for item in value]
     if value is None:
         return None
     array = numpy.asarray(value)
@@ -92,7 +92,7 @@ def wide(value: Any) -> Any:
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float, dtype: str | None = None, least: float = 1e-3) -> None:
-    """Equal within ``tolerance`` of the largest number of an array, and of ``least``."""
+    """Assert equality within ``tolerance``, relative to each element and to the largest one, which counts as ``least`` at least."""
     if expected is None:
         assert actual is None
         return
@@ -105,11 +105,11 @@ def assert_close(actual: Any, expected: Any, tolerance: float, dtype: str | None
     assert dtype is None or actual.dtype.name == dtype
     assert actual.shape == expected.shape
     size = float(numpy.max(numpy.abs(expected), initial=least, where=numpy.isfinite(expected)))
-    numpy.testing.assert_allclose(wide(actual), expected, rtol=tolerance, atol=tolerance * size)
+    numpy.testing.assert_allclose(to_float64(actual), expected, rtol=tolerance, atol=tolerance * size)
 
 
 def in_every_order(run: Callable[[], Any], orders: Sequence[int] = fake_cupy.ORDERS) -> Any:
-    """What ``run`` gives, which must be the same, bit for bit, in whichever order the threads run; it may read nothing on the way."""
+    """Return the result of ``run``, which must be bitwise equal for every order of threads, and must not read values on the host."""
     results = []
     for order in orders:
         fake_cupy.state.order, fake_cupy.state.launching = order, True
@@ -127,7 +127,7 @@ def _assert_same(one: Any, other: Any) -> None:
         for a, b in zip(one, other, strict=True):
             _assert_same(a, b)
     elif one is not None:
-        assert one.tobytes() == other.tobytes(), "threads race: the result depends on the order in which they run"
+        assert one.tobytes() == other.tobytes(), "race: the result depends on the order of threads"
 
 
 def skip_without(dtype: str) -> None:
@@ -135,12 +135,12 @@ def skip_without(dtype: str) -> None:
         pytest.importorskip("ml_dtypes", reason="bfloat16 on numpy needs ml_dtypes")
 
 
-def check(name: str, case: Case, dtype: str, layout: str = "as_made", tolerance: float | None = None, least: float = 1e-3) -> None:
-    """Hold values and gradients of a call to the portable version's."""
+def check(name: str, case: Case, dtype: str, layout: str = "contiguous", tolerance: float | None = None, least: float = 1e-3) -> None:
+    """Compare values and gradients of a call with the portable version."""
     portable, kernel = OPERATIONS[name], KERNELS[name]
     tolerance = tolerance or TOLERANCE[dtype]
     arrays = on_device(case.arrays, dtype, LAYOUTS[layout])
-    exact = wide(arrays)
+    exact = to_float64(arrays)
     expected, residuals = portable.forward(numpy, *exact, **case.settings)
     g = on_device(Draw()(*expected.shape), dtype if name != "cross_entropy" else "float32", LAYOUTS[layout])
     needs = [i < case.gradients for i in range(len(arrays))]
@@ -148,14 +148,14 @@ def check(name: str, case: Case, dtype: str, layout: str = "as_made", tolerance:
     def run() -> Any:
         result = kernel.forward(*arrays, **case.settings)
         assert result is not NotImplemented
-        out, kept = result
+        out, own_residuals = result
         assert kernel.backward is not None
-        return out, list(kernel.backward(g, kept, arrays, needs, **case.settings))
+        return out, list(kernel.backward(g, own_residuals, arrays, needs, **case.settings))
 
     before = [None if x is None else x.copy() for x in arrays]
-    out, grads = in_every_order(run, fake_cupy.ORDERS if dtype != "bfloat16" else (1,))  # the code is that of float16
+    out, grads = in_every_order(run, fake_cupy.ORDERS if dtype != "bfloat16" else (1,))  # the code is the same as for float16
     _assert_same(arrays, before)
     assert_close(out, expected, tolerance, "float32" if name == "cross_entropy" else dtype, least)
-    wanted = portable.joint_rule(numpy, wide(g), residuals, exact, needs, **case.settings)
-    wanted = [grad if needed else None for grad, needed in zip(wanted, needs, strict=True)]
-    assert_close(grads, wanted, tolerance, dtype, least)
+    expected_grads = portable.joint_rule(numpy, to_float64(g), residuals, exact, needs, **case.settings)
+    expected_grads = [grad if needed else None for grad, needed in zip(expected_grads, needs, strict=True)]
+    assert_close(grads, expected_grads, tolerance, dtype, least)

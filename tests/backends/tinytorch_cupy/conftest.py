@@ -1,4 +1,4 @@
-"""Fixtures for machines without a GPU: the CUDA kernels on an emulator, and the backend over a fake cupy."""
+"""Fixtures for machines without a GPU: the CUDA kernels on the emulator, and the backend with a fake cupy."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from tinytorch_cupy.kernels.launch import SOURCES
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The module that the kernels take for cupy. Compiled files are kept from one run of the tests to the next."""
+    """The fake cupy module of the emulator. Compiled files are cached between test runs."""
     reason = fake_cupy.usable()
     if reason is not None:
         pytest.skip(reason)
-    cache = getattr(request.config, "cache", None)  # pytest may run without
+    cache = getattr(request.config, "cache", None)  # the cache plugin may be disabled
     fake_cupy.use_folder(Path(cache.mkdir("emulated_cuda")) if cache else tmp_path_factory.getbasetemp())
     fake = fake_cupy.module()
     monkeypatch.setitem(sys.modules, "cupy", fake)
-    _forget()
-    token = operation._use_kernels.set(True)  # these are what is tested, even where all others are turned off
+    _clear_compiled()
+    token = operation._use_kernels.set(True)  # these are tested even if kernels are disabled
     yield fake
     operation._use_kernels.reset(token)
-    _forget()
+    _clear_compiled()
 
 
-def _forget() -> None:
-    """What was compiled for the emulator must not meet the GPU, nor the other way round."""
+def _clear_compiled() -> None:
+    """Clear compiled functions, so that those of the emulator and of a GPU are not mixed."""
     for source in SOURCES.values():
         source._functions.clear()
     fake_cupy.state.order = 0
@@ -49,17 +49,17 @@ def _forget() -> None:
 
 @pytest.fixture
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """``backend``, ``cupy`` and ``blas`` of a GPU that defers its launches as one does; it is the chosen backend.
+    """``backend``, ``cupy`` and ``blas`` of a fake GPU, which records launches during capture. It is the selected backend.
 
-    Matmuls are captured as its other launches are; of the kernels it has those that are such matmuls, and no CUDA.
+    Of the kernels it has only those without CUDA: matmuls, which are captured as well, and `put_row`.
     """
-    with _machine(monkeypatch, new_cupy()) as machine:
+    with _registered(monkeypatch, new_cupy()) as machine:
         yield machine
 
 
 @pytest.fixture
-def whole_gpu(fake_gpu: SimpleNamespace, cuda: Any, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """`fake_gpu` with all kernels, whose CUDA is emulated; ``cuda`` looks after what is compiled."""
+def fake_gpu_with_kernels(fake_gpu: SimpleNamespace, cuda: Any, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """`fake_gpu` with all kernels, whose CUDA code is emulated; the fixture ``cuda`` manages compiled files."""
     monkeypatch.setitem(sys.modules, "cupy", with_cuda(fake_gpu.cupy))
     fake_gpu.backend.kernels = KERNELS
     return fake_gpu
@@ -67,23 +67,23 @@ def whole_gpu(fake_gpu: SimpleNamespace, cuda: Any, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def two_gpus(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """The same with two GPUs and all kernels; the first is the current one, and ``fakegpu:1`` the chosen backend."""
+    """Two fake GPUs with all kernels; the first is the current GPU, and ``fakegpu:1`` the selected backend."""
     cupy = new_cupy(gpus=2)
     monkeypatch.setitem(sys.modules, "cupy", with_cuda(cupy))
-    with _machine(monkeypatch, cupy, "fakegpu:1", only=None) as machine:
+    with _registered(monkeypatch, cupy, "fakegpu:1", only=None) as machine:
         cupy.machine.current = 0
         yield machine
 
 
 @contextmanager
-def _machine(
-    monkeypatch: pytest.MonkeyPatch, cupy: Any, chosen: str = "fakegpu", only: Sequence[str] | None = ("linear", "put_row")
+def _registered(
+    monkeypatch: pytest.MonkeyPatch, cupy: Any, selected: str = "fakegpu", only: Sequence[str] | None = ("linear", "put_row")
 ) -> Iterator[SimpleNamespace]:
-    """The plugin over this cupy as ``fakegpu``, with ``only`` these of its kernels."""
+    """Register the plugin with this cupy as ``fakegpu``, with ``only`` these kernels."""
     blas = FakeBlas(cupy.machine)
     monkeypatch.setattr(gemm, "_cupy", lambda: cupy)
     monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(blas))
-    monkeypatch.setattr(gemm, "_own", gemm.threading.local())
+    monkeypatch.setattr(gemm, "_thread_local", gemm.threading.local())
 
     def create(device: str | None) -> CupyBackend:
         backend = CupyBackend(cupy, new_namespace(cupy), int(device or 0))
@@ -93,5 +93,5 @@ def _machine(
         return backend
 
     tt.register_backend("fakegpu", create)
-    with tt.use_backend(chosen) as backend:
+    with tt.use_backend(selected) as backend:
         yield SimpleNamespace(backend=backend, cupy=cupy, blas=blas)

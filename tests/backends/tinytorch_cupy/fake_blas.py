@@ -1,7 +1,7 @@
-"""A cuBLAS for machines without a GPU: matmuls from raw pointers, column by column, as cuBLAS's manual defines them.
+"""A fake cuBLAS for machines without a GPU: matmuls on raw pointers, in column-major order, as in cuBLAS's manual.
 
-The entry points are C functions with the signatures of ``cublas_api.h``, so that types, order of arguments, leading dimensions, strides and
-type codes are those that the library itself would be given.
+The entry points are C functions with the signatures of ``cublas_api.h``, so that argument types and order, leading dimensions, strides and
+type codes are tested as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SUPPORTED = {
 
 
 def _view(pointer: int, code: int, rows: int, columns: int, leading: int) -> numpy.ndarray:
-    """The matrix (rows, columns) that lies by columns at ``pointer``."""
+    """The column-major matrix (rows, columns) at ``pointer``."""
     kind = TYPES[code]
     count = (columns - 1) * leading + rows
     memory = (ctypes.c_char * (count * kind.itemsize)).from_address(pointer)
@@ -37,18 +37,18 @@ def _view(pointer: int, code: int, rows: int, columns: int, leading: int) -> num
 
 
 def _rounded(x: numpy.ndarray) -> numpy.ndarray:
-    """To TF32: 10 bits of mantissa."""
+    """Round to TF32: 10 bits of mantissa."""
     bits = x.astype(numpy.float32).view(numpy.uint32)
     return ((bits + numpy.uint32(0x1000)) & numpy.uint32(0xFFFFE000)).view(numpy.float32)
 
 
 class FakeBlas:
-    """Stands for ``ctypes.CDLL("libcublas.so")`` on a machine's GPUs: a matmul is a launch on the current one.
+    """Replaces ``ctypes.CDLL("libcublas.so")``: a matmul is a launch on the current fake GPU.
 
     Attributes:
-        calls: what was asked for, a dictionary each.
-        handles: whose each handle is that was made and not destroyed yet.
-        stream, workspace: as they were set last; setting a stream takes the workspace away, as the real one does.
+        calls: parameters of each matmul, as dictionaries.
+        handles: the GPU of each existing handle.
+        stream, workspace: the last values that were set; setting a stream resets the workspace, as in cuBLAS.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -72,7 +72,7 @@ class FakeBlas:
         return ctypes.CFUNCTYPE(c_int, *types)(function)
 
     def _is_usable(self, handle: int | None) -> bool:
-        """Whether there is such a handle, and it is for the current GPU."""
+        """Whether the handle exists and belongs to the current GPU."""
         return handle is not None and self.handles.get(handle) is self._machine.gpu
 
     def _create(self, place: int) -> int:
@@ -82,7 +82,7 @@ class FakeBlas:
         return SUCCESS
 
     def _destroy(self, handle: int) -> int:
-        self._machine.gpu.disturb("a cuBLAS handle was destroyed")
+        self._machine.gpu.invalidate("a cuBLAS handle was destroyed")
         if not self._is_usable(handle):
             return NOT_INITIALIZED
         del self.handles[handle]
@@ -133,7 +133,7 @@ class FakeBlas:
             return INVALID_VALUE
         if type_a != type_b or (type_a, type_c) not in SUPPORTED.get(compute, ()) or algorithm != -1:
             return NOT_SUPPORTED
-        wide = numpy.float64 if compute == 70 else numpy.float32
+        to_float64 = numpy.float64 if compute == 70 else numpy.float32
         scale = ctypes.c_double if compute == 70 else ctypes.c_float
         if scale.from_address(alpha).value != 1.0 or scale.from_address(beta).value != 0.0:
             return INVALID_VALUE
@@ -150,7 +150,7 @@ class FakeBlas:
                         (b, type_b, shape_b, ldb, stride_b),
                     )
                 )
-                x, y = (left.T if op_a else left).astype(wide), (right.T if op_b else right).astype(wide)
+                x, y = (left.T if op_a else left).astype(to_float64), (right.T if op_b else right).astype(to_float64)
                 if compute == 77:
                     x, y = _rounded(x), _rounded(y)
                 _view(c + i * stride_c * TYPES[type_c].itemsize, type_c, m, n, ldc)[...] = x @ y

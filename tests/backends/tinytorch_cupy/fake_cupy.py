@@ -1,8 +1,8 @@
-"""A cupy for machines without a GPU: numpy arrays behind cupy's names, on the GPUs of `fake_runtime`.
+"""A fake cupy for machines without a GPU: numpy arrays with cupy's interface, on the GPUs of `fake_runtime`.
 
-While a stream is being captured nothing is computed. What would have been launched is kept, with the addresses that it reads and writes,
-and a launch of the graph does it on what lies there then. So a step that reads a result on the host, or that was baked with a value which
-should have come from a buffer, goes wrong here as it would on a GPU; and so does a graph whose memory was freed.
+During capture nothing is computed. Launches are recorded with the addresses that they read and write, and replaying the graph runs them on
+the current contents of that memory. So a step fails here as on a GPU if it reads a result on the host, if a value was captured that should
+have been read from a buffer, or if memory of the graph was freed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tests.backends.tinytorch_cupy.fake_runtime import (
     MemoryPool,
     OutOfMemoryError,
     Stream,
-    addressed,
     allocated,
+    by_address,
 )
 
 
 class ProcessEnded(BaseException):
-    """Thrust met an error, and cupy 14.0.1 does not catch what it throws."""
+    """An error in Thrust, whose exceptions cupy 14.0.1 does not catch."""
 
 
 class FakeArray(numpy.ndarray):
@@ -54,9 +54,9 @@ class FakeArray(numpy.ndarray):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         gpu = _gpu_of((inputs, out or ()))
-        compute = partial(getattr(ufunc, method), *_addressed(inputs), **options)
+        compute = partial(getattr(ufunc, method), *_by_address(inputs), **options)
         if out is not None:
-            gpu.do(partial(compute, out=_addressed(out)))
+            gpu.do(partial(compute, out=_by_address(out)))
             return out[0]
         with numpy.errstate(all="ignore"):
             found = compute()
@@ -68,17 +68,17 @@ class FakeArray(numpy.ndarray):
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         gpu = _gpu_of((args, kwargs))
         plain_args, plain_kwargs = _plain(args), _plain(kwargs)
-        compute = partial(function, *_addressed(args), **_addressed(kwargs))
+        compute = partial(function, *_by_address(args), **_by_address(kwargs))
         if function is numpy.copyto:
             return gpu.do(compute)
         if gpu.graph is not None and function in (numpy.sort, numpy.argsort, numpy.unique):
-            raise ProcessEnded("thrust waits for the stream at the end of a sort, which fails while it is being captured")
+            raise ProcessEnded("Thrust synchronizes the stream after a sort, which fails during capture")
         with numpy.errstate(all="ignore"):
             found = function(*plain_args, **plain_kwargs)
-        if isinstance(found, tuple) and any(isinstance(x, numpy.ndarray) for x in found):  # from a sort
+        if isinstance(found, tuple) and any(isinstance(x, numpy.ndarray) for x in found):  # such as from unique
             return tuple(_new(x, gpu) for x in found)
         if not isinstance(found, numpy.ndarray | numpy.generic):
-            return found  # a shape, a type, a truth about types
+            return found  # a shape, a dtype or a bool
         if isinstance(found, numpy.ndarray) and any(numpy.shares_memory(found, x) for x in _arrays((plain_args, plain_kwargs))):
             return _view(found, gpu)
         out = _new(found, gpu)
@@ -87,21 +87,21 @@ class FakeArray(numpy.ndarray):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         gpu = _gpu_of((self, key, value))
-        target, key, value = addressed(self), _addressed(key), _addressed(value)
+        target, key, value = by_address(self), _by_address(key), _by_address(value)
         gpu.do(lambda: target.__setitem__(key, value))
 
     def __getitem__(self, key: Any) -> Any:
         if self.gpu.graph is not None and any(x.dtype == bool for x in _arrays(key)):
-            raise CaptureError("how many a mask chooses is counted on the host")
+            raise CaptureError("boolean indexing reads the number of elements on the host")
         here = _plain(self)
         found = here[_plain(key)]
         if isinstance(found, numpy.ndarray) and numpy.shares_memory(found, here):
             return _view(found, self.gpu)
-        if isinstance(found, numpy.generic):  # cupy has views without dimensions, numpy has numbers
+        if isinstance(found, numpy.generic):  # cupy returns 0-d views, numpy scalars
             return _view(here[(key if isinstance(key, tuple) else (key,)) + (Ellipsis,)], self.gpu)
         gpu = _gpu_of((self, key))
         out = _new(found, gpu)
-        _compute(gpu, (out,), partial(addressed(self).__getitem__, _addressed(key)))
+        _compute(gpu, (out,), partial(by_address(self).__getitem__, _by_address(key)))
         return out
 
     def astype(self, dtype: Any, copy: bool = True, **options: Any) -> FakeArray:  # type: ignore[override]
@@ -109,7 +109,7 @@ class FakeArray(numpy.ndarray):
             return self
         gpu = _gpu_of(self)
         out = _new(_plain(self).astype(dtype), gpu)
-        _compute(gpu, (out,), partial(addressed(self).astype, dtype))
+        _compute(gpu, (out,), partial(by_address(self).astype, dtype))
         return out
 
     def reshape(self, *shape: Any, **options: Any) -> FakeArray:  # type: ignore[override]
@@ -118,7 +118,7 @@ class FakeArray(numpy.ndarray):
     def copy(self, order: Any = "C") -> FakeArray:
         gpu = _gpu_of(self)
         out = _new(_plain(self).copy(), gpu)
-        _compute(gpu, (out,), addressed(self).copy)
+        _compute(gpu, (out,), by_address(self).copy)
         return out
 
     def fill(self, value: Any) -> None:
@@ -149,24 +149,24 @@ class FakeArray(numpy.ndarray):
 
 
 def _view(array: numpy.ndarray, gpu: Gpu) -> FakeArray:
-    """A view of memory that is a GPU's already."""
+    """View an array in memory of ``gpu`` as a FakeArray."""
     out = array.view(FakeArray)
     out.gpu = gpu
     return out
 
 
 def _new(value: Any, gpu: Gpu) -> FakeArray:
-    """A copy in new memory of the current GPU."""
+    """Copy ``value`` to new memory of the current GPU."""
     array = numpy.asarray(value)
-    turned = array.flags.f_contiguous and not array.flags.c_contiguous
-    out = allocated(gpu.machine, array.shape[::-1] if turned else array.shape, array.dtype)
-    out = out.T if turned else out
+    is_transposed = array.flags.f_contiguous and not array.flags.c_contiguous
+    out = allocated(gpu.machine, array.shape[::-1] if is_transposed else array.shape, array.dtype)
+    out = out.T if is_transposed else out
     out[...] = array
     return _view(out, gpu)
 
 
 def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Fake arrays changed, inside lists, tuples and dictionaries too."""
+    """Apply ``change`` to fake arrays, also inside lists, tuples and dictionaries."""
     if isinstance(value, FakeArray):
         return change(value)
     if isinstance(value, list | tuple):
@@ -177,13 +177,13 @@ def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Fake arrays as numpy's, which keep their memory."""
+    """Fake arrays as numpy arrays, which keep their memory alive."""
     return _mapped(value, lambda array: array.view(numpy.ndarray))
 
 
-def _addressed(value: Any) -> Any:
-    """Fake arrays as a launch knows them."""
-    return _mapped(value, addressed)
+def _by_address(value: Any) -> Any:
+    """Fake arrays by address, as in a launch."""
+    return _mapped(value, by_address)
 
 
 def _arrays(tree: Any) -> Iterator[numpy.ndarray]:
@@ -197,19 +197,19 @@ def _arrays(tree: Any) -> Iterator[numpy.ndarray]:
 
 
 def _gpu_of(tree: Any) -> Gpu:
-    """The current GPU, on which all of the fake arrays must lie: cupy computes there, and warns where it can reach them at all."""
+    """The current GPU. All fake arrays must be on it, because cupy computes there."""
     gpus = {x.gpu for x in _arrays(tree) if isinstance(x, FakeArray)}
     gpu = next(iter(gpus)).machine.gpu
-    assert gpus == {gpu}, f"GPU {gpu.number} is current, and arrays lie on GPU {', '.join(str(other.number) for other in gpus)}"
+    assert gpus == {gpu}, f"GPU {gpu.number} is current, but arrays are on GPU {', '.join(str(other.number) for other in gpus)}"
     return gpu
 
 
 def _compute(gpu: Gpu, outs: tuple[FakeArray, ...], function: Callable[[], Any]) -> None:
-    """Have ``outs`` hold what ``function`` gives. While capturing they hold nonsense until the graph is launched."""
+    """Fill ``outs`` with the results of ``function``. During capture they get wrong values until the graph is replayed."""
     if gpu.graph is None:
         gpu.launched += 1  # computed already
         return
-    targets = [addressed(out) for out in outs]
+    targets = [by_address(out) for out in outs]
     for target in targets:
         target[...] = numpy.array(123 if target.dtype.kind == "f" else 0, dtype=target.dtype)
 
@@ -223,7 +223,7 @@ def _compute(gpu: Gpu, outs: tuple[FakeArray, ...], function: Callable[[], Any])
 
 
 def new_cupy(capability: str = "90", gpus: int = 1, capacity: int = 80 << 30) -> ModuleType:
-    """The module ``cupy``, with what the backend uses of it; ``capacity`` is the memory of each GPU in bytes."""
+    """A fake module ``cupy`` with everything that the backend uses; ``capacity`` is the memory of each GPU in bytes."""
     cupy: Any = ModuleType("cupy")
     machine = Machine(capability, gpus, capacity)
     pointers = iter(range(256, 1 << 30, 256))
@@ -239,7 +239,7 @@ def new_cupy(capability: str = "90", gpus: int = 1, capacity: int = 80 << 30) ->
             if gpu.graph is not None and function in (numpy.array, numpy.asarray) and not from_gpu:
                 raise RuntimeError("the current stream is capturing, so H2D transfers are disallowed")
             out = _new(made, gpu)
-            _compute(gpu, (out,), partial(function, *_addressed(args), **_addressed(options)))
+            _compute(gpu, (out,), partial(function, *_by_address(args), **_by_address(options)))
             return out
 
         return create
@@ -283,14 +283,14 @@ def new_cupy(capability: str = "90", gpus: int = 1, capacity: int = 80 << 30) ->
 
 
 def _by_value(arg: Any) -> Any:
-    """An argument of a launch as it is now: what becomes of Python's own objects afterwards must not be seen."""
+    """Copy an argument of a launch, so that later changes of Python objects have no effect."""
     if isinstance(arg, FakeArray):
-        return addressed(arg).view(emulator.ndarray)
+        return by_address(arg).view(emulator.ndarray)
     return arg.copy() if isinstance(arg, numpy.ndarray) else arg
 
 
 def with_cuda(cupy: Any) -> Any:
-    """The same module, with CUDA that is emulated on the CPU; launches are kept for the graph as the others are."""
+    """Add emulated CUDA kernels to the module; their launches are captured as well."""
 
     class RawModule(emulator.RawModule):
         def get_function(self, name: str) -> Any:
@@ -299,8 +299,8 @@ def with_cuda(cupy: Any) -> Any:
 
             def launch(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
                 assert _gpu_of(args) is loaded, f"{name} was compiled for GPU {loaded.number}"
-                given = [_by_value(arg) for arg in args]
-                loaded.do(lambda: run(grid, block, tuple(given)))
+                copied = [_by_value(arg) for arg in args]
+                loaded.do(lambda: run(grid, block, tuple(copied)))
 
             return SimpleNamespace(kernel=launch)
 
@@ -309,7 +309,7 @@ def with_cuda(cupy: Any) -> Any:
 
 
 def _matmul(a: Any, b: Any) -> Any:
-    """cupy's own matmuls do not run while a stream is being captured."""
+    """cupy's matmul, which raises during capture."""
     gpu = _gpu_of((a, b))
     if gpu.graph is not None:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
@@ -317,7 +317,7 @@ def _matmul(a: Any, b: Any) -> Any:
 
 
 def _add_at(out: FakeArray, indices: FakeArray, rows: FakeArray) -> None:
-    _gpu_of((out, indices, rows)).do(lambda: numpy.add.at(addressed(out), addressed(indices), addressed(rows)))
+    _gpu_of((out, indices, rows)).do(lambda: numpy.add.at(by_address(out), by_address(indices), by_address(rows)))
 
 
 def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
@@ -327,7 +327,7 @@ def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
 
 
 def new_namespace(cupy: Any) -> Any:
-    """The namespace that stands for ``array_api_compat.cupy``."""
+    """A fake ``array_api_compat.cupy`` namespace."""
     module = ModuleType("array_api_compat.fake")
     for name in dir(compat):
         if not name.startswith("__"):

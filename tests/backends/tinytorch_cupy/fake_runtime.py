@@ -1,7 +1,7 @@
-"""The CUDA runtime of the stand-in for cupy: GPUs, their memory and its pools, streams, and graphs.
+"""The CUDA runtime of the fake cupy: GPUs, memory pools, streams and graphs.
 
-Memory that is freed is overwritten with NaN at once, as its next owner would overwrite it sooner or later; a graph goes on reading it. A
-pool's memory dies with the pool, even where an array still lies there, as in cupy 14.0.1. What disturbs a capture on a GPU does so here.
+Freed memory is overwritten with NaN immediately, so that a graph that still reads it gives wrong results. A pool's memory is freed with
+the pool, even if an array still uses it, as in cupy 14.0.1. Operations that invalidate a capture on a GPU also invalidate it here.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy
 
 OUT_OF_MEMORY, CAPTURE_INVALIDATED = 2, 901  # cudaError_t
 _ALIGNED = 512
-_BURIED = 1 << 20  # bytes of freed memory that are kept at most, so that an address that is still used finds NaN and no fault
+_MAX_FREED = 1 << 20  # size up to which freed blocks are kept, so that stale addresses read NaN instead of faulting
 
 
 class CUDARuntimeError(RuntimeError):
-    """What cupy raises: CUDA's ``status`` with its name."""
+    """cupy's exception for errors of the CUDA runtime, with their ``status``."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -31,18 +31,18 @@ class CUDARuntimeError(RuntimeError):
 
 
 class OutOfMemoryError(MemoryError):
-    """What a pool raises when nothing that it frees helps."""
+    """Raised by a pool if an allocation still fails after it has freed its unused blocks."""
 
 
 class CaptureError(RuntimeError):
-    """What is not allowed while a stream is being captured."""
+    """An operation that is not allowed during capture."""
 
 
 class Machine:
-    """The GPUs, the current one, and the allocators, of which the last is in use.
+    """The GPUs, the current GPU, and a stack of allocators.
 
     Attributes:
-        limit: bytes that a pool made from now on holds at most, 0 for any; CUPY_GPU_MEMORY_LIMIT.
+        limit: size limit of new pools in bytes, 0 for none; as CUPY_GPU_MEMORY_LIMIT.
     """
 
     def __init__(self, capability: str, count: int, capacity: int) -> None:
@@ -56,7 +56,7 @@ class Machine:
 
     @property
     def gpu(self) -> Gpu:
-        """The current one."""
+        """The current GPU."""
         return self.gpus[self.current]
 
     @contextmanager
@@ -73,7 +73,7 @@ class Machine:
         self._memories[memory.ptr] = weakref.ref(memory)
 
     def memory_at(self, address: int) -> Memory | None:
-        """The memory that ``address`` lies in; ``None`` where it was freed, or never there."""
+        """The memory block that contains ``address``; ``None`` if it was freed or never allocated."""
         while (place := bisect_right(self._starts, address)) > 0:
             memory = self._memories[self._starts[place - 1]]()
             if memory is not None:
@@ -86,11 +86,11 @@ class Gpu:
     """One GPU.
 
     Attributes:
-        launched: how many launches there were; a graph is one.
-        graph: what was launched since a capture began, ``None`` outside of one.
-        addresses: where that reads and writes.
-        broken: what broke the capture.
-        allocated: bytes that the driver has given out, of ``capacity``.
+        launched: number of launches; a replayed graph counts as one.
+        graph: launches of the current capture; ``None`` outside a capture.
+        addresses: addresses that these read and write.
+        broken: what invalidated the capture.
+        allocated: bytes allocated by the driver, of ``capacity``.
     """
 
     def __init__(self, machine: Machine, number: int, capability: str, capacity: int) -> None:
@@ -104,10 +104,10 @@ class Gpu:
         self.broken: str | None = None
         self.allocated = 0
         self.launched = 0
-        self.buried: list[numpy.ndarray[Any, Any]] = []
+        self.freed_blocks: list[numpy.ndarray[Any, Any]] = []
 
     def do(self, work: Callable[[], None]) -> None:
-        """A launch: done at once, or kept for the graph."""
+        """Launch ``work``: run it immediately, or record it during capture."""
         self.launched += 1
         if self.graph is None:
             work()
@@ -117,12 +117,12 @@ class Gpu:
             self.graph.append(work)
 
     def note(self, *addresses: int) -> None:
-        """Say what is about to be read or written; a graph has it from now on."""
+        """Record addresses that a launch reads or writes, during capture."""
         if self.graph is not None:
             self.addresses.update(addresses)
 
-    def disturb(self, what: str) -> None:
-        """Break the capture that is going on, if one is."""
+    def invalidate(self, what: str) -> None:
+        """Invalidate the current capture, if any."""
         if self.graph is not None:
             self.broken = what
 
@@ -160,11 +160,11 @@ class Device:
 
 
 class Memory:
-    """``cupy.cuda.Memory``: bytes of the current GPU, which has them back when this dies."""
+    """``cupy.cuda.Memory``: memory of the current GPU, freed with this object."""
 
     def __init__(self, machine: Machine, size: int) -> None:
         self.gpu = machine.gpu
-        self.ptr = 0  # until there is something to give back
+        self.ptr = 0  # 0 until allocated, for __del__
         self.size = size
         if self.gpu.allocated + size > self.gpu.capacity:
             raise CUDARuntimeError(OUT_OF_MEMORY, "cudaErrorMemoryAllocation: out of memory")
@@ -177,19 +177,19 @@ class Memory:
         machine.register(self)
 
     def overwrite(self) -> None:
-        if self.size <= _BURIED:
+        if self.size <= _MAX_FREED:
             self.bytes.fill(0xFF)
 
     def __del__(self) -> None:
         if self.ptr:
             self.gpu.allocated -= self.size
             self.overwrite()
-            if self.size <= _BURIED:
-                self.gpu.buried.append(self.bytes)
+            if self.size <= _MAX_FREED:
+                self.gpu.freed_blocks.append(self.bytes)
 
 
 class PooledMemory:
-    """Memory lent by a pool. It does not keep the pool alive, nor the memory."""
+    """Memory from a pool. It keeps neither the pool nor the memory alive."""
 
     def __init__(self, pool: MemoryPool, memory: Memory, place: tuple[int, int, int]) -> None:
         self._pool = weakref.ref(pool)
@@ -211,7 +211,7 @@ class MemoryPointer:
 
 
 class MemoryPool:
-    """``cupy.cuda.MemoryPool``: what is freed is kept for the next allocation of its size on its GPU and stream."""
+    """``cupy.cuda.MemoryPool``: freed blocks are reused for allocations of the same size on the same GPU and stream."""
 
     def __init__(self, machine: Machine, allocator: Callable[[int], MemoryPointer] | None = None) -> None:
         self._machine = machine
@@ -228,7 +228,7 @@ class MemoryPool:
         return MemoryPointer(PooledMemory(self, memory, place), 0)
 
     def _new(self, size: int) -> Memory:
-        for remedy in (self.free_all_blocks, gc.collect, self.free_all_blocks):
+        for free_memory in (self.free_all_blocks, gc.collect, self.free_all_blocks):
             if not self._limit or self.total_bytes() + size <= self._limit:
                 try:
                     memory: Memory = self._allocator(size).mem
@@ -236,7 +236,7 @@ class MemoryPool:
                 except CUDARuntimeError as error:
                     if error.status != OUT_OF_MEMORY:
                         raise
-            remedy()
+            free_memory()
         raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
 
     def free(self, ptr: int, place: tuple[int, int, int]) -> None:
@@ -259,8 +259,8 @@ class MemoryPool:
         return self.used_bytes() + sum(memory.size for idle in self._idle.values() for memory in idle)
 
 
-class Held:
-    """What a numpy array has for its base, so that the memory below it is lent as long as the array, or a view of it, lives."""
+class ArrayBase:
+    """The base of a numpy array. It keeps the memory allocated as long as the array, or a view of it, exists."""
 
     def __init__(self, pointer: MemoryPointer, size: int) -> None:
         self.pointer = pointer
@@ -268,18 +268,18 @@ class Held:
 
 
 def allocated(machine: Machine, shape: tuple[int, ...], dtype: Any) -> numpy.ndarray[Any, Any]:
-    """A numpy array in memory of the current GPU, from the allocator in use."""
+    """A numpy array in memory of the current GPU, from the current allocator."""
     dtype = numpy.dtype(dtype)
     size = int(numpy.prod(shape, dtype=int)) * dtype.itemsize
     if size == 0:
         return numpy.empty(shape, dtype)
-    return numpy.asarray(Held(machine.allocators[-1](size), size)).view(dtype).reshape(shape)
+    return numpy.asarray(ArrayBase(machine.allocators[-1](size), size)).view(dtype).reshape(shape)
 
 
-def addressed(array: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]:
-    """The same place in memory, as a graph knows it: by its address, which keeps nothing alive."""
+def by_address(array: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]:
+    """View the same memory by address, as a graph does, without keeping it alive."""
     base: Any = array
-    while base is not None and not isinstance(base, Held):
+    while base is not None and not isinstance(base, ArrayBase):
         base = base.base if isinstance(base, numpy.ndarray) else None
     if base is None:
         return array.view(numpy.ndarray)
@@ -292,10 +292,10 @@ def addressed(array: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]:
 
 
 class Stream:
-    """A CUDA stream; everything on it is done at once.
+    """A CUDA stream, which runs everything immediately.
 
     Attributes:
-        waited: the streams that it was told to wait for.
+        waited: streams that it has waited for.
     """
 
     def __init__(self, gpu: Gpu, ptr: int) -> None:
@@ -315,7 +315,7 @@ class Stream:
     def begin_capture(self) -> None:
         if self.ptr == 0:
             raise RuntimeError("cannot capture on the default (legacy) stream")
-        assert self._gpu.graph is None, "a capture begins inside another"
+        assert self._gpu.graph is None, "nested capture"
         self._gpu.graph, self._gpu.addresses, self._gpu.broken = [], set(), None
 
     def end_capture(self) -> Graph:
@@ -340,7 +340,7 @@ class Stream:
 
 
 class Graph:
-    """What was captured."""
+    """A captured graph."""
 
     def __init__(self, gpu: Gpu, work: list[Callable[[], None]], addresses: set[int]) -> None:
         self._gpu = gpu
@@ -348,9 +348,9 @@ class Graph:
         self._addresses = addresses
 
     def launch(self, stream: Stream | None = None) -> None:
-        assert self._gpu.machine.gpu is self._gpu, f"a graph of GPU {self._gpu.number} is launched on GPU {self._gpu.machine.current}"
+        assert self._gpu.machine.gpu is self._gpu, f"a graph of GPU {self._gpu.number} was launched on GPU {self._gpu.machine.current}"
         memories = [self._gpu.machine.memory_at(address) for address in self._addresses]
-        assert all(memory is not None and memory.gpu is self._gpu for memory in memories), "a graph works in memory that was freed"
+        assert all(memory is not None and memory.gpu is self._gpu for memory in memories), "a graph uses freed memory"
         self._gpu.launched += 1
         for work in self._work:
             work()
@@ -359,4 +359,4 @@ class Graph:
         pass
 
     def __del__(self) -> None:
-        self._gpu.disturb("a graph was destroyed")
+        self._gpu.invalidate("a graph was destroyed")

@@ -1,4 +1,4 @@
-"""Products as cuBLAS is asked for them: by a cuBLAS that reads the same raw memory, column by column."""
+"""Matmuls through cuBLAS, with a fake cuBLAS that reads raw column-major memory."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ CLOSE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}
 
 
 class Bench:
-    """A GPU with cuBLAS on it."""
+    """A fake GPU with cuBLAS."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.cupy: Any = new_cupy()
         self.library = FakeBlas(self.cupy.machine)
         monkeypatch.setattr(gemm, "_cupy", lambda: self.cupy)
         monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(self.library))
-        monkeypatch.setattr(gemm, "_own", gemm.threading.local())
+        monkeypatch.setattr(gemm, "_thread_local", gemm.threading.local())
         self.random = numpy.random.default_rng(0)
 
     def array(self, *shape: int, dtype: str = "float32") -> Any:
         return self.cupy.array(self.random.normal(size=shape).astype(TYPES[dtype]))
 
     def calls(self) -> list[dict[str, Any]]:
-        made, self.library.calls = self.library.calls, []
-        return made
+        calls, self.library.calls = self.library.calls, []
+        return calls
 
 
 @pytest.fixture
@@ -44,32 +44,32 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(monkeypatch)
 
 
-def assert_matmul(found: Any, a: Any, b: Any, tolerance: float = 1e-5) -> None:
+def assert_matmul(result: Any, a: Any, b: Any, tolerance: float = 1e-5) -> None:
     expected = a.get().astype(numpy.float64) @ b.get().astype(numpy.float64)
-    assert found.shape == expected.shape
-    numpy.testing.assert_allclose(found.get().astype(numpy.float64), expected, rtol=tolerance, atol=tolerance * 10)
+    assert result.shape == expected.shape
+    numpy.testing.assert_allclose(result.get().astype(numpy.float64), expected, rtol=tolerance, atol=tolerance * 10)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize("right", [False, True])
-def test_transposed_operands_are_read_where_they_lie(gpu: Bench, dtype: str, left: bool, right: bool) -> None:
+def test_transposed_operands_are_not_copied(gpu: Bench, dtype: str, left: bool, right: bool) -> None:
     a = gpu.array(5, 3, dtype=dtype).T if left else gpu.array(3, 5, dtype=dtype)
     b = gpu.array(4, 5, dtype=dtype).T if right else gpu.array(5, 4, dtype=dtype)
-    found = gemm.matmul(a, b)
-    assert found.dtype == a.dtype
-    assert_matmul(found, a, b, CLOSE[dtype])
+    result = gemm.matmul(a, b)
+    assert result.dtype == a.dtype
+    assert_matmul(result, a, b, CLOSE[dtype])
     (call,) = gpu.calls()
-    assert call["ops"] == (int(right), int(left))  # the matmul that cuBLAS sees is the transposed one
+    assert call["ops"] == (int(right), int(left))  # cuBLAS computes the transposed matmul
     assert call["size"] == (4, 3, 5)
 
 
-def test_a_part_of_wider_rows_is_read_through_its_leading_dimension(gpu: Bench) -> None:
-    wide = gpu.array(6, 12)
-    a, b = wide[:, 4:8], gpu.array(4, 3)
+def test_a_column_slice_is_not_copied(gpu: Bench) -> None:
+    to_float64 = gpu.array(6, 12)
+    a, b = to_float64[:, 4:8], gpu.array(4, 3)
     launched = gpu.cupy.gpu.launched
     assert_matmul(gemm.matmul(a, b), a, b)
-    assert gpu.cupy.gpu.launched == launched + 1  # nothing but the matmul
+    assert gpu.cupy.gpu.launched == launched + 1  # only the matmul
     assert len(gpu.calls()) == 1
 
 
@@ -81,22 +81,22 @@ def test_rows_and_columns_of_one_element(gpu: Bench, shapes: tuple[tuple[int, in
 
 
 @pytest.mark.parametrize(
-    "cut", [(slice(None, None, 2), slice(None)), (slice(None), slice(None, None, 2)), (slice(None, None, -1), slice(None))]
+    "index", [(slice(None, None, 2), slice(None)), (slice(None), slice(None, None, 2)), (slice(None, None, -1), slice(None))]
 )
-def test_what_cublas_cannot_be_told_of_is_copied(gpu: Bench, cut: tuple[slice, slice]) -> None:
-    a = gpu.array(6, 6)[cut]
+def test_layouts_that_cublas_does_not_support_are_copied(gpu: Bench, index: tuple[slice, slice]) -> None:
+    a = gpu.array(6, 6)[index]
     b = gpu.array(a.shape[1], 3)
     assert_matmul(gemm.matmul(a, b), a, b)
 
 
-def test_a_row_that_is_broadcast_is_copied(gpu: Bench) -> None:
+def test_a_broadcast_row_is_copied(gpu: Bench) -> None:
     row = gpu.array(1, 4)
     a = numpy.broadcast_to(row, (3, 4))
     b = gpu.array(4, 2)
     assert_matmul(gemm.matmul(a, b), a, b)
 
 
-def test_many_rows_with_one_matrix_are_one_matmul(gpu: Bench) -> None:
+def test_a_batch_times_one_matrix_is_one_matmul(gpu: Bench) -> None:
     a, b = gpu.array(2, 3, 4, 5), gpu.array(6, 5).T
     assert_matmul(gemm.matmul(a, b), a, b)
     (call,) = gpu.calls()
@@ -119,13 +119,13 @@ def test_the_heads_of_a_packed_projection_are_not_copied(gpu: Bench) -> None:
     launched = gpu.cupy.gpu.launched
     scores = gemm.matmul(q, numpy.swapaxes(k, -1, -2))
     assert_matmul(scores, q, numpy.swapaxes(k, -1, -2))
-    assert [call["count"] for call in gpu.calls()] == [3, 3]  # a call for each head, along the batch
+    assert [call["count"] for call in gpu.calls()] == [3, 3]  # one call per head, batched over examples
     assert_matmul(gemm.matmul(scores, v), scores, v)
     assert_matmul(gemm.matmul(numpy.swapaxes(scores, -1, -2), q), numpy.swapaxes(scores, -1, -2), q)
     assert gpu.cupy.gpu.launched == launched + 2 + len(gpu.calls())
 
 
-def test_many_products_that_cannot_be_one_call_are_copied_into_one(gpu: Bench) -> None:
+def test_operands_are_copied_if_too_many_calls_would_be_needed(gpu: Bench) -> None:
     a = numpy.transpose(gpu.array(40, 3, 50, 4), (0, 2, 1, 3))  # 40 x 50 matrices (3, 4)
     b = gpu.array(40, 50, 4, 2)
     assert_matmul(gemm.matmul(a, b), a, b)
@@ -151,26 +151,26 @@ def test_empty_matmuls(gpu: Bench, shapes: tuple[tuple[int, ...], tuple[int, ...
     assert gpu.calls() == []
 
 
-def test_shapes_that_do_not_fit_are_named(gpu: Bench) -> None:
+def test_mismatched_shapes_raise(gpu: Bench) -> None:
     with pytest.raises(ValueError, match=r"\(2, 3\) and \(2, 3\)"):
         gemm.matmul(gpu.array(2, 3), gpu.array(2, 3))
     with pytest.raises(ValueError, match="broadcast"):
         gemm.matmul(gpu.array(2, 2, 3), gpu.array(3, 3, 3))
 
 
-def test_sums_of_16_bit_products_are_taken_in_32(gpu: Bench) -> None:
+def test_16_bit_matmuls_accumulate_in_float32(gpu: Bench) -> None:
     ones = gpu.cupy.array(numpy.ones((1, 4096), dtype=numpy.float16))
-    assert float(gemm.matmul(ones, ones.T)[0, 0]) == 4096.0  # float16 alone would stop at 2048
+    assert float(gemm.matmul(ones, ones.T)[0, 0]) == 4096.0  # accumulation in float16 would stop at 2048
     assert float(gemm.column_sums(gpu.cupy.array(numpy.full((4096, 1), 1, dtype=ml_dtypes.bfloat16)))[0]) == 4096.0
 
 
-def test_tf32_is_used_where_it_was_chosen_and_for_float32_alone(gpu: Bench) -> None:
+def test_tf32_is_used_only_if_selected_and_only_for_float32(gpu: Bench) -> None:
     a, b = gpu.array(4, 8), gpu.array(8, 4)
-    half = gpu.array(8, 4, dtype="float16")
+    float16 = gpu.array(8, 4, dtype="float16")
     gemm.matmul(a, b)
     with gemm.tf32():
         rough = gemm.matmul(a, b)
-        gemm.matmul(half.T, half)
+        gemm.matmul(float16.T, float16)
         gemm.column_sums(a)
     gemm.matmul(a, b)
     assert [call["compute"] for call in gpu.calls()] == [68, 77, 68, 68, 68]
@@ -178,7 +178,7 @@ def test_tf32_is_used_where_it_was_chosen_and_for_float32_alone(gpu: Bench) -> N
     assert_matmul(rough, a, b, 1e-2)
 
 
-def test_a_new_stream_gets_a_workspace_and_keeps_it(gpu: Bench) -> None:
+def test_each_stream_has_its_own_workspace(gpu: Bench) -> None:
     a = gpu.array(2, 2)
     stream = gpu.cupy.cuda.Stream(non_blocking=True)
     gemm.matmul(a, a)
@@ -194,14 +194,14 @@ def test_a_new_stream_gets_a_workspace_and_keeps_it(gpu: Bench) -> None:
     assert gpu.library.workspace == first
 
 
-def test_a_refused_call_is_an_error(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_call_raises(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gemm.DATA_TYPES, "float32", 3)
-    with pytest.raises(gemm.BlasError, match="cublasGemmEx ended with status 15"):
+    with pytest.raises(gemm.BlasError, match="cublasGemmEx failed with status 15"):
         gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))
 
 
 @pytest.mark.parametrize(("platform", "name"), [("linux", "libcublas.so.12"), ("win32", "cublas64_12.dll")])
-def test_libcublas_is_that_of_cupy_even_where_a_newer_one_is_installed(monkeypatch: pytest.MonkeyPatch, platform: str, name: str) -> None:
+def test_libcublas_is_the_one_of_cupy_even_if_a_newer_one_is_installed(monkeypatch: pytest.MonkeyPatch, platform: str, name: str) -> None:
     newest = SimpleNamespace(abs_path="/site-packages/nvidia/cu13/lib/libcublas.so.13")
     monkeypatch.setitem(sys.modules, "cuda.pathfinder", SimpleNamespace(load_nvidia_dynamic_lib=lambda name: newest))  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", SimpleNamespace(cublas=None))  # type: ignore[arg-type]
@@ -212,13 +212,13 @@ def test_libcublas_is_that_of_cupy_even_where_a_newer_one_is_installed(monkeypat
     assert gemm.load_library(cupy) is loaded[name]
 
 
-def test_other_types_are_left_to_cupy(gpu: Bench) -> None:
-    whole = gpu.cupy.array(numpy.arange(4).reshape(2, 2))
-    assert_matmul(gemm.matmul(whole, whole), whole, whole)
+def test_other_dtypes_use_cupys_matmul(gpu: Bench) -> None:
+    integers = gpu.cupy.array(numpy.arange(4).reshape(2, 2))
+    assert_matmul(gemm.matmul(integers, integers), integers, integers)
     assert gpu.calls() == []
 
 
-def test_rows_of_ones_are_kept_one_for_each_power_of_two(gpu: Bench) -> None:
+def test_ones_are_cached_per_power_of_two(gpu: Bench) -> None:
     for count in range(100):
         x = gpu.array(count, 2)
         numpy.testing.assert_allclose(gemm.column_sums(x).get(), x.get().sum(axis=0), rtol=1e-4, atol=1e-5)
@@ -228,7 +228,7 @@ def test_rows_of_ones_are_kept_one_for_each_power_of_two(gpu: Bench) -> None:
     assert gpu.cupy.gpu.launched == launched + 1
 
 
-def test_what_a_handle_keeps_is_not_of_a_pool_that_is_in_use_for_a_while(gpu: Bench) -> None:
+def test_buffers_of_a_handle_are_allocated_from_the_default_pool(gpu: Bench) -> None:
     x = gpu.array(5, 2)
     pool = gpu.cupy.cuda.MemoryPool()
     with gpu.cupy.cuda.using_allocator(pool.malloc):
@@ -237,28 +237,28 @@ def test_what_a_handle_keeps_is_not_of_a_pool_that_is_in_use_for_a_while(gpu: Be
     numpy.testing.assert_allclose(gemm.column_sums(x).get(), x.get().sum(axis=0), rtol=1e-5)
 
 
-# ---- the dense layer ----
+# ---- the linear layer ----
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("biased", [False, True])
-def test_a_dense_layer_is_that_of_the_portable_version(gpu: Bench, dtype: str, biased: bool) -> None:
+def test_linear_matches_the_portable_version(gpu: Bench, dtype: str, biased: bool) -> None:
     x, weight, g = gpu.array(2, 3, 5, dtype=dtype), gpu.array(4, 5, dtype=dtype), gpu.array(2, 3, 4, dtype=dtype)
     bias = gpu.array(4, dtype=dtype) if biased else None
     inputs, needs = (x, weight, bias), (True, True, biased)
     out, residuals = KERNELS["linear"].forward(*inputs)
     grads = KERNELS["linear"].backward(g, residuals, inputs, needs)
-    wide = [None if array is None else array.get().astype(numpy.float64) for array in inputs]
-    expected, _ = portable.forward(numpy, *wide)
-    wanted = portable.joint_rule(numpy, g.get().astype(numpy.float64), None, wide, needs)
-    for found, value, like in zip((out, *grads), (expected, *wanted), (x, *inputs), strict=True):
-        assert (found is None) == (value is None)
-        if found is not None:
-            assert found.dtype == like.dtype
-            numpy.testing.assert_allclose(found.get().astype(numpy.float64), value, rtol=CLOSE[dtype], atol=CLOSE[dtype] * 10)
+    to_float64 = [None if array is None else array.get().astype(numpy.float64) for array in inputs]
+    expected, _ = portable.forward(numpy, *to_float64)
+    expected_grads = portable.joint_rule(numpy, g.get().astype(numpy.float64), None, to_float64, needs)
+    for result, value, like in zip((out, *grads), (expected, *expected_grads), (x, *inputs), strict=True):
+        assert (result is None) == (value is None)
+        if result is not None:
+            assert result.dtype == like.dtype
+            numpy.testing.assert_allclose(result.get().astype(numpy.float64), value, rtol=CLOSE[dtype], atol=CLOSE[dtype] * 10)
 
 
-def test_a_dense_layer_copies_nothing(gpu: Bench) -> None:
+def test_linear_does_not_copy(gpu: Bench) -> None:
     x, weight, g = gpu.array(2, 3, 5), gpu.array(4, 5), gpu.array(2, 3, 4)
     launched = gpu.cupy.gpu.launched
     KERNELS["linear"].forward(x, weight, None)
@@ -267,14 +267,14 @@ def test_a_dense_layer_copies_nothing(gpu: Bench) -> None:
     assert [call["count"] for call in gpu.calls()] == [1, 1, 1]
 
 
-def test_mixtures_and_whole_numbers_are_declined(gpu: Bench) -> None:
-    half = gpu.array(2, 5, dtype="float16")
-    assert KERNELS["linear"].forward(half, gpu.array(4, 5), None) is NotImplemented
-    whole = gpu.cupy.array(numpy.ones((2, 2), dtype=numpy.int64))
-    assert KERNELS["linear"].forward(whole, whole, None) is NotImplemented
+def test_mixed_and_integer_dtypes_are_not_supported(gpu: Bench) -> None:
+    float16 = gpu.array(2, 5, dtype="float16")
+    assert KERNELS["linear"].forward(float16, gpu.array(4, 5), None) is NotImplemented
+    integers = gpu.cupy.array(numpy.ones((2, 2), dtype=numpy.int64))
+    assert KERNELS["linear"].forward(integers, integers, None) is NotImplemented
 
 
-def test_a_gpu_without_memory_for_cublas_is_out_of_memory(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cublas_out_of_memory_is_a_memory_error(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu.library, "cublasGemmEx", lambda *args: 3)
-    with pytest.raises(MemoryError, match="no memory left for cuBLAS"):
+    with pytest.raises(MemoryError, match="out of GPU memory for cuBLAS"):
         gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))

@@ -1,4 +1,4 @@
-"""Steps that are captured once and launched from then on, on a GPU that computes nothing while a stream is being captured."""
+"""Steps that are captured once and then replayed, on a fake GPU that computes nothing during capture."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tinytorch.training.language_model import random_batches
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 
 
-def moved(state: Any, batch: Any) -> Any:
-    """A step: the running sum, and how many steps there were."""
+def add_step(state: Any, batch: Any) -> Any:
+    """A step: a running sum and a step count; aux is twice the old sum."""
     total, count = state
     return (total + batch[0], count + 1), (total * 2,)
 
@@ -32,12 +32,12 @@ def start(fake_gpu: Any) -> tuple[Any, ...]:
     return fake_gpu.cupy.zeros(3), fake_gpu.cupy.zeros((), dtype="int32")
 
 
-def test_a_step_runs_in_python_twice_and_then_no_more(fake_gpu: Any) -> None:
+def test_a_step_runs_in_python_only_twice(fake_gpu: Any) -> None:
     runs = []
 
     def step(state: Any, batch: Any) -> Any:
         runs.append(1)
-        return moved(state, batch)
+        return add_step(state, batch)
 
     captured = fake_gpu.backend.compile(step, donate=True)
     state: Any = start(fake_gpu)
@@ -49,30 +49,30 @@ def test_a_step_runs_in_python_twice_and_then_no_more(fake_gpu: Any) -> None:
     assert len(runs) == 2
 
 
-def test_a_launch_is_one_launch(fake_gpu: Any) -> None:
+def test_a_replay_is_one_launch(fake_gpu: Any) -> None:
     captured = fake_gpu.backend.compile(lambda state, batch: ((state[0] + 1 + batch[0],), ()), donate=True)
     batch = (fake_gpu.cupy.ones(3),)
     state, _ = captured((fake_gpu.cupy.zeros(3),), batch)
     before = fake_gpu.cupy.gpu.launched
-    state, _ = captured(state, batch)  # state and batch are there already
+    state, _ = captured(state, batch)  # state and batch are already in the buffers
     assert fake_gpu.cupy.gpu.launched == before + 1
     assert state[0].get().tolist() == [4.0] * 3
 
 
-def test_what_came_of_an_earlier_call_is_not_overwritten_unless_it_was_donated(fake_gpu: Any) -> None:
-    kept = fake_gpu.backend.compile(moved, donate=False)
-    given = start(fake_gpu)
+def test_results_are_not_overwritten_without_donate(fake_gpu: Any) -> None:
+    kept = fake_gpu.backend.compile(add_step, donate=False)
+    initial = start(fake_gpu)
     one = (fake_gpu.cupy.ones(3),)
-    first, (aux,) = kept(given, one)
+    first, (aux,) = kept(initial, one)
     second, _ = kept(first, one)
     assert first[0].get().tolist() == [1.0] * 3
     assert second[0].get().tolist() == [2.0] * 3
     assert aux.get().tolist() == [0.0] * 3
-    assert given[0].get().tolist() == [0.0] * 3
+    assert initial[0].get().tolist() == [0.0] * 3
 
 
-def test_another_state_can_be_put_in_its_place(fake_gpu: Any) -> None:
-    captured = fake_gpu.backend.compile(moved, donate=True)
+def test_a_different_state_can_be_passed(fake_gpu: Any) -> None:
+    captured = fake_gpu.backend.compile(add_step, donate=True)
     one = (fake_gpu.cupy.ones(3),)
     captured(start(fake_gpu), one)
     state, _ = captured((fake_gpu.cupy.full(3, 10.0), fake_gpu.cupy.asarray(numpy.array(7, "int32"))), one)
@@ -80,12 +80,12 @@ def test_another_state_can_be_put_in_its_place(fake_gpu: Any) -> None:
     assert int(state[1]) == 8
 
 
-def test_states_that_are_used_by_turns_do_not_meet(fake_gpu: Any) -> None:
+def test_states_used_alternately_are_independent(fake_gpu: Any) -> None:
     runs = []
 
     def step(state: Any, batch: Any) -> Any:
         runs.append(1)
-        return moved(state, batch)
+        return add_step(state, batch)
 
     captured = fake_gpu.backend.compile(step, donate=True)
     one = (fake_gpu.cupy.ones(3),)
@@ -99,18 +99,18 @@ def test_states_that_are_used_by_turns_do_not_meet(fake_gpu: Any) -> None:
     assert len(runs) == 4  # two graphs
     del left
     captured(start(fake_gpu), one)
-    assert len(runs) == 4  # in the place of the one that nobody has any more
+    assert len(runs) == 4  # reuses the graph whose state is no longer referenced
 
 
-def test_new_shapes_are_captured_on_their_own(fake_gpu: Any) -> None:
-    captured = fake_gpu.backend.compile(moved, donate=True)
+def test_each_set_of_shapes_has_its_own_graph(fake_gpu: Any) -> None:
+    captured = fake_gpu.backend.compile(add_step, donate=True)
     for size in (3, 4, 3):
         state, _ = captured((fake_gpu.cupy.zeros(size), fake_gpu.cupy.zeros((), dtype="int32")), (fake_gpu.cupy.ones(size),))
         assert state[0].get().tolist() == [1.0] * size
 
 
-def test_a_state_that_is_handed_on_within_itself(fake_gpu: Any) -> None:
-    """The new value of one place lies in the old one of another."""
+def test_a_step_may_swap_its_state_arrays(fake_gpu: Any) -> None:
+    """A new value shares memory with another old one."""
     captured = fake_gpu.backend.compile(lambda state, batch: ((state[1], state[0], state[2]), ()), donate=True)
     state = tuple(fake_gpu.cupy.full(2, float(i)) for i in range(3))
     for turn in range(3):
@@ -124,13 +124,13 @@ def test_values_written_in_place_are_not_copied(fake_gpu: Any) -> None:
         return state, ()
 
     captured = fake_gpu.backend.compile(step, donate=True)
-    given = (fake_gpu.cupy.zeros(2),)
-    state, _ = captured(given, (fake_gpu.cupy.ones(2),))
-    assert state[0].get().tolist() == [1.0, 1.0]  # the run that warms up wrote into copies
-    assert given[0].get().tolist() == [0.0, 0.0]
+    initial = (fake_gpu.cupy.zeros(2),)
+    state, _ = captured(initial, (fake_gpu.cupy.ones(2),))
+    assert state[0].get().tolist() == [1.0, 1.0]  # the warm-up wrote to copies
+    assert initial[0].get().tolist() == [0.0, 0.0]
 
 
-def test_a_step_that_reads_on_the_host_is_run_as_it_is_and_one_line_says_so(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_step_that_reads_on_the_host_is_not_captured_and_warns_once(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
     def step(state: Any, batch: Any) -> Any:
         return ((state[0] + 1,) if float(state[0][0]) < 10 else state), ()
 
@@ -145,7 +145,7 @@ def test_a_step_that_reads_on_the_host_is_run_as_it_is_and_one_line_says_so(fake
     assert not fake_gpu.cupy.cuda.get_current_stream().is_capturing()
 
 
-def test_a_mistake_in_the_step_is_an_error_and_not_a_refusal(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_in_the_step_is_raised(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
     def step(state: Any, batch: Any) -> Any:
         raise KeyError("mistaken")
 
@@ -154,7 +154,7 @@ def test_a_mistake_in_the_step_is_an_error_and_not_a_refusal(fake_gpu: Any, capl
     assert caplog.messages == []
 
 
-def test_a_graph_has_a_pool_a_stream_and_a_workspace_to_itself(fake_gpu: Any) -> None:
+def test_a_graph_has_its_own_pool_stream_and_workspace(fake_gpu: Any) -> None:
     cupy = fake_gpu.cupy
     a = cupy.ones((2, 2))
     step = fake_gpu.backend.compile(lambda state, batch: ((fake_gpu.backend.xp.matmul(state[0], batch[0]),), ()), donate=True)
@@ -163,12 +163,12 @@ def test_a_graph_has_a_pool_a_stream_and_a_workspace_to_itself(fake_gpu: Any) ->
     streams = {call["stream"] for call in fake_gpu.blas.calls}
     assert len(streams) == 1
     assert 0 not in streams
-    assert len(cupy.machine.allocators) == 1  # the caller's allocator is back
+    assert len(cupy.machine.allocators) == 1  # the caller's allocator is restored
     fake_gpu.backend.xp.matmul(a, a)
     assert fake_gpu.blas.calls[-1]["stream"] == 0
 
 
-# ---- whole steps of the framework ----
+# ---- training and decoding ----
 
 
 def trainer(precision: str = "float32") -> LanguageModelTrainer:
@@ -184,42 +184,42 @@ def losses(precision: str = "float32", steps: int = 12) -> list[float]:
     return [record.train_loss for record in one.trainer.fit(random_batches(one.tokenizer.encode_array(TEXT), 16, 4), steps)]
 
 
-def test_a_captured_training_step_learns_as_numpy_does(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_captured_training_matches_numpy(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
     captured = losses()
     with tt.use_backend("numpy"):
         expected = losses()
     numpy.testing.assert_allclose(captured, expected, atol=2e-5)
-    assert caplog.messages == []  # it was captured
+    assert caplog.messages == []  # no warning: captured
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_a_captured_step_in_16_bits(fake_gpu: Any, caplog: pytest.LogCaptureFixture, precision: str) -> None:
+def test_captured_training_in_16_bits(fake_gpu: Any, caplog: pytest.LogCaptureFixture, precision: str) -> None:
     numpy.testing.assert_allclose(losses(precision), losses("float32"), atol=2e-2)
     assert caplog.messages == []
 
 
-def test_captured_decoding_writes_what_numpy_writes(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
-    def written() -> Any:
+def test_captured_decoding_matches_numpy(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def generated() -> Any:
         random.seed(0)
         model = TinyGPT(11, d_model=16, num_heads=2, num_layers=2, max_length=8)
         prompts = [[1, 2, 3], [4], [5, 6]]
         return generate(model, prompts, 20, temperature=0.0), generate(model, prompts[0], 20, seed=3)
 
-    captured = written()
+    captured = generated()
     with tt.use_backend("numpy"):
-        assert written() == captured
+        assert generated() == captured
     assert caplog.messages == []
 
 
-def test_texts_that_are_written_by_turns_do_not_meet(fake_gpu: Any) -> None:
+def test_texts_generated_alternately_are_independent(fake_gpu: Any) -> None:
     random.seed(0)
     model = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
     alone = [generate(model, prompt, 6, temperature=0.0) for prompt in ([1, 2], [7, 3])]
     by_turns = list(zip(*[stream(model, prompt, 6, temperature=0.0) for prompt in ([1, 2], [7, 3])], strict=True))
-    assert [[token for piece in pieces for token in piece] for pieces in zip(*by_turns, strict=True)] == alone
+    assert [[token for update in updates for token in update] for updates in zip(*by_turns, strict=True)] == alone
 
 
-def test_captured_decoding_uses_what_the_model_learned_since(fake_gpu: Any) -> None:
+def test_captured_decoding_uses_updated_weights(fake_gpu: Any) -> None:
     random.seed(0)
     model = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
     before = generate(model, [1, 2], 6, temperature=0.0)
@@ -232,25 +232,25 @@ def test_captured_decoding_uses_what_the_model_learned_since(fake_gpu: Any) -> N
     assert before != after
 
 
-def test_a_long_run_holds_no_more_than_a_short_one(fake_gpu: Any) -> None:
+def test_a_long_run_needs_no_more_arrays_than_a_short_one(fake_gpu: Any) -> None:
     one = trainer()
     next_batch = random_batches(one.tokenizer.encode_array(TEXT), 16, 4)
 
-    def held(steps: int) -> int:
+    def count_arrays(steps: int) -> int:
         one.trainer.fit(next_batch, steps)
         gc.collect()
         return sum(type(thing) is fake_gpu.cupy.ndarray for thing in gc.get_objects())
 
-    held(17)
-    assert held(18) == held(60)
+    count_arrays(17)
+    assert count_arrays(18) == count_arrays(60)
 
 
-# ---- with the CUDA kernels in it ----
+# ---- with emulated CUDA kernels ----
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-5), ("bfloat16", 2e-2), ("float16", 2e-2)])
-def test_a_step_of_all_kernels_is_captured_and_learns_as_numpy_does(
-    whole_gpu: Any, caplog: pytest.LogCaptureFixture, precision: str, tolerance: float
+def test_captured_training_with_all_kernels_matches_numpy(
+    fake_gpu_with_kernels: Any, caplog: pytest.LogCaptureFixture, precision: str, tolerance: float
 ) -> None:
     emulator.state.launches.clear()
     captured = losses(precision, steps=5)
@@ -258,17 +258,17 @@ def test_a_step_of_all_kernels_is_captured_and_learns_as_numpy_does(
     with tt.use_backend("numpy"):
         expected = losses(steps=5)
     numpy.testing.assert_allclose(captured, expected, atol=tolerance)
-    wanted = {"adam", "layer_norm_backward", "attention_backward_keys", "dropout", "cross_entropy_backward"}
-    assert wanted <= set(emulator.state.launches)
+    expected_launches = {"adam", "layer_norm_backward", "attention_backward_keys", "dropout", "cross_entropy_backward"}
+    assert expected_launches <= set(emulator.state.launches)
 
 
-def test_decoding_with_all_kernels_is_captured_and_writes_what_numpy_writes(whole_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
-    def written() -> Any:
+def test_captured_decoding_with_all_kernels_matches_numpy(fake_gpu_with_kernels: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def generated() -> Any:
         random.seed(0)
         model = TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8)
         return generate(model, [[1, 2, 3], [4]], 8, temperature=0.0)
 
-    captured = written()
+    captured = generated()
     assert caplog.messages == []
     with tt.use_backend("numpy"):
-        assert written() == captured
+        assert generated() == captured

@@ -1,4 +1,4 @@
-"""Whole models train and write with the CUDA kernels, in the emulator, as they do with the portable ones."""
+"""Models train and generate with the emulated CUDA kernels as with the portable versions."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tinytorch.models import LeNet5, TinyGPT
 from tinytorch_cupy.kernels import KERNELS
 from tinytorch_numpy.kernels import KERNELS as HOST_KERNELS
 
-#: What runs in the emulator. Products of matrices are cuBLAS's, and `put_row` is a line of cupy.
-OWN = sorted(set(KERNELS) - {"linear", "put_row"})
+#: Kernels that run in the emulator. `linear` uses cuBLAS, and `put_row` is one line of cupy.
+EMULATED = sorted(set(KERNELS) - {"linear", "put_row"})
 
 
 def on_device(value: Any) -> Any:
@@ -37,7 +37,7 @@ def on_host(value: Any) -> Any:
 
 
 def emulated(kernel: Kernel) -> Kernel:
-    """A kernel of the GPU for arrays of the host."""
+    """Wrap a GPU kernel for host arrays."""
 
     def forward(*arrays: Any, **settings: Any) -> Any:
         result = kernel.forward(*on_device(arrays), **settings)
@@ -52,13 +52,13 @@ def emulated(kernel: Kernel) -> Kernel:
 
 @contextmanager
 def on_the_emulator() -> Iterator[None]:
-    """Run numpy's backend with the kernels of the GPU inside a ``with`` block."""
+    """Use the GPU's kernels in the numpy backend inside a ``with`` block."""
     backend = get_backend("numpy")
-    own, backend.kernels = backend.kernels, {"linear": HOST_KERNELS["linear"], **{name: emulated(KERNELS[name]) for name in OWN}}
+    original, backend.kernels = backend.kernels, {"linear": HOST_KERNELS["linear"], **{name: emulated(KERNELS[name]) for name in EMULATED}}
     try:
         yield
     finally:
-        backend.kernels = own
+        backend.kernels = original
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +80,8 @@ def losses(model: nn.Module, optimizer: optim.Optimizer, batches: list[tuple[Any
     return found
 
 
-class Flat(nn.Module):
-    """A language model whose logits are rows, one for each position."""
+class FlatLogits(nn.Module):
+    """A language model with logits of shape (B * T, V)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Flat(nn.Module):
 
 def train_gpt() -> list[float]:
     tt.seed(3)
-    model = Flat()
+    model = FlatLogits()
     ids = numpy.random.default_rng(0).integers(0, 11, (3, 3, 20))
     batches = [(rows[:, :-1], tt.asarray(rows[:, 1:].reshape(-1))) for rows in ids]
     return losses(model, optim.AdamW(model.parameters(), lr=1e-2, max_norm=1.0), batches)
@@ -114,7 +114,7 @@ def train_lenet() -> list[float]:
         (train_lenet, {"sgd", "im2col", "col2im", "cross_entropy_backward"}),
     ],
 )
-def test_a_model_learns_what_it_learns_with_the_portable_versions(train: Callable[[], list[float]], used: set[str]) -> None:
+def test_training_losses_match_the_portable_versions(train: Callable[[], list[float]], used: set[str]) -> None:
     with ops.portable_kernels():
         expected = train()
     fake_cupy.state.launches.clear()
@@ -124,22 +124,22 @@ def test_a_model_learns_what_it_learns_with_the_portable_versions(train: Callabl
     assert used <= set(fake_cupy.state.launches)
 
 
-def test_a_model_writes_what_it_writes_with_the_portable_versions() -> None:
+def test_generated_tokens_match_the_portable_versions() -> None:
     tt.seed(4)
     model = TinyGPT(vocab_size=11, d_model=32, num_heads=2, num_layers=2, max_length=24).eval()
 
-    def write() -> Any:
+    def generate_tokens() -> Any:
         return generate(model, [1, 2, 3], max_new_tokens=12, temperature=0.0)
 
     with ops.portable_kernels():
-        expected = write()
+        expected = generate_tokens()
     fake_cupy.state.launches.clear()
     with on_the_emulator():
-        assert write() == expected
+        assert generate_tokens() == expected
     assert {"attention_decode", "append_rows"} <= set(fake_cupy.state.launches)
 
 
-def test_second_derivatives_are_those_without_overrides() -> None:
+def test_second_derivatives_match_the_portable_versions() -> None:
     draw = numpy.random.default_rng(1)
     qkv = tt.asarray(draw.normal(size=(1, 4, 12)), dtype="float32")
     weight, bias = (tt.asarray(draw.normal(size=4), dtype="float32") for _ in range(2))
@@ -149,10 +149,10 @@ def test_second_derivatives_are_those_without_overrides() -> None:
         out = ops.gelu(ops.layer_norm(out, weight, bias, eps=1e-5), approximate="tanh")
         return tt.sum(ops.relu(out) * out)
 
-    def slope(x: tt.Tensor) -> tt.Tensor:
+    def squared_gradient(x: tt.Tensor) -> tt.Tensor:
         return tt.sum(tt.grad(function)(x) ** 2)
 
     with ops.portable_kernels():
-        expected = tt.grad(slope)(qkv).numpy()
+        expected = tt.grad(squared_gradient)(qkv).numpy()
     with on_the_emulator():
-        numpy.testing.assert_allclose(tt.grad(slope)(qkv).numpy(), expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
+        numpy.testing.assert_allclose(tt.grad(squared_gradient)(qkv).numpy(), expected, rtol=1e-4, atol=1e-4 * abs(expected).max())

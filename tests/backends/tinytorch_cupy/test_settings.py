@@ -1,4 +1,4 @@
-"""Every setting of a fused operation does in CUDA what it does in the portable version; see `tests/ops/settings_table.py`."""
+"""Every setting of a CUDA kernel has the same effect as in the portable version; see `tests/ops/settings_table.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,5 @@ from tinytorch_cupy.kernels import KERNELS
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_kernel_computes_what_the_portable_version_computes_with_every_value_of_every_setting(
-    whole_gpu: SimpleNamespace, name: str
-) -> None:
-    check_kernel(name, whole_gpu.backend, whole_gpu.backend.kernels[name])
+def test_every_value_of_every_setting_matches_the_portable_version(fake_gpu_with_kernels: SimpleNamespace, name: str) -> None:
+    check_kernel(name, fake_gpu_with_kernels.backend, fake_gpu_with_kernels.backend.kernels[name])

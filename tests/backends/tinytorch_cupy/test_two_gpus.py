@@ -1,4 +1,4 @@
-"""Two GPUs in one process: where an array lies decides where it is computed with, whichever GPU is the current one."""
+"""Two GPUs in one process: operations run on the GPU of their operands, whichever GPU is current."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ CALLS: dict[str, Callable[[tt.Tensor], Any]] = {
 
 
 @pytest.fixture
-def elsewhere(two_gpus: Any) -> Callable[[], None]:
-    """Makes the other GPU the current one, as work on it does."""
+def switch_gpu(two_gpus: Any) -> Callable[[], None]:
+    """A function that makes the other GPU current, as work on it would."""
 
     def run() -> None:
         two_gpus.cupy.machine.current = 0
@@ -54,12 +54,12 @@ def gpu_of(x: tt.Tensor) -> int:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_result_and_its_gradient_lie_where_the_operands_do(two_gpus: Any, elsewhere: Callable[[], None], name: str) -> None:
+def test_results_and_gradients_are_on_the_gpu_of_the_operands(two_gpus: Any, switch_gpu: Callable[[], None], name: str) -> None:
     values = [[0.5, 2.0, 1.0], [1.5, -1.0, 3.0]]
     x = tt.asarray(values, dtype="float32")
-    elsewhere()
+    switch_gpu()
     out = CALLS[name](x)
-    elsewhere()
+    switch_gpu()
     if name != "sort":
         gradient = tt.grad(lambda x: tt.sum(CALLS[name](x) ** 2))(x)
         assert gpu_of(gradient) == 1
@@ -70,29 +70,29 @@ def test_a_result_and_its_gradient_lie_where_the_operands_do(two_gpus: Any, else
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name != "zeros_like"])
-def test_a_pullback_runs_where_its_operands_lie(two_gpus: Any, elsewhere: Callable[[], None], name: str) -> None:
+def test_a_pullback_runs_on_the_gpu_of_its_operands(two_gpus: Any, switch_gpu: Callable[[], None], name: str) -> None:
     out, pullback = tt.vjp(CALLS[name], tt.asarray([[0.5, 2.0, 1.0], [1.5, -1.0, 3.0]], dtype="float32"))
     g = tt.ones_like(out)
-    elsewhere()
+    switch_gpu()
     (gradient,) = pullback(g)
     assert gpu_of(gradient) == 1
 
 
-def test_a_backward_pass_after_work_on_the_other_gpu(two_gpus: Any, elsewhere: Callable[[], None]) -> None:
-    here, there = [tt.Tensor([[1.0, -2.0]], device=f"fakegpu:{i}", requires_grad=True) for i in (1, 0)]
-    for x in (here, there):
+def test_a_backward_pass_after_work_on_the_other_gpu(two_gpus: Any, switch_gpu: Callable[[], None]) -> None:
+    on_second, on_first = [tt.Tensor([[1.0, -2.0]], device=f"fakegpu:{i}", requires_grad=True) for i in (1, 0)]
+    for x in (on_second, on_first):
         loss = tt.sum(ops.gelu(x, approximate="tanh") * tt.exp(x) + x[:, ::-1] ** 2)
-        elsewhere() if x is there else None
+        switch_gpu() if x is on_first else None
         loss.backward()
-    here_grad, there_grad = here.grad, there.grad
-    assert here_grad is not None
-    assert there_grad is not None
-    assert (gpu_of(here_grad), gpu_of(there_grad)) == (1, 0)
-    numpy.testing.assert_array_equal(here_grad.numpy(), there_grad.numpy())
+    second_grad, first_grad = on_second.grad, on_first.grad
+    assert second_grad is not None
+    assert first_grad is not None
+    assert (gpu_of(second_grad), gpu_of(first_grad)) == (1, 0)
+    numpy.testing.assert_array_equal(second_grad.numpy(), first_grad.numpy())
 
 
 @pytest.mark.parametrize("optimizer", [AdamW, SGD])
-def test_models_on_two_gpus_learn_by_turns(two_gpus: Any, optimizer: Any) -> None:
+def test_models_on_two_gpus_train_alternately(two_gpus: Any, optimizer: Any) -> None:
     def model(device: str) -> Any:
         with tt.use_backend(device):
             random.seed(0)
@@ -113,9 +113,9 @@ def test_models_on_two_gpus_learn_by_turns(two_gpus: Any, optimizer: Any) -> Non
         assert values[0].item() == values[1].item()
 
 
-def test_a_captured_step_runs_where_its_state_lies(two_gpus: Any, elsewhere: Callable[[], None], caplog: pytest.LogCaptureFixture) -> None:
+def test_captured_training_runs_on_its_gpu(two_gpus: Any, switch_gpu: Callable[[], None], caplog: pytest.LogCaptureFixture) -> None:
     found = losses(steps=3)
-    elsewhere()
+    switch_gpu()
     assert losses(steps=3) == found
     assert caplog.messages == []
     assert two_gpus.cupy.machine.gpus[0].launched == 0
@@ -123,25 +123,25 @@ def test_a_captured_step_runs_where_its_state_lies(two_gpus: Any, elsewhere: Cal
         numpy.testing.assert_allclose(losses(steps=3), found, atol=2e-5)
 
 
-def test_a_captured_step_is_launched_there_after_work_on_the_other_gpu(two_gpus: Any, elsewhere: Callable[[], None]) -> None:
+def test_a_graph_is_replayed_on_its_gpu_after_work_on_the_other(two_gpus: Any, switch_gpu: Callable[[], None]) -> None:
     captured = two_gpus.backend.compile(lambda state, batch: ((state[0] + batch[0],), ()), donate=True)
     state: Any = (tt.zeros(3).raw,)
     batch = (tt.ones(3).raw,)
     for _ in range(3):
-        elsewhere()
+        switch_gpu()
         state, _ = captured(state, batch)
     assert two_gpus.backend.to_host(state[0]).tolist() == [3.0] * 3
 
 
-def test_a_cublas_handle_is_destroyed_on_its_own_gpu(two_gpus: Any, elsewhere: Callable[[], None]) -> None:
+def test_a_cublas_handle_is_destroyed_on_its_own_gpu(two_gpus: Any, switch_gpu: Callable[[], None]) -> None:
     tt.ones((2, 2)) @ tt.ones((2, 2))
     assert set(two_gpus.blas.handles.values()) == {two_gpus.cupy.machine.gpus[1]}
-    elsewhere()
-    gemm._own.__dict__.clear()  # as when the thread ends
+    switch_gpu()
+    gemm._thread_local.__dict__.clear()  # as when the thread ends
     assert two_gpus.blas.handles == {}
 
 
-def test_a_text_is_written_by_each_gpu_in_turn(two_gpus: Any) -> None:
+def test_both_gpus_generate_the_same_text(two_gpus: Any) -> None:
     texts = []
     for device in ("fakegpu:0", "fakegpu:1", "fakegpu:0"):
         with tt.use_backend(device):
@@ -150,9 +150,9 @@ def test_a_text_is_written_by_each_gpu_in_turn(two_gpus: Any) -> None:
     assert texts[0] == texts[1] == texts[2]
 
 
-def test_a_tensor_goes_from_one_gpu_to_the_other(two_gpus: Any, elsewhere: Callable[[], None]) -> None:
+def test_a_tensor_is_moved_between_gpus(two_gpus: Any, switch_gpu: Callable[[], None]) -> None:
     x = tt.asarray([1.0, 2.0])
-    moved = x.to("fakegpu:0")
-    assert (gpu_of(x), gpu_of(moved)) == (1, 0)
-    elsewhere()
-    assert (moved.to("fakegpu:1") + x).tolist() == [2.0, 4.0]
+    on_first_gpu = x.to("fakegpu:0")
+    assert (gpu_of(x), gpu_of(on_first_gpu)) == (1, 0)
+    switch_gpu()
+    assert (on_first_gpu.to("fakegpu:1") + x).tolist() == [2.0, 4.0]

@@ -1,4 +1,4 @@
-"""Calls of every kernel that is written for numpy, in layouts of all kinds, and what their results are compared by."""
+"""Test cases for every numpy kernel, memory layouts of their inputs, and the comparison of their results."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ DIFFERENTIABLE = sorted(name for name, kernel in KERNELS.items() if kernel.backw
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed: pip install 'tinytorch-xp[fast]'")
 
 
-def of_both(names: Iterable[str]) -> list[Any]:
-    """Names of operations, each with numpy's kernel and with the compiled one where there is one."""
+def numpy_and_compiled(names: Iterable[str]) -> list[Any]:
+    """Parameters (name, kernel): numpy's kernel of each operation, and the compiled one if there is one."""
     plain = [pytest.param(name, KERNELS[name], id=name) for name in names]
     return plain + [
         pytest.param(name, compiled.KERNELS[name], id=f"{name}-compiled", marks=needs_numba) for name in names if name in compiled.KERNELS
@@ -32,7 +32,7 @@ def of_both(names: Iterable[str]) -> list[Any]:
 
 @dataclass
 class Case:
-    """One call: its arrays, its settings, and which arrays have a gradient (the first ones)."""
+    """One call: its arrays, its settings, and how many arrays have a gradient (the first ones)."""
 
     arrays: list[Any]
     settings: dict[str, Any]
@@ -40,7 +40,7 @@ class Case:
 
 
 class Draw:
-    """Draws arrays of one type."""
+    """Draws random arrays of one dtype."""
 
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
@@ -119,7 +119,7 @@ def attention_cases(draw: Draw) -> list[Case]:
     more_queries = [draw(2, 7, 4), draw(2, 3, 4), draw(2, 3, 4), None, None]
     wide_values = [draw(2, 3, 4), draw(2, 5, 4), draw(2, 5, 10), None, None]
     some_rows = draw.generator.random((4, 6)) < 0.5
-    some_rows[2] = False  # this one may attend to nothing
+    some_rows[2] = False  # fully masked
     masked_rows = [draw(2, 4, 6), draw(2, 6, 6), draw(2, 6, 6), some_rows, None]
     large_scores = [10.0 * draw(2, 9, 6), 10.0 * draw(2, 9, 6), draw(2, 9, 6), None, None]
     for arrays in (more_queries, wide_values, masked_rows, large_scores):
@@ -139,7 +139,7 @@ def packed_attention_cases(draw: Draw) -> list[Case]:
     return cases
 
 
-#: Size of the images, then of the window, its stride and the padding.
+#: Image size, window size, stride and padding.
 WINDOWS = [
     ((7, 6), (3, 2), (1, 1), (0, 0)),
     ((8, 8), (2, 2), (2, 2), (0, 0)),
@@ -185,8 +185,8 @@ def adam_cases(draw: Draw) -> list[Case]:
     changes: list[dict[str, Any]] = [{}, {"decoupled": False}, {"max_norm": 0.5}, {"max_norm": 1e9}, {"betas": (0.0, 0.9)}]
     cases = []
     for change in changes:
-        rate, step = numpy.asarray(0.01, dtype=draw.dtype), numpy.asarray(3, dtype=numpy.int32)
-        cases.append(Case([*update_arrays(draw, 2), rate, step], settings | change, 0))
+        lr, step = numpy.asarray(0.01, dtype=draw.dtype), numpy.asarray(3, dtype=numpy.int32)
+        cases.append(Case([*update_arrays(draw, 2), lr, step], settings | change, 0))
     return cases
 
 
@@ -205,7 +205,7 @@ def append_rows_cases(draw: Draw) -> list[Case]:
     return [Case([draw(b, s, c), draw(b, t, c)], {"at": at}, 0) for b, s, c, t, at in sizes]
 
 
-#: Donated arguments, where there are any: the others keep their values.
+#: Indices of donated arguments. All other arguments keep their values.
 DONATED = {"adam": {2, 3}, "sgd": {2}, "append_rows": {0}}
 
 CASES: dict[str, Callable[[Draw], list[Case]]] = {
@@ -228,14 +228,14 @@ CASES: dict[str, Callable[[Draw], list[Case]]] = {
 
 
 def every_second(x: Array) -> Array:
-    spread = numpy.zeros((*x.shape[:-1], 2 * x.shape[-1]) if x.ndim else (2,), x.dtype)
-    view = spread[..., ::2] if x.ndim else spread[0:1].reshape(())
+    strided = numpy.zeros((*x.shape[:-1], 2 * x.shape[-1]) if x.ndim else (2,), x.dtype)
+    view = strided[..., ::2] if x.ndim else strided[0:1].reshape(())
     view[...] = x
     return view
 
 
-def columns_first(x: Array) -> Array:
-    return numpy.asfortranarray(x) if x.ndim else x  # it would make one dimension of none
+def fortran_order(x: Array) -> Array:
+    return numpy.asfortranarray(x) if x.ndim else x  # asfortranarray makes a 0-d array 1-d
 
 
 def read_only(x: Array) -> Array:
@@ -245,17 +245,17 @@ def read_only(x: Array) -> Array:
 
 
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
-    "as_made": lambda x: x,
+    "contiguous": lambda x: x,
     "every_second": every_second,
-    "columns_first": columns_first,
+    "fortran_order": fortran_order,
     "read_only": read_only,
 }
 
 
-def rearranged(value: Any, change: Callable[[Array], Array]) -> Any:
-    """``change`` applied to every array, in lists too."""
+def map_arrays(value: Any, change: Callable[[Array], Array]) -> Any:
+    """Apply ``change`` to every array, including those in lists."""
     if isinstance(value, list):
-        return [rearranged(item, change) for item in value]
+        return [map_arrays(item, change) for item in value]
     return value if value is None else change(value)
 
 

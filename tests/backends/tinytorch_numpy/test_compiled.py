@@ -1,4 +1,4 @@
-"""Kernels that numba compiles: where they are used, and what happens where numba is missing or broken. Their results: test_kernels.py."""
+"""Kernels compiled by numba: when they are used, and what happens if numba is missing or broken. test_kernels.py tests their results."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TUNED = """
 import json, sys
 import tinytorch as tt
 from tinytorch_numpy.kernels import KERNELS
-said = tt.tune()
-exchanged = sorted(name for name, kernel in tt.get_backend("numpy").kernels.items() if kernel is not KERNELS[name])
+messages = tt.tune()
+replaced = sorted(name for name, kernel in tt.get_backend("numpy").kernels.items() if kernel is not KERNELS[name])
 """
 
 
 def run(code: str, last: str, **environment: str) -> Any:
-    """What ``last`` is after the code, in a process of its own."""
+    """Run ``code`` in a new process and return the value of the expression ``last``."""
     settings = {name: value for name, value in os.environ.items() if not name.startswith("TINYTORCH_")}
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nprint(json.dumps({last}))"],
@@ -43,72 +43,72 @@ def run(code: str, last: str, **environment: str) -> Any:
 
 
 @needs_numba
-def test_tune_exchanges_kernels_and_names_them() -> None:
-    said, exchanged = run(_TUNED, "[said, exchanged]", TINYTORCH_NUM_THREADS="1")
-    assert exchanged == sorted(compiled.KERNELS)
-    assert any(f"numba {import_module('numba').__version__}" in sentence and ", ".join(compiled.KERNELS) in sentence for sentence in said)
+def test_tune_replaces_kernels_and_lists_them() -> None:
+    messages, replaced = run(_TUNED, "[messages, replaced]", TINYTORCH_NUM_THREADS="1")
+    assert replaced == sorted(compiled.KERNELS)
+    assert any(f"numba {import_module('numba').__version__}" in message and ", ".join(compiled.KERNELS) in message for message in messages)
 
 
 @pytest.mark.parametrize("settings", [{"TINYTORCH_TUNE": "off"}, {"TINYTORCH_NUMBA": "off"}, {"TINYTORCH_NUMBA": " OFF "}])
-def test_the_user_can_leave_numba_out(settings: dict[str, str]) -> None:
-    said, exchanged = run(_TUNED, "[said, exchanged]", **settings)
-    assert exchanged == []
-    assert not any("numba" in sentence for sentence in said)
+def test_numba_can_be_disabled(settings: dict[str, str]) -> None:
+    messages, replaced = run(_TUNED, "[messages, replaced]", **settings)
+    assert replaced == []
+    assert not any("numba" in message for message in messages)
 
 
-def test_without_numba_numpys_kernels_stay() -> None:
-    said, exchanged = run("import sys\nsys.modules['numba'] = None\n" + _TUNED, "[said, exchanged]")
-    assert exchanged == []
-    assert not any("numba" in sentence for sentence in said)
+def test_without_numba_no_kernel_is_replaced() -> None:
+    messages, replaced = run("import sys\nsys.modules['numba'] = None\n" + _TUNED, "[messages, replaced]")
+    assert replaced == []
+    assert not any("numba" in message for message in messages)
 
 
 @pytest.mark.parametrize(("release", "used"), [("0.60.0", False), ("0.61.0rc1", True), ("0.68.1", True), ("1.0", True)])
-def test_a_numba_that_is_too_old_is_left_alone_and_said(release: str, used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_numba_that_is_too_old_is_not_used_and_reported(release: str, used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(tuning.NUMBA_VARIABLE, raising=False)
     monkeypatch.setattr(tuning, "find_spec", lambda name: object())
     monkeypatch.setattr(tuning, "version", lambda name: release)
-    kernels, sentence = tuning.use_numba()
+    kernels, message = tuning.use_numba()
     assert bool(kernels) is used
-    assert sentence is not None
-    assert release in sentence
-    assert ("left alone" in sentence) is not used
+    assert message is not None
+    assert release in message
+    assert ("not used" in message) is not used
 
 
 @needs_numba
-def test_neither_an_import_nor_tune_nor_small_arrays_load_numba() -> None:
+def test_numba_is_imported_only_for_large_arrays() -> None:
     code = _TUNED + "from tinytorch import ops\nops.gelu(tt.ones((1, 3072), dtype=tt.float32), approximate='tanh')"
     assert run(code, "'numba' in sys.modules") is False
     assert run(code.replace("(1, 3072)", "(64, 3072)"), "'numba' in sys.modules") is True
 
 
-def test_a_numba_that_cannot_be_loaded_is_said_and_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_numba_warns_once_and_numpys_kernels_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str) -> Any:
         raise ImportError("Numba needs NumPy 1.0 or less")
 
     monkeypatch.setattr(compiled, "import_module", refuse)
-    monkeypatch.setattr(compiled, "_ENOUGH", 0)
+    monkeypatch.setattr(compiled, "_MIN_SIZE", 0)
     compiled._load.cache_clear()
     x = numpy.linspace(-3, 3, 7, dtype=numpy.float32)
     try:
         with pytest.warns(RuntimeWarning, match="numba cannot be loaded.*NumPy 1.0 or less"):
             out, residuals = compiled.KERNELS["gelu"].forward(x, approximate="tanh")
-        again, _ = compiled.KERNELS["gelu"].forward(x, approximate="tanh")  # said once
+        second, _ = compiled.KERNELS["gelu"].forward(x, approximate="tanh")  # no second warning
     finally:
         compiled._load.cache_clear()
     plain = KERNELS["gelu"]
     expected, own = plain.forward(x, approximate="tanh")
-    numpy.testing.assert_array_equal([out, again], [expected, expected])
+    numpy.testing.assert_array_equal([out, second], [expected, expected])
     assert compiled.KERNELS["gelu"].backward is not None
     assert plain.backward is not None
     grads = [
-        pair(x, kept, [x], [True], approximate="tanh")
-        for pair, kept in ((compiled.KERNELS["gelu"].backward, residuals), (plain.backward, own))
+        backward(x, kept, [x], [True], approximate="tanh")
+        for backward, kept in ((compiled.KERNELS["gelu"].backward, residuals), (plain.backward, own))
     ]
     numpy.testing.assert_array_equal(*grads)
 
 
 @needs_numba
-def test_a_loop_is_compiled_where_nothing_can_be_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_is_compiled_without_a_cache_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 
     from tinytorch_numpy.compiled.support import loop
@@ -129,8 +129,8 @@ def test_a_loop_is_compiled_where_nothing_can_be_kept_on_disk(monkeypatch: pytes
     assert double(1.5) == 3.0
 
 
-def taken(name: str) -> Kernel:
-    """The compiled kernel itself, which declines what it does not do."""
+def compiled_kernel(name: str) -> Kernel:
+    """The compiled kernel itself, without the dispatch to numpy's."""
     kernel = getattr(import_module(f"tinytorch_numpy.compiled.{name}"), name)
     assert isinstance(kernel, Kernel)
     return kernel
@@ -138,7 +138,7 @@ def taken(name: str) -> Kernel:
 
 @needs_numba
 @pytest.mark.parametrize("name", compiled.KERNELS)
-def test_every_compiled_kernel_takes_float32(name: str) -> None:
+def test_every_compiled_kernel_supports_float32(name: str) -> None:
     x, key = numpy.ones((2, 4, 6), numpy.float32), numpy.asarray([1, 2], numpy.int32)
     moments = [[numpy.ones(3, numpy.float32)] for _ in range(4)]
     calls: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -153,31 +153,31 @@ def test_every_compiled_kernel_takes_float32(name: str) -> None:
         "packed_attention": ((x, None, None), {"num_heads": 2, "causal": True, "p": 0.0, "site": 0}),
     }
     arrays, settings = calls[name]
-    assert taken(name).forward(*arrays, **settings) is not NotImplemented
+    assert compiled_kernel(name).forward(*arrays, **settings) is not NotImplemented
 
 
 @needs_numba
 @pytest.mark.parametrize("bad", [numpy.nan, numpy.inf, -numpy.inf])
-def test_what_is_not_finite_is_not_hidden(bad: float) -> None:
+def test_nan_and_infinity_propagate(bad: float) -> None:
     x = numpy.zeros((1, 40, 36), numpy.float32)
     x[0, 20, 7] = bad
     weight = numpy.ones(36, numpy.float32)
-    out, _ = taken("layer_norm").forward(x, weight, weight, eps=1e-5)
+    out, _ = compiled_kernel("layer_norm").forward(x, weight, weight, eps=1e-5)
     assert numpy.isnan(out[0, 20]).all()
     assert numpy.isfinite(numpy.delete(out, 20, axis=1)).all()
-    out, _ = taken("gelu").forward(x, approximate="tanh")
+    out, _ = compiled_kernel("gelu").forward(x, approximate="tanh")
     assert out[0, 20, 7] == bad or numpy.isnan(out[0, 20, 7])
     assert numpy.count_nonzero(out) == 1
     window = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
-    out, _ = taken("max_pool2d").forward(x[None], **window)
+    out, _ = compiled_kernel("max_pool2d").forward(x[None], **window)
     numpy.testing.assert_array_equal(out[0, 0, 10, 3], max(bad, 0) if bad == bad else bad)
-    out, _ = taken("packed_attention").forward(x, None, None, num_heads=2, causal=True, p=0.0, site=0)
+    out, _ = compiled_kernel("packed_attention").forward(x, None, None, num_heads=2, causal=True, p=0.0, site=0)
     assert numpy.isfinite(out[0, :20]).all()
     assert numpy.isnan(out[0, 20, 6:]).all()
 
 
 @needs_numba
-def test_the_exponential_is_right_to_the_last_places() -> None:
+def test_the_exponential_is_accurate_to_float32_rounding() -> None:
     from tinytorch_numpy.compiled.exponential import exponential
 
     x = numpy.linspace(-87, 88, 5001, dtype=numpy.float32)

@@ -1,4 +1,4 @@
-"""How images lie in memory, and what convolution makes of few filters; that values are right is tested in test_kernels."""
+"""Memory layout of images, band matrices and shards of convolutions. test_kernels.py tests values in general."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.kernels.images import batch_first, cropped, padded, rows_first
 
-#: Windows that begin in the padding.
+#: Settings whose first windows start in the padding.
 PADDED = [
     {"kernel_size": kernel_size, "stride": stride, "padding": padding}
     for kernel_size, stride, padding in [((2, 2), (2, 2), (1, 1)), ((3, 2), (1, 1), (1, 1)), ((4, 4), (3, 3), (2, 1))]
@@ -27,29 +27,29 @@ def images(*shape: int) -> numpy.ndarray:
 
 
 @pytest.mark.parametrize("count", [0, 1, 16, 37])
-def test_turning_images_there_and_back_changes_nothing(count: int) -> None:
+def test_rows_first_and_batch_first_are_inverse(count: int) -> None:
     x = images(count, 3, 4, 5)
     rows = rows_first(x)
     assert rows.flags.c_contiguous
     numpy.testing.assert_array_equal(batch_first(rows), x)
 
 
-def test_images_that_lie_as_they_should_are_not_copied() -> None:
+def test_images_stored_rows_first_are_not_copied() -> None:
     rows = rows_first(images(2, 3, 4, 5))
     assert numpy.shares_memory(rows_first(batch_first(rows)), rows)
 
 
-def test_padding_goes_around_each_image() -> None:
+def test_padded_adds_a_border_to_each_image() -> None:
     rows = rows_first(images(2, 3, 4, 5))
-    frame = padded(rows, (1, 2), 7.0)
-    assert frame.shape == (6, 3, 9, 2)
-    numpy.testing.assert_array_equal(cropped(frame, (1, 2)), rows)
-    assert (frame[0] == 7.0).all()
-    assert (frame[:, :, :2] == 7.0).all()
+    with_border = padded(rows, (1, 2), 7.0)
+    assert with_border.shape == (6, 3, 9, 2)
+    numpy.testing.assert_array_equal(cropped(with_border, (1, 2)), rows)
+    assert (with_border[0] == 7.0).all()
+    assert (with_border[:, :, :2] == 7.0).all()
 
 
 @pytest.mark.parametrize("name", ["conv2d", "max_pool2d", "avg_pool2d"])
-def test_results_lie_so_that_the_next_layer_need_not_turn_them(name: str) -> None:
+def test_outputs_are_stored_rows_first(name: str) -> None:
     x = images(4, 3, 8, 8)
     if name == "conv2d":
         out, _ = KERNELS[name].forward(x, images(2, 3, 3, 3), None, stride=(1, 1), padding=(0, 0))
@@ -58,10 +58,10 @@ def test_results_lie_so_that_the_next_layer_need_not_turn_them(name: str) -> Non
     assert numpy.shares_memory(rows_first(out), out)
 
 
-@pytest.mark.parametrize("filters", [1, 4, 6, 16, 30])  # 5, 4, 4, 1 and 1 rows of results at once
+@pytest.mark.parametrize("filters", [1, 4, 6, 16, 30])  # 5, 4, 4, 1 and 1 output rows per matmul
 @pytest.mark.parametrize("stride", [(1, 1), (2, 1)])
-def test_rows_that_are_worked_out_together_are_the_same(filters: int, stride: tuple[int, int]) -> None:
-    inputs = (images(3, 2, 43, 9), images(filters, 2, 5, 5), images(filters))  # 39 rows of results by 3 or 1, 20 by 5, 4 or 1
+def test_several_output_rows_per_matmul_match_the_portable_version(filters: int, stride: tuple[int, int]) -> None:
+    inputs = (images(3, 2, 43, 9), images(filters, 2, 5, 5), images(filters))  # 39 output rows, 3 or 1 per matmul; 20, 5, 4 or 1 per matmul
     settings = {"stride": stride, "padding": (0, 0)}
     out, residuals = KERNELS["conv2d"].forward(*inputs, **settings)
     expected, _ = portable.forward(numpy, *inputs, **settings)
@@ -77,19 +77,19 @@ def test_rows_that_are_worked_out_together_are_the_same(filters: int, stride: tu
         numpy.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_channels_that_do_not_fit_are_left_to_the_portable_version_to_refuse() -> None:
+def test_mismatched_channels_use_the_portable_version_which_raises() -> None:
     settings = {"stride": (1, 1), "padding": (0, 0)}
     assert KERNELS["conv2d"].forward(images(1, 3, 4, 4), images(2, 4, 3, 3), None, **settings) is NotImplemented
 
 
-def test_large_pooling_windows_are_left_to_the_portable_version() -> None:
-    settings = {"kernel_size": (17, 17), "stride": (1, 1), "padding": (0, 0)}  # a place in them does not fit in a byte
+def test_large_pooling_windows_use_the_portable_version() -> None:
+    settings = {"kernel_size": (17, 17), "stride": (1, 1), "padding": (0, 0)}  # an index in such a window does not fit in a byte
     assert KERNELS["max_pool2d"].forward(images(1, 1, 20, 20), **settings) is NotImplemented
 
 
 @pytest.mark.parametrize("kind", ["numpy", "numba"])
 @pytest.mark.parametrize("settings", PADDED)
-def test_padding_is_never_the_largest_of_a_window(settings: dict[str, Any], kind: str) -> None:
+def test_padding_is_never_the_maximum_of_a_window(settings: dict[str, Any], kind: str) -> None:
     if kind == "numba" and find_spec("numba") is None:
         pytest.skip("numba is not installed: pip install 'tinytorch-xp[fast]'")
     kernel = KERNELS["max_pool2d"] if kind == "numpy" else import_module("tinytorch_numpy.compiled.max_pool2d").max_pool2d
@@ -100,10 +100,12 @@ def test_padding_is_never_the_largest_of_a_window(settings: dict[str, Any], kind
     numpy.testing.assert_array_equal(batch_first(places), expected)
 
 
-@pytest.mark.parametrize("size", [(9, 7), (5, 5), (12, 6)])  # 3 rows of results, 1, and 4 beyond which a row of pixels is left over
+@pytest.mark.parametrize("size", [(9, 7), (5, 5), (12, 6)])  # 3 output rows, 1, and 4 with an unused row of pixels
 @pytest.mark.parametrize("count", [2, 3])
-def test_threads_that_share_a_convolution_make_the_same_of_it(size: tuple[int, int], count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["tinytorch_numpy.kernels.conv2d"], "_ENOUGH", 0)  # the name alone is the kernel's
+def test_a_sharded_convolution_matches_a_single_thread(size: tuple[int, int], count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys.modules["tinytorch_numpy.kernels.conv2d"], "_MIN_PARALLEL_WORK", 0
+    )  # the attribute conv2d of the package is the kernel, not the module
     inputs, settings = (images(3, 2, *size), images(4, 2, 5, 3), images(4)), {"stride": (2, 1), "padding": (0, 0)}
     kernel = KERNELS["conv2d"]
     assert kernel.backward is not None
@@ -113,8 +115,8 @@ def test_threads_that_share_a_convolution_make_the_same_of_it(size: tuple[int, i
     threads.use(count)
     try:
         out, residuals = kernel.forward(*inputs, **settings)
-        shared = kernel.backward(g, residuals, inputs, (True, True, True), **settings)
+        sharded_grads = kernel.backward(g, residuals, inputs, (True, True, True), **settings)
     finally:
         threads.use(1)
-    for actual, wanted in zip([out, *shared], [expected, *gradients], strict=True):
-        numpy.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-5)
+    for actual, target in zip([out, *sharded_grads], [expected, *gradients], strict=True):
+        numpy.testing.assert_allclose(actual, target, rtol=1e-5, atol=1e-5)

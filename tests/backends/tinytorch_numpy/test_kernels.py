@@ -1,4 +1,4 @@
-"""Every kernel that is written for numpy does what its portable version does, and so do those that numba compiles."""
+"""Every numpy kernel, compiled by numba or not, matches the portable version."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.backends.tinytorch_numpy.cases import (
     Draw,
     adam_cases,
     assert_equal,
-    of_both,
-    rearranged,
+    map_arrays,
+    numpy_and_compiled,
 )
 from tests.ops.settings_table import OPERATIONS
 from tinytorch import ops
@@ -33,8 +33,8 @@ from tinytorch_numpy.kernels.support import CHUNK
 
 
 @pytest.fixture(autouse=True)
-def numba_for_small_arrays_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "_ENOUGH", 0)
+def use_numba_for_small_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_MIN_SIZE", 0)
 
 
 @pytest.fixture
@@ -44,19 +44,19 @@ def backend() -> Backend:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("name", "kernel"), of_both(KERNELS))
-def test_values_and_gradients_are_those_of_the_portable_version_whose_inputs_it_leaves_alone(
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(KERNELS))
+def test_values_and_gradients_match_the_portable_version_and_inputs_are_unchanged(
     name: str, kernel: Kernel, dtype: str, layout: str, backend: Backend
 ) -> None:
     portable = OPERATIONS[name]
     draw = Draw(dtype)
     for case in CASES[name](draw):
-        arrays = rearranged(case.arrays, LAYOUTS[layout])
-        before = rearranged(arrays, numpy.copy)
+        arrays = map_arrays(case.arrays, LAYOUTS[layout])
+        before = map_arrays(arrays, numpy.copy)
         expected, residuals = portable.forward(backend.xp, *before, **case.settings)
         result = kernel.forward(*arrays, **case.settings)
         if result is NotImplemented:
-            assert any(x is not None and x.size == 0 for x in case.arrays)  # only what is empty is declined
+            assert any(x is not None and x.size == 0 for x in case.arrays)  # only empty inputs are declined
             continue
         out, own_residuals = result
         assert_equal(out, expected, TOLERANCE[dtype])
@@ -64,31 +64,31 @@ def test_values_and_gradients_are_those_of_the_portable_version_whose_inputs_it_
             g = LAYOUTS[layout](draw(*expected.shape))
             g_before = g.copy()
             needs = [i < case.gradients for i in range(len(arrays))]
-            wanted = list(portable.joint_rule(backend.xp, g, residuals, before, needs, **case.settings))
-            for _ in range(2):  # a retained graph is walked again
-                assert_equal(list(kernel.backward(g, own_residuals, arrays, needs, **case.settings)), wanted, TOLERANCE[dtype])
+            expected_grads = list(portable.joint_rule(backend.xp, g, residuals, before, needs, **case.settings))
+            for _ in range(2):  # twice, as with a retained graph
+                assert_equal(list(kernel.backward(g, own_residuals, arrays, needs, **case.settings)), expected_grads, TOLERANCE[dtype])
             numpy.testing.assert_array_equal(g, g_before)
         for i in set(range(len(arrays))) - DONATED.get(name, set()):
             numpy.testing.assert_equal(arrays[i], before[i])
 
 
-@pytest.mark.parametrize(("name", "kernel"), of_both(DIFFERENTIABLE))
-def test_only_the_gradients_that_are_needed_are_given(name: str, kernel: Kernel, backend: Backend) -> None:
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(DIFFERENTIABLE))
+def test_only_needed_gradients_are_returned(name: str, kernel: Kernel, backend: Backend) -> None:
     assert kernel.backward is not None
     draw = Draw("float64")
     case = CASES[name](draw)[0]
     out, residuals = kernel.forward(*case.arrays, **case.settings)
     g = draw(*out.shape)
-    everything = kernel.backward(g, residuals, case.arrays, [i < case.gradients for i in range(len(case.arrays))], **case.settings)
+    all_grads = kernel.backward(g, residuals, case.arrays, [i < case.gradients for i in range(len(case.arrays))], **case.settings)
     for i in range(case.gradients):
         needs = [j == i for j in range(len(case.arrays))]
         grads = kernel.backward(g, residuals, case.arrays, needs, **case.settings)
         assert [grad is not None for grad in grads] == needs
-        assert_equal(grads[i], everything[i], 1e-12)
+        assert_equal(grads[i], all_grads[i], 1e-12)
 
 
 def scalar_function(name: str, case: Case) -> Callable[..., tt.Tensor]:
-    """The sum of the squares of an operation's results, as a function of the inputs that have a gradient."""
+    """The sum of squares of an operation's output, as a function of its differentiable inputs."""
     rest = [None if x is None else tt.asarray(x) for x in case.arrays[case.gradients :]]
 
     def function(*inputs: tt.Tensor) -> tt.Tensor:
@@ -99,20 +99,20 @@ def scalar_function(name: str, case: Case) -> Callable[..., tt.Tensor]:
 
 
 def curvature(function: Callable[..., tt.Tensor], inputs: Sequence[tt.Tensor]) -> list[Array]:
-    """The gradient of the sum of the squares of the gradient."""
+    """The gradient of the squared norm of the gradient of ``function``."""
     argnums = tuple(range(len(inputs)))
 
-    def slope(*tensors: tt.Tensor) -> tt.Tensor:
+    def gradient_norm(*tensors: tt.Tensor) -> tt.Tensor:
         total = tt.asarray(0.0, dtype=tt.float64)
         for gradient in tt.grad(function, argnums)(*tensors):
             total = total + tt.sum(gradient * gradient)
         return total
 
-    return [gradient.numpy() for gradient in tt.grad(slope, argnums)(*inputs)]
+    return [gradient.numpy() for gradient in tt.grad(gradient_norm, argnums)(*inputs)]
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_second_derivatives_are_those_without_overrides(name: str) -> None:
+def test_second_derivatives_match_the_portable_version(name: str) -> None:
     with tt.use_backend("numpy"):
         for case in CASES[name](Draw("float64"))[:4]:
             function = scalar_function(name, case)
@@ -122,40 +122,40 @@ def test_second_derivatives_are_those_without_overrides(name: str) -> None:
             assert_equal(curvature(function, inputs), expected, 1e-9)
 
 
-@pytest.mark.parametrize(("name", "kernel"), of_both(KERNELS))
-def test_sixteen_bits_are_left_to_the_portable_version(name: str, kernel: Kernel) -> None:
-    def halved(x: Array) -> Array:
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(KERNELS))
+def test_float16_uses_the_portable_version(name: str, kernel: Kernel) -> None:
+    def to_float16(x: Array) -> Array:
         return x.astype(numpy.float16) if x.dtype.kind == "f" else x
 
     case = CASES[name](Draw("float32"))[0]
-    assert kernel.forward(*rearranged(case.arrays, halved), **case.settings) is NotImplemented
+    assert kernel.forward(*map_arrays(case.arrays, to_float16), **case.settings) is NotImplemented
 
 
 @pytest.mark.parametrize("bad", [-1, 3])
-def test_ids_and_targets_that_are_out_of_range_are_left_to_the_portable_versions(bad: int) -> None:
+def test_out_of_bounds_ids_and_targets_use_the_portable_version(bad: int) -> None:
     table, ids = numpy.ones((3, 3)), numpy.asarray([0, bad, 2])
     assert KERNELS["embedding"].forward(table, ids) is NotImplemented
     assert KERNELS["cross_entropy"].forward(table, ids, ignore_index=-100, label_smoothing=0.0) is NotImplemented
 
 
-def test_shapes_that_do_not_fit_are_left_to_the_portable_version_to_refuse() -> None:
+def test_mismatched_shapes_use_the_portable_version_which_raises() -> None:
     x, wrong = numpy.ones((4, 6)), numpy.ones(3)
     assert KERNELS["linear"].forward(x, numpy.ones((5, 3)), None) is NotImplemented
     assert KERNELS["layer_norm"].forward(x, wrong, wrong, eps=1e-5) is NotImplemented
 
 
-def test_label_smoothing_is_left_to_the_portable_version() -> None:
+def test_label_smoothing_uses_the_portable_version() -> None:
     inputs = numpy.ones((2, 3)), numpy.asarray([0, 1])
     assert KERNELS["cross_entropy"].forward(*inputs, ignore_index=-100, label_smoothing=0.1) is NotImplemented
 
 
-def test_mixed_types_are_left_to_the_portable_version() -> None:
+def test_mixed_dtypes_use_the_portable_version() -> None:
     x, weight = numpy.ones((2, 3), numpy.float32), numpy.ones((4, 3))
     assert KERNELS["linear"].forward(x, weight, None) is NotImplemented
 
 
-@pytest.mark.parametrize(("name", "kernel"), of_both(["dropout"]))
-def test_dropout_keeps_exactly_what_the_portable_version_keeps(name: str, kernel: Kernel, backend: Backend) -> None:
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(["dropout"]))
+def test_dropout_masks_match_the_portable_version_exactly(name: str, kernel: Kernel, backend: Backend) -> None:
     ones = numpy.ones((3, CHUNK), numpy.float32)
     for p in (0.1, 0.5, 0.999):
         for key, first in ((KEY, 0), (numpy.asarray([-1, -(2**31)], dtype=numpy.int32), 5), (KEY, 2**31 - CHUNK), (KEY, 2**32 - 3)):
@@ -164,13 +164,13 @@ def test_dropout_keeps_exactly_what_the_portable_version_keeps(name: str, kernel
             numpy.testing.assert_array_equal(out, expected)
 
 
-@pytest.mark.parametrize(("name", "kernel"), of_both(["dropout"]))
-def test_a_number_that_dropout_drops_is_zero_even_if_it_is_not_finite(name: str, kernel: Kernel) -> None:
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(["dropout"]))
+def test_dropped_elements_are_zero_even_if_infinite(name: str, kernel: Kernel) -> None:
     out, _ = kernel.forward(numpy.full(1000, numpy.inf, numpy.float32), KEY, p=0.5, site=0)
     assert set(out.tolist()) == {0.0, numpy.inf}
 
 
-def test_rows_that_may_attend_to_nothing_pass_no_gradient_to_queries_and_keys() -> None:
+def test_fully_masked_rows_pass_no_gradient_to_queries_and_keys() -> None:
     draw = Draw("float64")
     q, k, v, g = draw(1, 3, 4), draw(1, 3, 4), draw(1, 3, 4), draw(1, 3, 4)
     settings = {"num_heads": 2, "causal": False, "p": 0.0, "site": 0}
@@ -186,15 +186,15 @@ def test_rows_that_may_attend_to_nothing_pass_no_gradient_to_queries_and_keys() 
     assert not g_k.any()
 
 
-@pytest.mark.parametrize(("name", "kernel"), of_both(["packed_attention"]))
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(["packed_attention"]))
 def test_large_scores_do_not_overflow(name: str, kernel: Kernel) -> None:
     qkv = numpy.full((1, 4, 6), 1e4, numpy.float32)
     out, _ = kernel.forward(qkv, None, None, num_heads=1, causal=True, p=0.0, site=0)
     numpy.testing.assert_allclose(out, 1e4, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "kernel"), of_both(["adam"]))
-def test_moments_are_updated_in_their_own_memory(name: str, kernel: Kernel) -> None:
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(["adam"]))
+def test_moments_are_updated_in_place(name: str, kernel: Kernel) -> None:
     case = adam_cases(Draw("float32"))[0]
     _, _, first, second, _, _ = case.arrays
     (_, new_first, new_second, _), _ = kernel.forward(*case.arrays, **case.settings)
@@ -202,30 +202,30 @@ def test_moments_are_updated_in_their_own_memory(name: str, kernel: Kernel) -> N
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("name", "kernel"), of_both(["adam", "sgd"]))
-def test_donated_parameters_are_updated_in_their_own_memory_to_the_same_bits(name: str, kernel: Kernel, dtype: str) -> None:
-    for fresh, given in zip(CASES[name](Draw(dtype)), CASES[name](Draw(dtype)), strict=True):
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(["adam", "sgd"]))
+def test_donated_parameters_are_updated_in_place_bit_for_bit(name: str, kernel: Kernel, dtype: str) -> None:
+    for fresh, donated in zip(CASES[name](Draw(dtype)), CASES[name](Draw(dtype)), strict=True):
         (expected, *_), _ = kernel.forward(*fresh.arrays, **fresh.settings)
-        (params, *_), _ = kernel.forward(*given.arrays, **given.settings, donate=True)
-        assert all(numpy.shares_memory(new, old) for new, old in zip(params, given.arrays[0], strict=True))
+        (params, *_), _ = kernel.forward(*donated.arrays, **donated.settings, donate=True)
+        assert all(numpy.shares_memory(new, old) for new, old in zip(params, donated.arrays[0], strict=True))
         assert_equal(params, expected, 0.0)
 
 
-@pytest.mark.parametrize(("name", "kernel"), of_both(["adam"]))
-def test_a_gradient_that_two_parameters_share_counts_in_full_for_both(name: str, kernel: Kernel) -> None:
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(["adam"]))
+def test_a_gradient_shared_by_two_parameters_updates_both(name: str, kernel: Kernel) -> None:
     case = adam_cases(Draw("float32"))[0]
-    _, _, _, _, rate, step = case.arrays
+    _, _, _, _, lr, step = case.arrays
     g = numpy.asarray([1.0, -2.0], numpy.float32)
     zeros = [[numpy.zeros(2, numpy.float32) for _ in range(2)] for _ in range(3)]
     settings = case.settings | {"weight_decays": [0.0, 0.0]}
-    (params, _, _, _), _ = kernel.forward(zeros[0], [g, g], zeros[1], zeros[2], rate, step, **settings)
+    (params, _, _, _), _ = kernel.forward(zeros[0], [g, g], zeros[1], zeros[2], lr, step, **settings)
     numpy.testing.assert_array_equal(params[0], params[1])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("name", "kernel"), of_both(["adam", "sgd"]))
-def test_an_update_that_threads_share_gives_the_same_bits(name: str, kernel: Kernel, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(updates, "_ENOUGH", 0)
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(["adam", "sgd"]))
+def test_a_sharded_update_is_bit_identical(name: str, kernel: Kernel, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "_MIN_PARALLEL_SIZE", 0)
     for i in range(len(CASES[name](Draw(dtype)))):
         outs = []
         for count in (1, 2):
@@ -236,8 +236,8 @@ def test_an_update_that_threads_share_gives_the_same_bits(name: str, kernel: Ker
         assert_equal(outs[1], outs[0], 0.0)
 
 
-@pytest.mark.parametrize(("name", "kernel"), of_both(["adam", "sgd"]))
-def test_a_gradient_that_is_not_a_number_is_not_hidden_by_clipping(name: str, kernel: Kernel) -> None:
+@pytest.mark.parametrize(("name", "kernel"), numpy_and_compiled(["adam", "sgd"]))
+def test_clipping_propagates_nan_gradients(name: str, kernel: Kernel) -> None:
     case = CASES[name](Draw("float32"))[0]
     case.arrays[1][1][2] = numpy.nan
     (params, *_, norm), _ = kernel.forward(*case.arrays, **case.settings | {"max_norm": 1.0})
@@ -248,16 +248,16 @@ def test_a_gradient_that_is_not_a_number_is_not_hidden_by_clipping(name: str, ke
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(5, 3), (700, 701), (701, 700)])
-def test_a_row_times_a_matrix_is_right_however_the_matrix_is_read(
+def test_row_matmul_is_right_for_every_layout_and_thread_count(
     shape: tuple[int, int], dtype: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(support, "_LARGE_WEIGHT", 700 * 701)  # shared by two threads
+    monkeypatch.setattr(support, "_MIN_PARALLEL_WEIGHT", 700 * 701)  # so that this size uses two threads
     monkeypatch.setattr(threads, "_count", count)
     random = numpy.random.default_rng(0)
     x, weight = (random.normal(size=size).astype(dtype) for size in ((1, shape[1]), shape))
     expected = numpy.sum(x.astype("float64") * weight.astype("float64"), axis=1)
-    for laid in (weight, numpy.asfortranarray(weight)):
-        actual = support.row_matmul(x, laid)
+    for layout in (weight, numpy.asfortranarray(weight)):
+        actual = support.row_matmul(x, layout)
         assert actual.dtype == dtype
         assert actual.shape == (1, shape[0])
         assert_equal(actual[0], expected.astype(dtype), 1e-4 if dtype == "float32" else 1e-12)

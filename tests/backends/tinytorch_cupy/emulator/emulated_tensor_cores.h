@@ -1,8 +1,8 @@
-// tensor_cores.cuh for the CPU: the same functions, which there are one instruction each, as plain loops over what the lanes hold.
+// tensor_cores.cuh for the CPU: the same functions as plain loops over the registers of the lanes.
 //
-// Which lane holds which element is as in the PTX manual (ISA 8.x, "Matrix Fragments for mma.m16n8k16" and "ldmatrix").
+// The PTX manual defines which lane holds which element (ISA 8.x, "Matrix Fragments for mma.m16n8k16" and "ldmatrix").
 #pragma once
-#define TENSOR_CORES_CUH  // the real one leaves itself out
+#define TENSOR_CORES_CUH  // include guard of tensor_cores.cuh, which is replaced
 
 static inline unsigned short emulated_bits(float x, const __half*) { return __float2half_rn(x).bits; }
 static inline float emulated_wide(unsigned bits, const __half*) { return __half2float(__half{(unsigned short)bits}); }
@@ -41,7 +41,7 @@ static inline void emulated_load(unsigned* out, const void* row, bool transposed
 static inline void load_matrices(unsigned* out, const void* row) { emulated_load(out, row, false); }
 static inline void load_transposed(unsigned* out, const void* row) { emulated_load(out, row, true); }
 
-// A copy lands when it is waited for, not before.
+// A copy takes effect only when it is waited for.
 static inline void copy_async(void* to, const void* from, bool real) { emulator_copies().push_back({to, from, !real}); }
 static inline void end_copies() { emulator_copies().push_back({nullptr, nullptr, false}); }
 template <int LEFT> static inline void wait_for_copies() {

@@ -1,4 +1,4 @@
-// What CUDA's compiler knows by itself, for g++: the same .cu files then run on the CPU. Included before anything else.
+// CUDA's built-ins for g++, so that the .cu files run on the CPU. Included before everything else.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -81,7 +81,7 @@ static inline __half __float2half_rn(float x) {
 
 // ---- launching ----
 
-// How the type of a parameter is told to Python: P before what it points to, V and the size of a structure.
+// Type names of parameters for Python: P and the target of a pointer, V and the size of a structure.
 template <class A> struct EmulatedKind {
     static std::string name() { return "V" + std::to_string(sizeof(A)); }
 };

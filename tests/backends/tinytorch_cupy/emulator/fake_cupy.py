@@ -1,7 +1,7 @@
-"""A stand-in for cupy without a GPU: its arrays are numpy's, and CUDA runs in the emulator of this folder.
+"""A fake cupy without a GPU: its arrays are numpy arrays, and CUDA code runs in the emulator of this directory.
 
-The Python that launches kernels cannot tell it from cupy, so order and type of the arguments, sizes of the grid, strides and shapes are
-tested with the CUDA. An array ends where a page of memory ends that nobody may touch, and begins as NaN.
+The Python code that launches kernels runs unchanged, so order and types of arguments, grid sizes, strides and shapes are tested with the
+CUDA code. An array ends at a protected page of memory, and is initialized with NaN.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ FLAGS = [
     f"-I{HERE / 'include'}",
 ]
 
-#: Most blocks of a grid, then most threads of a block, along x, y and z ("Compute Capabilities" in the CUDA C++ Programming Guide).
+#: Maximum blocks of a grid, then maximum threads of a block, along x, y and z ("Compute Capabilities" in the CUDA C++ Programming Guide).
 LIMITS = (2**31 - 1, 2**16 - 1, 2**16 - 1, 1024, 1024, 64)
 
-#: In which order the threads of a block run: as they come, backwards, far apart. Where the result depends on it, they race.
+#: Orders in which the threads of a block run: ascending, descending, strided. If a result depends on the order, there is a race.
 ORDERS = (0, 1, 2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def usable() -> str | None:
-    """Why kernels cannot be emulated here, if they cannot."""
+    """The reason why kernels cannot be emulated here, or ``None``."""
     if os.name != "posix":
         return "the emulator of CUDA needs POSIX"
     if shutil.which("g++") is None:
@@ -53,7 +53,7 @@ def usable() -> str | None:
 
 
 class ndarray(numpy.ndarray[Any, Any]):
-    """A numpy array with what the kernels' Python asks of cupy's."""
+    """A numpy array with the attributes of cupy arrays that the kernels use."""
 
     @property
     def data(self) -> Any:
@@ -64,7 +64,7 @@ class ndarray(numpy.ndarray[Any, Any]):
         return SimpleNamespace(id=0, compute_capability=state.capability)
 
     def _read(self) -> numpy.ndarray[Any, Any]:
-        assert not state.launching, "the Python that launches kernels reads a value from the GPU"
+        assert not state.launching, "the launch code reads a value from the GPU"
         return self.view(numpy.ndarray)
 
     def __bool__(self) -> bool:
@@ -87,11 +87,11 @@ class ndarray(numpy.ndarray[Any, Any]):
 
 
 def empty(shape: Any, dtype: Any = "float32", order: str = "C") -> ndarray:
-    """An array full of NaN, or of -1, that ends just before memory that may not be touched."""
+    """An array filled with NaN, or -1, that ends just before protected memory."""
     dtype = _dtype(dtype)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     size = int(numpy.prod(shape, dtype=int)) * dtype.itemsize
-    used = -(-max(size, 1) // 16) * 16  # cupy's arrays begin at multiples of 512 bytes, and the kernels count on 16
+    used = -(-max(size, 1) // 16) * 16  # cupy aligns arrays to 512 bytes, and the kernels rely on 16
     pages = -(-used // mmap.PAGESIZE)
     memory = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
     memory.write(b"\xff" * (pages * mmap.PAGESIZE))
@@ -129,7 +129,7 @@ def ascontiguousarray(x: Any, dtype: Any = None) -> ndarray:
 
 
 class RawModule:
-    """A file of CUDA, compiled by g++."""
+    """A CUDA source, compiled by g++."""
 
     def __init__(self, *, code: str, options: tuple[str, ...]) -> None:
         self.library = compiled(code, options)
@@ -139,7 +139,7 @@ class RawModule:
 
 
 class Function:
-    """One kernel, as cupy.cuda.Function."""
+    """A kernel, as ``cupy.cuda.Function``."""
 
     def __init__(self, library: ctypes.CDLL, name: str) -> None:
         self.name = name
@@ -150,20 +150,22 @@ class Function:
         self.kinds = signature().decode().split()
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
-        assert len(args) == len(self.kinds), f"{self.name} takes {len(self.kinds)} arguments, got {len(args)}"
-        values = [_passed(arg, kind, f"argument {i} of {self.name}") for i, (arg, kind) in enumerate(zip(args, self.kinds, strict=True))]
+        assert len(args) == len(self.kinds), f"{self.name} expects {len(self.kinds)} arguments, got {len(args)}"
+        values = [
+            _argument_bytes(arg, kind, f"argument {i} of {self.name}") for i, (arg, kind) in enumerate(zip(args, self.kinds, strict=True))
+        ]
         pointers = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
-        sizes = [(*given, 1, 1)[:3] for given in (grid, block)]
+        sizes = [(*size, 1, 1)[:3] for size in (grid, block)]
         counts = zip((*sizes[0], *sizes[1]), LIMITS, strict=True)
-        possible = math.prod(block) <= 1024 and all(isinstance(n, int) and 0 < n <= most for n, most in counts)
-        assert possible, f"no GPU launches {self.name} with a grid of {grid} and blocks of {block}"
+        within_limits = math.prod(block) <= 1024 and all(isinstance(n, int) and 0 < n <= limit for n, limit in counts)
+        assert within_limits, f"{self.name}: a grid of {grid} with blocks of {block} exceeds CUDA's limits"
         state.launches.append(self.name)
-        error = self.run(pointers, *[(ctypes.c_uint * 3)(*given) for given in sizes], state.order)
+        error = self.run(pointers, *[(ctypes.c_uint * 3)(*size) for size in sizes], state.order)
         assert error is None, f"{self.name}: {error.decode()}"
 
 
-def _passed(arg: Any, kind: str, what: str) -> numpy.ndarray[Any, Any]:
-    """The bytes that a kernel reads as one of its parameters, if they are of the type that it declares."""
+def _argument_bytes(arg: Any, kind: str, what: str) -> numpy.ndarray[Any, Any]:
+    """The bytes of an argument, checked against the type of the parameter."""
     if kind.startswith("P"):
         if isinstance(arg, ndarray):
             assert kind in ("P" + arg.dtype.name, "PV1"), f"{what} points to {kind[1:]}, got an array of {arg.dtype.name}"
@@ -174,7 +176,7 @@ def _passed(arg: Any, kind: str, what: str) -> numpy.ndarray[Any, Any]:
         assert type(arg) is numpy.ndarray, f"{what} is a structure, got {arg!r}"
         assert (arg.size, arg.dtype.itemsize) == (1, int(kind[1:])), f"{what} has {kind[1:]} bytes, got {arg.dtype.itemsize}"
         return arg
-    assert isinstance(arg, numpy.generic), f"{what} is {kind}, got {arg!r} of no type of numpy's"
+    assert isinstance(arg, numpy.generic), f"{what} is {kind}, got {arg!r}, which is not a numpy scalar"
     assert arg.dtype.name == kind, f"{what} is {kind}, got {arg.dtype.name}"
     return numpy.asarray(arg)
 
@@ -183,7 +185,7 @@ _folder: list[Path] = []
 
 
 def use_folder(folder: Path) -> None:
-    """Where compiled files are kept."""
+    """Set the directory of compiled files."""
     _folder[:] = [folder]
 
 
@@ -191,49 +193,49 @@ def _compile(target: Path, text: str, *flags: str) -> Path:
     if not target.exists():
         source = target.with_suffix(f".{os.getpid()}.cpp")
         source.write_text(text, encoding="utf-8")
-        made = source.with_suffix(".so")
-        done = subprocess.run(["g++", *FLAGS, *flags, str(source), "-o", str(made)], capture_output=True, text=True)
+        library = source.with_suffix(".so")
+        done = subprocess.run(["g++", *FLAGS, *flags, str(source), "-o", str(library)], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"g++ does not compile {source}:\n{done.stderr[:4000]}")
-        made.replace(target)  # another process may make it at the same time
+        library.replace(target)  # atomic: another process may create it at the same time
         source.unlink()
     return target
 
 
 @cache
-def _own_hash() -> str:
+def _emulator_hash() -> str:
     parts = [path.read_bytes() for path in sorted(HERE.rglob("*.h")) + sorted(HERE.glob("*.cpp"))]
     return hashlib.sha256(b"".join(parts) + " ".join(FLAGS).encode()).hexdigest()
 
 
 @cache
 def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
-    """A file of CUDA as a library, from the folder where it was compiled before."""
+    """Compile a CUDA source to a library, or load it from the directory of compiled files."""
     (folder,) = _folder
-    fibers = folder / f"fibers-{_own_hash()[:16]}.so"
+    fibers = folder / f"fibers-{_emulator_hash()[:16]}.so"
     _compile(fibers, (HERE / "fibers.cpp").read_text(encoding="utf-8"))
-    ctypes.CDLL(str(fibers), mode=ctypes.RTLD_GLOBAL)  # one set of fibers for all; but each kernel's own functions are its own
+    ctypes.CDLL(str(fibers), mode=ctypes.RTLD_GLOBAL)  # the fibers are shared; other symbols are local to each library
     names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)', code)
     text = "\n".join([code, *[f"EMULATED({name})" for name in names]])
-    key = hashlib.sha256("\n".join([text, *options, _own_hash()]).encode()).hexdigest()[:24]
+    key = hashlib.sha256("\n".join([text, *options, _emulator_hash()]).encode()).hexdigest()[:24]
     flags = ["-include", str(HERE / "emulator.h"), *[option for option in options if option.startswith("-D")]]
-    if any("__nv_bfloat16" in option for option in options):  # of the others nothing may ask for its header
+    if any("__nv_bfloat16" in option for option in options):  # other variants must not include its header
         flags.append(f"-I{HERE / 'include_cuda_12_2'}")
     return ctypes.CDLL(str(_compile(folder / f"kernel-{key}.so", text, *flags)))
 
 
 class _State:
     order = 0
-    launching = False  # from the moment on where nothing may be read
+    launching = False  # whether reading values is an error
     capability = "90"
-    launches: list[str] = []  # noqa: RUF012 - one for the module
+    launches: list[str] = []  # noqa: RUF012 - a single instance
 
 
 state = _State()
 
 
 def module() -> ModuleType:
-    """The stand-in, to be put in the place of cupy among the loaded modules."""
+    """The fake module, to replace cupy in ``sys.modules``."""
     fake = ModuleType("cupy")
     for value in (ndarray, empty, zeros, asarray, ascontiguousarray, RawModule):
         setattr(fake, value.__name__, value)

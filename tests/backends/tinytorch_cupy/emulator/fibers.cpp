@@ -1,6 +1,6 @@
-// The threads of a CUDA block as fibers of one CPU thread. A fiber runs until it meets a barrier, and then the next one runs.
+// The threads of a CUDA block as fibers of one CPU thread. A fiber runs until it reaches a barrier; then the next one runs.
 //
-// Fibers begin with makecontext and then change over with _setjmp and _longjmp, which unlike swapcontext make no system call.
+// Fibers are created with makecontext and switch with _setjmp and _longjmp, which unlike swapcontext make no system call.
 #include <csetjmp>
 #include <csignal>
 #include <cstdio>
@@ -24,9 +24,9 @@ struct Fiber {
     jmp_buf here;
     Three index;
     State state;
-    unsigned seen;            // the warp's generation when it began to wait
+    unsigned seen;            // the warp's generation when the wait started
     unsigned parity;          // which of the warp's two sets of slots it uses next
-    std::vector<EmulatedCopy> copies; // asynchronous copies that have not landed
+    std::vector<EmulatedCopy> copies; // pending asynchronous copies
 };
 
 struct Warp {
@@ -38,7 +38,7 @@ Fiber* fibers;
 Warp warps[MOST / WARP];
 Fiber* current;
 unsigned count;
-bool made;  // whether the fibers stand at the top of their loop
+bool made;  // whether the fibers are created and at the start of their loop
 jmp_buf scheduler;
 sigjmp_buf crash;
 void (*body)(void*);
@@ -94,7 +94,7 @@ const char* describe(const char* what) {
     return message;
 }
 
-// The place in the order of running of fiber i: as they come, backwards, or with neighbours far apart.
+// Index of the fiber that runs as number i: ascending, descending, or strided.
 unsigned placed(unsigned i, int order) {
     if (order == 0) return i;
     if (order == 1) return count - 1 - i;
@@ -158,7 +158,7 @@ unsigned emulator_lane() { return number(current) % WARP; }
 unsigned long long (*emulator_exchange(const void* value, size_t size))[4] {
     Warp& warp = warps[number(current) / WARP];
     unsigned parity = current->parity;
-    current->parity ^= 1;  // a lane that runs ahead writes into the other set
+    current->parity ^= 1;  // a lane that runs ahead writes to the other set
     memcpy(warp.slots[parity][emulator_lane()], value, size);
     emulator_warp_barrier();
     return warp.slots[parity];
@@ -174,7 +174,7 @@ const char* emulator_run(void (*kernel)(void*), void* arguments, const unsigned*
     blockDim = {block[0], block[1], block[2]};
     count = blockDim.x * blockDim.y * blockDim.z;
     if (count == 0 || count > MOST) return "a block has 1 to 1024 threads";
-    if (gridDim.y > 65535 || gridDim.z > 65535) return "a grid has at most 65535 blocks in its second and third dimension";
+    if (gridDim.y > 65535 || gridDim.z > 65535) return "a grid has at most 65535 blocks along y and z";
     static char spare[1 << 16];
     stack_t other = {}, old_stack;
     other.ss_sp = spare;
@@ -187,18 +187,18 @@ const char* emulator_run(void (*kernel)(void*), void* arguments, const unsigned*
     sigaction(SIGBUS, &act, &old_bus);
     const char* error = nullptr;
     if (sigsetjmp(crash, 1)) {
-        error = describe("a thread touches memory that belongs to no array");
+        error = describe("a thread accesses memory outside of all arrays");
     } else {
         if (!made) make_fibers();
         unsigned long long total = (unsigned long long)gridDim.x * gridDim.y * gridDim.z;
         for (unsigned long long n = 0; n < total && !error; ++n) {
             unsigned long long b = order == 1 ? total - 1 - n : n;
             blockIdx = {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y), unsigned(b / gridDim.x / gridDim.y)};
-            if (shared) memset(shared, 0xff, shared_end - shared);  // NaN: a block that reads what it did not write is found out
+            if (shared) memset(shared, 0xff, shared_end - shared);  // NaN, to detect reads of uninitialized shared memory
             error = run_block(order);
         }
     }
-    if (error) made = false;  // the fibers stand anywhere
+    if (error) made = false;  // the fibers are in arbitrary states
     sigaction(SIGSEGV, &old_segv, nullptr);
     sigaction(SIGBUS, &old_bus, nullptr);
     sigaltstack(&old_stack, nullptr);

@@ -1,4 +1,4 @@
-// Where the threads of a block meet; see fibers.cpp.
+// Barriers and exchanges between the threads of a block; see fibers.cpp.
 #pragma once
 #include <cstddef>
 #include <vector>
@@ -7,10 +7,10 @@ struct Three {
     unsigned x, y, z;
 };
 
-struct EmulatedCopy {  // of 16 bytes, or of a mark that a group of copies ends here
+struct EmulatedCopy {  // of 16 bytes; a null target marks the end of a group
     void* to;
     const void* from;
-    bool fill;  // with zeros instead
+    bool fill;  // fill with zeros instead
 };
 
 extern Three threadIdx, blockIdx, blockDim, gridDim;
@@ -22,5 +22,5 @@ unsigned emulator_lane();
 const char* emulator_run(void (*kernel)(void*), void* arguments, const unsigned* grid, const unsigned* block, char* shared, char* shared_end,
                          int order);
 }
-unsigned long long (*emulator_exchange(const void* value, size_t size))[4];  // what each lane of the warp gave, at most 32 bytes
+unsigned long long (*emulator_exchange(const void* value, size_t size))[4];  // the values of all lanes of the warp, at most 32 bytes each
 std::vector<EmulatedCopy>& emulator_copies();

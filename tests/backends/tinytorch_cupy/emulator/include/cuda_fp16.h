@@ -1,1 +1,1 @@
-// Its types are in emulator.h.
+// The types are in emulator.h.

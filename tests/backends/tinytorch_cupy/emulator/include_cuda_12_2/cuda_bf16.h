@@ -1,4 +1,4 @@
-// bfloat16, in a folder of its own: cupy's wheels have cuda_fp16.h but not this header where CUDA is older than 12.2.
+// bfloat16, in a separate directory: before CUDA 12.2, cupy's wheels have cuda_fp16.h but not this header.
 #pragma once
 
 struct __nv_bfloat16 {
