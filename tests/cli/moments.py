@@ -21,7 +21,7 @@ from typing import Any
 
 import tinytorch
 from tinytorch.cli import main
-from tinytorch.training import Trainer, batches, run
+from tinytorch.training import Trainer, language_model, run
 
 ROOT = str(Path(tinytorch.__file__).parent)
 
@@ -87,7 +87,7 @@ def tell(moments: Moments, name: str, owner: Any, attribute: str) -> None:
 if __name__ == "__main__":
     kind, moment, signals, report, *words = sys.argv[1:]
     moments = Moments(int(moment), [int(signum) for signum in signals.split(",")], Path(report))
-    tell(moments, "step", batches, "random_windows")
+    tell(moments, "step", language_model, "random_windows")
     tell(moments, "save", run, "save_checkpoint")
     tell(moments, "evaluate", Trainer, "evaluate")
     tell(moments, "report", run.Run, "_report")
