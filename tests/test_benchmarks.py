@@ -1,4 +1,4 @@
-"""The benchmarks at tiny sizes: the command for a GPU machine runs on any other too, and a comparison finds the faults put before it."""
+"""The benchmarks at tiny sizes: GPU benchmarks run in rehearsal mode, and the comparison with PyTorch detects injected faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tinytorch.vision import ImageData
 
 
 @pytest.mark.parametrize("part", ["nano", "decode"])
-def test_a_comparison_is_rehearsed_and_written_down(part: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_comparison_runs_in_rehearsal_mode(part: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     file = tmp_path / "gpu.json"
     assert command.main(["--rehearse", "--only", part, "--json", str(file)]) == 0, capfd.readouterr().err
@@ -36,29 +36,31 @@ def test_a_comparison_is_rehearsed_and_written_down(part: str, tmp_path: Path, c
         assert row["first_loss_ours"] == pytest.approx(row["first_loss_peer"], abs=1e-4)
 
 
-def test_parts_that_were_not_run_again_stay(tmp_path: Path) -> None:
+def test_results_of_other_parts_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "gpu.json"
     file.write_text(json.dumps({"parts": {"checks": {"ended": "well", "rows": []}}}), encoding="utf-8")
-    assert command.main(["--rehearse", "--only", "shakespeare", "--json", str(file)]) == 1  # no text was given
+    assert command.main(["--rehearse", "--only", "shakespeare", "--json", str(file)]) == 1  # no text is given
     parts = json.loads(file.read_text(encoding="utf-8"))["parts"]
     assert parts["checks"] == {"ended": "well", "rows": []}
     assert "--text" in parts["shakespeare"]["rows"][0]["refused"]
 
 
-def test_a_part_that_takes_too_long_is_ended_and_what_it_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_exceeds_the_time_limit_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "LIMIT", 0.2)
     file = tmp_path / "gpu.json"
     assert command.main(["--rehearse", "--only", "nano", "--json", str(file)]) == 1
     assert json.loads(file.read_text(encoding="utf-8"))["parts"]["nano"]["ended"] == "its 0.2 seconds were up"
 
 
-def test_every_folder_of_tests_is_a_part() -> None:
+def test_every_test_directory_is_a_part() -> None:
     tests = Path(__file__).parent
     folders = {path.name for path in tests.iterdir() if path.is_dir() and list(path.rglob("test_*.py"))}
     assert {f"tests-{name}" for name in (*folders, "top")} <= set(PARTS)
 
 
-def test_wheels_are_unpacked_and_imported_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_modules_are_imported_from_unpacked_wheels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     with zipfile.ZipFile(tmp_path / "brought-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("brought.py", "print('brought along', file=__import__('sys').stderr)")
         wheel.writestr("sitecustomize.py", "import brought")
@@ -67,13 +69,13 @@ def test_wheels_are_unpacked_and_imported_from(tmp_path: Path, monkeypatch: pyte
 
 
 def noise() -> ImageData:
-    """Images of nothing: (64, 1, 8, 8), of 4 classes."""
+    """Random images (64, 1, 8, 8) of 4 classes."""
     draw = numpy.random.default_rng(0)
     return ImageData(draw.integers(0, 256, (64, 1, 8, 8), dtype=numpy.uint8), draw.integers(0, 4, 64), tuple("abcd"), "noise")
 
 
-def barely_open(image: tuple[int, int, int], classes: int) -> Module:
-    """An MLP whose first hidden unit gets 1e-9, whatever the image: 0 but for rounding, beside what the others get."""
+def mlp_with_tie(image: tuple[int, int, int], classes: int) -> Module:
+    """An MLP whose first hidden unit has the input 1e-9 for all images, which is within rounding of the threshold 0."""
     model = MLP(image[0] * image[1] * image[2], (16,), classes)
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     weight, bias = state["layers.0.weight"].copy(), state["layers.0.bias"].copy()
@@ -87,7 +89,7 @@ def plain_mlp(image: tuple[int, int, int], classes: int) -> Module:
 
 
 def shift_bias(layer: int, change: float) -> Callable[[Any], None]:
-    """What adds ``change`` to the first bias of a layer of PyTorch's."""
+    """Return a function that adds ``change`` to the first bias of a layer of the PyTorch model."""
 
     def tamper(peer: Any) -> None:
         peer[layer].bias.data[0] += change
@@ -96,7 +98,7 @@ def shift_bias(layer: int, change: float) -> Callable[[Any], None]:
 
 
 def raise_threshold(peer: Any) -> None:
-    """Let PyTorch's rectifier open above 1e-3 only."""
+    """Raise the threshold of PyTorch's ReLU to 1e-3."""
     torch = pytest.importorskip("torch")
 
     class Late(torch.nn.ReLU):  # type: ignore[misc, name-defined]
@@ -108,7 +110,7 @@ def raise_threshold(peer: Any) -> None:
 
 @pytest.fixture
 def agreement(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Compares 20 steps of a model in float32 with PyTorch's, which was tampered with."""
+    """Compares 20 steps of a model in float32 with a modified PyTorch model."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from benchmarks import parity
 
@@ -128,26 +130,26 @@ def agreement(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("build", [plain_mlp, lambda image, classes: LeNet1(image, classes)], ids=["MLP", "LeNet-1"])
-def test_a_model_and_its_twin_agree(build: Callable[..., Module], agreement: Callable[..., Any]) -> None:
+def test_a_model_and_its_pytorch_counterpart_agree(build: Callable[..., Module], agreement: Callable[..., Any]) -> None:
     found = agreement(build)
     assert found.holds
     assert found.alike < 2e-6
 
 
-def test_a_tie_is_told_from_a_fault_and_decided_alike(agreement: Callable[..., Any]) -> None:
-    found = agreement(barely_open, shift_bias(1, -2e-9))
-    assert found.plain > 1e-4  # on their own, the runs drift apart
+def test_a_tie_is_not_a_fault_and_can_be_resolved_identically(agreement: Callable[..., Any]) -> None:
+    found = agreement(mlp_with_tie, shift_bias(1, -2e-9))
+    assert found.plain > 1e-4  # without resolving the tie, the losses diverge
     assert found.holds
     assert found.alike < 2e-6
     first = found.differing[0]
-    assert (first.step, first.layer, first.units) == (1, "layers.1", 16)  # the unit gets the same from all images of the batch
+    assert (first.step, first.layer, first.units) == (1, "layers.1", 16)  # the tie occurs for all images of the batch
     assert first.margin == pytest.approx(1e-9)
 
 
 @pytest.mark.parametrize(
     ("build", "tamper"),
-    [(barely_open, shift_bias(1, -1e-3)), (plain_mlp, shift_bias(1, 0.1)), (plain_mlp, raise_threshold)],
-    ids=["shut by a bias", "moved by a bias", "shut by a threshold"],
+    [(mlp_with_tie, shift_bias(1, -1e-3)), (plain_mlp, shift_bias(1, 0.1)), (plain_mlp, raise_threshold)],
+    ids=["closed by a bias", "shifted by a bias", "closed by a threshold"],
 )
 def test_a_decision_that_differs_by_more_than_rounding_is_a_fault(
     build: Callable[..., Module], tamper: Callable[[Any], None], agreement: Callable[..., Any]
@@ -158,14 +160,14 @@ def test_a_decision_that_differs_by_more_than_rounding_is_a_fault(
     assert "FAULT: step" in "\n".join(map(str, found.differing))
 
 
-def test_losses_that_differ_are_a_fault_though_all_decisions_agree(agreement: Callable[..., Any]) -> None:
+def test_different_losses_are_a_fault_even_if_all_decisions_agree(agreement: Callable[..., Any]) -> None:
     found = agreement(lambda image, classes: MLP(image[1] * image[2], (), classes), shift_bias(1, 1e-2))
     assert found.differing == []
     assert not found.holds
 
 
 @pytest.mark.parametrize("fault", [0.0, 1e-2])
-def test_the_comparison_fails_where_a_model_does(fault: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agreement: Any) -> None:
+def test_the_command_fails_if_a_model_has_a_fault(fault: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agreement: Any) -> None:
     from benchmarks import parity
 
     real = parity.twin

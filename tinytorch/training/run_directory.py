@@ -199,8 +199,8 @@ def lock_directory(path: Path, files: Iterable[str] = FILES) -> Iterator[None]:
         except OSError as error:
             raise _unwritable_error(path, error) from error
         if reason is not None:
-            risk = "do not start a second process in it, because nothing would prevent both from writing"
-            warnings.warn(f"{path} cannot be locked ({reason}): {risk}", RunWarning, stacklevel=4)
+            advice = "make sure that no other process writes to it"
+            warnings.warn(f"{path} cannot be locked ({reason}); {advice}", RunWarning, stacklevel=4)
         yield
 
 
