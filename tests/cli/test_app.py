@@ -62,7 +62,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "sentence"),
+    ("error", "code", "message"),
     [
         (InputError("the text [a] is empty; give another"), 2, "the text [a] is empty; give another"),
         (UnknownBackendError("no backend is called 'x'"), 2, "no backend is called 'x'"),
@@ -78,12 +78,12 @@ Capture = pytest.CaptureFixture[str]
     ],
 )
 def test_an_error_prints_one_line_and_sets_the_exit_code(
-    command: Command, capsys: Capture, error: BaseException, code: int, sentence: str
+    command: Command, capsys: Capture, error: BaseException, code: int, message: str
 ) -> None:
     command(raising(error))
     assert main(["trial"]) == code
     out, err = capsys.readouterr()
-    assert (out, err) == ("", f"error: {sentence}\n")
+    assert (out, err) == ("", f"error: {message}\n")
 
 
 def test_an_import_error_of_a_subcommand_prints_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def test_a_signal_at_any_moment_loses_no_step(tinytorch: Command, workdir: Path,
     assert set(files(workdir / "run")) <= set(files(uninterrupted))
     if "resume with: tinytorch train --resume --out run" in out:
         finish(tinytorch, workdir)
-    else:  # it came after the final evaluation
+    else:  # the signal came after the final evaluation
         assert "Generate text with" in out
     assert_same_run(uninterrupted, workdir / "run")
 
@@ -204,9 +204,9 @@ def test_only_one_of_two_processes_trains(tinytorch: Command, workdir: Path, uni
         "error: run already contains a run; resume it with --resume, or choose another directory with --out\n",
     )
     wait_for_checkpoint(winner, workdir / "run", 10)
-    refused = tinytorch("train --resume --out run")
-    assert refused.code == 2
-    assert f"run is in use by process {winner.pid} on" in refused.err
+    result = tinytorch("train --resume --out run")
+    assert result.code == 2
+    assert f"run is in use by process {winner.pid} on" in result.err
     assert tinytorch("generate run --length 5").code == 0
     assert winner.poll() is None
     winner.kill()

@@ -361,9 +361,9 @@ def test_a_run_keeps_its_precision(train: Command, tinytorch: Command, workdir: 
     assert (result.code, result.err) == (0, "")
     assert json.loads((workdir / "half" / "config.json").read_text(encoding="utf-8"))["training"]["precision"] == "float16"
     assert load_arrays(workdir / "half" / "optimizer.safetensors")[0]["scaling"].shape == (3,)
-    refused = train("--resume --out half --steps 6 --precision float32")
-    assert refused.code == 2
-    assert "--precision float32 (the run has float16)" in refused.err
+    result = train("--resume --out half --steps 6 --precision float32")
+    assert result.code == 2
+    assert "--precision float32 (the run has float16)" in result.err
     assert train("--resume --out half --steps 6").code == 0
     assert tinytorch("generate half --length 5 --seed 0").code == 0
     whole = train("--steps 6 --precision float16 --out whole")

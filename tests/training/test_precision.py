@@ -202,11 +202,11 @@ def test_a_checkpoint_restores_the_loss_scale(tmp_path: Path) -> None:
 
 
 def test_an_unsupported_precision_raises_an_error(backend: Backend) -> None:
-    refused = [name for name in PRECISIONS if backend.lacks_precision(name) is not None]
-    for name in refused:
+    unsupported = [name for name in PRECISIONS if backend.lacks_precision(name) is not None]
+    for name in unsupported:
         with pytest.raises(InputError, match=rf"cannot compute in {name}: it has no .*; choose `precision` float32"):
             trainer(name)
-    assert "float32" not in refused
+    assert "float32" not in unsupported
 
 
 def test_an_unknown_precision_raises_an_error() -> None:

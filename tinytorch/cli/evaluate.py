@@ -26,7 +26,7 @@ def evaluate(
     precision: PrecisionName = None,
     backend: BackendName = None,
 ) -> None:
-    """Evaluate a model on a whole text: loss, perplexity, bits per character."""
+    """Evaluate a model on a text: loss, perplexity, accuracy."""
     with use_backend(backend or current_backend()):
         tune()
         from tinytorch.cli.progress import ProgressBars

@@ -1,4 +1,4 @@
-"""Signals that end a command: SIGINT (Ctrl-C), SIGTERM, and SIGHUP (a closed terminal) where the system has it."""
+"""Signals that end a command: SIGINT (Ctrl-C), SIGTERM, and SIGHUP (a closed terminal) on systems that have it."""
 
 from __future__ import annotations
 

@@ -150,10 +150,10 @@ def _ticks(low: float, high: float, most: int, least_gap: float = 0.0) -> list[t
 
 
 def _bottom(first: float, last: float, columns: int, margin: int, style: _Style) -> list[str]:
-    """The axis of the steps, and the numbers below it."""
+    """The x axis and the line of its labels."""
     axis = [style.bottom] * columns
     labels = [" "] * (margin + columns + len(_STEP))
-    free = 0  # the first place where a label may begin
+    free = 0  # first column where the next label may begin
     for value, text in _ticks(first, last, max(columns // 16, 2), least_gap=1):
         column = round((value - first) / (last - first or 1) * (columns - 1))
         begin = max(margin + column - len(text) // 2, 0)
@@ -171,20 +171,20 @@ def save_loss_plot(
     val_steps: Sequence[int],
     val_losses: Sequence[float],
 ) -> bool:
-    """Draw training and validation loss over the steps to a file, whole or not at all; the same numbers give the same file.
+    """Plot training and validation loss over the steps to an image file. The file is written atomically and is reproducible.
 
     Args:
-        path: the file; its suffix says the format, such as ``.svg``.
-        steps: of the training losses, rising.
-        losses: one for each of `steps`.
-        val_steps: where the validation loss was measured.
-        val_losses: one for each of `val_steps`.
+        path: the file; its suffix determines the format, such as ``.svg``.
+        steps: steps of the training losses, in ascending order.
+        losses: training loss of each of ``steps``.
+        val_steps: steps of the validation losses.
+        val_losses: validation loss of each of ``val_steps``.
 
     Returns:
-        Whether it was drawn: false where matplotlib is not installed.
+        True if the file was written, False if matplotlib is not installed.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: if the file cannot be written.
     """
     try:
         import matplotlib

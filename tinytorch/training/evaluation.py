@@ -75,7 +75,7 @@ def evaluate(
         text: the text; or a function that returns an iterator over its chunks, so that only one chunk is in memory; or a token file
             written with the model's tokenizer. Unknown characters count as ``<UNK>``.
         stride: number of tokens the window moves by. Each token is predicted from at least ``max_length - stride`` preceding ones,
-            where the text has them. Defaults to half of ``max_length``; a smaller stride is slower and usually lowers the loss.
+            except at the start of the text. Defaults to half of ``max_length``; a smaller stride is slower and usually lowers the loss.
         on_progress: called with the number of characters (tokens for a token file) read so far, and their total.
         precision: one of `tinytorch.nn.PRECISIONS`.
 

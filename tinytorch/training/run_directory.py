@@ -42,7 +42,8 @@ class RunWarning(UserWarning):
     Example:
         >>> import warnings
         >>> from tinytorch.training import RunWarning
-        >>> warnings.simplefilter("error", RunWarning)  # raise instead of warn
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", RunWarning)  # silence these warnings in a block
     """
 
 
