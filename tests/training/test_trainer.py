@@ -119,14 +119,14 @@ def test_invalid_arguments_of_fit_raise_an_error_before_training() -> None:
 # ---- steps ----
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_accumulation_gives_the_same_result_as_the_whole_batch(backend: Backend, parts: int) -> None:
-    whole, cut = line_trainer(), line_trainer(accumulate=parts)
-    losses = [trainer.fit(line_batches(), 5) for trainer in (whole, cut)]
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulation_gives_the_same_result_as_the_whole_batch(backend: Backend, accumulate: int) -> None:
+    whole, split = line_trainer(), line_trainer(accumulate=accumulate)
+    losses = [trainer.fit(line_batches(), 5) for trainer in (whole, split)]
     for one, other in zip(*losses, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-5)
     for name, value in weights(whole.model).items():
-        numpy.testing.assert_allclose(weights(cut.model)[name], value, rtol=0, atol=1e-6)
+        numpy.testing.assert_allclose(weights(split.model)[name], value, rtol=0, atol=1e-6)
 
 
 def test_accumulation_divides_by_the_loss_terms_of_the_whole_batch() -> None:
@@ -134,10 +134,10 @@ def test_accumulation_divides_by_the_loss_terms_of_the_whole_batch() -> None:
     x = numpy.random.default_rng(0).normal(size=(4, 3)).astype("float32")
     y = numpy.array([0, -100, 1, 2])
     results = []
-    for parts in (1, 2):
+    for accumulate in (1, 2):
         random.seed(0)
         model = nn.Sequential(nn.Linear(3, 3))
-        trainer = Trainer(model, SGD(model.parameters(), lr=1.0), nn.CrossEntropyLoss(), accumulate=parts)
+        trainer = Trainer(model, SGD(model.parameters(), lr=1.0), nn.CrossEntropyLoss(), accumulate=accumulate)
         results.append((trainer.fit(lambda: (x, y), 1)[0].train_loss, weights(model)))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
     for name, value in results[0][1].items():
@@ -311,16 +311,16 @@ class RunningMean(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("parts", [1, 2])
-def test_buffers_are_updated_by_steps(backend: Backend, parts: int) -> None:
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_buffers_are_updated_by_steps(backend: Backend, accumulate: int) -> None:
     random.seed(0)
     model = nn.Sequential(RunningMean(), nn.Linear(2, 1))
-    trainer = Trainer(model, Adam(model.parameters()), nn.MSELoss(), accumulate=parts)
+    trainer = Trainer(model, Adam(model.parameters()), nn.MSELoss(), accumulate=accumulate)
     batches = [line_batches()() for _ in range(3)]
     expected = numpy.zeros(2)
     for x, _ in batches:
-        for part in numpy.split(x, parts):
-            expected = 0.5 * expected + 0.5 * part.mean(axis=0)
+        for microbatch in numpy.split(x, accumulate):
+            expected = 0.5 * expected + 0.5 * microbatch.mean(axis=0)
     queue = iter(batches)
     trainer.fit(lambda: next(queue), 3)
     state = weights(model)

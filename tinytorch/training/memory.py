@@ -44,14 +44,14 @@ def out_of_memory_error(trainer: Trainer, batch: Sequence[Any], block_size: int)
     """The error for a step that ran out of memory. Tries increasing numbers of microbatches and names the first that fits."""
     backend, size = trainer.optimizer.parameters[0].backend, len(batch[0])
     total = _total_memory(backend)
-    where = backend.spec if total is None else f"the {total / 2**30:,.1f} GiB of {backend.spec}"
+    where = f"the memory of {backend.spec}" if total is None else f"the {total / 2**30:,.1f} GiB of {backend.spec}"
     head = f"a step on `batch_size={size}` with `block_size={block_size}` does not fit in {where}"
     accumulate = trainer.accumulate
     for divisor in range(trainer.accumulate + 1, size + 1):
         if size % divisor or divisor < min(2 * accumulate, size):  # at least double it, since every try costs a step
             continue
         accumulate = divisor
-        if trainer.fits(batch, accumulate):
+        if trainer.fits_in_memory(batch, accumulate):
             windows = size // accumulate
             return InputError(f"{head}; use `accumulate={accumulate}` ({windows} windows per microbatch) or `batch_size={windows}`")
     return InputError(f"{head}, even with one window per microbatch; choose a smaller `block_size`, `d_model` or `num_layers`")

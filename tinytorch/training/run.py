@@ -113,7 +113,10 @@ class Run:
                 tokenizer.
             vocab_size: vocabulary size of ``"bpe"``; defaults to 512.
             init_from: a pretrained model to start from, with its tokenizer: a run directory or a GPT-2 directory.
-            on_progress: called with a task name, the amount done, and the total during slow steps.
+            on_progress: called with a task name, the amount done, and the total during slow operations.
+
+        Returns:
+            The run, before its first step. Its first checkpoint is saved and its directory is locked.
 
         Raises:
             InputError: if an argument is invalid, the run does not fit in memory, or another process uses the directory.
@@ -151,6 +154,9 @@ class Run:
             text: the training text itself; required if the run was started with ``text``.
             steps: new total number of steps; defaults to that of the run.
             decay_steps: step at which the learning-rate decay ends; defaults to that of the run.
+
+        Returns:
+            The run, with the state of its last checkpoint. Its directory is locked.
 
         Raises:
             InputError: if there is no run, it is already finished, a file is damaged, the text differs, or another process uses the

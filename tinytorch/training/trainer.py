@@ -155,7 +155,7 @@ class Trainer:
             self.model.train(was_training)
         return {name: total / count if count else math.nan for name, (total, count) in sums.items()}
 
-    def fits(self, batch: Sequence[Any], accumulate: int) -> bool:
+    def fits_in_memory(self, batch: Sequence[Any], accumulate: int) -> bool:
         """Whether a step on ``batch`` with ``accumulate`` microbatches fits in memory. Runs one step and discards its result."""
         try:
             self._engine(accumulate).step(self._send(batch))
