@@ -1,4 +1,4 @@
-"""The examples run, and say what they promise."""
+"""The examples run and print the expected results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinytorch.backend import Backend
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def test_borrowed_functions_find_the_mixture(backend: Backend) -> None:
+def test_borrowed_functions_recovers_the_mixture(backend: Backend) -> None:
     pytest.importorskip("scipy", reason="scipy is not installed")
     settings = {"TINYTORCH_BACKEND": backend.spec, "SCIPY_ARRAY_API": "1"}
     done = subprocess.run(

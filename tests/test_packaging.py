@@ -1,4 +1,4 @@
-"""What the wheel is made of."""
+"""The content of the wheel."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(en
 PACKAGES: list[str] = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
 
-def test_backends_is_a_folder_and_not_a_package() -> None:
+def test_backends_is_not_a_package() -> None:
     assert not (ROOT / "backends" / "__init__.py").exists()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_package_of_the_wheel_is_one(package: str) -> None:
+def test_every_listed_package_is_a_package(package: str) -> None:
     assert (ROOT / package / "__init__.py").is_file()
 
 
@@ -31,16 +31,16 @@ def test_every_plugin_is_in_the_wheel_and_type_checked() -> None:
     assert sorted(PYPROJECT["tool"]["mypy"]["packages"]) == ["tinytorch", *plugins]
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_the_package_has_a_py_typed_marker() -> None:
     assert (ROOT / "tinytorch" / "py.typed").is_file()
 
 
-def test_the_version_is_written_once() -> None:
+def test_the_version_is_defined_once() -> None:
     assert "version" not in PYPROJECT["project"]
     assert PYPROJECT["project"]["dynamic"] == ["version"]
     assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "tinytorch/__init__.py"
     assert re.fullmatch(r"\d+\.\d+\.\d+", tinytorch.__version__)
 
 
-def test_tests_mirror_the_source_without_becoming_a_package() -> None:
+def test_tests_are_not_packages() -> None:
     assert list((ROOT / "tests").rglob("__init__.py")) == []

@@ -1,4 +1,4 @@
-"""What the README and the page on derivatives show runs, and what the README names exists."""
+"""The code in the README and docs/transformations.md runs, and the README names only existing options and paths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str) -> list[str]:
-    """The blocks of Python in a page."""
+    """The Python code blocks of a page."""
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
@@ -28,7 +28,7 @@ COMMANDS = [shlex.split(line, comments=True) for line in re.findall(WORDS, READM
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_a_python_block_runs(number: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # a block may write a run
+    monkeypatch.chdir(tmp_path)  # a block may create a run directory
     code = BLOCKS[number]
     if '"strict"' in code:
         pytest.importorskip("array_api_strict", reason="the block uses array-api-strict, which is not installed")
@@ -37,27 +37,27 @@ def test_a_python_block_runs(number: int, capsys: pytest.CaptureFixture[str], tm
     assert capsys.readouterr().out
 
 
-def test_the_page_on_derivatives_runs_from_top_to_bottom(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_code_of_the_transformations_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     code = "\n".join(blocks((ROOT / "docs" / "transformations.md").read_text(encoding="utf-8")))
     with tt.use_backend("numpy"):
         exec(compile(code, "docs/transformations.md", "exec"), {"__name__": "page"})
     assert capsys.readouterr().out
 
 
-def test_there_are_blocks_and_commands() -> None:
+def test_the_readme_has_blocks_and_commands() -> None:
     assert len(BLOCKS) >= 4
     assert {command[1] for command in COMMANDS} >= {"train", "generate"}
 
 
 @pytest.mark.parametrize("command", sorted({command[1] for command in COMMANDS}))
-def test_named_options_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_in_the_readme_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     offered = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
     named = {word for words in COMMANDS if words[1] == command for word in words if word.startswith("--")}
     assert named <= offered
 
 
-def test_named_places_exist() -> None:
+def test_paths_in_the_readme_exist() -> None:
     root = Path(__file__).parent.parent
     named = re.findall(r"`((?:tinytorch|backends)/[a-z_./]*)`", README)
     assert named

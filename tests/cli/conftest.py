@@ -1,4 +1,4 @@
-"""A place to run the command in, and the command itself, in this process."""
+"""Fixtures: a working directory, and functions that run the command in this process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tinytorch.cli import main
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory with a text in it, which is the current one."""
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory: a temporary one with a text file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "numpy")
     monkeypatch.setenv("COLUMNS", "80")
@@ -23,8 +23,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def tinytorch(place: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command: ``tinytorch("train", ...)``, or one string of words."""
+def tinytorch(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command: ``tinytorch("train", ...)``, or all arguments in one string."""
 
     def run(*words: str) -> Result:
         capsys.readouterr()
@@ -37,24 +37,24 @@ def tinytorch(place: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two steps on the text, for tests to copy: training one for each takes longer than they do."""
-    place = tmp_path_factory.mktemp("trained")
-    (place / "play.txt").write_text(TEXT, encoding="utf-8")
-    options = ["--steps", "2", "--backend", "numpy", "--out", str(place / "run")]
-    assert main(["train", str(place / "play.txt"), *TINY, *options]) == 0
-    return place / "run"
+    """A run of two steps that tests copy, since training one per test would be slow."""
+    workdir = tmp_path_factory.mktemp("trained")
+    (workdir / "play.txt").write_text(TEXT, encoding="utf-8")
+    options = ["--steps", "2", "--backend", "numpy", "--out", str(workdir / "run")]
+    assert main(["train", str(workdir / "play.txt"), *TINY, *options]) == 0
+    return workdir / "run"
 
 
 @pytest.fixture
-def run(trained: Path, place: Path) -> str:
-    """The name of such a run's directory."""
-    shutil.copytree(trained, place / "run")
+def run(trained: Path, workdir: Path) -> str:
+    """The directory of a copy of that run."""
+    shutil.copytree(trained, workdir / "run")
     return "run"
 
 
 @pytest.fixture
 def train(tinytorch: Command) -> Command:
-    """``tinytorch train play.txt`` with a tiny model, and further options in a string."""
+    """Run ``tinytorch train play.txt`` with a tiny model and more options in a string."""
 
     def run(options: str = "") -> Result:
         return tinytorch("train", "play.txt", *TINY, *options.split())

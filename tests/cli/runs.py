@@ -1,4 +1,4 @@
-"""Comparisons of runs, and runs in processes of their own."""
+"""Helpers to compare runs and to run the command in a separate process."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def losses(path: Path) -> list[tuple[Any, ...]]:
-    """Everything in the metrics that is not a matter of time."""
+    """The metrics without ``tokens_per_second``, which is not reproducible."""
     return [tuple((name, value) for name, value in row.items() if name != "tokens_per_second") for row in rows(path)]
 
 
-def same_weights(left: Path, right: Path) -> None:
+def assert_same_weights(left: Path, right: Path) -> None:
     assert (left / "model.safetensors").read_bytes() == (right / "model.safetensors").read_bytes()
-    (ours, said), (theirs, also) = (load_arrays(path / "optimizer.safetensors") for path in (left, right))
-    assert said == also  # the step and the generator's position
+    (ours, our_metadata), (theirs, their_metadata) = (load_arrays(path / "optimizer.safetensors") for path in (left, right))
+    assert our_metadata == their_metadata  # the step and the state of the generator
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():
         numpy.testing.assert_array_equal(array, theirs[name], err_msg=name)
 
 
-def same_run(left: Path, right: Path) -> None:
-    same_weights(left, right)
+def assert_same_run(left: Path, right: Path) -> None:
+    assert_same_weights(left, right)
     assert losses(left) == losses(right)
 
 
@@ -45,15 +45,15 @@ def saved_step(path: Path) -> int:
     return int(load_arrays(path / "optimizer.safetensors")[1]["step"])
 
 
-def start(place: Path, *words: str, program: Sequence[str] = ("-m", "tinytorch"), **options: Any) -> subprocess.Popen[str]:
-    """``tinytorch`` with these words, or another program, in a process of its own."""
+def start(workdir: Path, *words: str, program: Sequence[str] = ("-m", "tinytorch"), **options: Any) -> subprocess.Popen[str]:
+    """Start ``tinytorch`` with these arguments, or another program, in a separate process."""
     environment = {**os.environ, ENVIRONMENT_VARIABLE: "numpy"}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.Popen([sys.executable, *program, *words], cwd=place, env=environment, text=True, **streams)
+    return subprocess.Popen([sys.executable, *program, *words], cwd=workdir, env=environment, text=True, **streams)
 
 
-def wait_for_step(process: subprocess.Popen[str], path: Path, least: int) -> None:
-    """Wait until a checkpoint of at least that step is there."""
+def wait_for_checkpoint(process: subprocess.Popen[str], path: Path, least: int) -> None:
+    """Wait for a checkpoint of at least step ``least``."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         if (path / "model.safetensors").is_file() and int(load_arrays(path / "model.safetensors")[1]["step"]) >= least:

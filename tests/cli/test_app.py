@@ -1,4 +1,4 @@
-"""An error is one sentence and an exit code; nothing is loaded before it is needed."""
+"""Errors print one line and set the exit code; modules are imported only when needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(*arguments: str, stdout: Any = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Python in a process of its own, as a shell starts it."""
+    """Run Python in a separate process."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
     return subprocess.run(
         [sys.executable, *arguments],
@@ -39,7 +39,7 @@ def start(*arguments: str, stdout: Any = subprocess.PIPE, **environment: str) ->
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., None]], None]:
-    """Makes a function the subcommand called `trial`."""
+    """Registers a function as the subcommand `trial`."""
 
     def add(function: Callable[..., None]) -> None:
         module = ModuleType("tinytorch.cli.trial")
@@ -62,7 +62,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "sentence"),
+    ("error", "code", "message"),
     [
         (InputError("the text [a] is empty; give another"), 2, "the text [a] is empty; give another"),
         (UnknownBackendError("no backend is called 'x'"), 2, "no backend is called 'x'"),
@@ -70,23 +70,23 @@ Capture = pytest.CaptureFixture[str]
         (DivergedError("the loss is not finite"), 1, "the loss is not finite"),
         (PermissionError(13, "Permission denied", "runs/a"), 1, "runs/a: Permission denied"),
         (OSError(28, "No space left on device"), 1, "No space left on device"),
-        (BackendMismatchError("ours, so a fault"), 1, "BackendMismatchError: ours, so a fault; run again with --debug for the details"),
+        (BackendMismatchError("an internal error"), 1, "BackendMismatchError: an internal error; run again with --debug for the details"),
         (KeyError("two\n lines"), 1, r"KeyError: 'two\n lines'; run again with --debug for the details"),
         (RuntimeError("two\n  lines"), 1, "RuntimeError: two lines; run again with --debug for the details"),
         (RuntimeError(), 1, "RuntimeError; run again with --debug for the details"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_an_error_is_one_sentence_and_an_exit_code(
-    command: Command, capsys: Capture, error: BaseException, code: int, sentence: str
+def test_an_error_prints_one_line_and_sets_the_exit_code(
+    command: Command, capsys: Capture, error: BaseException, code: int, message: str
 ) -> None:
     command(raising(error))
     assert main(["trial"]) == code
     out, err = capsys.readouterr()
-    assert (out, err) == ("", f"error: {sentence}\n")
+    assert (out, err) == ("", f"error: {message}\n")
 
 
-def test_a_subcommand_that_cannot_be_imported_is_one_sentence_too(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_error_of_a_subcommand_prints_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "SUBCOMMANDS", (*app.SUBCOMMANDS, "missing"))
     assert main(["missing"]) == 1
     err = capsys.readouterr().err
@@ -94,7 +94,7 @@ def test_a_subcommand_that_cannot_be_imported_is_one_sentence_too(capsys: Captur
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "trial"], ["trial", "--debug"]])
-def test_debug_shows_the_traceback_wherever_it_stands(command: Command, capsys: Capture, arguments: list[str]) -> None:
+def test_debug_is_accepted_at_any_position(command: Command, capsys: Capture, arguments: list[str]) -> None:
     command(raising(InputError("the text is empty")))
     assert main(arguments) == 2
     err = capsys.readouterr().err
@@ -102,7 +102,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(command: Command, capsys: 
     assert err.endswith("error: the text is empty\n")
 
 
-def test_what_follows_two_dashes_is_no_option(command: Command, capsys: Capture) -> None:
+def test_arguments_after_two_dashes_are_not_options(command: Command, capsys: Capture) -> None:
     def trial(word: str) -> None:
         print(word)
 
@@ -111,7 +111,7 @@ def test_what_follows_two_dashes_is_no_option(command: Command, capsys: Capture)
     assert capsys.readouterr().out == "--debug\n"
 
 
-def test_a_subcommand_may_choose_its_exit_code(command: Command, capsys: Capture) -> None:
+def test_a_subcommand_can_set_the_exit_code(command: Command, capsys: Capture) -> None:
     command(raising(typer.Exit(130)))
     assert main(["trial"]) == 130
     assert capsys.readouterr().err == ""
@@ -121,12 +121,12 @@ def test_a_subcommand_may_choose_its_exit_code(command: Command, capsys: Capture
     ("arguments", "parts"),
     [
         (["trin"], ["no command 'trin'", "train, generate, chat, evaluate, prepare, evolution, backends", "`tinytorch --help`"]),
-        (["--colour"], ["--colour", "`tinytorch --help`"]),
+        (["--color"], ["--color", "`tinytorch --help`"]),
         (["backends", "--xml"], ["--xml", "`tinytorch backends --help`"]),
         (["backends", "numpy"], ["numpy", "`tinytorch backends --help`"]),
     ],
 )
-def test_wrong_usage_is_one_line_that_names_the_help(capsys: Capture, arguments: list[str], parts: list[str]) -> None:
+def test_a_usage_error_is_one_line_that_names_the_help(capsys: Capture, arguments: list[str], parts: list[str]) -> None:
     code = main(arguments)
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -135,7 +135,7 @@ def test_wrong_usage_is_one_line_that_names_the_help(capsys: Capture, arguments:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--debug"]])
-def test_help_lists_every_subcommand_with_a_whole_line(capsys: Capture, arguments: list[str]) -> None:
+def test_help_lists_every_subcommand_with_a_complete_sentence(capsys: Capture, arguments: list[str]) -> None:
     assert main(arguments) == 0
     out = capsys.readouterr().out
     lines = dict(line.split(maxsplit=1) for line in out.partition("Commands:\n")[2].splitlines())
@@ -148,24 +148,24 @@ def test_version(capsys: Capture) -> None:
     assert capsys.readouterr().out == f"tinytorch {tinytorch.__version__}\n"
 
 
-def test_a_shell_sees_the_code_and_no_traceback() -> None:
+def test_the_process_exits_with_the_code_and_prints_no_traceback() -> None:
     done = start("-m", "tinytorch", "train", TINYTORCH_BACKEND="nonesuch")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: TINYTORCH_BACKEND=nonesuch: unknown backend 'nonesuch'")
     assert done.stderr.count("\n") == 1
 
 
-def test_a_subcommand_does_not_load_the_others() -> None:
+def test_a_subcommand_does_not_import_the_others() -> None:
     done = start(
         "-c", "import sys; from tinytorch.cli import main; main(['backends', '--json']); print('tinytorch.training' in sys.modules)"
     )
     assert done.stdout.endswith("]\nFalse\n")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="its pipes end otherwise")
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end differently on Windows")
+def test_a_closed_pipe_prints_no_error() -> None:
     reading, writing = os.pipe()
-    os.close(reading)  # `head` is gone already
+    os.close(reading)  # `head` has already exited
     try:
         done = start("-m", "tinytorch", "--help", stdout=writing)
     finally:
@@ -174,7 +174,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk_is_one_sentence() -> None:
+def test_a_full_disk_prints_one_line() -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = start("-m", "tinytorch", "--version", stdout=full)
     assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
@@ -183,17 +183,17 @@ def test_a_full_disk_is_one_sentence() -> None:
 CLOSE = "import os, sys; [os.close(n) for n in {}]; os.execv(sys.executable, [sys.executable, '-m', 'tinytorch', *sys.argv[1:]])"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no such numbers")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such descriptors")
 @pytest.mark.parametrize("closed", [[1], [2], [1, 2], [0, 1, 2]])
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["backends"], ["backends", "--json"], ["train", "--help"]])
-def test_a_closed_output_is_no_error(closed: list[int], words: list[str]) -> None:
+def test_closed_standard_streams_are_not_an_error(closed: list[int], words: list[str]) -> None:
     done = start("-c", CLOSE.format(closed), *words)
     assert (done.returncode, done.stderr) == (0, "")
     assert bool(done.stdout) == (1 not in closed)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no such numbers")
-def test_a_closed_output_is_nothing_that_an_error_is_written_to() -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such descriptors")
+def test_errors_are_not_written_to_closed_streams() -> None:
     for closed, error in (([1], "error: there is no command 'trin'"), ([2], ""), ([1, 2], "")):
         done = start("-c", CLOSE.format(closed), "trin")
         assert (done.returncode, done.stdout) == (2, "")
@@ -201,8 +201,8 @@ def test_a_closed_output_is_nothing_that_an_error_is_written_to() -> None:
         assert bool(done.stderr) == bool(error)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no such numbers")
-def test_no_file_gets_the_number_of_a_closed_stream() -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such descriptors")
+def test_files_do_not_get_the_descriptor_of_a_closed_stream() -> None:
     code = "; ".join(
         [
             "import os",
@@ -217,7 +217,7 @@ def test_no_file_gets_the_number_of_a_closed_stream() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize(("error", "code"), [("KeyboardInterrupt", 130), ("typer.Exit(129)", 129), ("InputError('no')", 2)])
-def test_an_output_that_fails_does_not_change_the_exit_code_of_an_error(error: str, code: int) -> None:
+def test_failing_output_does_not_change_the_exit_code(error: str, code: int) -> None:
     source = f"""
 import sys, types, typer
 from tinytorch.cli import app
@@ -230,23 +230,23 @@ app.SUBCOMMANDS = (*app.SUBCOMMANDS, "trial")
 sys.exit(app.main(["trial"]))
 """
     with open("/dev/full", "w", encoding="utf-8") as full:
-        done = start("-c", source, stdout=full, PYTHONUNBUFFERED="")  # so that the line is written as Python ends
+        done = start("-c", source, stdout=full, PYTHONUNBUFFERED="")  # so that the line is written when Python exits
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_ends_any_subcommand_after_it_has_cleaned_up(command: Command, capsys: Capture, signum: int, code: int) -> None:
+def test_a_signal_ends_a_subcommand_after_cleanup(command: Command, capsys: Capture, signum: int, code: int) -> None:
     cleaned = []
 
     def trial() -> None:
         try:
             os.kill(os.getpid(), signum)
-            pytest.fail("it went on")
+            pytest.fail("the signal did not end the subcommand")
         finally:
-            os.kill(os.getpid(), signum)  # a closed terminal sends its signal twice
+            os.kill(os.getpid(), signum)  # a closed terminal sends the signal twice
             cleaned.append(True)
 
     before = signal.getsignal(signum)
@@ -257,6 +257,6 @@ def test_a_signal_ends_any_subcommand_after_it_has_cleaned_up(command: Command, 
     assert signal.getsignal(signum) is before
 
 
-def test_characters_that_the_terminal_lacks_do_not_end_a_run() -> None:
+def test_characters_that_cannot_be_encoded_do_not_end_a_run() -> None:
     code = "from tinytorch.cli import main; main(['--version']); print('caf\\xe9')"
     assert start("-c", code, PYTHONIOENCODING="ascii").stdout.endswith("caf?\n")

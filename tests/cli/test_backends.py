@@ -1,4 +1,4 @@
-"""`tinytorch backends` tells people and scripts what can be used here."""
+"""`tinytorch backends` lists the backends for people and scripts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ROWS = [
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without a GPU, whatever this one has, and nothing chosen."""
+    """Simulates a machine without a GPU and without a selected backend."""
     monkeypatch.setattr(backends, "backend_status", lambda: ROWS)
     monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
 
 
-def shown(capsys: pytest.CaptureFixture[str]) -> str:
+def table_output(capsys: pytest.CaptureFixture[str]) -> str:
     assert main(["backends"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -42,33 +42,31 @@ def test_json_is_a_list_of_objects_with_these_keys(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_table_loses_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+def test_the_table_contains_all_values(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    out = shown(capsys)
+    out = table_output(capsys)
     assert max(map(len, out.splitlines())) <= width
     words = " ".join(out.split())
     for part in ("cpu 0.50 of 16.0 GiB numpy 2.0.0, blas [3.1]", "cupy is not installed", ROWS[1].hint, "cpu - array-api-strict 2.6.1"):
         assert str(part) in words
 
 
-def test_a_pipe_gets_no_colours(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "\x1b" not in shown(capsys)
+def test_output_to_a_pipe_has_no_colors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "\x1b" not in table_output(capsys)
 
 
-def test_the_chosen_backend_is_marked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    out = shown(capsys)
+def test_the_current_backend_is_marked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    out = table_output(capsys)
     assert "numpy * " in out
     assert "numpy:cpu (the default)" in " ".join(out.split())
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "strict")
-    out = shown(capsys)
+    out = table_output(capsys)
     assert "strict * " in out
-    assert f"({ENVIRONMENT_VARIABLE} asks for it)" in " ".join(out.split())
+    assert f"(set by {ENVIRONMENT_VARIABLE})" in " ".join(out.split())
 
 
-def test_a_choice_that_cannot_be_used_is_told_and_the_report_goes_on(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_current_backend_is_reported_with_the_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "numpi")
-    words = " ".join(shown(capsys).split())
+    words = " ".join(table_output(capsys).split())
     assert "unknown backend 'numpi'" in words
     assert "array-api-strict" in words

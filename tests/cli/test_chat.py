@@ -1,4 +1,4 @@
-"""`tinytorch chat`: a conversation, its commands, and what does not end it."""
+"""`tinytorch chat`: answers, commands and errors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from tests.cli.tiny import Command, Result
 from tinytorch.text import Tokenizer
 
-Say = Callable[..., Result]
+Chat = Callable[..., Result]
 
 
 @pytest.fixture
-def say(run: str, tinytorch: Command, monkeypatch: pytest.MonkeyPatch) -> Say:
-    """Lines to say to a tiny model, and options."""
+def chat(run: str, tinytorch: Command, monkeypatch: pytest.MonkeyPatch) -> Chat:
+    """Run a chat with a tiny model: input lines, then options."""
 
     def talk(lines: str, *options: str) -> Result:
         monkeypatch.setattr("sys.stdin", io.StringIO(lines))
@@ -27,7 +27,7 @@ def say(run: str, tinytorch: Command, monkeypatch: pytest.MonkeyPatch) -> Say:
 
 @pytest.fixture
 def prompts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the model is asked to go on from, and answers with its own name."""
+    """Replaces generation by a fixed answer and records the prompts."""
     seen: list[str] = []
 
     def answering(model: Any, ids: list[int], length: int, *, tokenizer: Tokenizer, **arguments: Any) -> Iterator[str]:
@@ -39,39 +39,39 @@ def prompts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_it_answers_each_line(say: Say) -> None:
-    result = say("To be\nor not\n")
+def test_each_line_gets_an_answer(chat: Chat) -> None:
+    result = chat("To be\nor not\n")
     assert (result.code, result.err) == (0, "")
     first, _, answers = result.out.partition("\n\n")
     assert "parameters, numpy:cpu. Type a line" in first
     assert len(answers) > 20
-    assert say("To be\nor not\n").out == result.out
-    assert say("To be\nor not\n", "--temperature", "2").out != result.out
+    assert chat("To be\nor not\n").out == result.out
+    assert chat("To be\nor not\n", "--temperature", "2").out != result.out
 
 
-def test_the_conversation_goes_on_until_it_is_forgotten(say: Say, prompts: list[str]) -> None:
-    assert say("To\n\n/new\nor\n").code == 0
+def test_new_starts_a_new_conversation(chat: Chat, prompts: list[str]) -> None:
+    assert chat("To\n\n/new\nor\n").code == 0
     assert prompts == ["To\n", "o\nbe so\n", "or\n"]
 
 
-def test_a_template_frames_what_is_said(say: Say, prompts: list[str]) -> None:
-    assert say("or\n", "--template", r"T: {}\nb").code == 0
+def test_a_template_formats_each_line(chat: Chat, prompts: list[str]) -> None:
+    assert chat("or\n", "--template", r"T: {}\nb").code == 0
     assert prompts == ["T: or\nb"]
 
 
-def test_a_character_that_the_model_never_saw_spoils_a_line_and_not_the_conversation(say: Say, prompts: list[str]) -> None:
-    result = say("tö\nto\n")
+def test_an_unknown_character_does_not_end_the_conversation(chat: Chat, prompts: list[str]) -> None:
+    result = chat("tö\nto\n")
     assert result.code == 0
     assert result.err == "error: the message has characters that are not in the tokenizer's vocabulary: 'ö'; leave them out\n"
     assert prompts == ["to\n"]
 
 
-def test_an_empty_line_needs_something_to_go_on_from(say: Say) -> None:
-    result = say("\n")
+def test_an_empty_first_line_is_an_error(chat: Chat) -> None:
+    result = chat("\n")
     assert (result.code, result.err) == (0, "error: the conversation is empty, so there is no answer to continue; enter a message\n")
 
 
-def test_ctrl_c_ends_an_answer_and_not_the_conversation(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_an_answer_and_not_the_conversation(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def interrupted(model: Any, ids: list[int], length: int, *, tokenizer: Tokenizer, **arguments: Any) -> Iterator[str]:
@@ -80,7 +80,7 @@ def test_ctrl_c_ends_an_answer_and_not_the_conversation(say: Say, monkeypatch: p
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tinytorch.generation.chat.stream", interrupted)
-    assert say("To\nor\n").code == 0
+    assert chat("To\nor\n").code == 0
     assert seen == ["To\n", "o\nbe\nor\n"]
 
 
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_an_answer_and_not_the_conversation(say: Say, monkeypatch: p
         (["--repetition-penalty", "0"], "--repetition-penalty must be finite and above 0"),
     ],
 )
-def test_settings_out_of_range_are_one_sentence(say: Say, options: list[str], words: str) -> None:
-    result = say("To\n", *options)
+def test_values_out_of_range_print_one_line(chat: Chat, options: list[str], words: str) -> None:
+    result = chat("To\n", *options)
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
     assert words in result.err

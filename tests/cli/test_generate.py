@@ -1,4 +1,4 @@
-"""`tinytorch generate`: what it writes with a trained model."""
+"""`tinytorch generate`: generated text and errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_without_a_seed_texts_differ(tinytorch: Command, run: str) -> None:
     assert tinytorch("generate run --length 40").out != tinytorch("generate run --length 40").out
 
 
-def test_without_a_run_it_takes_the_newest(train: Command, tinytorch: Command) -> None:
+def test_the_run_defaults_to_the_newest(train: Command, tinytorch: Command) -> None:
     train("--steps 1 --seed 1")
     train("--steps 1 --seed 2")
     newest = tinytorch("generate --length 30 --seed 5")
@@ -35,11 +35,11 @@ def test_without_a_run_it_takes_the_newest(train: Command, tinytorch: Command) -
     assert newest.out != tinytorch("generate runs/play-001 --length 30 --seed 5").out
 
 
-def test_temperature_zero_needs_no_seed(tinytorch: Command, run: str) -> None:
+def test_temperature_zero_is_deterministic(tinytorch: Command, run: str) -> None:
     assert tinytorch("generate run --temperature 0").out == tinytorch("generate run --temperature 0").out
 
 
-def test_several_samples_are_set_apart(tinytorch: Command, run: str) -> None:
+def test_samples_are_separated_by_a_line(tinytorch: Command, run: str) -> None:
     result = tinytorch("generate run --prompt be --length 10 --num-samples 3 --seed 1")
     samples = result.out.split("-" * 40 + "\n")
     assert len(samples) == 3
@@ -47,29 +47,29 @@ def test_several_samples_are_set_apart(tinytorch: Command, run: str) -> None:
     assert samples[1] == tinytorch("generate run --prompt be --length 10 --seed 2").out
 
 
-def test_a_stop_text_ends_it(tinytorch: Command, run: str) -> None:
+def test_generation_ends_at_a_stop_string(tinytorch: Command, run: str) -> None:
     whole = tinytorch("generate run --prompt be --length 200 --seed 1").out[2:-1]
     assert tinytorch("generate", "run", "--prompt", "be", "--length", "200", "--seed", "1", "--stop", whole[50:52]).out == (
         "be" + whole[: whole.index(whole[50:52])] + "\n"
     )
 
 
-def test_a_prompt_longer_than_the_context_is_cropped_with_a_line_that_says_so(tinytorch: Command, run: str) -> None:
+def test_a_prompt_longer_than_the_context_is_cropped_with_a_message(tinytorch: Command, run: str) -> None:
     result = tinytorch("generate", "run", "--prompt", "to be, or not", "--seed", "1", "--length", "5")
     assert result.code == 0
-    assert result.err == "The prompt is longer than the model's 8 tokens: its first 5 are not used.\n"
+    assert result.err == "The prompt is longer than the model's maximum length of 8 tokens; the first 5 are ignored.\n"
     assert result.out.startswith("to be, or not")
 
 
-def test_characters_that_the_model_never_saw_are_listed(tinytorch: Command, run: str) -> None:
+def test_unknown_characters_are_listed(tinytorch: Command, run: str) -> None:
     result = tinytorch("generate", "run", "--prompt", "Tö bé ö")
     assert (result.code, result.out) == (2, "")
     assert result.err == "error: the prompt has characters that are not in the tokenizer's vocabulary: 'ö' 'é'; leave them out\n"
 
 
-def test_a_text_without_new_lines_gets_another_default_prompt(tinytorch: Command, place: Path) -> None:
+def test_the_default_prompt_without_newlines_in_the_vocabulary(tinytorch: Command, workdir: Path) -> None:
     for name, text in (("spaces", "ab ba " * 50), ("letters", "abba" * 50)):
-        (place / f"{name}.txt").write_text(text, encoding="utf-8")
+        (workdir / f"{name}.txt").write_text(text, encoding="utf-8")
         assert tinytorch("train", f"{name}.txt", *TINY, "--steps", "1").code == 0
         assert tinytorch("generate", f"runs/{name}-001", "--length", "5").code == 0
 
@@ -90,7 +90,7 @@ def test_a_text_without_new_lines_gets_another_default_prompt(tinytorch: Command
         (["--temperature", "hot"], "--temperature"),
     ],
 )
-def test_settings_out_of_range_are_one_sentence(tinytorch: Command, run: str, options: list[str], named: str) -> None:
+def test_values_out_of_range_print_one_line(tinytorch: Command, run: str, options: list[str], named: str) -> None:
     result = tinytorch("generate", "run", *options)
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("error: ")

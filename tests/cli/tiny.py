@@ -1,4 +1,4 @@
-"""A text and a model that train in a blink, for tests of the command."""
+"""A text and a tiny model for fast tests of the command."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TINY = ["--d-model", "16", "--num-heads", "2", "--num-layers", "1", "--block-siz
 
 @dataclass(frozen=True)
 class Result:
-    """What the command gave back."""
+    """Exit code and output of the command."""
 
     code: int
     out: str
     err: str
 
 
-#: The command in this process.
+#: Runs the command in this process.
 Command: TypeAlias = Callable[..., Result]

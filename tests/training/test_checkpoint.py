@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back bit for bit, and a crash at any moment leaves a pair that belongs together."""
+"""Checkpoints restore the exact state, and a crash at any moment leaves files of the same step."""
 
 from __future__ import annotations
 
@@ -44,36 +44,36 @@ def advance(trainer: Trainer, step: int) -> list[float]:
     return [record.train_loss for record in trainer.fit(random_batches(tokens, 8, 4), step)]
 
 
-def everything(trainer: Trainer) -> list[Any]:
+def all_state(trainer: Trainer) -> list[Any]:
     weights = [host(tensor) for tensor in trainer.model.state_dict().values()]
     return weights + moments(trainer.optimizer) + [numpy.asarray(trainer.optimizer.steps)]
 
 
 def assert_equal(left: LanguageModelTrainer, right: LanguageModelTrainer) -> None:
-    for a, b in zip(everything(left), everything(right), strict=True):
+    for a, b in zip(all_state(left), all_state(right), strict=True):
         numpy.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("stop", [1, 7, 16, 20])
-def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path: Path, stop: int) -> None:
-    straight = new_trainer()
-    losses = advance(straight, 30)
+def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_run(tmp_path: Path, stop: int) -> None:
+    uninterrupted = new_trainer()
+    losses = advance(uninterrupted, 30)
     stopped = new_trainer()
     first = advance(stopped, stop)
     save_checkpoint(tmp_path, stopped)
     resumed = new_trainer()
     load_checkpoint(tmp_path, resumed)
     assert first + advance(resumed, 30) == losses
-    assert_equal(straight, resumed)
+    assert_equal(uninterrupted, resumed)
 
 
-def test_a_run_that_took_no_step_comes_back(tmp_path: Path) -> None:
+def test_a_checkpoint_of_step_0_can_be_loaded(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, new_trainer())
-    straight = advance(new_trainer(), 5)
+    uninterrupted = advance(new_trainer(), 5)
     resumed = new_trainer()
-    random.generator().random()  # the saved position of the generator counts, not this one
+    random.generator().random()  # must be overridden by the saved state of the generator
     load_checkpoint(tmp_path, resumed)
-    assert advance(resumed, 5) == straight
+    assert advance(resumed, 5) == uninterrupted
 
 
 def test_saving_leaves_two_files(tmp_path: Path) -> None:
@@ -84,11 +84,11 @@ def test_saving_leaves_two_files(tmp_path: Path) -> None:
 
 
 class Crash(BaseException):
-    """What ends a process: nothing catches it."""
+    """Simulates the end of a process; nothing catches it."""
 
 
 def crash_at(monkeypatch: pytest.MonkeyPatch, operation: int) -> list[str]:
-    """End the process before the file operation of that number; the list gets what was done before."""
+    """Raise `Crash` before the file operation of that number. Returns a list that receives the operations done before."""
     done: list[str] = []
 
     def counted(name: str, original: Any) -> Any:
@@ -106,7 +106,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, operation: int) -> list[str]:
     return done
 
 
-def test_a_crash_at_any_moment_leaves_a_pair_that_belongs_together(tmp_path: Path) -> None:
+def test_a_crash_during_saving_leaves_files_of_the_same_step(tmp_path: Path) -> None:
     trainer = new_trainer()
     advance(trainer, 3)
     before = tmp_path / "before"
@@ -129,7 +129,7 @@ def test_a_crash_at_any_moment_leaves_a_pair_that_belongs_together(tmp_path: Pat
         expected = new_trainer()
         advance(expected, resumed.optimizer.steps)
         assert_equal(expected, resumed)
-        # and it goes on as if nothing had happened
+        # training and saving still work
         advance(resumed, 8)
         save_checkpoint(directory, resumed)
         assert not (directory / NEXT_MODEL).exists()
@@ -137,7 +137,7 @@ def test_a_crash_at_any_moment_leaves_a_pair_that_belongs_together(tmp_path: Pat
         load_checkpoint(directory, again)
         assert_equal(again, resumed)
     else:
-        pytest.fail("no call of save_checkpoint came to its end")
+        pytest.fail("save_checkpoint never completed")
     assert operation >= 7, "the crashes did not cover both writes and the last rename"
     assert seen == {3, 6}
 
@@ -157,7 +157,7 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("name", [MODEL, OPTIMIZER])
 @pytest.mark.parametrize("how", ["missing", "empty", "truncated", "text"])
-def test_a_damaged_file_is_named(tmp_path: Path, name: str, how: str) -> None:
+def test_a_damaged_file_raises_an_error_with_its_name(tmp_path: Path, name: str, how: str) -> None:
     trainer = new_trainer()
     advance(trainer, 2)
     save_checkpoint(tmp_path, trainer)
@@ -168,7 +168,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, how: str) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == left
 
 
-def test_weights_that_wait_are_kept_while_the_training_state_is_broken(tmp_path: Path) -> None:
+def test_pending_weights_are_kept_if_the_training_state_is_damaged(tmp_path: Path) -> None:
     trainer = new_trainer()
     advance(trainer, 2)
     save_checkpoint(tmp_path, trainer)
@@ -179,7 +179,7 @@ def test_weights_that_wait_are_kept_while_the_training_state_is_broken(tmp_path:
     assert (tmp_path / NEXT_MODEL).is_file()
 
 
-def test_files_of_other_runs_are_refused(tmp_path: Path) -> None:
+def test_files_of_other_runs_raise_an_error(tmp_path: Path) -> None:
     ours, wider, plain = new_trainer(), new_trainer(width=32), new_trainer(make=lambda p, **s: SGD(p, momentum=0.9, **s))
     directories = {}
     for name, trainer, steps in (("ours", ours, 3), ("wider", wider, 3), ("plain", plain, 3)):
@@ -195,7 +195,7 @@ def test_files_of_other_runs_are_refused(tmp_path: Path) -> None:
         assert "restore it from a copy" in str(caught.value)
 
 
-def test_files_of_two_steps_are_refused(tmp_path: Path) -> None:
+def test_files_of_different_steps_raise_an_error(tmp_path: Path) -> None:
     trainer = new_trainer()
     advance(trainer, 3)
     save_checkpoint(tmp_path, trainer)
@@ -208,7 +208,7 @@ def test_files_of_two_steps_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("metadata", [{}, {"step": "x"}, {"step": "2"}, {"step": "2", "generator": "{}"}, {"step": "2", "generator": "?"}])
-def test_safetensors_without_what_a_checkpoint_says_are_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
+def test_files_without_checkpoint_metadata_raise_an_error(tmp_path: Path, metadata: dict[str, str]) -> None:
     trainer = new_trainer()
     advance(trainer, 2)
     save_checkpoint(tmp_path, trainer)

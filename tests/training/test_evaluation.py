@@ -1,4 +1,4 @@
-"""How well a model predicts a text, against passes over one window after another."""
+"""Evaluation of a model on a text, compared with one forward pass per token."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ def small_model() -> TinyGPT:
     return TinyGPT(TOKENIZER.get_vocab_size(), d_model=8, num_heads=2, num_layers=1, max_length=8)
 
 
-def by_hand(model: TinyGPT, ids: list[int], stride: int) -> tuple[float, float]:
-    """Loss and accuracy, a prediction at a time, each from the window that a stride of so much gives it."""
+def reference(model: TinyGPT, ids: list[int], stride: int) -> tuple[float, float]:
+    """Loss and accuracy, with one forward pass per predicted token."""
     model.eval()
-    length, losses, hits = model.max_length, [], 0
+    length, losses, correct = model.max_length, [], 0
     for i in range(1, len(ids)):
         start = max(0, -(-(i - length) // stride) * stride)
         start = min(start, len(ids) - 1 - length)
         logits = host(model(numpy.asarray([ids[start:i]])))[0, -1].astype("float64")
         losses.append(math.log(numpy.exp(logits).sum()) - logits[ids[i]])
-        hits += int(logits.argmax()) == ids[i]
-    return sum(losses) / len(losses), hits / len(losses)
+        correct += int(logits.argmax()) == ids[i]
+    return sum(losses) / len(losses), correct / len(losses)
 
 
 @pytest.mark.parametrize("stride", [1, 3, 8])
-def test_every_token_is_predicted_once_from_its_window(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "_LOGITS", 3 * 9 * TOKENIZER.get_vocab_size())
-    told: list[tuple[int, int]] = []
+def test_every_token_but_the_first_is_predicted_once(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_MAX_LOGITS", 3 * 9 * TOKENIZER.get_vocab_size())
+    calls: list[tuple[int, int]] = []
     with tt.use_backend("numpy"):
         model = small_model()
-        found = evaluate(model, TOKENIZER, TEXT, stride, lambda *progress: told.append(progress))
+        found = evaluate(model, TOKENIZER, TEXT, stride, lambda *progress: calls.append(progress))
         assert model.training
-        loss, accuracy = by_hand(model, TOKENIZER.encode(TEXT), stride)
+        loss, accuracy = reference(model, TOKENIZER.encode(TEXT), stride)
     assert found.loss == pytest.approx(loss, rel=1e-5)
     assert found.accuracy == pytest.approx(accuracy)
     assert (found.tokens, found.characters) == (len(TEXT) - 1, len(TEXT) - 1)
-    assert told[-1] == (len(TEXT), len(TEXT))
+    assert calls[-1] == (len(TEXT), len(TEXT))
 
 
-def test_all_backends_measure_the_same(backend: Backend) -> None:
+def test_all_backends_return_the_same_metrics(backend: Backend) -> None:
     ours = evaluate(small_model(), TOKENIZER, TEXT)
     with tt.use_backend("numpy"):
         theirs = evaluate(small_model(), TOKENIZER, TEXT)
@@ -65,16 +65,16 @@ def test_all_backends_measure_the_same(backend: Backend) -> None:
     assert ours.accuracy == theirs.accuracy
 
 
-def test_the_measures_belong_together() -> None:
+def test_metrics_are_consistent_with_each_other() -> None:
     with tt.use_backend("numpy"):
         found = evaluate(small_model(), TOKENIZER, TEXT)
     assert found.perplexity == pytest.approx(math.exp(found.loss))
     assert found.bits_per_character == pytest.approx(found.loss / math.log(2))
     assert found.bigram_bits == bigram_bits(TEXT)
-    assert found.share_of_bigram == found.bits_per_character / found.bigram_bits
+    assert found.bigram_ratio == found.bits_per_character / found.bigram_bits
 
 
-def test_bits_are_shared_out_among_characters_and_not_among_tokens() -> None:
+def test_bits_per_character_divide_by_characters_not_tokens() -> None:
     pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
     from tinytorch.text import BPETokenizer
 
@@ -87,7 +87,7 @@ def test_bits_are_shared_out_among_characters_and_not_among_tokens() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_a_text_in_parts_and_a_file_of_tokens_measure_the_same(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunked_text_and_a_token_file_give_the_same_metrics(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tinytorch.text.token_file._AT_ONCE", size)
     parts = [TEXT[start : start + size] for start in range(0, len(TEXT), size)]
     with tt.use_backend("numpy"):
@@ -95,29 +95,29 @@ def test_a_text_in_parts_and_a_file_of_tokens_measure_the_same(tmp_path: Path, s
         file = write_token_file(tmp_path / "a.tokens", parts, TOKENIZER)
         for found in (evaluate(small_model(), TOKENIZER, lambda: parts), evaluate(small_model(), TOKENIZER, file)):
             assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(whole), rel=1e-6)
-        with pytest.raises(InputError, match=r"a\.tokens has other tokens than the model"):
+        with pytest.raises(InputError, match=r"a\.tokens was tokenized with another tokenizer than the model's"):
             evaluate(small_model(), CharTokenizer().fit("ab"), file)
 
 
-def test_one_character_over_and_over_is_measured() -> None:
+def test_a_text_of_one_repeated_character_can_be_evaluated() -> None:
     with tt.use_backend("numpy"):
         found = evaluate(small_model(), TOKENIZER, "t" * 50)
     assert (found.tokens, found.characters, found.bigram_bits) == (49, 49, 0.0)
     assert math.isfinite(found.loss)
-    assert found.share_of_bigram == math.inf
+    assert found.bigram_ratio == math.inf
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_weights_that_are_not_finite_are_refused(value: float, backend: Backend) -> None:
+def test_weights_that_are_not_finite_raise_an_error(value: float, backend: Backend) -> None:
     model = small_model()
     model.load_state_dict({**model.state_dict(), "norm.bias": tt.full((8,), value)})
-    with pytest.raises(FloatingPointError, match="loss on this text is not a finite number: its weights are damaged"):
+    with pytest.raises(FloatingPointError, match="loss on this text is not finite: its weights are damaged"):
         evaluate(model, TOKENIZER, TEXT)
     assert model.training
 
 
 def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "_LOGITS", 2**13)
+    monkeypatch.setattr(evaluation, "_MAX_LOGITS", 2**13)
 
     def peak(repeats: int) -> int:
         tracemalloc.start()
@@ -128,11 +128,11 @@ def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> 
 
     with tt.use_backend("numpy"):
         model = small_model()
-        peak(1)  # loads modules
+        peak(1)  # imports modules
         assert peak(80) < 1.1 * peak(20)
 
 
 @pytest.mark.parametrize("text", ["", "t"])
-def test_too_little_text_is_refused(text: str) -> None:
+def test_a_text_with_fewer_than_two_tokens_raises_an_error(text: str) -> None:
     with tt.use_backend("numpy"), pytest.raises(InputError, match="give"):
         evaluate(small_model(), TOKENIZER, text)

@@ -1,4 +1,4 @@
-"""Which parameters training moves: frozen ones and those the optimizer does not hold keep their bits, the others move as in PyTorch."""
+"""Frozen parameters, and parameters the optimizer does not hold, are not updated; the others are updated as in PyTorch."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def values(model: nn.Module) -> dict[str, Any]:
     return {name: host(parameter).copy() for name, parameter in model.named_parameters()}
 
 
-def moved(model: nn.Module, before: dict[str, Any]) -> set[str]:
+def changed(model: nn.Module, before: dict[str, Any]) -> set[str]:
     return {name for name, value in values(model).items() if not numpy.array_equal(value, before[name])}
 
 
-class InTorch:
-    """The model of `line_model` in PyTorch, with its values now, trained by hand."""
+class TorchModel:
+    """A copy of a `line_model` in PyTorch, trained with a manual loop."""
 
     def __init__(self, torch: Any, model: nn.Sequential, **settings: Any) -> None:
         self.torch = torch
@@ -77,7 +77,7 @@ class InTorch:
 
 @pytest.fixture
 def torch() -> Any:
-    return pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    return pytest.importorskip("torch", reason="PyTorch, which this test compares with, is not installed")
 
 
 # ---- frozen ----
@@ -85,7 +85,7 @@ def torch() -> Any:
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_fit_leaves_a_frozen_embedding_as_it_is(backend: Backend, accumulate: int, precision: str) -> None:
+def test_fit_does_not_change_a_frozen_embedding(backend: Backend, accumulate: int, precision: str) -> None:
     lacks = backend.lacks_precision(precision)
     if lacks is not None:
         pytest.skip(f"{backend.spec} cannot compute in {precision}: {lacks}")
@@ -94,12 +94,12 @@ def test_fit_leaves_a_frozen_embedding_as_it_is(backend: Backend, accumulate: in
     before = values(model)
     trainer = LanguageModelTrainer(model, tokenizer, accumulate=accumulate, precision=precision)
     trainer.fit(TEXT, seq_length=8, batch_size=4, progress=False)
-    assert set(before) - moved(model, before) == {"embedding.weight"}
+    assert set(before) - changed(model, before) == {"embedding.weight"}
     assert model.embedding.weight not in trainer.optimizer.state  # no memory for its moments
     assert model.embedding.weight.grad is None
 
 
-def test_a_frozen_embedding_is_left_as_it_is_through_trainer_and_by_hand(backend: Backend) -> None:
+def test_a_frozen_embedding_does_not_change_in_trainer_or_manual_loop(backend: Backend) -> None:
     tokenizer = CharTokenizer().fit(TEXT)
     ids = tokenizer.encode_array(TEXT[:9])[None]
     for by_hand in (False, True):
@@ -114,12 +114,12 @@ def test_a_frozen_embedding_is_left_as_it_is_through_trainer_and_by_hand(backend
                 optimizer.step()
         else:
             LanguageModelTrainer(model, tokenizer, optimizer).trainer.fit(lambda: (ids,), 3)
-        assert set(before) - moved(model, before) == {"embedding.weight"}
+        assert set(before) - changed(model, before) == {"embedding.weight"}
 
 
-def test_the_others_move_as_in_pytorch_through_trainer_and_by_hand(backend: Backend, torch: Any) -> None:
+def test_unfrozen_parameters_match_pytorch_in_trainer_and_manual_loop(backend: Backend, torch: Any) -> None:
     trained, by_hand = line_model(), line_model()
-    peer = InTorch(torch, trained, lr=0.02, weight_decay=0.1)
+    peer = TorchModel(torch, trained, lr=0.02, weight_decay=0.1)
     peer.model[0].weight.requires_grad = False
     for model in (trained, by_hand):
         model[0].weight.requires_grad = False
@@ -134,14 +134,14 @@ def test_the_others_move_as_in_pytorch_through_trainer_and_by_hand(backend: Back
         loss.backward()
         optimizer.step()
     for model in (trained, by_hand):
-        assert moved(model, before) == {"0.bias", "2.weight", "2.bias"}
+        assert changed(model, before) == {"0.bias", "2.weight", "2.bias"}
         peer.assert_equals(model)
 
 
-def test_a_parameter_that_is_frozen_for_a_while_goes_on_as_in_pytorch(backend: Backend, torch: Any) -> None:
-    """Adam's bias corrections count the steps of each parameter, and its moments wait meanwhile."""
+def test_a_temporarily_frozen_parameter_matches_pytorch(backend: Backend, torch: Any) -> None:
+    """Adam counts the steps of each parameter for its bias correction, and keeps the moments of frozen parameters."""
     model = line_model()
-    peer = InTorch(torch, model, lr=0.02, weight_decay=0.1)
+    peer = TorchModel(torch, model, lr=0.02, weight_decay=0.1)
     trainer = Trainer(model, AdamW(model.parameters(), lr=0.02, weight_decay=0.1), nn.MSELoss())
     for first, last, frozen in ((0, 4, "0.weight"), (4, 10, "2.bias"), (10, 15, None)):
         for ours, theirs in ((model.named_parameters(), False), (peer.model.named_parameters(), True)):
@@ -155,8 +155,8 @@ def test_a_parameter_that_is_frozen_for_a_while_goes_on_as_in_pytorch(backend: B
     assert [trainer.optimizer.state[p].steps for p in model.parameters()] == [11, 15, 15, 9]
 
 
-def test_steps_that_float16_skipped_are_not_counted_twice(backend: Backend) -> None:
-    """A parameter that was frozen meanwhile begins with Adam's first step, by a whole learning rate."""
+def test_steps_skipped_in_float16_are_not_counted_twice(backend: Backend) -> None:
+    """A parameter that is unfrozen later starts with Adam's first step, which has the size of the learning rate."""
     if backend.lacks_precision("float16") is not None:
         pytest.skip(f"{backend.spec} cannot compute in float16")
     random.seed(0)
@@ -172,7 +172,7 @@ def test_steps_that_float16_skipped_are_not_counted_twice(backend: Backend) -> N
     numpy.testing.assert_allclose(host(model.bias) - before, 0.01, rtol=1e-3)
 
 
-def test_buffers_are_updated_beside_frozen_parameters(backend: Backend) -> None:
+def test_buffers_are_updated_if_parameters_are_frozen(backend: Backend) -> None:
     def running_mean(frozen: bool) -> Any:
         random.seed(0)
         model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1))
@@ -183,11 +183,11 @@ def test_buffers_are_updated_beside_frozen_parameters(backend: Backend) -> None:
     numpy.testing.assert_array_equal(running_mean(True), running_mean(False))
 
 
-def test_nothing_to_train_is_an_error(backend: Backend) -> None:
+def test_an_optimizer_with_only_frozen_parameters_raises_an_error(backend: Backend) -> None:
     model = line_model()
     for parameter in model.parameters():
         parameter.requires_grad = False
-    with pytest.raises(ValueError, match="every parameter of the optimizer has requires_grad = False"):
+    with pytest.raises(ValueError, match="all parameters of the optimizer have requires_grad = False"):
         Trainer(model, SGD(model.parameters()), nn.MSELoss()).fit(line_batches(), 1)
 
 
@@ -195,22 +195,20 @@ def test_nothing_to_train_is_an_error(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda p: AdamW(p, lr=0.02), lambda p: SGD(p, lr=0.02, momentum=0.9)], ids=["adamw", "sgd"])
-def test_an_optimizer_of_some_parameters_trains_those_as_if_the_rest_were_frozen(
-    backend: Backend, make: Callable[[Any], Optimizer]
-) -> None:
+def test_parameters_missing_from_the_optimizer_are_treated_as_frozen(backend: Backend, make: Callable[[Any], Optimizer]) -> None:
     some, frozen = line_model(), line_model()
     before = values(some)
     frozen[0].weight.requires_grad = frozen[2].bias.requires_grad = False
     chosen = [some[2].weight, some[0].bias]  # in any order
     Trainer(some, make(chosen), nn.MSELoss()).fit(line_batches(), 10)
     Trainer(frozen, make(frozen.parameters()), nn.MSELoss()).fit(line_batches(), 10)
-    assert moved(some, before) == {"0.bias", "2.weight"}
+    assert changed(some, before) == {"0.bias", "2.weight"}
     for name, value in values(frozen).items():
         numpy.testing.assert_allclose(values(some)[name], value, rtol=1e-6)
 
 
 class WithUnused(nn.Module):
-    """A layer that the output does not depend on, beside one that it does."""
+    """A model with an unused layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -222,43 +220,43 @@ class WithUnused(nn.Module):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_parameter_that_the_loss_does_not_depend_on_does_not_decay(backend: Backend, accumulate: int) -> None:
-    """It has no gradient, so it is left alone, as in PyTorch and in a loop by hand."""
+def test_weight_decay_does_not_apply_to_parameters_without_gradient(backend: Backend, accumulate: int) -> None:
+    """As in PyTorch, and in a manual loop."""
     random.seed(0)
     model = WithUnused()
     before = values(model)
     trainer = Trainer(model, AdamW(model.parameters(), lr=0.1, weight_decay=0.5), nn.MSELoss(), accumulate=accumulate)
     trainer.fit(line_batches(), 20)
-    assert moved(model, before) == {"used.weight", "used.bias"}
+    assert changed(model, before) == {"used.weight", "used.bias"}
     assert set(trainer.optimizer.state) == {model.used.weight, model.used.bias}
 
 
-def test_a_loss_that_depends_on_nothing_that_is_trained_is_an_error(backend: Backend) -> None:
+def test_a_loss_independent_of_all_trained_parameters_raises_an_error(backend: Backend) -> None:
     random.seed(0)
     model = WithUnused()
-    with pytest.raises(RuntimeError, match="the loss depends on no parameter that is trained"):
+    with pytest.raises(RuntimeError, match="the loss does not depend on any trained parameter"):
         Trainer(model, SGD(model.unused.parameters()), nn.MSELoss()).fit(line_batches(), 1)
 
 
 # ---- on disk ----
 
 
-def test_a_checkpoint_keeps_what_each_parameter_has_taken(tmp_path: Path) -> None:
+def test_a_checkpoint_keeps_the_step_count_of_each_parameter(tmp_path: Path) -> None:
     def new_trainer() -> Trainer:
         model = line_model()
         return Trainer(model, AdamW([model[2].weight, model[0].bias, model[0].weight], lr=0.02), nn.MSELoss())
 
-    straight, stopped, resumed = new_trainer(), new_trainer(), new_trainer()
-    for trainer in (straight, stopped):
+    uninterrupted, stopped, resumed = new_trainer(), new_trainer(), new_trainer()
+    for trainer in (uninterrupted, stopped):
         trainer.model[0].weight.requires_grad = False
         trainer.fit(line_batches(), 4)
     save_checkpoint(tmp_path, stopped)
     load_checkpoint(tmp_path, resumed)
     assert resumed.model[0].weight not in resumed.optimizer.state
-    for trainer in (straight, resumed):
+    for trainer in (uninterrupted, resumed):
         trainer.model[0].weight.requires_grad = True
         trainer.fit(line_batches(4), 9)
-    assert_same(straight, resumed)
+    assert_same(uninterrupted, resumed)
     save_checkpoint(tmp_path, resumed)
     again = new_trainer()
     load_checkpoint(tmp_path, again)

@@ -1,4 +1,4 @@
-"""Too little memory ends a run with a sentence that says what fits, which was tried."""
+"""The out-of-memory error names a number of microbatches that was tried and fits."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tinytorch.ops import random
 from tinytorch.text import CharTokenizer
 from tinytorch.training import LanguageModelTrainer
 from tinytorch.training.language_model import random_batches
-from tinytorch.training.memory import does_not_fit
+from tinytorch.training.memory import out_of_memory_error
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 
 
-class Small:
-    """A device that has room for so many windows at once."""
+class LimitedMemory:
+    """Makes the forward pass raise MemoryError for more than ``limit`` windows."""
 
-    def __init__(self, backend: Backend, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    def __init__(self, backend: Backend, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
         forward = TinyGPT.forward
         self.tried: list[int] = []
 
         def limited(model: TinyGPT, ids: Any, cache: Any = None) -> Any:
             self.tried.append(ids.shape[0])
-            if ids.shape[0] > room:
+            if ids.shape[0] > limit:
                 raise MemoryError("out of memory")
             return forward(model, ids, cache)
 
@@ -42,25 +42,27 @@ def trainer() -> LanguageModelTrainer:
     return LanguageModelTrainer(model, tokenizer)
 
 
-@pytest.mark.parametrize(("room", "parts"), [(6, 2), (4, 4), (1, 12)])
-def test_what_fits_is_tried_and_named(backend: Backend, monkeypatch: pytest.MonkeyPatch, room: int, parts: int) -> None:
+@pytest.mark.parametrize(("limit", "accumulate"), [(6, 2), (4, 4), (1, 12)])
+def test_the_error_names_the_first_number_of_microbatches_that_fits(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, limit: int, accumulate: int
+) -> None:
     one = trainer()
     (batch,) = random_batches(one.tokenizer.encode_array(TEXT), 8, 12)()
-    small = Small(backend, monkeypatch, room)
+    device = LimitedMemory(backend, monkeypatch, limit)
     before = {name: tensor.tolist() for name, tensor in one.model.state_dict().items()}
-    error = does_not_fit(one.trainer, (batch,), 8)
+    error = out_of_memory_error(one.trainer, (batch,), 8)
     assert isinstance(error, InputError)
-    windows = 12 // parts
+    windows = 12 // accumulate
     assert "`batch_size=12` with `block_size=8` does not fit in" in str(error)
-    assert str(error).endswith(f"`accumulate={parts}` does, with {windows} windows at a time, and so does `batch_size={windows}`")
-    assert small.tried[-1] == windows
+    assert str(error).endswith(f"use `accumulate={accumulate}` ({windows} windows per microbatch) or `batch_size={windows}`")
+    assert device.tried[-1] == windows
     assert {name: tensor.tolist() for name, tensor in one.model.state_dict().items()} == before
     assert one.optimizer.steps == 0
 
 
-def test_where_nothing_fits_the_model_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_suggests_a_smaller_model_if_one_window_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     with tt.use_backend("numpy") as backend:
         one = trainer()
-        Small(backend, monkeypatch, 0)
+        LimitedMemory(backend, monkeypatch, 0)
         (batch,) = random_batches(one.tokenizer.encode_array(TEXT), 8, 4)()
-        assert "not even one window at a time; choose a smaller `block_size`" in str(does_not_fit(one.trainer, (batch,), 8))
+        assert "even with one window per microbatch; choose a smaller `block_size`" in str(out_of_memory_error(one.trainer, (batch,), 8))

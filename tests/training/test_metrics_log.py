@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: a row for every step, whatever happened on the way."""
+"""`metrics.jsonl` has one row per step, also after crashes."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def test_rows_are_written_once_and_in_order(tmp_path: Path) -> None:
     assert [row["step"] for row in read_metrics(tmp_path / "m")] == [1, 2, 3, 4, 5]
 
 
-def test_what_is_measured_joins_the_last_row_on_disk_or_not(tmp_path: Path) -> None:
+def test_an_evaluation_is_added_to_the_last_row_on_disk_or_in_memory(tmp_path: Path) -> None:
     log = written(tmp_path / "m", 2)
-    log.measured({"loss": 1.5})
+    log.add_evaluation({"loss": 1.5})
     log.add(records(3, 3))
-    log.measured({"loss": 1.0, "accuracy": 0.5})
+    log.add_evaluation({"loss": 1.0, "accuracy": 0.5})
     log.flush()
     rows = read_metrics(tmp_path / "m")
     assert [row.get("val_loss") for row in rows] == [None, 1.5, 1.0]
     assert rows[2]["val_accuracy"] == 0.5
 
 
-def test_a_line_that_a_crash_cut_short_is_forgotten(tmp_path: Path) -> None:
+def test_a_truncated_last_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "m"
     written(path, 5)
     path.write_bytes(path.read_bytes()[:-20])
@@ -86,7 +86,7 @@ def test_a_line_that_a_crash_cut_short_is_forgotten(tmp_path: Path) -> None:
         "\udcff",
     ],
 )
-def test_a_damaged_line_costs_its_row_alone(tmp_path: Path, line: str) -> None:
+def test_a_damaged_line_loses_only_its_own_row(tmp_path: Path, line: str) -> None:
     path = tmp_path / "m"
     written(path, 5)
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -100,7 +100,7 @@ def test_a_damaged_line_costs_its_row_alone(tmp_path: Path, line: str) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) == 4
 
 
-def test_rows_that_two_processes_wrote_are_each_kept_once_and_in_order(tmp_path: Path) -> None:
+def test_duplicate_rows_are_dropped_and_the_rest_is_sorted(tmp_path: Path) -> None:
     path = tmp_path / "m"
     written(path, 5)
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -109,10 +109,10 @@ def test_rows_that_two_processes_wrote_are_each_kept_once_and_in_order(tmp_path:
     assert path.read_text(encoding="utf-8") == "".join(lines[:4])
 
 
-def test_a_file_that_cannot_be_written_is_told_before_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_file_raises_an_error_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = written(tmp_path / "m", 2)
 
-    def forbidden(*args: object, **kwargs: object) -> None:  # as `chmod 400` has it for anybody but root
+    def forbidden(*args: object, **kwargs: object) -> None:  # simulates `chmod 400`, which does not affect root
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(Path, "open", forbidden)
@@ -127,19 +127,19 @@ def test_lost_rows_are_counted(tmp_path: Path) -> None:
     assert MetricsLog(tmp_path / "m", 64).truncate(2) == 0
 
 
-def test_a_missing_file_has_no_rows_and_one_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_rows_and_an_unreadable_one_raises_an_error(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "none") == []
     with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
         read_metrics(tmp_path)
 
 
-def test_what_is_measured_is_written_without_the_rows_before(tmp_path: Path) -> None:
+def test_adding_an_evaluation_does_not_rewrite_the_file(tmp_path: Path) -> None:
     path = tmp_path / "m"
     log = written(path, 3)
     before = path.read_bytes()
     node = path.stat().st_ino
     assert log.lacks_evaluation(3)
-    log.measured({"loss": 1.5})
+    log.add_evaluation({"loss": 1.5})
     assert not log.lacks_evaluation(3)
     assert path.stat().st_ino == node
     assert path.read_bytes() == before[:-2] + b', "val_loss": 1.5}\n'
@@ -147,7 +147,7 @@ def test_what_is_measured_is_written_without_the_rows_before(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("taken", [0, 1, 5])
-def test_a_disk_that_is_full_for_what_was_measured_spares_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
+def test_a_full_disk_while_adding_an_evaluation_keeps_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
     path = tmp_path / "m"
     log = written(path, 3)
     before = path.read_bytes()
@@ -162,11 +162,11 @@ def test_a_disk_that_is_full_for_what_was_measured_spares_the_row(tmp_path: Path
 
     monkeypatch.setattr(metrics_log, "_write", full)
     with pytest.raises(OSError, match="No space left"):
-        log.measured({"loss": 1.5})
+        log.add_evaluation({"loss": 1.5})
     assert path.read_bytes() == before
 
 
-def test_what_is_not_json_is_never_written(tmp_path: Path) -> None:
+def test_nan_is_not_written(tmp_path: Path) -> None:
     log = written(tmp_path / "m", 1)
     log.add([StepRecord(2, float("nan"), 1e-3, 0.5, 0.1)])
     with pytest.raises(ValueError, match="JSON"):

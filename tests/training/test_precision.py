@@ -1,4 +1,4 @@
-"""Training, evaluation and generation in 16 bits: weights stay float32, and float16 scales its loss."""
+"""Training, evaluation and generation in 16 bits: weights stay float32, and float16 uses loss scaling."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tinytorch.training.language_model import evaluation_batches, random_batches
 from tinytorch.training.scaling import PATIENCE, update_scaling
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
-ROUGH = ("bfloat16", "float16")
+HALF_PRECISIONS = ("bfloat16", "float16")
 
 
-def able(backend: Backend, precision: str) -> None:
+def skip_if_unsupported(backend: Backend, precision: str) -> None:
     lacks = backend.lacks_precision(precision)
     if lacks is not None:
         pytest.skip(f"{backend.spec} cannot compute in {precision}: {lacks}")
@@ -50,20 +50,20 @@ def losses(precision: str, steps: int = 20) -> list[float]:
     return [record.train_loss for record in one.trainer.fit(random_batches(tokens, 16, 8), steps)]
 
 
-@pytest.mark.parametrize("precision", ROUGH)
-def test_the_loss_follows_that_of_float32(backend: Backend, precision: str) -> None:
-    able(backend, precision)
-    exact, rough = losses("float32"), losses(precision)
-    assert rough != exact
-    assert numpy.abs(numpy.subtract(exact, rough)).max() < 0.02
-    assert rough[-1] < rough[0] - 0.3
+@pytest.mark.parametrize("precision", HALF_PRECISIONS)
+def test_the_loss_is_close_to_float32(backend: Backend, precision: str) -> None:
+    skip_if_unsupported(backend, precision)
+    full, half = losses("float32"), losses(precision)
+    assert half != full
+    assert numpy.abs(numpy.subtract(full, half)).max() < 0.02
+    assert half[-1] < half[0] - 0.3
 
 
-@pytest.mark.parametrize("precision", ROUGH)
+@pytest.mark.parametrize("precision", HALF_PRECISIONS)
 def test_weights_and_moments_stay_float32_and_layers_compute_in_16_bits(
     backend: Backend, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    able(backend, precision)
+    skip_if_unsupported(backend, precision)
     seen = []
     forward = nn.LayerNorm.forward
 
@@ -81,9 +81,9 @@ def test_weights_and_moments_stay_float32_and_layers_compute_in_16_bits(
     assert {array.dtype.name for array in moments(one.optimizer)} == {"float32"}
 
 
-@pytest.mark.parametrize("precision", ROUGH)
-def test_a_model_of_numbers_takes_its_inputs_in_16_bits(backend: Backend, precision: str) -> None:
-    able(backend, precision)
+@pytest.mark.parametrize("precision", HALF_PRECISIONS)
+def test_float_inputs_are_cast_to_16_bits(backend: Backend, precision: str) -> None:
+    skip_if_unsupported(backend, precision)
     model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
     one = Trainer(model, SGD(model.parameters(), lr=0.1), nn.MSELoss(), precision=precision)
     x = numpy.random.default_rng(0).normal(size=(16, 2)).astype("float32")
@@ -93,7 +93,7 @@ def test_a_model_of_numbers_takes_its_inputs_in_16_bits(backend: Backend, precis
 
 
 def test_accumulation_does_not_change_a_step(backend: Backend) -> None:
-    able(backend, "float16")
+    skip_if_unsupported(backend, "float16")
 
     def weights(accumulate: int) -> Any:
         random.seed(0)
@@ -107,20 +107,20 @@ def test_accumulation_does_not_change_a_step(backend: Backend) -> None:
     numpy.testing.assert_allclose(weights(1), weights(4), rtol=2e-3)
 
 
-@pytest.mark.parametrize("precision", ROUGH)
-def test_a_whole_text_is_measured_in_16_bits(backend: Backend, precision: str) -> None:
-    able(backend, precision)
+@pytest.mark.parametrize("precision", HALF_PRECISIONS)
+def test_a_text_can_be_evaluated_in_16_bits(backend: Backend, precision: str) -> None:
+    skip_if_unsupported(backend, precision)
     one = trainer(precision)
-    exact, rough = (evaluate(one.model, one.tokenizer, TEXT[:200], precision=name) for name in ("float32", precision))
-    assert rough.loss != exact.loss
-    assert abs(rough.loss - exact.loss) < 0.02
+    full, half = (evaluate(one.model, one.tokenizer, TEXT[:200], precision=name) for name in ("float32", precision))
+    assert half.loss != full.loss
+    assert abs(half.loss - full.loss) < 0.02
 
 
 # ---- the loss scale ----
 
 
 class Exploding(nn.Module):
-    """A factor that a test can make the gradient overflow with: the loss is finite, its derivative is as large as ``slope``."""
+    """A model whose gradient can overflow while its loss is finite: the derivative is proportional to the input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ def exploding() -> tuple[Trainer, Callable[[float], Callable[[], Any]]]:
 
 
 def test_an_overflow_skips_the_step_and_halves_the_scale(backend: Backend) -> None:
-    able(backend, "float16")
+    skip_if_unsupported(backend, "float16")
     one, with_slope = exploding()
     (first,) = one.fit(with_slope(1000.0), 1)  # 0.5 * 1000 * 65536 overflows float16
     assert first.gradient_norm is None
@@ -148,19 +148,19 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(backend: Backend) -> No
     (second,) = one.fit(with_slope(0.5), 2)
     assert second.gradient_norm == pytest.approx(0.25)
     assert one.scaling == [32768.0, 1.0, 1.0]
-    # the first step that was taken is Adam's first: a whole learning rate
+    # the first step that is not skipped is Adam's first step, which has the size of the learning rate
     assert float(one.model.factor.detach()[0, 0]) == pytest.approx(0.1, rel=1e-3)
 
 
-def test_what_overflows_without_a_scale_has_diverged(backend: Backend) -> None:
-    able(backend, "float16")
+def test_an_overflow_at_scale_1_raises_diverged_error(backend: Backend) -> None:
+    skip_if_unsupported(backend, "float16")
     one, _ = exploding()
     one.scaling = [1.0, 0.0, 0.0]
     with pytest.raises(DivergedError, match="the gradient of step 1"):
         one.fit(lambda: (numpy.array([[60000.0]], "float32"), numpy.array([[4.0]], "float32")), 1)
 
 
-def test_a_scale_that_holds_is_doubled(backend: Backend) -> None:
+def test_the_scale_doubles_after_enough_steps_without_overflow(backend: Backend) -> None:
     xp = backend.xp
 
     def updated(scale: float, steps: float, finite: bool) -> list[float]:
@@ -175,7 +175,7 @@ def test_a_scale_that_holds_is_doubled(backend: Backend) -> None:
     assert updated(1, 5, False) == [1, 0, 2]
 
 
-def test_a_checkpoint_keeps_the_scale_and_a_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+def test_a_checkpoint_restores_the_loss_scale(tmp_path: Path) -> None:
     def run(stop: int | None) -> dict[str, Any]:
         one = trainer("float16", rate=1e-2)
         one.trainer.scaling = [2.0**30, 0.0, 0.0]  # overflows at first
@@ -198,25 +198,25 @@ def test_a_checkpoint_keeps_the_scale_and_a_run_goes_on_as_if_never_stopped(tmp_
             load_checkpoint(tmp_path, trainer("float32").trainer)
 
 
-# ---- refusals ----
+# ---- errors ----
 
 
-def test_a_backend_that_cannot_says_so_and_what_it_can(backend: Backend) -> None:
-    refused = [name for name in PRECISIONS if backend.lacks_precision(name) is not None]
-    for name in refused:
+def test_an_unsupported_precision_raises_an_error(backend: Backend) -> None:
+    unsupported = [name for name in PRECISIONS if backend.lacks_precision(name) is not None]
+    for name in unsupported:
         with pytest.raises(InputError, match=rf"cannot compute in {name}: it has no .*; choose `precision` float32"):
             trainer(name)
-    assert "float32" not in refused
+    assert "float32" not in unsupported
 
 
-def test_an_unknown_precision_is_named() -> None:
+def test_an_unknown_precision_raises_an_error() -> None:
     with pytest.raises(InputError, match="float32, tf32, bfloat16 or float16, got 'float8'"):
         trainer("float8")
 
 
-def test_a_model_writes_what_it_learned_since(backend: Backend) -> None:
-    """Parameters that were cast once are cast again where they changed."""
-    name = next((name for name in ROUGH if backend.lacks_precision(name) is None), "float32")
+def test_generation_uses_weights_that_changed_after_a_cast(backend: Backend) -> None:
+    """Cached casts of parameters are updated after the parameters change."""
+    name = next((name for name in HALF_PRECISIONS if backend.lacks_precision(name) is None), "float32")
     random.seed(0)
     model = TinyGPT(5, d_model=8, num_heads=2, num_layers=1, max_length=8)
     before = generate(model, [1, 2], 4, temperature=0.0, precision=name)

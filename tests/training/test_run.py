@@ -1,4 +1,4 @@
-"""A run from Python: started, trained, resumed, sampled and refused as the command does it."""
+"""Runs from Python: start, train, resume, sample, and errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import tinytorch as tt
-from tests.cli.runs import losses, same_run, same_weights, saved_step
+from tests.cli.runs import assert_same_run, assert_same_weights, losses, saved_step
 from tests.cli.tiny import TEXT, TINY
 from tinytorch.cli import main
 from tinytorch.io.errors import InputError
@@ -27,8 +27,8 @@ def tiny(steps: int = 4, **changes: Any) -> TrainingConfig:
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty directory with a text in it, which is the current one."""
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current directory: a temporary one with a text file."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "play.txt").write_text(TEXT, encoding="utf-8")
     with tt.use_backend("numpy"):
@@ -41,19 +41,19 @@ def trained(directory: str = "run", **changes: Any) -> Run:
     return run
 
 
-def tree(place: Path) -> dict[str, bytes | None]:
-    return {str(path.relative_to(place)): path.read_bytes() if path.is_file() else None for path in sorted(place.rglob("*"))}
+def tree(workdir: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(workdir)): path.read_bytes() if path.is_file() else None for path in sorted(workdir.rglob("*"))}
 
 
-# ---- what it does ----
+# ---- training ----
 
 
-def test_a_run_starts_trains_and_samples(place: Path) -> None:
+def test_a_run_starts_trains_and_samples(workdir: Path) -> None:
     run = Run.start(tiny(steps=6, eval_every=2), "play.txt", directory="run")
-    assert (run.step, run.metrics, saved_step(place / "run")) == (0, [], 0)
+    assert (run.step, run.metrics, saved_step(workdir / "run")) == (0, [], 0)
     run.train(progress=False)
-    assert (run.step, run.finished, saved_step(place / "run")) == (6, True, 6)
-    assert run.metrics == [json.loads(line) for line in (place / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert (run.step, run.finished, saved_step(workdir / "run")) == (6, True, 6)
+    assert run.metrics == [json.loads(line) for line in (workdir / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["step"] for row in run.metrics if "val_loss" in row] == [2, 4, 6]
     assert run.sample("To be", 10, seed=1).startswith("To be")
     assert run.sample(max_length=10, seed=1) == run.sample(max_length=10, seed=1)
@@ -61,72 +61,72 @@ def test_a_run_starts_trains_and_samples(place: Path) -> None:
     assert run.directory == Path("run")
 
 
-def test_it_is_the_run_of_the_command_to_the_bit(place: Path) -> None:
+def test_a_run_is_bit_identical_to_that_of_the_command(workdir: Path) -> None:
     assert main(["train", "play.txt", *TINY, "--steps", "6", "--eval-every", "4", "--out", "typed"]) == 0
     trained("run", steps=6, eval_every=4)
-    same_run(place / "typed", place / "run")
-    assert (place / "typed" / "config.json").read_bytes() == (place / "run" / "config.json").read_bytes()
+    assert_same_run(workdir / "typed", workdir / "run")
+    assert (workdir / "typed" / "config.json").read_bytes() == (workdir / "run" / "config.json").read_bytes()
 
 
-def test_a_resumed_run_is_the_straight_one_to_the_bit(place: Path) -> None:
-    trained("straight", steps=7, decay_steps=9)
+def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(workdir: Path) -> None:
+    trained("uninterrupted", steps=7, decay_steps=9)
     trained("run", steps=4, decay_steps=9)
     with Run.resume("run", steps=7) as run:
         assert (run.step, run.config.steps) == (4, 7)
         run.train(progress=False)
-    same_weights(place / "straight", place / "run")
-    assert [row[:3] for row in losses(place / "run")] == [row[:3] for row in losses(place / "straight")]
+    assert_same_weights(workdir / "uninterrupted", workdir / "run")
+    assert [row[:3] for row in losses(workdir / "run")] == [row[:3] for row in losses(workdir / "uninterrupted")]
 
 
-def test_a_run_may_be_stopped_and_resumed(place: Path) -> None:
+def test_a_run_can_be_stopped_and_resumed(workdir: Path) -> None:
     run = Run.start(tiny(steps=30), "play.txt", directory="run")
     run.stop()
     run.train(progress=False)
-    assert (run.step, run.finished, saved_step(place / "run")) == (1, False, 1)
+    assert (run.step, run.finished, saved_step(workdir / "run")) == (1, False, 1)
     again = Run.resume("run")
     again.train(progress=False)
     assert (again.step, again.finished) == (30, True)
 
 
 @pytest.mark.parametrize(("directory", "name"), [(None, "play-001"), ("mine", "mine")])
-def test_a_directory_is_made_where_none_is_named(place: Path, directory: str | None, name: str) -> None:
+def test_a_directory_is_created_by_default(workdir: Path, directory: str | None, name: str) -> None:
     with Run.start(tiny(), Path("play.txt"), directory=directory) as run:
         assert run.directory.name == name
-        assert (place / run.directory / "config.json").exists()
+        assert (workdir / run.directory / "config.json").exists()
 
 
-def test_a_text_a_file_and_a_file_of_tokens_give_the_same_weights(place: Path) -> None:
+def test_a_string_a_text_file_and_a_token_file_give_the_same_weights(workdir: Path) -> None:
     write_token_file("play.tokens", [TEXT], CharTokenizer().fit(TEXT))
     trained("run")
     for directory, given in (("text", {"text": TEXT}), ("tokens", {"file": "play.tokens"})):
         Run.start(tiny(), directory=directory, **given).train(progress=False)
-        assert (place / directory / "model.safetensors").read_bytes() == (place / "run" / "model.safetensors").read_bytes()
+        assert (workdir / directory / "model.safetensors").read_bytes() == (workdir / "run" / "model.safetensors").read_bytes()
 
 
-def test_a_text_that_was_in_no_file_is_passed_again(place: Path) -> None:
+def test_resuming_a_run_started_with_a_string_requires_the_string(workdir: Path) -> None:
     Run.start(tiny(), text=TEXT).train(progress=False)
-    with pytest.raises(InputError, match=r"the text of runs/text-001 was not in a file; pass it as `text`"):
+    with pytest.raises(InputError, match=r"the run in runs/text-001 was started with a text that is not in a file; pass it as `text`"):
         Run.resume(steps=5)
-    with pytest.raises(InputError, match=r"`text` is not the text of runs/text-001; pass the text that the run began with"):
+    with pytest.raises(InputError, match=r"`text` is not the text of runs/text-001; pass the text that the run was started with"):
         Run.resume(steps=5, text=TEXT + "?")
     with Run.resume(steps=5, text=TEXT) as run:
         run.train(progress=False)
-    assert len(losses(place / "runs" / "text-001")) == 5
+    assert len(losses(workdir / "runs" / "text-001")) == 5
 
 
-def test_tokenizers_are_fitted_taken_from_a_model_or_given(place: Path) -> None:
+def test_a_tokenizer_is_fitted_or_loaded_from_a_model_or_passed(workdir: Path) -> None:
     with Run.start(tiny(), "play.txt", directory="given", tokenizer=CharTokenizer().fit(TEXT + "xyz")) as given:
         assert not given.tokenizer.unknown_characters("xyz")
     with Run.start(tiny(), "play.txt", directory="taken", tokenizer="given") as taken:
         assert taken.tokenizer.to_json() == given.tokenizer.to_json()
     pytest.importorskip("tokenizers", reason="the tokenizers package is not installed")
-    told: list[str] = []
-    with Run.start(tiny(), "play.txt", tokenizer="bpe", vocab_size=270, on_progress=lambda task, done, total: told.append(task)) as fitted:
+    tasks: list[str] = []
+    with Run.start(tiny(), "play.txt", tokenizer="bpe", vocab_size=270, on_progress=lambda task, done, total: tasks.append(task)) as fitted:
         assert fitted.tokenizer.get_vocab_size() == 270
-    assert set(told) == {"learning 270 byte-pair tokens"}
+    assert set(tasks) == {"learning 270 byte-pair tokens"}
 
 
-def test_a_pretrained_model_goes_on(place: Path) -> None:
+def test_a_run_can_start_from_a_pretrained_model(workdir: Path) -> None:
     before = trained("before", steps=100)
     run = Run.start(TrainingConfig.from_preset("finetune", batch_size=16, steps=2), "play.txt", directory="run", init_from="before")
     assert (run.config.block_size, run.config.d_model, run.config.dropout) == (8, 16, 0.1)
@@ -135,14 +135,14 @@ def test_a_pretrained_model_goes_on(place: Path) -> None:
     assert run.metrics[0]["train_loss"] < before.metrics[0]["train_loss"] - 0.4
 
 
-# ---- what it shows ----
+# ---- output ----
 
 
-def test_without_a_terminal_plain_lines_are_shown_as_in_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_to_a_pipe_has_no_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
     Run.start(tiny(steps=6, eval_every=4), "play.txt").train()
     out, err = capsys.readouterr()
     assert "step 4: validation loss" in out
-    assert "over all held-out text" in out
+    assert "(whole validation split)" in out
     assert "\x1b" not in out
     assert err == ""
 
@@ -152,10 +152,10 @@ def test_nothing_is_shown_without_progress(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("", "")
 
 
-# ---- who may write ----
+# ---- locks ----
 
 
-def test_a_run_holds_its_directory_until_it_is_trained_or_closed(place: Path) -> None:
+def test_a_run_locks_its_directory_until_it_is_trained_or_closed(workdir: Path) -> None:
     run = Run.start(tiny(), "play.txt", directory="run")
     with pytest.raises(InputError, match="run is in use by process"):
         Run.resume("run")
@@ -164,27 +164,27 @@ def test_a_run_holds_its_directory_until_it_is_trained_or_closed(place: Path) ->
         Run.resume("run")
     last = Run.resume("run")
     last.train(progress=False)
-    assert not (place / "run" / ".lock").exists()
-    with pytest.raises(InputError, match=r"this run is closed; continue it with `Run\.resume\('run'\)`"):
+    assert not (workdir / "run" / ".lock").exists()
+    with pytest.raises(InputError, match=r"this run is closed; resume it with `Run\.resume\('run'\)`"):
         last.train()
 
 
-def test_a_run_that_is_forgotten_releases_its_directory() -> None:
+def test_a_garbage_collected_run_releases_its_lock() -> None:
     run = Run.start(tiny(), "play.txt", directory="run")
     del run
     gc.collect()
     Run.resume("run").close()
 
 
-def test_an_error_in_training_releases_the_directory_and_spares_the_checkpoint(place: Path) -> None:
+def test_an_error_in_training_releases_the_lock_and_keeps_the_checkpoint(workdir: Path) -> None:
     run = Run.start(tiny(learning_rate=1e30), "play.txt", directory="run")
-    with pytest.raises(DivergedError, match="not a finite number"):
+    with pytest.raises(DivergedError, match="not finite"):
         run.train(progress=False)
-    assert saved_step(place / "run") == 0
+    assert saved_step(workdir / "run") == 0
     Run.resume("run").close()
 
 
-def test_lost_metrics_are_a_warning() -> None:
+def test_lost_metrics_issue_a_warning() -> None:
     trained("run")
     path = Path("run/metrics.jsonl")
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
@@ -192,7 +192,7 @@ def test_lost_metrics_are_a_warning() -> None:
         Run.resume("run", steps=5).close()
 
 
-# ---- what it refuses ----
+# ---- errors ----
 
 
 @pytest.mark.parametrize(
@@ -200,10 +200,10 @@ def test_lost_metrics_are_a_warning() -> None:
     [
         ({"file": "none.txt"}, "there is no file none.txt"),
         ({"file": ""}, "`file` is an empty path"),
-        ({"text": " \n"}, "`text` holds no text; pass some, or the path of a file as `file`"),
-        ({"file": TEXT}, "`file` has several lines and is no path; pass a text itself as `text`"),
-        ({"text": Path("play.txt")}, f"`text` is the text itself, got {type(Path()).__name__}; pass a path as `file`"),
-        ({"file": "play.txt", "tokenizer": 5}, "`tokenizer` is char, bpe or the directory of a model, got 5"),
+        ({"text": " \n"}, "`text` is empty; pass a text, or the path of a text file as `file`"),
+        ({"file": TEXT}, "`file` has several lines, so it is not a path; pass the text itself as `text`"),
+        ({"text": Path("play.txt")}, f"`text` must be a string with the text itself, got {type(Path()).__name__}; pass a path as `file`"),
+        ({"file": "play.txt", "tokenizer": 5}, "`tokenizer` must be char, bpe or the directory of a model, got 5"),
         ({"file": "play.txt", "text": TEXT}, "`file` and `text` are both given; pass one of them"),
         (
             {"text": "to be or not to be"},
@@ -211,28 +211,34 @@ def test_lost_metrics_are_a_warning() -> None:
         ),
         ({"file": "play.txt", "directory": ""}, "`directory` is an empty path"),
         ({"file": "play.txt", "directory": "play.txt"}, "play.txt is a file; choose another `directory`"),
-        ({"file": "play.txt", "directory": "run"}, "run holds a run already; continue it with `Run.resume`, or choose another `directory`"),
-        ({"file": "play.txt", "vocab_size": 300}, "`vocab_size` is for `tokenizer=bpe`"),
-        ({"file": "play.txt", "tokenizer": "word"}, "`tokenizer` is char, bpe or the directory of a model, got 'word'"),
-        ({"file": "play.txt", "init_from": "run"}, "`init_from` brings the model's size; leave out `d_model`, `num_heads`, `num_layers`"),
+        (
+            {"file": "play.txt", "directory": "run"},
+            "run already contains a run; resume it with `Run.resume`, or choose another `directory`",
+        ),
+        ({"file": "play.txt", "vocab_size": 300}, "`vocab_size` requires `tokenizer=bpe`"),
+        ({"file": "play.txt", "tokenizer": "word"}, "`tokenizer` must be char, bpe or the directory of a model, got 'word'"),
+        (
+            {"file": "play.txt", "init_from": "run"},
+            "`init_from` determines the model's size; leave out `d_model`, `num_heads`, `num_layers`",
+        ),
     ],
 )
-def test_what_cannot_be_started_is_refused_by_argument_and_leaves_nothing(place: Path, given: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_of_start_raise_an_error_and_write_nothing(workdir: Path, given: dict[str, Any], message: str) -> None:
     trained("run")
-    before = tree(place)
+    before = tree(workdir)
     with pytest.raises(InputError) as caught:
         Run.start(tiny(), **given)
     assert message in str(caught.value)
-    assert tree(place) == before
+    assert tree(workdir) == before
 
 
-def test_a_preset_for_pretrained_models_needs_one(place: Path) -> None:
-    with pytest.raises(InputError, match="the preset finetune is for a pretrained model: pass one as `init_from`, or set `d_model`"):
+def test_the_finetune_preset_requires_init_from(workdir: Path) -> None:
+    with pytest.raises(InputError, match="the preset finetune is for a pretrained model; pass a model as `init_from`, or set `d_model`"):
         Run.start(TrainingConfig.from_preset("finetune"), "play.txt")
-    assert [path.name for path in place.iterdir()] == ["play.txt"]
+    assert [path.name for path in workdir.iterdir()] == ["play.txt"]
 
 
-def test_sizes_that_fit_no_machine_are_refused() -> None:
+def test_sizes_that_do_not_fit_in_memory_raise_an_error() -> None:
     with pytest.raises(InputError, match="choose a smaller `batch_size`, `block_size`, `d_model` or `num_layers`"):
         Run.start(tiny(batch_size=2**30), "play.txt")
 
@@ -240,26 +246,29 @@ def test_sizes_that_fit_no_machine_are_refused() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"directory": "run"}, "run has taken 4 steps already; set `steps` to more than 4"),
+        ({"directory": "run"}, "run has already taken 4 steps; set `steps` to more than 4"),
         ({"directory": "run", "steps": 0}, "`steps` must be an integer from 1"),
         ({"directory": "none"}, "none does not exist"),
-        ({"directory": "run", "file": "other.txt", "steps": 5}, "other.txt is not the text of run; pass the text that the run began with"),
+        (
+            {"directory": "run", "file": "other.txt", "steps": 5},
+            "other.txt is not the text of run; pass the text that the run was started with",
+        ),
         ({"steps": 5}, "there is no run in runs"),
     ],
 )
-def test_what_cannot_be_resumed_is_refused_by_argument(place: Path, given: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_of_resume_raise_an_error(workdir: Path, given: dict[str, Any], message: str) -> None:
     trained("run")
-    (place / "other.txt").write_text("Another text. " * 100, encoding="utf-8")
-    before = tree(place)
+    (workdir / "other.txt").write_text("Another text. " * 100, encoding="utf-8")
+    before = tree(workdir)
     with pytest.raises(InputError) as caught:
         Run.resume(**given)
     assert message in str(caught.value)
-    assert tree(place) == before
+    assert tree(workdir) == before
 
 
-def test_a_text_that_is_gone_is_asked_for(place: Path) -> None:
+def test_a_moved_text_must_be_passed_on_resume(workdir: Path) -> None:
     trained("run")
     shutil.move("play.txt", "moved.txt")
-    with pytest.raises(InputError, match="is gone; pass the path where it is now as `file`"):
+    with pytest.raises(InputError, match="does not exist; pass its current path as `file`"):
         Run.resume("run", steps=5)
     Run.resume("run", "moved.txt", steps=5).close()

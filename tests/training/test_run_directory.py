@@ -1,4 +1,4 @@
-"""The directory of a run: begun without harming anything, opened with every damage named."""
+"""Run directories: creation never overwrites files, and opening reports damaged files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _on_numpy() -> Iterator[None]:
         yield
 
 
-def begin(path: Path) -> RunDirectory:
+def create_run(path: Path) -> RunDirectory:
     with RunDirectory.create(path, SETTINGS, TOKENS) as directory:
         pass
     return directory
@@ -55,8 +55,8 @@ def names(path: Path) -> list[str]:
     return sorted(file.name for file in path.iterdir())
 
 
-def test_what_was_begun_can_be_opened(tmp_path: Path) -> None:
-    begin(tmp_path / "deep" / "run")
+def test_a_created_run_can_be_opened(tmp_path: Path) -> None:
+    create_run(tmp_path / "deep" / "run")
     save_weights(tmp_path / "deep" / "run")
     opened = RunDirectory.open(tmp_path / "deep" / "run")
     assert opened.config["model"] == MODEL
@@ -65,9 +65,9 @@ def test_what_was_begun_can_be_opened(tmp_path: Path) -> None:
     assert (opened.path / METRICS).read_text(encoding="utf-8") == ""
 
 
-def test_a_directory_is_no_run_before_its_first_checkpoint_is_saved(tmp_path: Path) -> None:
+def test_a_directory_is_not_a_run_before_its_first_checkpoint(tmp_path: Path) -> None:
     with RunDirectory.create(tmp_path / "runs" / "a", SETTINGS, TOKENS) as directory:
-        with pytest.raises(InputError, match=r"holds a run that was ended before its first checkpoint; start it again with `Run\.start`"):
+        with pytest.raises(InputError, match=r"ended before its first checkpoint; start it again with `Run\.start`"):
             RunDirectory.open(directory.path)
         with pytest.raises(InputError, match="there is no run in"):
             newest_directory(tmp_path / "runs")
@@ -75,7 +75,7 @@ def test_a_directory_is_no_run_before_its_first_checkpoint_is_saved(tmp_path: Pa
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), InputError("bad")])
-def test_a_start_that_fails_leaves_no_file(tmp_path: Path, error: BaseException) -> None:
+def test_a_failed_start_removes_its_files(tmp_path: Path, error: BaseException) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
 
     def fail() -> None:
@@ -91,50 +91,50 @@ def test_a_start_that_fails_leaves_no_file(tmp_path: Path, error: BaseException)
     assert names(tmp_path) == ["notes.txt"]
 
 
-def leave_killed_start(path: Path, elsewhere: Path) -> None:
-    """Fill ``path`` with what a start leaves that is killed while it saves its first checkpoint."""
+def simulate_killed_start(path: Path, elsewhere: Path) -> None:
+    """Fill ``path`` with the files of a run that was killed while it saved its first checkpoint."""
     with RunDirectory.create(elsewhere, SETTINGS, TOKENS) as directory:
         for name in ("model.safetensors", "optimizer.safetensors", ".model.next-0123abcd.safetensors", ".config-0123abcd.json"):
             (directory.path / name).write_text("half", encoding="utf-8")
         shutil.copytree(directory.path, path, dirs_exist_ok=True)
 
 
-def test_the_next_start_takes_over_what_a_killed_one_left(tmp_path: Path) -> None:
+def test_a_new_start_replaces_the_files_of_a_killed_one(tmp_path: Path) -> None:
     path = tmp_path / "run"
-    leave_killed_start(path, tmp_path / "elsewhere")
+    simulate_killed_start(path, tmp_path / "elsewhere")
     (path / "notes.txt").write_text("mine", encoding="utf-8")
     check_free(path)
     with lock_directory(path):
         assert [name for name in names(path) if "0123abcd" in name] == []
-        begin(path)
+        create_run(path)
     assert names(path) == [CONFIG, METRICS, "notes.txt", TOKENIZER]
     RunDirectory.open(path)
 
 
-def test_a_run_is_no_unfinished_start_even_if_it_was_killed_as_it_became_one(tmp_path: Path) -> None:
-    begin(tmp_path)
+def test_a_leftover_unfinished_marker_is_ignored_and_removed(tmp_path: Path) -> None:
+    create_run(tmp_path)
     (tmp_path / ".unfinished").touch()
     RunDirectory.open(tmp_path)
     with lock_directory(tmp_path):
         pass
-    (tmp_path / CONFIG).unlink()  # by mistake
-    with pytest.raises(InputError, match=r"holds tokenizer\.json and metrics\.jsonl, which a run would replace"):
+    (tmp_path / CONFIG).unlink()  # deleted by the user
+    with pytest.raises(InputError, match=r"contains tokenizer\.json and metrics\.jsonl, which a run would overwrite"):
         check_free(tmp_path)
 
 
-def test_one_process_at_a_time_writes_in_a_directory(tmp_path: Path) -> None:
+def test_only_one_process_can_lock_a_directory(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "run"
     with lock_directory(path):
         with pytest.raises(InputError, match=rf"run is in use by process {os.getpid()} on "):
             lock_directory(path).__enter__()
-        begin(path)
-        RunDirectory.open(path).tokenizer()  # readers are not kept from it
+        create_run(path)
+        RunDirectory.open(path).tokenizer()  # reading needs no lock
     assert names(path) == [CONFIG, METRICS, TOKENIZER]
     with lock_directory(path):
         pass
 
 
-def test_a_directory_that_was_made_for_a_start_that_fails_goes_with_it(tmp_path: Path) -> None:
+def test_a_directory_created_for_a_failed_start_is_removed(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     for name in ("mine", "new"):
         with pytest.raises(KeyboardInterrupt), lock_directory(tmp_path / name):
@@ -142,7 +142,7 @@ def test_a_directory_that_was_made_for_a_start_that_fails_goes_with_it(tmp_path:
     assert names(tmp_path) == ["mine"]
 
 
-def test_leftovers_stay_where_no_lock_says_that_nobody_is_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftover_files_are_kept_if_locking_is_not_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(descriptor: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -153,39 +153,39 @@ def test_leftovers_stay_where_no_lock_says_that_nobody_is_writing(tmp_path: Path
     assert names(tmp_path) == [".model-0123abcd.safetensors"]
 
 
-def test_a_run_that_cannot_be_written_is_not_sent_elsewhere_without_its_files(tmp_path: Path) -> None:
-    begin(tmp_path)
+def test_the_error_for_a_read_only_run_suggests_a_copy(tmp_path: Path) -> None:
+    create_run(tmp_path)
     (tmp_path / ".lock").mkdir()
     with pytest.raises(InputError, match=r"cannot be written \(Is a directory\); copy the run and resume the copy"):
         lock_directory(tmp_path).__enter__()
 
 
 @pytest.mark.parametrize("name", [CONFIG, TOKENIZER, METRICS, "model.safetensors", "optimizer.safetensors", "loss.svg"])
-def test_no_file_that_is_there_is_replaced(tmp_path: Path, name: str) -> None:
+def test_existing_files_are_not_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("somebody's", encoding="utf-8")
     with pytest.raises(InputError, match="choose another `directory`"):
-        begin(tmp_path)
+        create_run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text(encoding="utf-8") == "somebody's"
 
 
-def test_a_directory_of_other_things_may_hold_a_run(tmp_path: Path) -> None:
+def test_a_run_can_be_created_beside_unrelated_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
-    begin(tmp_path)
+    create_run(tmp_path)
     assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 
-def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_directory_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="is a file"):
         check_free(tmp_path / "file")
     with pytest.raises(InputError, match="is a file"):
         check_free(Path(os.devnull))
     with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)"):
-        begin(tmp_path / "file" / "run")
+        create_run(tmp_path / "file" / "run")
 
 
-def test_directories_count_up(tmp_path: Path) -> None:
+def test_default_directories_are_numbered(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     assert [claim_directory("play", runs).name for _ in range(2)] == ["play-001", "play-002"]
     (runs / "play-003").write_text("a file", encoding="utf-8")
@@ -195,9 +195,9 @@ def test_directories_count_up(tmp_path: Path) -> None:
         claim_directory("play", runs / "play-003")
 
 
-def test_the_newest_is_the_one_that_began_last(tmp_path: Path) -> None:
+def test_the_newest_run_is_the_one_started_last(tmp_path: Path) -> None:
     for age, name in enumerate(["c", "a", "b"]):
-        path = begin(tmp_path / name).path
+        path = create_run(tmp_path / name).path
         os.utime(path / CONFIG, (1000 + age, 1000 + age))
     (tmp_path / "z").mkdir()
     assert newest_directory(tmp_path).name == "b"
@@ -208,23 +208,23 @@ def test_the_newest_is_the_one_that_began_last(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read as JSON"),
-        (b'{"format": "tinytorch-run", ', "cannot be read as JSON"),
-        (b"\xff\xfe", "cannot be read as JSON"),
-        (b"[]", "is not a tinytorch run's"),
-        (b'{"model_type": "gpt2"}', "is not a tinytorch run's"),
-        (b'{"format": "tinytorch-run", "version": 99}', "is of version 99"),
+        (b"", "is not valid JSON"),
+        (b'{"format": "tinytorch-run", ', "is not valid JSON"),
+        (b"\xff\xfe", "is not valid JSON"),
+        (b"[]", "does not belong to a tinytorch run"),
+        (b'{"model_type": "gpt2"}', "does not belong to a tinytorch run"),
+        (b'{"format": "tinytorch-run", "version": 99}', "has format version 99"),
         (b'{"format": "tinytorch-run", "version": 1, "model": {}, "training": []}', "lacks training, text, backend"),
     ],
 )
-def test_a_config_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+def test_an_invalid_config_raises_an_error_with_its_path(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / CONFIG).write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
         RunDirectory.open(tmp_path)
     assert str(tmp_path / CONFIG) in str(caught.value)
 
 
-def test_a_config_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+def test_an_unreadable_config_raises_an_error_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / CONFIG).symlink_to(CONFIG)
     with pytest.raises(InputError, match=r"config\.json cannot be read \(Too many levels of symbolic links\)"):
         RunDirectory.open(tmp_path)
@@ -234,23 +234,23 @@ def test_a_config_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) ->
         RunDirectory.open(tmp_path)
 
 
-def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_run_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    for path, message in ((tmp_path / "none", "does not exist"), (tmp_path, "is not a run's"), (tmp_path / "file", "is a file")):
+    for path, message in ((tmp_path / "none", "does not exist"), (tmp_path, "is not a run directory"), (tmp_path / "file", "is a file")):
         with pytest.raises(InputError, match=message):
             RunDirectory.open(path)
 
 
-def test_another_runs_tokenizer_is_refused(tmp_path: Path) -> None:
-    directory = begin(tmp_path / "run")
+def test_the_tokenizer_of_another_run_raises_an_error(tmp_path: Path) -> None:
+    directory = create_run(tmp_path / "run")
     CharTokenizer().fit("abcd").save(directory.path / TOKENIZER)
     with pytest.raises(InputError, match=r"tokenizer\.json has 6 tokens and the model 5"):
         directory.tokenizer()
 
 
 @pytest.mark.parametrize("change", [{"num_heads": 3}, {"d_model": "8"}, {"wings": 2}])
-def test_settings_that_are_no_models_are_told(tmp_path: Path, change: dict[str, Any]) -> None:
-    path = begin(tmp_path / "run").path / CONFIG
+def test_invalid_model_settings_raise_an_error(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = create_run(tmp_path / "run").path / CONFIG
     config = json.loads(path.read_text(encoding="utf-8"))
     config["model"].update(change)
     path.write_text(json.dumps(config), encoding="utf-8")
@@ -259,8 +259,8 @@ def test_settings_that_are_no_models_are_told(tmp_path: Path, change: dict[str, 
         RunDirectory.open(path.parent).new_model()
 
 
-def test_no_model_is_made_before_its_weights_are_there(tmp_path: Path) -> None:
-    directory = begin(tmp_path / "run")
+def test_no_model_is_created_if_its_weights_are_missing_or_differ(tmp_path: Path) -> None:
+    directory = create_run(tmp_path / "run")
     with pytest.raises(InputError, match=r"there is no file .*model\.safetensors"):
         directory.new_model(num_layers=10**9)
     save_weights(directory.path)

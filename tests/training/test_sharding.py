@@ -1,4 +1,4 @@
-"""Sharded steps: microbatches, threads and ranks learn what one thread learns from the whole batch, random bits included."""
+"""Sharded steps: microbatches, threads and ranks give the same results as one thread on the whole batch, including dropout."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def windows(batch: int) -> Any:
 
 
 def train_gpt(count: int, batch: int = 3, accumulate: int = 1) -> tuple[list[float], dict[str, Any]]:
-    """Losses and weights after steps in ``count`` threads, with dropout."""
+    """Losses and weights of training with dropout in ``count`` threads."""
     threads.use(count)
     with tt.use_backend("numpy"):
         model = gpt()
@@ -67,32 +67,32 @@ def image_losses(count: int, accumulate: int = 1, batch: int = 7) -> list[float]
 
 
 @pytest.mark.parametrize(("count", "accumulate"), [(2, 1), (3, 1), (1, 2), (2, 2), (2, 3)])
-def test_a_gpt_with_dropout_learns_the_same_from_microbatches_and_shards(count: int, accumulate: int) -> None:
+def test_a_gpt_with_dropout_trains_identically_with_microbatches_and_shards(count: int, accumulate: int) -> None:
     sharded, whole = train_gpt(count, 6, accumulate), train_gpt(1, 6)
-    assert sharded[0] == pytest.approx(whole[0], abs=2e-5)  # other bits of dropout would show in the second decimal
+    assert sharded[0] == pytest.approx(whole[0], abs=2e-5)  # different dropout masks would change the second decimal
     for name, value in whole[1].items():
         numpy.testing.assert_allclose(sharded[1][name], value, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize(("count", "accumulate"), [(2, 1), (1, 2), (2, 2), (2, 3)])
-def test_microbatches_and_shards_of_images_are_augmented_as_the_whole_batch_is(count: int, accumulate: int) -> None:
+def test_augmentation_does_not_depend_on_microbatches_and_shards(count: int, accumulate: int) -> None:
     assert image_losses(count, accumulate, 6) == pytest.approx(image_losses(1, batch=6), abs=2e-5)
 
 
-def test_shards_of_unequal_size_are_weighted_by_their_terms() -> None:
+def test_shards_of_unequal_size_are_weighted_by_their_number_of_loss_terms() -> None:
     assert image_losses(2, batch=7) == pytest.approx(image_losses(1, batch=7), abs=2e-5)
     assert train_gpt(2)[0] == pytest.approx(train_gpt(1)[0], abs=2e-5)
 
 
-def test_the_same_number_of_threads_gives_the_same_bits() -> None:
+def test_results_with_the_same_number_of_threads_are_bit_identical() -> None:
     assert train_gpt(2, batch=8)[0] == train_gpt(2, batch=8)[0]
 
 
 # ---- ranks ----
 
 
-def test_ranks_that_add_up_their_sums_get_the_loss_and_gradient_of_the_whole_batch(backend: Backend) -> None:
-    """Three sums cross ranks: the count of loss terms first, since all divide by it, then the loss and the gradient."""
+def test_sums_over_ranks_give_the_loss_and_gradient_of_the_whole_batch(backend: Backend) -> None:
+    """Ranks exchange three sums: first the count of loss terms, which all ranks divide by, then the loss and the gradient."""
     model, loss_fn, key = gpt(), nn.LanguageModelLoss(ignore_index=4), tt.asarray([7, 1], dtype=tt.int32)
     parameters = list(model.parameters())
     batch = [tt.asarray(windows(5))]
@@ -116,8 +116,8 @@ def test_ranks_that_add_up_their_sums_get_the_loss_and_gradient_of_the_whole_bat
 # ---- which batches are sharded ----
 
 
-class Watched(nn.Linear):
-    """Keeps the number of examples of each call."""
+class RecordingLinear(nn.Linear):
+    """Records the number of examples of each call."""
 
     def __init__(self) -> None:
         super().__init__(2, 1)
@@ -131,23 +131,23 @@ class Watched(nn.Linear):
 def test_every_microbatch_has_one_shard_per_thread() -> None:
     threads.use(2)
     with tt.use_backend("numpy"):
-        model = Watched()
+        model = RecordingLinear()
         batch = numpy.ones((12, 2), "float32"), numpy.ones((12, 1), "float32")
         Trainer(model, SGD(model.parameters()), nn.MSELoss(), accumulate=3).fit(lambda: batch, 1)
     assert model.examples == [2] * 6
 
 
-def test_models_whose_examples_depend_on_each_other_are_not_sharded() -> None:
+def test_models_that_are_not_batch_independent_are_not_sharded() -> None:
     assert is_batch_independent(MLP(192, (8,), 4))
     assert not is_batch_independent(MLP(192, (8,), 4, batch_norm=True))
 
 
-def test_a_module_that_does_not_declare_it_is_not_batch_independent() -> None:
-    class Centred(nn.Module):
+def test_modules_are_not_batch_independent_by_default() -> None:
+    class Centered(nn.Module):
         def forward(self, x: tt.Tensor) -> tt.Tensor:
             return x - tt.mean(x, axis=0)
 
-    assert not is_batch_independent(nn.Sequential(nn.Flatten(), Centred(), nn.Linear(192, 4)))
+    assert not is_batch_independent(nn.Sequential(nn.Flatten(), Centered(), nn.Linear(192, 4)))
     assert not is_batch_independent(nn.Sequential(nn.Flatten(0), nn.Linear(192, 4)))
 
 
@@ -161,7 +161,7 @@ def test_a_batch_has_at_most_one_shard_per_example() -> None:
 # ---- sums ----
 
 
-def test_sums_are_added_position_by_position_and_none_is_zero(backend: Backend) -> None:
+def test_sums_are_added_elementwise_and_none_is_zero(backend: Backend) -> None:
     one, two = (backend.from_host(numpy.array([value]), "float32") for value in (1.0, 2.0))
     total = add_sums(backend, [[one, None, None], [two, two, None], [two, None, None]])
     assert [None if term is None else backend.to_host(term).tolist() for term in total] == [[5.0], [2.0], None]

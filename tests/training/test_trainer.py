@@ -1,4 +1,4 @@
-"""The training loop: what it learns, what it records, and what it refuses."""
+"""The training loop: convergence, records, evaluation and errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SENTENCE = "the quick brown fox jumps over the lazy dog"
 
 
 def line_trainer(rate: float = 0.1, accumulate: int = 1) -> Trainer:
-    """A model of two layers that learns a line."""
+    """A trainer for a two-layer model that fits a linear function."""
     random.seed(0)
     model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
     return Trainer(model, SGD(model.parameters(), lr=rate, momentum=0.9), nn.MSELoss(), accumulate=accumulate)
@@ -57,10 +57,10 @@ def assert_same(left: dict[str, Any], right: dict[str, Any]) -> None:
         numpy.testing.assert_array_equal(left[name], right[name], err_msg=name)
 
 
-# ---- what it learns ----
+# ---- convergence ----
 
 
-def test_two_layers_learn_a_sentence_by_heart_and_recite_it() -> None:
+def test_a_two_layer_model_memorizes_a_sentence() -> None:
     random.seed(0)
     tokenizer = CharTokenizer().fit(SENTENCE)
     model = small_gpt(tokenizer.get_vocab_size(), length=len(SENTENCE))
@@ -71,8 +71,8 @@ def test_two_layers_learn_a_sentence_by_heart_and_recite_it() -> None:
     assert trainer.generate_text("t", len(SENTENCE) - 1, temperature=0) == SENTENCE
 
 
-def test_the_copy_task_reaches_99_percent() -> None:
-    """A row of symbols, a separator, and the row again: to get the second half right, the model must look back."""
+def test_a_model_learns_the_copy_task() -> None:
+    """Sequences of symbols, a separator, and the same symbols again; accuracy on the second half must reach 99 percent."""
     length, symbols, separator = 5, 8, 0
     random.seed(0)
     draws = numpy.random.default_rng(0)
@@ -90,7 +90,7 @@ def test_the_copy_task_reaches_99_percent() -> None:
     assert (guesses[:, length:] == unseen[:, length + 1 :]).mean() >= 0.99
 
 
-def test_fit_returns_what_happened() -> None:
+def test_fit_returns_the_history() -> None:
     random.seed(0)
     text = f"{SENTENCE}. " * 20
     tokenizer = CharTokenizer().fit(text)
@@ -107,10 +107,10 @@ def test_fit_returns_what_happened() -> None:
     assert trainer.fit(text, seq_length=8, batch_size=4, val_split=0.0, progress=False)["val_loss"] == []
 
 
-def test_fit_refuses_before_it_trains() -> None:
+def test_invalid_arguments_of_fit_raise_an_error_before_training() -> None:
     tokenizer = CharTokenizer().fit(SENTENCE)
     trainer = LanguageModelTrainer(small_gpt(tokenizer.get_vocab_size(), layers=1), tokenizer)
-    for settings in ({}, {"seq_length": 30}, {"seq_length": 0}, {"epochs": 0}, {"batch_size": 0}):  # a tenth is 5 tokens
+    for settings in ({}, {"seq_length": 30}, {"seq_length": 0}, {"epochs": 0}, {"batch_size": 0}):  # the validation split has 5 tokens
         with pytest.raises(InputError):
             trainer.fit(SENTENCE, progress=False, **settings)
     assert trainer.optimizer.steps == 0
@@ -119,39 +119,39 @@ def test_fit_refuses_before_it_trains() -> None:
 # ---- steps ----
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_accumulation_equals_the_whole_batch(backend: Backend, parts: int) -> None:
-    whole, cut = line_trainer(), line_trainer(accumulate=parts)
-    losses = [trainer.fit(line_batches(), 5) for trainer in (whole, cut)]
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulation_gives_the_same_result_as_the_whole_batch(backend: Backend, accumulate: int) -> None:
+    whole, split = line_trainer(), line_trainer(accumulate=accumulate)
+    losses = [trainer.fit(line_batches(), 5) for trainer in (whole, split)]
     for one, other in zip(*losses, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-5)
     for name, value in weights(whole.model).items():
-        numpy.testing.assert_allclose(weights(cut.model)[name], value, rtol=0, atol=1e-6)
+        numpy.testing.assert_allclose(weights(split.model)[name], value, rtol=0, atol=1e-6)
 
 
-def test_accumulation_divides_by_the_terms_of_the_whole_batch() -> None:
-    """Parts may hold different numbers of terms: here one has 1 and the other 3."""
+def test_accumulation_divides_by_the_loss_terms_of_the_whole_batch() -> None:
+    """Microbatches may have different numbers of loss terms: here 1 and 2."""
     x = numpy.random.default_rng(0).normal(size=(4, 3)).astype("float32")
     y = numpy.array([0, -100, 1, 2])
     results = []
-    for parts in (1, 2):
+    for accumulate in (1, 2):
         random.seed(0)
         model = nn.Sequential(nn.Linear(3, 3))
-        trainer = Trainer(model, SGD(model.parameters(), lr=1.0), nn.CrossEntropyLoss(), accumulate=parts)
+        trainer = Trainer(model, SGD(model.parameters(), lr=1.0), nn.CrossEntropyLoss(), accumulate=accumulate)
         results.append((trainer.fit(lambda: (x, y), 1)[0].train_loss, weights(model)))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
     for name, value in results[0][1].items():
         numpy.testing.assert_allclose(results[1][1][name], value, atol=1e-6)
 
 
-def test_accumulation_that_does_not_divide_the_batch_is_refused() -> None:
+def test_accumulate_must_divide_the_batch_size() -> None:
     with pytest.raises(ValueError, match="3 does not divide 8"):
         line_trainer(accumulate=3).fit(line_batches(), 1)
     with pytest.raises(ValueError, match="1 or more"):
         line_trainer(accumulate=0)
 
 
-def test_nothing_in_a_step_is_read_by_the_host(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_copies_nothing_to_the_host(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     inside = False
     compile_step, to_host = backend.compile, backend.to_host
 
@@ -190,14 +190,14 @@ def test_nothing_in_a_step_is_read_by_the_host(backend: Backend, monkeypatch: py
 @pytest.mark.parametrize("steps", [1, METRICS_ROWS - 1, METRICS_ROWS, 2 * METRICS_ROWS + 3])
 def test_every_step_is_recorded_in_order(backend: Backend, steps: int) -> None:
     trainer = line_trainer()
-    told: list[StepRecord] = []
-    records = trainer.fit(line_batches(), steps, on_records=told.extend)
+    received: list[StepRecord] = []
+    records = trainer.fit(line_batches(), steps, on_records=received.extend)
     assert [record.step for record in records] == list(range(1, steps + 1))
-    assert told == records
+    assert received == records
     assert all(record.seconds > 0 and record.gradient_norm > 0 for record in records)
 
 
-def test_records_hold_the_loss_before_the_update_and_the_scheduled_rate() -> None:
+def test_records_have_the_loss_before_the_update_and_the_scheduled_learning_rate() -> None:
     trainer = line_trainer()
     trainer.optimizer.schedule = WarmupCosine(4, 10)
     x, y = line_batches()()
@@ -207,32 +207,32 @@ def test_records_hold_the_loss_before_the_update_and_the_scheduled_rate() -> Non
     assert [record.learning_rate for record in records] == pytest.approx([0.025, 0.05])
 
 
-def test_evaluations_do_not_change_the_course() -> None:
-    plain, looked = line_trainer(), line_trainer()
+def test_evaluation_does_not_change_training() -> None:
+    plain, evaluated = line_trainer(), line_trainer()
     plain.fit(line_batches(), 40)
     seen: list[tuple[int, int]] = []
 
     def on_eval(step: int) -> None:
-        seen.append((step, looked.optimizer.steps))
-        looked.evaluate([line_batches(seed=1)()])
+        seen.append((step, evaluated.optimizer.steps))
+        evaluated.evaluate([line_batches(seed=1)()])
 
-    looked.fit(line_batches(), 40, on_eval=on_eval, eval_steps=range(7, 40, 7))
+    evaluated.fit(line_batches(), 40, on_eval=on_eval, eval_steps=range(7, 40, 7))
     assert seen == [(step, step) for step in (7, 14, 21, 28, 35)]
-    assert_same(weights(plain.model), weights(looked.model))
+    assert_same(weights(plain.model), weights(evaluated.model))
 
 
-def test_training_twice_goes_on(backend: Backend) -> None:
-    straight, twice = line_trainer(), line_trainer()
-    straight.fit(line_batches(), 25)
+def test_a_second_call_of_fit_continues_training(backend: Backend) -> None:
+    uninterrupted, twice = line_trainer(), line_trainer()
+    uninterrupted.fit(line_batches(), 25)
     batches = line_batches()
     first = twice.fit(batches, 9)
     second = twice.fit(batches, 25)
     assert [record.step for record in first + second] == list(range(1, 26))
     assert twice.fit(batches, 25) == []
-    assert_same(weights(straight.model), weights(twice.model))
+    assert_same(weights(uninterrupted.model), weights(twice.model))
 
 
-def test_training_leaves_values_that_others_hold_alone(backend: Backend) -> None:
+def test_training_does_not_change_arrays_held_by_the_user(backend: Backend) -> None:
     trainer = line_trainer()
     trainer.fit(line_batches(), 3)
     held = [tensor.detach() for tensor in trainer.model.parameters()]
@@ -245,7 +245,7 @@ def test_training_leaves_values_that_others_hold_alone(backend: Backend) -> None
         numpy.testing.assert_array_equal(array, old)
 
 
-def test_stopping_ends_after_the_step() -> None:
+def test_stopping_ends_fit_after_the_current_step() -> None:
     trainer, plain = line_trainer(), line_trainer()
     batches, calls = line_batches(), 0
 
@@ -258,10 +258,10 @@ def test_stopping_ends_after_the_step() -> None:
     assert [record.step for record in trainer.fit(stop_at_five, 40)] == [1, 2, 3, 4, 5]
     plain.fit(line_batches(), 5)
     assert_same(weights(plain.model), weights(trainer.model))
-    assert [record.step for record in trainer.fit(batches, 7)] == [6, 7]  # the wish was for that call alone
+    assert [record.step for record in trainer.fit(batches, 7)] == [6, 7]  # stopping applied only to the previous call
 
 
-def test_a_wish_to_stop_before_the_first_step_counts() -> None:
+def test_stopping_before_fit_ends_it_after_the_first_step() -> None:
     trainer = line_trainer()
     trainer.stopping = True
     assert len(trainer.fit(line_batches(), 40)) == 1
@@ -283,7 +283,7 @@ def test_dropout_has_the_same_losses_on_numpy_and_strict() -> None:
     assert losses[0][-1] < losses[0][0]
 
 
-def test_dropout_follows_the_seed() -> None:
+def test_dropout_depends_on_the_seed() -> None:
     def first_loss(seed: int) -> float:
         random.seed(0)
         model = nn.Sequential(nn.Linear(2, 50), nn.Dropout(0.5), nn.Linear(50, 1))
@@ -294,7 +294,7 @@ def test_dropout_follows_the_seed() -> None:
 
 
 class RunningMean(nn.Module):
-    """Passes its input on, and keeps a running mean of it."""
+    """Returns its input, and keeps a running mean of it."""
 
     mean: Tensor
     seen: Tensor
@@ -311,16 +311,16 @@ class RunningMean(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("parts", [1, 2])
-def test_buffers_are_carried_through_steps(backend: Backend, parts: int) -> None:
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_buffers_are_updated_by_steps(backend: Backend, accumulate: int) -> None:
     random.seed(0)
     model = nn.Sequential(RunningMean(), nn.Linear(2, 1))
-    trainer = Trainer(model, Adam(model.parameters()), nn.MSELoss(), accumulate=parts)
+    trainer = Trainer(model, Adam(model.parameters()), nn.MSELoss(), accumulate=accumulate)
     batches = [line_batches()() for _ in range(3)]
     expected = numpy.zeros(2)
     for x, _ in batches:
-        for part in numpy.split(x, parts):
-            expected = 0.5 * expected + 0.5 * part.mean(axis=0)
+        for microbatch in numpy.split(x, accumulate):
+            expected = 0.5 * expected + 0.5 * microbatch.mean(axis=0)
     queue = iter(batches)
     trainer.fit(lambda: next(queue), 3)
     state = weights(model)
@@ -330,11 +330,11 @@ def test_buffers_are_carried_through_steps(backend: Backend, parts: int) -> None
     numpy.testing.assert_array_equal(weights(model)["0.mean"], state["0.mean"])
 
 
-# ---- what went wrong ----
+# ---- errors ----
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_names_the_step_and_spares_the_model(backend: Backend, bad: float) -> None:
+def test_a_loss_that_is_not_finite_raises_an_error_with_the_step_and_keeps_the_model(backend: Backend, bad: float) -> None:
     trainer = line_trainer()
     batches, calls = line_batches(), 0
 
@@ -344,11 +344,11 @@ def test_a_loss_that_is_not_finite_names_the_step_and_spares_the_model(backend: 
         x, y = batches()
         return x, y * numpy.float32(bad if calls == 21 else 1.0)
 
-    told: list[StepRecord] = []
-    with pytest.raises(DivergedError, match=r"the loss of step 21 is not a finite number; use a smaller learning rate than 0\.1"):
-        trainer.fit(spoiled_at_21, 40, on_records=told.extend)
-    assert [record.step for record in told] == list(range(1, 21))
-    # the device was read after step 16, and all is as it was then
+    received: list[StepRecord] = []
+    with pytest.raises(DivergedError, match=r"the loss of step 21 is not finite; use a learning rate smaller than 0\.1"):
+        trainer.fit(spoiled_at_21, 40, on_records=received.extend)
+    assert [record.step for record in received] == list(range(1, 21))
+    # the last read from the device was after step 16
     healthy = line_trainer()
     healthy.fit(line_batches(), METRICS_ROWS)
     assert_same(weights(trainer.model), weights(healthy.model))
@@ -357,20 +357,20 @@ def test_a_loss_that_is_not_finite_names_the_step_and_spares_the_model(backend: 
         numpy.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_rate_that_is_far_too_high_diverges_without_a_warning(backend: Backend) -> None:
+def test_a_huge_learning_rate_diverges_without_warnings(backend: Backend) -> None:
     for rate in (1e30, 1e300):
         trainer = line_trainer(rate)
         before = weights(trainer.model)
-        with pytest.raises(DivergedError, match="use a smaller learning rate than 1e"):
+        with pytest.raises(DivergedError, match="use a learning rate smaller than 1e"):
             trainer.fit(line_batches(), 40)
         assert_same(weights(trainer.model), before)
 
 
-def test_parameters_that_are_not_finite_are_told(backend: Backend) -> None:
+def test_parameters_that_are_not_finite_raise_an_error(backend: Backend) -> None:
     model = nn.Sequential(nn.Linear(2, 1))
     trainer = Trainer(model, SGD(model.parameters(), lr=3e38), nn.MSELoss())
     x = numpy.full((4, 2), 10.0, "float32")
-    with pytest.raises(DivergedError, match=r"after step 1 a number in 0\.(weight|bias) is not a finite number"):
+    with pytest.raises(DivergedError, match=r"after step 1 an element of 0\.(weight|bias) is not finite"):
         trainer.fit(lambda: (x, numpy.full((4, 1), -50.0, "float32")), 1)
     assert all(numpy.isfinite(value).all() for value in weights(model).values())
 
@@ -389,19 +389,19 @@ def test_the_mode_is_restored_after_an_error() -> None:
     assert not trainer.model.training
 
 
-def test_parameters_that_are_not_the_models_are_refused() -> None:
+def test_parameters_of_another_model_raise_an_error() -> None:
     model, other = nn.Linear(2, 1), nn.Linear(2, 1)
     given = [*model.parameters(), *other.parameters()]
-    with pytest.raises(ValueError, match=r"2 parameters that are not the model's; pass it those of model\.parameters\(\)"):
+    with pytest.raises(ValueError, match=r"2 parameters that do not belong to the model; pass it parameters from model\.parameters\(\)"):
         Trainer(model, SGD(given), nn.MSELoss()).fit(line_batches(), 1)
 
 
-# ---- measuring ----
+# ---- evaluation ----
 
 
-def test_evaluate_is_the_mean_over_all_held_out_tokens(backend: Backend) -> None:
+def test_evaluate_returns_the_mean_over_all_tokens(backend: Backend) -> None:
     random.seed(0)
-    text = f"{SENTENCE}. " * 7  # whose last part is no multiple of the window
+    text = f"{SENTENCE}. " * 7  # the validation split is not a multiple of the window length
     tokenizer = CharTokenizer().fit(text)
     model = small_gpt(tokenizer.get_vocab_size(), dropout=0.5)
     trainer = LanguageModelTrainer(model, tokenizer)
@@ -422,20 +422,20 @@ def test_evaluate_is_the_mean_over_all_held_out_tokens(backend: Backend) -> None
     assert measured["accuracy"] == pytest.approx(numpy.mean(right), rel=1e-6)
 
 
-def test_some_windows_are_spread_over_the_text() -> None:
+def test_max_windows_are_evenly_spaced() -> None:
     tokens = numpy.arange(401)
-    windows = numpy.concatenate([batch for (batch,) in evaluation_batches(tokens, 4, most=5)])
+    windows = numpy.concatenate([batch for (batch,) in evaluation_batches(tokens, 4, max_windows=5)])
     assert windows[:, 0].tolist() == [0, 80, 160, 240, 320]
     everything = numpy.concatenate([batch for (batch,) in evaluation_batches(tokens, 4)])
     assert everything[:, 1:].ravel().tolist() == list(range(1, 401))
 
 
-def test_evaluate_of_nothing_is_nan() -> None:
+def test_evaluate_without_batches_returns_nan() -> None:
     assert math.isnan(line_trainer().evaluate([])["loss"])
 
 
-def test_accuracy_counts_the_next_tokens(backend: Backend) -> None:
-    logits = tt.asarray(numpy.eye(4, dtype="float32")[[[0, 1, 2], [3, 3, 3]]])  # (2, 3, 4), guesses 0 1 2 and 3 3 3
+def test_accuracy_of_next_tokens(backend: Backend) -> None:
+    logits = tt.asarray(numpy.eye(4, dtype="float32")[[[0, 1, 2], [3, 3, 3]]])  # (2, 3, 4), argmax 0 1 2 and 3 3 3
     accuracy = LanguageModelAccuracy()
     assert accuracy(logits, tt.asarray([[9, 0, 1, 3], [9, 3, 0, 0]])) == pytest.approx(3 / 6)
     assert accuracy(logits, tt.asarray([[9, 0, 1], [9, 3, 3]])) == pytest.approx(1.0)
@@ -443,7 +443,7 @@ def test_accuracy_counts_the_next_tokens(backend: Backend) -> None:
     assert LanguageModelAccuracy(ignore_index=0)(logits, tt.asarray([[9, 0, 1, 3], [9, 3, 0, 0]])) == pytest.approx(2 / 3)
 
 
-def test_targets_may_be_what_no_model_reads() -> None:
+def test_targets_may_have_values_outside_the_vocabulary() -> None:
     random.seed(0)
     model = small_gpt(5, layers=1)
     trainer = Trainer(model, SGD(model.parameters()), nn.CrossEntropyLoss())

@@ -1,4 +1,4 @@
-"""The `tinytorch` command, one file a subcommand."""
+"""The `tinytorch` command, with one module per subcommand."""
 
 from tinytorch.cli.app import main
 

@@ -1,4 +1,4 @@
-"""``tinytorch backends``: which array libraries can be used here, and what the others are waiting for."""
+"""``tinytorch backends``: list the available backends, and what the others need."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tinytorch.backend.tuning import ENVIRONMENT_VARIABLE as TUNING_VARIABLE, tu
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: What `--json` prints of each backend, for scripts.
+#: Keys of each object that `--json` prints.
 KEYS = ("name", "ready", "device", "reason", "hint")
 
 
 def backends(
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects for scripts: " + ", ".join(KEYS) + ".")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of objects with the keys " + ", ".join(KEYS) + ".")] = False,
 ) -> None:
-    """Show which array libraries can be used here.
+    """List the backends and whether they can run here.
 
-    For each of the others it says what is missing and what to type.
+    For those that cannot, show what is missing and how to install it.
     """
     rows = backend_status()
     if as_json:
@@ -34,45 +34,45 @@ def backends(
     from rich.padding import Padding
     from rich.text import Text
 
-    chosen, sentence = _choice()
+    current, message = _current()
     console = Console(highlight=False)
-    console.print(_table(rows, chosen))
-    for line in (sentence, *_tuning()):
+    console.print(_table(rows, current))
+    for line in (message, *_tuning()):
         console.print(Padding(Text(line), (0, 1)))
 
 
-def _choice() -> tuple[str, str]:
-    """The name of the backend on which new arrays are made, and a sentence about it; where it cannot be used, why."""
-    wanted = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
+def _current() -> tuple[str, str]:
+    """The name of the current backend, and a message about it or about why it cannot be used."""
+    requested = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
     try:
         backend = current_backend()
-    except Exception as error:  # its row tells the same, and this report is for those who look for the mend
-        return wanted.partition(":")[0], f"New arrays cannot be made: {error}."
-    why = f"{ENVIRONMENT_VARIABLE} asks for it" if wanted else "the default"
+    except Exception as error:  # report it instead of ending with it, since the table helps to fix it
+        return requested.partition(":")[0], f"The current backend cannot be used: {error}."
+    reason = f"set by {ENVIRONMENT_VARIABLE}" if requested else "the default"
     return (
         backend.name,
-        f"* New arrays are made on {backend.spec} ({why}); choose another with --backend NAME or {ENVIRONMENT_VARIABLE}=NAME.",
+        f"* Current backend: {backend.spec} ({reason}). Select another with --backend NAME or {ENVIRONMENT_VARIABLE}=NAME.",
     )
 
 
 def _tuning() -> list[str]:
-    """What the command sets up for speed on that backend, as one line."""
+    """The performance settings that the command applies for the current backend, as one line."""
     try:
-        sentences = tune()
-    except BackendError:  # the line above says what is wrong with the backend
+        settings = tune()
+    except BackendError:  # reported by `_current`
         return []
-    return [f"Tuned: {'; '.join(sentences)}. {TUNING_VARIABLE}=off leaves everything alone."] if sentences else []
+    return [f"Tuned: {'; '.join(settings)}. Set {TUNING_VARIABLE}=off to disable tuning."] if settings else []
 
 
-def _table(rows: list[BackendStatus], chosen: str) -> Table:
-    """A row for each backend; what there is to say of one that is not ready takes the place of its device, memory and libraries."""
+def _table(rows: list[BackendStatus], current: str) -> Table:
+    """One row per backend: device, memory and libraries, or the reason and the hint if it is not ready."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    facts = [_facts(row) for row in rows]
-    heads = ("device", "memory used", "libraries")
-    widths = [max(map(len, column)) for column in zip(heads, *facts, strict=True)]
+    details = [_details(row) for row in rows]
+    headings = ("device", "memory used", "libraries")
+    widths = [max(map(len, column)) for column in zip(headings, *details, strict=True)]
 
     def side_by_side(cells: tuple[str, ...], style: str = "") -> Table:
         grid = Table.grid(padding=(0, 3, 0, 0))
@@ -85,9 +85,9 @@ def _table(rows: list[BackendStatus], chosen: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
     table.add_column("backend", no_wrap=True)
     table.add_column("ready", no_wrap=True)
-    table.add_column(side_by_side(heads, "bold"))
-    for row, cells in zip(rows, facts, strict=True):
-        name = Text(f"{row.name} *" if row.name == chosen else row.name, "bold" if row.name == chosen else "")
+    table.add_column(side_by_side(headings, "bold"))
+    for row, cells in zip(rows, details, strict=True):
+        name = Text(f"{row.name} *" if row.name == current else row.name, "bold" if row.name == current else "")
         if row.ready:
             table.add_row(name, Text("yes", "green"), side_by_side(cells))
         else:
@@ -95,8 +95,8 @@ def _table(rows: list[BackendStatus], chosen: str) -> Table:
     return table
 
 
-def _facts(row: BackendStatus) -> tuple[str, str, str]:
-    """Device, memory and libraries of a backend as text, empty where it is not ready."""
+def _details(row: BackendStatus) -> tuple[str, str, str]:
+    """Device, memory and libraries of a backend as text; empty strings if it is not ready."""
     if not row.ready:
         return "", "", ""
     libraries = ", ".join(f"{name} {version}" for name, version in row.versions.items())

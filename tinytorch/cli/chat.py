@@ -1,4 +1,4 @@
-"""``tinytorch chat``: talk with a trained model, line by line."""
+"""``tinytorch chat``: an interactive conversation with a trained model."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from tinytorch.cli.writing import (
     Temperature,
     TopK,
     TopP,
-    first_seed,
-    possible_precision,
     read_model,
+    seed_or_random,
     show,
+    usable_precision,
 )
 from tinytorch.io.errors import InputError
 
-_HELP = """Type a line, and the model goes on from there.
-An empty line lets it write more, /new forgets, Ctrl-C cuts an answer short, Ctrl-D ends."""
+_HELP = """Type a line, and the model continues.
+Empty line: continue the answer. /new: new conversation. Ctrl-C: stop the answer. Ctrl-D: exit."""
 
 
 def chat(
     run: Model = None,
-    length: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 200,
+    length: Annotated[int, typer.Option(help="Maximum number of tokens per answer.")] = 200,
     temperature: Temperature = 0.8,
     top_k: TopK = None,
     top_p: TopP = None,
@@ -42,19 +42,19 @@ def chat(
     repetition_penalty: RepetitionPenalty = 1.0,
     stop: Annotated[
         list[str] | None,
-        typer.Option(help="End an answer where this appears; may be given several times. Left out, at an empty line.", show_default=False),
+        typer.Option(help="Stop string; may be given several times. Defaults to an empty line.", show_default=False),
     ] = None,
     template: Annotated[
-        str, typer.Option(help=r"What the model reads of a line, which stands for {}; \n is a new line.", show_default=True)
+        str, typer.Option(help=r"Format of each input line; {} is replaced by the line, \n by a newline.", show_default=True)
     ] = r"{}\n",
     precision: PrecisionName = None,
     seed: Seed = None,
     backend: BackendName = None,
 ) -> None:
-    """Talk with a trained model."""
+    """Chat with a trained model."""
     with use_backend(backend or current_backend()):
         tune()
-        # loaded here, so that --help does not wait for the model's modules
+        # imported here so that --help is fast
         from tinytorch.generation import Conversation, SamplingConfig
 
         if length < 1:
@@ -68,8 +68,8 @@ def chat(
             max_new_tokens=length,
             config=config,
             stop="\n\n" if stop is None else stop,
-            seed=first_seed(seed),
-            precision=precision or possible_precision(trained_in),
+            seed=seed_or_random(seed),
+            precision=precision or usable_precision(trained_in),
         )
         print(f"{model.count_parameters():,} parameters, {current_backend().spec}. {_HELP}\n")
         for line in _lines():
@@ -79,17 +79,17 @@ def chat(
             try:
                 show(conversation.answer(line))
                 print("\n", flush=True)
-            except InputError as error:  # of this line alone
+            except InputError as error:  # affects only this line
                 print(f"error: {error}", file=sys.stderr, flush=True)
-            except KeyboardInterrupt:  # of this answer alone
+            except KeyboardInterrupt:  # stops only this answer
                 print("\n", flush=True)
 
 
 def _lines() -> Iterator[str]:
-    """What is typed, line by line, until Ctrl-D, or Ctrl-C in place of a line."""
+    """Yield the input lines until Ctrl-D, or Ctrl-C at the prompt."""
     if sys.stdin.isatty():
-        with suppress(ImportError):  # Windows has none
-            import readline  # noqa: F401 - arrow keys, and lines from before
+        with suppress(ImportError):  # not available on Windows
+            import readline  # noqa: F401 - enables line editing and history
     try:
         while True:
             yield input("> " if sys.stdin.isatty() else "")

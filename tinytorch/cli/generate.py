@@ -1,4 +1,4 @@
-"""``tinytorch generate``: let a trained model write."""
+"""``tinytorch generate``: generate text with a trained model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tinytorch.cli.writing import (
     Temperature,
     TopK,
     TopP,
-    first_seed,
-    possible_precision,
     read_model,
+    seed_or_random,
     show,
+    usable_precision,
 )
 from tinytorch.io.errors import InputError
 
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 
 def generate(
     run: Model = None,
-    prompt: Annotated[str | None, typer.Option(help="How the text begins; left out, with a new line.", show_default=False)] = None,
-    length: Annotated[int, typer.Option(help="Most tokens to write.")] = 500,
+    prompt: Annotated[str | None, typer.Option(help="Prompt; defaults to a newline.", show_default=False)] = None,
+    length: Annotated[int, typer.Option(help="Maximum number of tokens to generate.")] = 500,
     temperature: Temperature = 0.8,
     top_k: TopK = None,
     top_p: TopP = None,
     min_p: MinP = None,
     repetition_penalty: RepetitionPenalty = 1.0,
-    num_samples: Annotated[int, typer.Option(help="How many texts to write.")] = 1,
-    stop: Annotated[list[str] | None, typer.Option(help="End where this appears; may be given several times.", show_default=False)] = None,
+    num_samples: Annotated[int, typer.Option(help="Number of texts to generate.")] = 1,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop string; may be given several times.", show_default=False)] = None,
     precision: PrecisionName = None,
     seed: Seed = None,
     backend: BackendName = None,
 ) -> None:
-    """Write text with a trained model."""
+    """Generate text with a trained model."""
     with use_backend(backend or current_backend()):
         tune()
-        # loaded here, so that --help does not wait for the model's modules
+        # imported here so that --help is fast
         from tinytorch.generation import SamplingConfig, crop_prompt, stream
 
         config = SamplingConfig(temperature, top_k, top_p, min_p, repetition_penalty)
@@ -56,28 +56,29 @@ def generate(
             if number < 1:
                 raise InputError(f"{option} must be 1 or more, got {number}")
         model, tokenizer, trained_in = read_model(run)
-        begin = _default_prompt(tokenizer) if prompt is None else prompt
-        if not begin:
+        start = _default_prompt(tokenizer) if prompt is None else prompt
+        if not start:
             raise InputError("the prompt is empty; give --prompt at least one character, or leave it out")
-        if not tokenizer.unknown_characters(begin):
-            _, dropped = crop_prompt(tokenizer.encode(begin), model.max_length)
+        if not tokenizer.unknown_characters(start):
+            _, dropped = crop_prompt(tokenizer.encode(start), model.max_length)
             if dropped:
                 print(
-                    f"The prompt is longer than the model's {model.max_length} tokens: its first {dropped} are not used.", file=sys.stderr
+                    f"The prompt is longer than the model's maximum length of {model.max_length} tokens; the first {dropped} are ignored.",
+                    file=sys.stderr,
                 )
-        precision = precision or possible_precision(trained_in)
-        first = first_seed(seed)
+        precision = precision or usable_precision(trained_in)
+        first_seed = seed_or_random(seed)
         for i in range(num_samples):
-            text = stream(model, begin, length, config=config, tokenizer=tokenizer, stop=stop, seed=first + i, precision=precision)
+            text = stream(model, start, length, config=config, tokenizer=tokenizer, stop=stop, seed=first_seed + i, precision=precision)
             if i:
                 print("-" * 40)
-            print(begin if prompt is not None else "", end="")
+            print(start if prompt is not None else "", end="")
             show(text)
             print()
 
 
 def _default_prompt(tokenizer: Tokenizer) -> str:
-    """A new line, or where the model never saw one, a space or the first character it knows."""
+    """A newline; or, if the vocabulary lacks it, a space or the first known character."""
     for character in "\n ":
         if not tokenizer.unknown_characters(character):
             return character

@@ -1,4 +1,4 @@
-"""From the arguments that the library's errors name to the options of the subcommand that was typed."""
+"""Replaces argument names in library errors by the options of the subcommand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-#: By subcommand: what the library says, and what is typed for it where that is no option of the same name.
+#: By subcommand: replacements for names that do not correspond to an option of the same name.
 OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "train": {
         "with `Run.start`": "without --resume",
@@ -18,24 +18,24 @@ OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-def in_options(sentence: str, subcommand: str, options: Mapping[str, str]) -> str:
-    """A sentence of the library in the words of the command.
+def with_option_names(message: str, subcommand: str, options: Mapping[str, str]) -> str:
+    """Replace argument names in an error message by option names.
 
     Args:
-        sentence: names arguments in backticks: `` `batch_size` ``, or with a value, `` `batch_size=8` ``.
-        subcommand: that was typed.
-        options: its options by the names of their arguments, such as ``{"batch_size": "--batch-size"}``.
+        message: a message with arguments in backticks: `` `batch_size` ``, or with a value, `` `batch_size=8` ``.
+        subcommand: the name of the subcommand.
+        options: the option of each argument, such as ``{"batch_size": "--batch-size"}``.
 
     Returns:
-        The sentence with ``--batch-size`` and ``--batch-size 8``; what is no argument of the subcommand keeps its backticks.
+        The message with ``--batch-size`` and ``--batch-size 8``. Names that are not arguments of the subcommand keep their backticks.
     """
-    for name, typed in OTHER_NAMES.get(subcommand, {}).items():
-        sentence = sentence.replace(name, typed)
+    for name, replacement in OTHER_NAMES.get(subcommand, {}).items():
+        message = message.replace(name, replacement)
 
-    def option(found: re.Match[str]) -> str:
-        name, equals, value = found[1].partition("=")
+    def option(match: re.Match[str]) -> str:
+        name, equals, value = match[1].partition("=")
         if name not in options:
-            return found[0]
+            return match[0]
         return f"{options[name]} {value}" if equals else options[name]
 
-    return re.sub(r"`([^`]+)`", option, sentence)
+    return re.sub(r"`([^`]+)`", option, message)

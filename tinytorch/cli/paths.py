@@ -1,4 +1,4 @@
-"""Paths as they are typed, checked before any work."""
+"""Parse path arguments."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import typer
 
 
-def path(word: str) -> Path:
-    """What was typed, as a path. An empty one, such as a script's variable that is not set, would stand for the current directory."""
-    if not word:
+def path(argument: str) -> Path:
+    """Convert an argument to a path. An empty string, such as an unset shell variable, is rejected; `Path` reads it as ``.``."""
+    if not argument:
         raise typer.BadParameter("the path is empty; give a path, or leave it out")
-    return Path(word)
+    return Path(argument)
 
 
-#: What an option or argument that is a path is read with: ``typer.Option(**PATH)``.
+#: Keyword arguments for options and arguments that are paths: ``typer.Option(**PATH)``.
 PATH: dict[str, Any] = {"parser": path}

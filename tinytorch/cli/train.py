@@ -1,4 +1,4 @@
-"""``tinytorch train``: train a TinyGPT on a text."""
+"""``tinytorch train``: train or resume a TinyGPT on a text."""
 
 from __future__ import annotations
 
@@ -26,61 +26,67 @@ if TYPE_CHECKING:
     from tinytorch.training.config import TrainingConfig
     from tinytorch.training.run import Run
 
-#: What ``--resume`` may be given: how far to go is not a setting of the run.
-MAY_CHANGE = ("steps", "decay_steps")
+#: Settings that may change with ``--resume``.
+MUTABLE_SETTINGS = ("steps", "decay_steps")
 
 
 def train(
     text: Annotated[
         Path | None,
         typer.Argument(
-            help="UTF-8 text, or a file that prepare wrote; left out, the language reference in Python.", show_default=False, **PATH
+            help="UTF-8 text file, or token file written by prepare; defaults to the Python language reference.", show_default=False, **PATH
         ),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="Size of model and run: nano (default), baby or gpt2; finetune with --init-from.", show_default=False),
+        typer.Option(help="Preset of settings: nano (default), baby or gpt2; finetune with --init-from.", show_default=False),
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="numpy, cupy, cupy:1, auto, ...; left out, TINYTORCH_BACKEND or numpy.", show_default=False)
+        str | None, typer.Option(help="numpy, cupy, cupy:1, auto, ...; defaults to TINYTORCH_BACKEND or numpy.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run's directory; left out, runs/NAME-001, counting up.", show_default=False, **PATH)
+        Path | None, typer.Option(help="Run directory; defaults to runs/NAME-001 with the next free number.", show_default=False, **PATH)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or the newest, where it stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, or the newest, from its last checkpoint.")] = False,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="char (default); bpe, learned from the text; or a model's directory, for its own.", show_default=False),
+        typer.Option(
+            help="char (default), bpe (trained on the text), or the directory of a model, to use its tokenizer.", show_default=False
+        ),
     ] = None,
-    vocab_size: Annotated[int | None, typer.Option(help="How many tokens bpe learns (default 512).", show_default=False)] = None,
-    steps: Annotated[int | None, typer.Option(help="Where to stop; with --resume, further than the run's own.", show_default=False)] = None,
+    vocab_size: Annotated[int | None, typer.Option(help="Vocabulary size of bpe (default 512).", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Total number of training steps; with --resume, may be larger than before.", show_default=False)
+    ] = None,
     decay_steps: Annotated[
         int | None,
-        typer.Option(help="Where the learning rate reaches its lowest; left out, where the run stops, resumed or not.", show_default=False),
+        typer.Option(help="Step at which the cosine decay of the learning rate ends; defaults to --steps.", show_default=False),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Windows in a step.", show_default=False)] = None,
-    block_size: Annotated[int | None, typer.Option(help="Tokens in a window.", show_default=False)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows per step.", show_default=False)] = None,
+    block_size: Annotated[int | None, typer.Option(help="Tokens per window (context length).", show_default=False)] = None,
     d_model: Annotated[int | None, typer.Option(help="Width of the model.", show_default=False)] = None,
-    num_heads: Annotated[int | None, typer.Option(help="Attention heads; must divide the width.", show_default=False)] = None,
+    num_heads: Annotated[int | None, typer.Option(help="Attention heads; must divide --d-model.", show_default=False)] = None,
     num_layers: Annotated[int | None, typer.Option(help="Transformer blocks.", show_default=False)] = None,
-    dropout: Annotated[float | None, typer.Option(help="Share of activations dropped in training.", show_default=False)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.", show_default=False)] = None,
-    accumulate: Annotated[int | None, typer.Option(help="Parts that a batch is cut into to save memory.", show_default=False)] = None,
+    dropout: Annotated[float | None, typer.Option(help="Dropout probability.", show_default=False)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Maximum learning rate.", show_default=False)] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Number of microbatches per batch (gradient accumulation).", show_default=False)
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32 (default), tf32, bfloat16 or float16; weights are kept in float32.", show_default=False)
     ] = None,
     checkpoint_activations: Annotated[
-        bool, typer.Option("--checkpoint-activations", help="Save memory: compute again what the backward pass needs.")
+        bool, typer.Option("--checkpoint-activations", help="Recompute activations in the backward pass to save memory.")
     ] = False,
     init_from: Annotated[
-        Path | None, typer.Option(help="Go on from this model: a run's directory, or a GPT-2's.", show_default=False, **PATH)
+        Path | None, typer.Option(help="Fine-tune this model: a run directory or a GPT-2 directory.", show_default=False, **PATH)
     ] = None,
     eval_every: Annotated[
-        int | None, typer.Option(help="Steps between looks at held-out text, each with a checkpoint.", show_default=False)
+        int | None, typer.Option(help="Steps between evaluations on the validation split; each saves a checkpoint.", show_default=False)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Where weights, batches and samples start from (default 0).", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, batches and samples (default 0).", show_default=False)] = None,
 ) -> None:
-    """Train a TinyGPT on a text and save it."""
+    """Train a TinyGPT on a text, with checkpoints."""
     options = {
         "preset": preset,
         "steps": steps,
@@ -99,8 +105,8 @@ def train(
         "seed": seed,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    # the model's and the trainer's modules are loaded here, so that --help does not wait for them
-    from tinytorch.cli.waiting import Waiting
+    # imported here so that --help is fast
+    from tinytorch.cli.progress import ProgressBars
     from tinytorch.training.corpus import PYTHON
     from tinytorch.training.run import Run
     from tinytorch.training.run_directory import RunDirectory, newest_directory
@@ -112,21 +118,21 @@ def train(
                     "a resumed run keeps its tokenizer; leave out --tokenizer and --vocab-size, or start a new run without --resume"
                 )
             if init_from is not None:
-                raise InputError("a resumed run goes on from its own model; leave out --init-from, or start a new run without --resume")
+                raise InputError("a resumed run continues with its own model; leave out --init-from, or start a new run without --resume")
             directory = RunDirectory.open(out or newest_directory())
             saved = directory.config["training"]
-            _refuse_changes(given, saved)
+            _reject_changes(given, saved)
             with use_backend(backend or os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or directory.config["backend"]):
                 tune()
                 with Run.resume(directory.path, text, steps=steps, decay_steps=decay_steps) as run:
-                    changed = [name for name in MAY_CHANGE if name in given and given[name] != saved.get(name)]
-                    words = [word for name in changed for word in (flag(name), str(given[name]))]
-                    _go(run, f"from step {run.step:,}, up to step {run.config.steps:,}", words)
+                    changed = [name for name in MUTABLE_SETTINGS if name in given and given[name] != saved.get(name)]
+                    options_again = [word for name in changed for word in (flag(name), str(given[name]))]
+                    _train(run, f"from step {run.step:,} to step {run.config.steps:,}", options_again)
         else:
             with use_backend(backend or current_backend()):
                 tune()
                 config = _config(given, init_from is not None)
-                with Waiting() as waiting:
+                with ProgressBars() as progress:
                     run = Run.start(
                         config,
                         text,
@@ -134,67 +140,73 @@ def train(
                         tokenizer=tokenizer,
                         vocab_size=vocab_size,
                         init_from=init_from,
-                        on_progress=waiting.report,
+                        on_progress=progress.report,
                     )
                 with run:
                     source = "" if init_from is None else f"from {init_from} "
-                    _go(run, f"{source}on {text or PYTHON}, {run.corpus.record['characters']:,} characters", [])
+                    _train(run, f"{source}on {text or PYTHON}, {run.corpus.record['characters']:,} characters", [])
 
 
 def flag(name: str) -> str:
-    """The option for a setting."""
+    """The option of a setting."""
     return "--" + name.replace("_", "-")
 
 
 def _config(given: dict[str, Any], pretrained: bool) -> TrainingConfig:
-    """The settings of a new run: a preset's, but for a pretrained model's own, with the options that were given."""
+    """The settings of a new run: those of the preset, except for what a pretrained model determines, overridden by the options."""
     from tinytorch.training.config import TrainingConfig
 
-    of_model: dict[str, Any] = dict.fromkeys(("d_model", "num_heads", "num_layers", "dropout")) if pretrained else {}
-    changes = {**of_model, **given}
+    from_model: dict[str, Any] = dict.fromkeys(("d_model", "num_heads", "num_layers", "dropout")) if pretrained else {}
+    changes = {**from_model, **given}
     return TrainingConfig.from_preset(changes.pop("preset", "finetune" if pretrained else "nano"), **changes)
 
 
-def _refuse_changes(given: dict[str, Any], saved: dict[str, Any]) -> None:
-    """Raise `InputError` for options that say something else than the run's own settings."""
+def _reject_changes(given: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Raise `InputError` if an option contradicts the saved settings of the run."""
     conflicts = [
         f"{flag(name)} {value} (the run has {saved.get(name)})"
         for name, value in given.items()
-        if name not in MAY_CHANGE and value != saved.get(name, "float32" if name == "precision" else None)
+        if name not in MUTABLE_SETTINGS and value != saved.get(name, "float32" if name == "precision" else None)
     ]
     if conflicts:
         raise InputError(f"a resumed run keeps its settings; leave out {', '.join(conflicts)}, or start a new run without --resume")
 
 
-def _go(run: Run, what: str, options: list[str]) -> None:
-    """Train and show progress, until the last step, a signal, or a failure of standard output; ``options`` are those to go on with."""
+def _train(run: Run, description: str, options: list[str]) -> None:
+    """Train and show the progress until the last step, a signal, or an error of standard output.
+
+    Args:
+        run: the run.
+        description: printed at the start.
+        options: options of the command that resumes the run, in addition to ``--resume`` and ``--out``.
+    """
     output = TolerantOutput(sys.stdout, run.stop)
     console = Console(file=cast(IO[str], output), highlight=False, soft_wrap=True)
     path = run.directory
-    further = shlex.join(["tinytorch", "train", "--resume", "--out", str(path), *options])
+    resume_command = shlex.join(["tinytorch", "train", "--resume", "--out", str(path), *options])
     received: list[int] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:
         received.append(signum)
         if len(received) == 1:
-            if not run.interruptible:  # otherwise it stops at once
+            if not run.interruptible:  # an interruptible run stops immediately
                 console.print("Stopping after this step, then saving ...")
-            run.stop(at_once=True)
-        elif signum == signal.SIGINT and not run.saving:  # a second Ctrl-C does not wait for the step
+            run.stop(immediately=True)
+        elif signum == signal.SIGINT and not run.saving:  # a second Ctrl-C does not wait for the end of the step
             raise KeyboardInterrupt
 
     parameters = run.model.count_parameters()
-    console.print(f"Training a TinyGPT of {parameters:,} parameters in {path}, with {current_backend().spec},\n{what}", markup=False)
+    console.print(f"Training a TinyGPT of {parameters:,} parameters in {path}, with {current_backend().spec},\n{description}", markup=False)
     with signal_handler(stop, [signal.SIGINT, *TERMINATION]):
         try:
             run.train(console=console)
         except OSError as error:
-            reason = f"{error.strerror or error}; change that, and go on with: {further}"
+            reason = f"{error.strerror or error}; fix this, then resume with: {resume_command}"
             raise OSError(error.errno, reason, str(error.filename or path)) from error
     if run.finished:
-        state = f"Write more with: {shlex.join(['tinytorch', 'generate', str(path), '--prompt', run.prompt])}"
+        state = f"Generate text with: {shlex.join(['tinytorch', 'generate', str(path), '--prompt', run.prompt])}"
     else:
-        state = f"Stopped and saved at step {run.step:,}; go on with: {further}"
+        state = f"Stopped and saved at step {run.step:,}; resume with: {resume_command}"
     console.print(state, markup=False)
     if received:
         raise typer.Exit(exit_code(received[0]))

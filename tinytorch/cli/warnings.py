@@ -1,4 +1,4 @@
-"""The library's warnings about a run, as the command prints them."""
+"""Print the library's warnings about a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TextIO
 @contextmanager
 def printed_warnings() -> Iterator[None]:
     """Print each `RunWarning` to standard error, as one line; other warnings stay as they are."""
-    from tinytorch.training.run_directory import RunWarning  # not at the top: `--help` does without that package
+    from tinytorch.training.run_directory import RunWarning  # imported here so that --help is fast
 
     show = warnings.showwarning
 

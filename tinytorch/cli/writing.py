@@ -1,4 +1,4 @@
-"""What the subcommands that write share: the options, the model, and text on the terminal as it comes."""
+"""Shared by the subcommands that use a trained model: options, loading, and printing text as it is generated."""
 
 from __future__ import annotations
 
@@ -17,24 +17,28 @@ if TYPE_CHECKING:
     from tinytorch.text import Tokenizer
 
 Model = Annotated[
-    Path | None, typer.Argument(help="A run's directory, or a GPT-2's; left out, the newest run in runs/.", show_default=False, **PATH)
+    Path | None, typer.Argument(help="Run directory or GPT-2 directory; defaults to the newest run in runs/.", show_default=False, **PATH)
 ]
-Temperature = Annotated[float, typer.Option(help="Above 1 bolder, below 1 safer, 0 the most probable token (greedy).")]
-TopK = Annotated[int | None, typer.Option(help="Choose among this many tokens only.", show_default=False)]
-TopP = Annotated[float | None, typer.Option(help="Choose among the most probable tokens with this probability in all.", show_default=False)]
+Temperature = Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.")]
+TopK = Annotated[int | None, typer.Option(help="Sample from the k most probable tokens.", show_default=False)]
+TopP = Annotated[
+    float | None, typer.Option(help="Sample from the smallest set of most probable tokens with this total probability.", show_default=False)
+]
 MinP = Annotated[
-    float | None, typer.Option(help="Choose among tokens with at least this share of the largest probability.", show_default=False)
+    float | None, typer.Option(help="Sample from tokens with at least this fraction of the maximum probability.", show_default=False)
 ]
-RepetitionPenalty = Annotated[float, typer.Option(help="Above 1, what was said already becomes less likely.")]
+RepetitionPenalty = Annotated[float, typer.Option(help="Above 1, tokens that already occurred become less probable.")]
 PrecisionName = Annotated[
-    str | None, typer.Option(help="float32, tf32, bfloat16 or float16; left out, what the model was trained in.", show_default=False)
+    str | None, typer.Option(help="float32, tf32, bfloat16 or float16; defaults to the precision of training.", show_default=False)
 ]
-Seed = Annotated[int | None, typer.Option(help="For the same text again; left out, another each time.", show_default=False)]
-BackendName = Annotated[str | None, typer.Option(help="numpy, cupy, auto, ...; left out, TINYTORCH_BACKEND or numpy.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(help="Random seed; defaults to a different one each time.", show_default=False)]
+BackendName = Annotated[
+    str | None, typer.Option(help="numpy, cupy, auto, ...; defaults to TINYTORCH_BACKEND or numpy.", show_default=False)
+]
 
 
 def read_model(path: Path | None) -> tuple[TinyGPT, Tokenizer, str]:
-    """Model, tokenizer and the precision they were trained in, of a run, the newest by default, or of a GPT-2 directory."""
+    """Load the model of a run (by default the newest) or a GPT-2 directory. Returns model, tokenizer and precision of training."""
     from tinytorch.training.pretrained import load_pretrained, trained_precision
     from tinytorch.training.run_directory import newest_directory
 
@@ -42,18 +46,18 @@ def read_model(path: Path | None) -> tuple[TinyGPT, Tokenizer, str]:
     return *load_pretrained(path), trained_precision(path)
 
 
-def possible_precision(trained_in: str) -> str:
-    """The precision that a model was trained in, or float32 where the backend cannot compute in that, which is said."""
+def usable_precision(trained_in: str) -> str:
+    """The precision of training; or, with a message on standard error, float32 if the backend does not support it."""
     backend = current_backend()
-    lacks = backend.lacks_precision(trained_in)
-    if lacks is None:
+    reason = backend.lacks_precision(trained_in)
+    if reason is None:
         return trained_in
-    print(f"The model was trained in {trained_in}, and {backend.spec} cannot: {lacks}. Computing in float32.", file=sys.stderr)
+    print(f"The model was trained in {trained_in}, which {backend.spec} does not support: {reason}. Using float32.", file=sys.stderr)
     return "float32"
 
 
-def first_seed(seed: int | None) -> int:
-    """The seed that was given, or one that differs each time."""
+def seed_or_random(seed: int | None) -> int:
+    """The given seed, or a random one."""
     import secrets
 
     return secrets.randbits(32) if seed is None else seed

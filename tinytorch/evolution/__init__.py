@@ -1,1 +1,1 @@
-"""The story from the multilayer perceptron to GPT: the same parts, used again and again."""
+"""From the perceptron to GPT: train historical models from the same layers, and measure how much code they share."""

@@ -1,4 +1,4 @@
-"""Training one image classifier by its recipe."""
+"""Train an image classifier."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from tinytorch.text import Tokenizer
 from tinytorch.training import Accuracy, StepRecord, Trainer
 from tinytorch.vision import Augment, DataLoader, ImageData
 
-#: Share of the training images that validates.
-VALIDATION = 0.1
+#: Fraction of the training images used as validation split.
+VAL_SPLIT = 0.1
 
 
 @dataclass
-class Outcome:
-    """What came of training a model.
+class TrainingResult:
+    """The result of training a model.
 
     Attributes:
-        name, year, data: of the model, and what it learned from.
-        model: as trained.
-        parameters: how many numbers it learned.
-        seconds: of wall-clock time.
-        train_accuracy, test_accuracy: shares from 0 to 1; the test's were looked at once, at the end.
-        train_losses: of each step.
-        validation: accuracy on the validation part after each epoch, by step.
-        tokenizer: of a model that reads text.
+        name: name of the model.
+        year: year of its publication.
+        data: name of the data set.
+        model: the trained model.
+        parameters: number of trained parameters.
+        seconds: wall-clock time of training and evaluation.
+        train_accuracy: accuracy on the training split, from 0 to 1.
+        test_accuracy: accuracy on the test set, from 0 to 1, measured once at the end.
+        train_losses: loss of each step.
+        validation: validation accuracy after each epoch, by step.
+        tokenizer: the tokenizer of a language model.
     """
 
     name: str
@@ -56,24 +59,24 @@ def train_classifier(
     epochs: int,
     on_records: Callable[[list[StepRecord]], None],
     on_epoch: Callable[[int, float], None],
-) -> Outcome:
-    """Train a model on the chosen backend.
+) -> TrainingResult:
+    """Train a model on the current backend.
 
     Args:
-        recipe: how.
-        train: images, of which a tenth validates.
-        test: images that are looked at once, at the end.
-        seed: of weights, batches and augmentation.
-        epochs: passes over the training images.
-        on_records: called with finished steps.
-        on_epoch: called with the step and the accuracy on the validation split after each epoch.
+        recipe: the model and its hyperparameters.
+        train: images for training; a tenth of them is the validation split.
+        test: images for the final evaluation.
+        seed: seed of weights, batches and augmentation.
+        epochs: number of epochs.
+        on_records: called with the records of finished steps.
+        on_epoch: called with the step and the validation accuracy after each epoch.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     random.seed(seed)
-    part, validation = train.split(VALIDATION)
-    network = recipe.build(part.images.shape[1:], len(part.classes))
-    model = Sequential(Augment(*part.statistics(), flip=recipe.flip, shift=recipe.shift), network)
-    loader = DataLoader(part, recipe.batch_size, shuffle=True, drop_last=True)
+    training, validation = train.split(VAL_SPLIT)
+    network = recipe.build(training.images.shape[1:], len(training.classes))
+    model = Sequential(Augment(*training.statistics(), flip=recipe.flip, shift=recipe.shift), network)
+    loader = DataLoader(training, recipe.batch_size, shuffle=True, drop_last=True)
     trainer = Trainer(
         model,
         _optimizer(recipe, model, epochs * len(loader), len(loader)),
@@ -86,17 +89,18 @@ def train_classifier(
         measured[step] = accuracy(trainer, validation)
         on_epoch(step, measured[step])
 
-    epoch = len(loader)
-    steps = epochs * epoch
-    records = trainer.fit(loader.next_batch, steps, on_records=on_records, on_eval=on_eval, eval_steps=range(epoch, steps + 1, epoch))
-    return Outcome(
+    epoch_steps = len(loader)
+    steps = epochs * epoch_steps
+    eval_steps = range(epoch_steps, steps + 1, epoch_steps)
+    records = trainer.fit(loader.next_batch, steps, on_records=on_records, on_eval=on_eval, eval_steps=eval_steps)
+    return TrainingResult(
         name=recipe.model,
         year=recipe.year,
         data=train.name,
         model=model,
         parameters=network.count_parameters(),
-        seconds=time.perf_counter() - began,
-        train_accuracy=accuracy(trainer, part),
+        seconds=time.perf_counter() - start,
+        train_accuracy=accuracy(trainer, training),
         test_accuracy=accuracy(trainer, test),
         train_losses=[record.train_loss for record in records],
         validation=measured,
@@ -104,17 +108,17 @@ def train_classifier(
 
 
 def steps_per_epoch(recipe: Recipe, train: ImageData) -> int:
-    """Whole batches in what remains of the training images when a part validates."""
-    return (len(train) - int(len(train) * VALIDATION)) // recipe.batch_size
+    """Number of full batches in the training split."""
+    return (len(train) - int(len(train) * VAL_SPLIT)) // recipe.batch_size
 
 
 def accuracy(trainer: Trainer, data: ImageData) -> float:
-    """Share of the images that the trainer's model names rightly, seen as they are."""
+    """Accuracy of the trainer's model on images, without augmentation."""
     return trainer.evaluate(DataLoader(data, min(500, len(data))))["accuracy"]
 
 
-def _optimizer(recipe: Recipe, model: Module, steps: int, epoch: int) -> Optimizer:
-    schedule = WarmupCosine(min(math.ceil(epoch / 2), steps), steps, final=0.0)
+def _optimizer(recipe: Recipe, model: Module, steps: int, epoch_steps: int) -> Optimizer:
+    schedule = WarmupCosine(min(math.ceil(epoch_steps / 2), steps), steps, final=0.0)
     if recipe.optimizer == "sgd":
         return SGD(model.parameters(), recipe.learning_rate, 0.9, recipe.weight_decay, nesterov=True, schedule=schedule)
     return AdamW(weight_decay_groups(model.parameters(), recipe.weight_decay), recipe.learning_rate, schedule=schedule)

@@ -1,4 +1,4 @@
-"""What is trained for the story, and how: one recipe for each model and data set."""
+"""Hyperparameters: one recipe per model and data set."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Shape = tuple[int, int, int]  # (C, H, W) of an image
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a classifier is trained. The learning rate warms up over half an epoch, then falls by a cosine to 0.
+    """Hyperparameters of a classifier. The learning rate has a linear warmup over half an epoch and cosine decay to 0.
 
     Attributes:
-        model: its name in tables.
-        year: of the publication.
-        build: makes the model, for images of a shape and a number of classes.
-        epochs: passes over the training images.
-        batch_size: images in a step.
-        learning_rate: the highest.
+        model: name of the model in tables.
+        year: year of its publication.
+        build: creates the model, given the image shape and the number of classes.
+        epochs: number of epochs.
+        batch_size: images per step.
+        learning_rate: maximum learning rate.
         optimizer: ``"adamw"``, or ``"sgd"`` with Nesterov momentum of 0.9.
-        weight_decay: of the matrices with AdamW, of all parameters with SGD.
+        weight_decay: weight decay; with AdamW it applies to matrices only.
         label_smoothing: see `tinytorch.nn.CrossEntropyLoss`.
-        shift: pixels that an image is moved at most.
-        flip: whether images are mirrored at random, which digits do not bear.
+        shift: maximum random shift of an image, in pixels.
+        flip: whether images are mirrored at random (not for digits).
     """
 
     model: str
@@ -66,7 +66,7 @@ def _classic_lenet5(image: Shape, classes: int) -> Module:
     return LeNet5(image, classes, classic=True)
 
 
-#: By data set, in order of age. A part of the training images chose these settings; test images had no say.
+#: Recipes by data set, in order of publication. The hyperparameters were chosen by validation accuracy, not by test accuracy.
 RECIPES: dict[str, tuple[Recipe, ...]] = {
     "cifar10": (
         Recipe("Perceptron", 1958, _perceptron, epochs=5, batch_size=128, learning_rate=1e-3, shift=2, flip=True),
@@ -89,8 +89,8 @@ RECIPES["mnist"] = RECIPES["fashion"] = (
     Recipe("LeNet-5", 1998, _lenet5, epochs=8, batch_size=64, learning_rate=3e-3, shift=2),
 )
 
-#: How often TinyGPT sees each character, on average.
+#: Number of epochs of TinyGPT.
 GPT_EPOCHS = {"digits": 2, "mnist": 4, "fashion": 4, "cifar10": 5}
 
-#: The accuracies that the course reported on CIFAR-10, without a recipe.
+#: Accuracies that the course reported on CIFAR-10, without hyperparameters.
 FLOORS = {("cifar10", "MLP"): 0.527, ("cifar10", "LeNet-1"): 0.394, ("cifar10", "LeNet-5"): 0.475}

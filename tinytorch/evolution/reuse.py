@@ -1,4 +1,4 @@
-"""How much of a newer model an older one was made of: measured from what runs, not declared."""
+"""Measure how much of a model's code is shared with earlier models, by tracing a training step."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tinytorch.autograd.operation import Call
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor
 
-_LIBRARY = str(Path(tinytorch.__file__).parent) + os.sep  # not the plugins, which may be installed beside it
+_LIBRARY = str(Path(tinytorch.__file__).parent) + os.sep  # without the plugins, which may be installed in the same directory
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a training step of a model was made of.
+class Components:
+    """The components used by a training step of a model.
 
     Attributes:
         layers: names of the library's layer classes in the module tree.
         operations: names of the operations in the graph.
-        lines: (file, line number) of every line of the library that ran.
+        lines: (file, line number) of every executed line of the library.
     """
 
     layers: frozenset[str]
@@ -36,7 +36,15 @@ class Parts:
 
 @dataclass(frozen=True)
 class Reuse:
-    """Shares, from 0 to 1, of a model's parts that an earlier model had used already; and the names of those that are new."""
+    """Fractions of a model's components that earlier models also use, and the names of its new components.
+
+    Attributes:
+        layers: fraction of layer classes, from 0 to 1.
+        operations: fraction of operations, from 0 to 1.
+        lines: fraction of executed lines, from 0 to 1.
+        new_layers: names of the layer classes that no earlier model uses.
+        new_operations: names of the operations that no earlier model uses.
+    """
 
     layers: float
     operations: float
@@ -46,25 +54,25 @@ class Reuse:
 
 
 def component_reuse(models: Mapping[str, tuple[Module, Callable[[], Tensor]]]) -> dict[str, Reuse]:
-    """For each model the share of its parts that the models before it, taken together, had used already.
+    """Compute for each model the fraction of its components that the models before it also use.
 
     Args:
-        models: in order of age, by name: a model, and a function that takes one training step with it and returns the loss. The function
-            is called twice, so that what happens only once is not counted.
+        models: models by name, in chronological order, each with a function that runs one training step and returns the loss. The
+            function is called twice and only the second call is measured, which excludes one-time initialization.
 
     Returns:
-        The reuse by name; the first model's is 0.
+        The reuse by model name; that of the first model is 0.
     """
     result = {}
     layers: set[str] = set()
     operations: set[str] = set()
     lines: set[tuple[str, int]] = set()
     for name, (model, step) in models.items():
-        own = measure_parts(model, step)
+        own = measure_components(model, step)
         result[name] = Reuse(
-            _share(own.layers, layers),
-            _share(own.operations, operations),
-            _share(own.lines, lines),
+            _fraction(own.layers, layers),
+            _fraction(own.operations, operations),
+            _fraction(own.lines, lines),
             tuple(sorted(own.layers - layers)),
             tuple(sorted(own.operations - operations)),
         )
@@ -74,8 +82,8 @@ def component_reuse(models: Mapping[str, tuple[Module, Callable[[], Tensor]]]) -
     return result
 
 
-def measure_parts(model: Module, step: Callable[[], Tensor]) -> Parts:
-    """What ``step``, which returns the loss, is made of."""
+def measure_components(model: Module, step: Callable[[], Tensor]) -> Components:
+    """Find the components used by ``step``, which runs a training step and returns the loss."""
     step()
     lines: set[tuple[str, int]] = set()
 
@@ -92,12 +100,12 @@ def measure_parts(model: Module, step: Callable[[], Tensor]) -> Parts:
         loss = step()
     finally:
         sys.settrace(before)
-    # a model's own class is what is new by definition; its layers are what it is built of
+    # only layers count: the class of the model itself is always new
     layers = {type(module).__name__ for module in model.modules() if type(module).__module__.startswith("tinytorch.nn")}
     nodes = [] if loss.node is None else topological_order(loss.node)
     operations = frozenset(node.operation.__name__ for node in nodes if isinstance(node, Call))
-    return Parts(frozenset(layers), operations, frozenset(lines))
+    return Components(frozenset(layers), operations, frozenset(lines))
 
 
-def _share(own: frozenset[Any], earlier: set[Any]) -> float:
+def _fraction(own: frozenset[Any], earlier: set[Any]) -> float:
     return len(own & earlier) / len(own) if own else 0.0

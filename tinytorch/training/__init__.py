@@ -1,4 +1,4 @@
-"""Training: one loop for every model, and whole runs of a language model with checkpoints and metrics."""
+"""Training: one training loop for every model, and language-model runs with checkpoints and metrics on disk."""
 
 from tinytorch.training.config import TrainingConfig
 from tinytorch.training.engine import DivergedError, StepRecord

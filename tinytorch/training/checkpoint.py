@@ -1,8 +1,12 @@
-"""Saving and restoring a run's weights and training state, so that a crash at any moment leaves a pair that belongs together.
+"""Save and load checkpoints: a run's weights and training state. A crash at any moment leaves two files of the same step.
 
-There are two files, and a rename replaces only one. So the weights are first written beside the old ones; then the training state is
-renamed into place, which is the moment the checkpoint counts; then the weights are. `recover` finishes a checkpoint that was cut short
-after that moment.
+A checkpoint consists of two files, and a rename replaces only one file atomically. So saving has three steps:
+
+1. Write the new weights to a temporary file beside the old weights.
+2. Rename the new training state into place. This commits the checkpoint.
+3. Rename the new weights into place.
+
+If a crash happened between steps 2 and 3, `recover` performs step 3.
 """
 
 from __future__ import annotations
@@ -22,25 +26,25 @@ from tinytorch.training.trainer import Trainer
 MODEL = "model.safetensors"
 NEXT_MODEL = "model.next.safetensors"
 OPTIMIZER = "optimizer.safetensors"
-#: The name of float16's loss scale among the optimizer's arrays.
+#: Name of the loss-scaling state (float16 only) in the optimizer file.
 SCALING = "scaling"
-#: Metadata of the optimizer's file: how many steps each parameter has taken that has taken fewer than the optimizer.
+#: Metadata key in the optimizer file: step counts of the parameters that were updated fewer times than the optimizer took steps.
 FEWER_STEPS = "fewer_steps"
 
 
 def save_checkpoint(directory: Path, trainer: Trainer) -> None:
-    """Write the model, the optimizer, the step's number and the host generator's position. Raises ``OSError`` where it cannot."""
+    """Write the model, the optimizer state, the step number and the state of the host random generator. Raises ``OSError`` on failure."""
     optimizer = trainer.optimizer
     step = str(optimizer.steps)
     weights = {name: tensor.numpy() for name, tensor in trainer.model.state_dict().items()}
     names = _parameter_names(trainer)
     arrays = {
         f"{slot}.{names[parameter]}": parameter.backend.to_host(raw)
-        for parameter, kept in optimizer.state.items()
-        for slot, raw in zip(optimizer.slots(), kept.arrays, strict=True)
+        for parameter, state in optimizer.state.items()
+        for slot, raw in zip(optimizer.slots(), state.arrays, strict=True)
     }
-    taken = {names[p]: optimizer.state[p].steps if p in optimizer.state else 0 for p in optimizer.parameters}
-    fewer = {name: count for name, count in taken.items() if count != optimizer.steps - optimizer.skipped}
+    step_counts = {names[p]: optimizer.state[p].steps if p in optimizer.state else 0 for p in optimizer.parameters}
+    fewer = {name: count for name, count in step_counts.items() if count != optimizer.steps - optimizer.skipped}
     if trainer.precision.scaled:
         arrays[SCALING] = as_host_array(trainer.scaling)
     save_arrays(directory / NEXT_MODEL, weights, {"step": step}, permissions_of=directory / MODEL)
@@ -50,20 +54,23 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
 
 
 def recover(directory: Path) -> None:
-    """Finish a checkpoint whose training state is in place but whose weights are not yet. Raises `InputError` for a broken file.
+    """Rename new weights into place if their training state was committed. Raises `InputError` if a file is damaged.
 
-    Weights that wait for a training state which was never written stay, and the next checkpoint replaces them.
+    New weights whose training state was never committed are left alone; the next checkpoint overwrites them.
     """
-    waiting = directory / NEXT_MODEL
-    if waiting.is_file() and load_arrays(waiting)[1].get("step") == load_arrays(directory / OPTIMIZER)[1].get("step"):
-        os.replace(waiting, directory / MODEL)
+    pending = directory / NEXT_MODEL
+    if pending.is_file() and load_arrays(pending)[1].get("step") == load_arrays(directory / OPTIMIZER)[1].get("step"):
+        os.replace(pending, directory / MODEL)
 
 
 def load_model(directory: Path, model: Module) -> int:
-    """Give ``model`` the saved weights; returns the step they are from.
+    """Load the saved weights into ``model``.
+
+    Returns:
+        The step of the checkpoint.
 
     Raises:
-        InputError: the file is missing, truncated, or belongs to another model.
+        InputError: if the file is missing, truncated, or belongs to another model.
     """
     path = directory / MODEL
     arrays, metadata = load_arrays(path)
@@ -71,14 +78,14 @@ def load_model(directory: Path, model: Module) -> int:
         model.load_state_dict(arrays)
         return int(metadata["step"])
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not the model of this run; restore it from a copy, or train in a new directory") from error
+        raise InputError(f"{path} does not hold this run's model; restore it from a copy, or train in a new directory") from error
 
 
 def load_checkpoint(directory: Path, trainer: Trainer) -> None:
-    """Continue where `save_checkpoint` left off.
+    """Restore model, optimizer, loss scale and random generator from the files of `save_checkpoint`.
 
     Raises:
-        InputError: a file is missing, truncated, belongs to another run, or the two are not of one step.
+        InputError: if a file is missing, truncated or belongs to another run, or if the two files are of different steps.
     """
     recover(directory)
     step = load_model(directory, trainer.model)
@@ -91,26 +98,26 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> None:
     optimizer = trainer.optimizer
     scaling = arrays.pop(SCALING, None)
     if trainer.precision.scaled is (scaling is None):
-        raise InputError(f"{path} is of a run in another precision; restore it from a copy, or train in a new directory")
+        raise InputError(f"{path} belongs to a run in another precision; restore it from a copy, or train in a new directory")
     names = _parameter_names(trainer)
     try:
         fewer = {str(name): int(count) for name, count in json.loads(metadata.get(FEWER_STEPS, "{}")).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {FEWER_STEPS}; restore it from a copy, or train in a new directory") from error
     skipped = 0 if scaling is None else int(scaling[2])
-    taken = {parameter: fewer.get(names[parameter], step - skipped) for parameter in optimizer.parameters}
-    holders = {f"{slot}.{names[p]}": p for p, count in taken.items() if count for slot in optimizer.slots()}
-    # of a parameter that took no step, because all of them were skipped, there may be zeros
-    zeros = {f"{slot}.{names[p]}" for p, count in taken.items() if not count for slot in optimizer.slots()}
+    step_counts = {parameter: fewer.get(names[parameter], step - skipped) for parameter in optimizer.parameters}
+    expected = {f"{slot}.{names[p]}": p for p, count in step_counts.items() if count for slot in optimizer.slots()}
+    # a parameter that was never updated, because every step was skipped, may have arrays of zeros in the file
+    zeros = {f"{slot}.{names[p]}" for p, count in step_counts.items() if not count for slot in optimizer.slots()}
     arrays = {name: array for name, array in arrays.items() if name not in zeros}
-    if arrays.keys() != holders.keys() or any(arrays[name].shape != tuple(p.shape) for name, p in holders.items()):
+    if arrays.keys() != expected.keys() or any(arrays[name].shape != tuple(p.shape) for name, p in expected.items()):
         raise InputError(f"{path} belongs to another optimizer or model; restore it from a copy, or train in a new directory")
     try:
         random.set_state(json.loads(metadata["generator"]))
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path} says nothing of the random generator; restore it from a copy, or train in a new directory") from error
-    optimizer.state = {p: ParameterState(count, []) for p, count in taken.items() if count}
-    for name, p in holders.items():  # slot by slot for each parameter
+        raise InputError(f"{path} lacks the state of the random generator; restore it from a copy, or train in a new directory") from error
+    optimizer.state = {p: ParameterState(count, []) for p, count in step_counts.items() if count}
+    for name, p in expected.items():  # appended in the order of the optimizer's slots
         optimizer.state[p].arrays.append(p.backend.from_host(arrays[name], p.dtype.name))
     optimizer.steps, optimizer.skipped = step, skipped
     if scaling is not None:
@@ -118,5 +125,5 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> None:
 
 
 def _parameter_names(trainer: Trainer) -> dict[Parameter, str]:
-    """The name of each of the model's parameters, whichever of them the optimizer holds and in whatever order."""
+    """The name of each parameter of the model. The optimizer may hold only some of them, in any order."""
     return {parameter: name for name, parameter in trainer.model.named_parameters()}

@@ -1,4 +1,4 @@
-"""The settings of a training run, and the presets that they start from."""
+"""Settings of a training run, and presets."""
 
 from __future__ import annotations
 
@@ -14,46 +14,54 @@ from tinytorch.io.errors import InputError
 from tinytorch.io.files import read_regular
 from tinytorch.nn.precision import check_precision
 
-#: The presets: files in the directory beside this module.
+#: Names of the presets, TOML files in ``presets/``.
 PRESETS = ("nano", "baby", "gpt2", "finetune")
 _DIRECTORY = Path(__file__).with_name("presets")
-#: What a pretrained model has already.
-_OF_MODEL = ("d_model", "num_heads", "num_layers", "block_size", "dropout")
+#: Settings that a pretrained model already determines.
+_MODEL_SETTINGS = ("d_model", "num_heads", "num_layers", "block_size", "dropout")
 #: Steps are counted in int32.
-_LARGEST = 2**31 - 1
-#: What the earliest runs' config.json lacks.
+_INT32_MAX = 2**31 - 1
+#: Settings missing in the config.json of runs by early versions.
 _ADDED_LATER = {"precision", "decay_steps"}
-#: Windows are no longer than this where only the pretrained model limits them.
-_LONGEST_WINDOW = 256
+#: Upper limit of the default block size for a pretrained model.
+_MAX_DEFAULT_BLOCK = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Everything that a training run of a language model depends on, other than the text and the tokenizer.
+    """All settings of a language-model training run, except the text and the tokenizer.
 
-    The first five are required for a new model; for a pretrained one each is that model's where it is None.
+    The first five are required for a new model. With a pretrained model (`Run.start` with ``init_from``) each of them may be None,
+    which means the pretrained model's value.
 
     Attributes:
         d_model: width of the model.
         num_heads: attention heads; must divide ``d_model``.
         num_layers: transformer blocks.
-        block_size: tokens in a window, and a new model's ``max_length``. Of a pretrained model ``max_length`` where None, but 256 at most.
-        dropout: probability that an activation is dropped in training.
-        batch_size: windows in a step.
-        steps: where the run stops.
-        warmup_steps: steps of the linear warmup of the learning rate.
-        decay_steps: step at which the cosine decay of the learning rate ends, at a tenth of its maximum; defaults to ``steps``.
-        learning_rate: the maximum.
-        beta2: of AdamW.
-        eval_every: steps between evaluations on the validation split, each with a checkpoint.
-        accumulate: microbatches in a batch, which save memory; must divide ``batch_size``.
+        block_size: tokens per training window, and ``max_length`` of a new model. With a pretrained model, None means its
+            ``max_length``, but at most 256.
+        dropout: dropout probability.
+        batch_size: windows per step.
+        steps: total number of training steps.
+        warmup_steps: steps of linear warmup of the learning rate.
+        decay_steps: step at which the cosine decay ends, at a tenth of ``learning_rate``; defaults to ``steps``.
+        learning_rate: maximum learning rate.
+        beta2: decay rate of AdamW's second moment.
+        eval_every: steps between evaluations on the validation split; each saves a checkpoint.
+        accumulate: number of microbatches per batch (gradient accumulation); must divide ``batch_size``.
         precision: one of `tinytorch.nn.PRECISIONS`; weights are kept in float32.
-        checkpoint_activations: save memory by computing activations again in the backward pass.
-        seed: of weights, batches and samples.
-        preset: the preset that the others were taken from, if any.
+        checkpoint_activations: recompute activations in the backward pass to save memory.
+        seed: seed of weights, batches and samples.
+        preset: name of the preset the settings started from, or an empty string.
 
     Raises:
-        InputError: a value is out of range, or of the wrong type.
+        InputError: if a value is out of range or has the wrong type.
+
+    Example:
+        >>> from tinytorch.training import TrainingConfig
+        >>> config = TrainingConfig.from_preset("nano", steps=100, block_size=32)
+        >>> config.steps, config.block_size, config.d_model
+        (100, 32, 128)
     """
 
     d_model: int | None = None
@@ -94,17 +102,17 @@ class TrainingConfig:
 
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> TrainingConfig:
-        """The settings of a preset, such as ``TrainingConfig.from_preset("nano", steps=100)``.
+        """Load a preset and override some of its settings, as in ``TrainingConfig.from_preset("nano", steps=100)``.
 
-        A short run has a short warmup, a tenth of ``decay_steps`` or ``steps`` at most, unless ``changes`` say otherwise.
+        The warmup is shortened to a tenth of ``decay_steps`` (or ``steps``) for short runs, unless ``changes`` set ``warmup_steps``.
 
         Args:
             name: ``"nano"`` (0.8 million parameters, for a laptop), ``"baby"`` (11 million, for a GPU), ``"gpt2"`` (124 million) or
                 ``"finetune"`` (for a pretrained model).
-            changes: settings that differ from the preset's.
+            **changes: settings that override those of the preset.
 
         Raises:
-            InputError: there is no such preset, or a value is out of range.
+            InputError: if the preset does not exist, or a value is out of range.
         """
         if name not in PRESETS:
             raise InputError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
@@ -112,37 +120,41 @@ class TrainingConfig:
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str], **changes: Any) -> TrainingConfig:
-        """The settings in a TOML file, a line each, as in a preset's; the warmup is as for `from_preset`.
+        """Load settings from a TOML file, with one setting per line as in the presets.
+
+        Args:
+            path: the file.
+            **changes: settings that override those of the file. The warmup is shortened as in `from_preset`.
 
         Raises:
-            InputError: the file cannot be read, lacks a setting or has an unknown one, or a value is out of range.
+            InputError: if the file cannot be read, lacks a setting or has an unknown one, or if a value is out of range.
         """
         try:
             settings = tomllib.loads(read_regular(Path(path)).decode("utf-8"))
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from error
-        except ValueError as error:  # both of TOML and of UTF-8
-            raise InputError(f"{path} is not TOML ({error}); correct it") from error
+        except ValueError as error:  # invalid TOML or invalid UTF-8
+            raise InputError(f"{path} is not valid TOML ({error}); correct the file") from error
         names = [field.name for field in fields(cls)]
         unknown = sorted(settings.keys() - set(names))
         if unknown:
-            raise InputError(f"{path} has {', '.join(unknown)}, which is no setting of a run; the settings are {', '.join(names)}")
+            raise InputError(f"{path} has unknown settings: {', '.join(unknown)}; known settings are {', '.join(names)}")
         required = {field.name for field in fields(cls) if field.default is MISSING}
         missing = sorted(required - settings.keys() - changes.keys())
         if missing:
-            raise InputError(f"{path} lacks {', '.join(missing)}; add a line for each")
+            raise InputError(f"{path} lacks the settings {', '.join(missing)}; add a line for each")
         config = cls(**{**settings, **changes})
-        shortest = max(1, (config.decay_steps or config.steps) // 10)
-        if "warmup_steps" in changes or config.warmup_steps <= shortest:
+        longest = max(1, (config.decay_steps or config.steps) // 10)
+        if "warmup_steps" in changes or config.warmup_steps <= longest:
             return config
-        return cls(**{**asdict(config), "warmup_steps": shortest})
+        return cls(**{**asdict(config), "warmup_steps": longest})
 
     @classmethod
     def from_saved(cls, saved: Mapping[str, Any]) -> TrainingConfig:
-        """The settings that a run keeps in its config.json.
+        """Load the settings that a run saved in its config.json.
 
         Raises:
-            InputError: a setting is missing or damaged.
+            InputError: if a setting is missing or invalid.
         """
         names = [field.name for field in fields(cls)]
         for name in names:
@@ -151,33 +163,35 @@ class TrainingConfig:
         return cls(**{name: saved[name] for name in names if name in saved})
 
     def check_complete(self, pretrained: bool) -> None:
-        """Raise `InputError` if a new model's setting is missing, or one is set that a pretrained model brings."""
-        names = ("d_model", "num_heads", "num_layers") if pretrained else _OF_MODEL
+        """Raise `InputError` if a setting that a new model needs is missing, or one is set that a pretrained model determines."""
+        names = ("d_model", "num_heads", "num_layers") if pretrained else _MODEL_SETTINGS
         wrong = ", ".join(f"`{name}`" for name in names if (getattr(self, name) is None) is not pretrained)
         if wrong and pretrained:
-            raise InputError(f"`init_from` brings the model's size; leave out {wrong}")
+            raise InputError(f"`init_from` determines the model's size; leave out {wrong}")
         if wrong:
             preset = f"the preset {self.preset} is" if self.preset else "these settings are"
-            raise InputError(f"{preset} for a pretrained model: pass one as `init_from`, or set {wrong}")
+            raise InputError(f"{preset} for a pretrained model; pass a model as `init_from`, or set {wrong}")
 
     def for_pretrained_model(self, model: Mapping[str, Any]) -> TrainingConfig:
-        """These settings for a pretrained model.
+        """Complete these settings with those of a pretrained model.
 
         Args:
-            model: the settings of `TinyGPT`.
+            model: the constructor arguments of the `TinyGPT`.
 
         Raises:
-            InputError: one contradicts the model's.
+            InputError: if a setting conflicts with the model.
         """
         self.check_complete(pretrained=True)
-        longest = int(model["max_length"])
-        if self.block_size is not None and self.block_size > longest:
-            raise InputError(f"`block_size` must be at most the {longest} tokens that the model can attend to, got {self.block_size}")
-        own = {**model, "block_size": min(longest, _LONGEST_WINDOW)}
-        return TrainingConfig(**{name: own[name] if value is None and name in _OF_MODEL else value for name, value in asdict(self).items()})
+        max_length = int(model["max_length"])
+        if self.block_size is not None and self.block_size > max_length:
+            raise InputError(f"`block_size` must be at most the model's maximum length of {max_length} tokens, got {self.block_size}")
+        own = {**model, "block_size": min(max_length, _MAX_DEFAULT_BLOCK)}
+        return TrainingConfig(
+            **{name: own[name] if value is None and name in _MODEL_SETTINGS else value for name, value in asdict(self).items()}
+        )
 
     def model_settings(self, vocab_size: int) -> dict[str, Any]:
-        """The arguments of `TinyGPT` for a new model: GPT-2's kind of model in the run's size."""
+        """Constructor arguments of `TinyGPT` for a new model: the GPT-2 architecture in the run's size."""
         return {
             "vocab_size": vocab_size,
             "d_model": self.d_model,
@@ -192,14 +206,14 @@ class TrainingConfig:
 
 
 def _checked(name: str, kind: str, value: Any) -> Any:
-    """A value of a field whose type is written ``kind``. Raises `InputError` naming the field."""
+    """Check and convert the value of a field whose annotation is ``kind``. Raises `InputError` if it is invalid."""
     kind, _, optional = kind.partition(" | ")
     if value is None and optional:
         return None
     if kind == "int":
-        least = 0 if name == "seed" else 1
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= (_LARGEST if least else math.inf):
-            bounds = f"an integer from 1 to {_LARGEST}" if least else "an integer of 0 or more"
+        low, high = (0, math.inf) if name == "seed" else (1, _INT32_MAX)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            bounds = f"an integer from 1 to {_INT32_MAX}" if low else "an integer of 0 or more"
             raise InputError(f"`{name}` must be {bounds}, got {value!r}")
     elif kind == "float":
         if not isinstance(value, int | float) or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What a run learns from: a text, in a file or not, a file of tokens, or the language reference in Python."""
+"""The training text of a run: a text file, a string, a token file, or the Python language reference."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ PYTHON = "the Python language reference"
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
-#: Characters, or tokens, from the beginning that the first word is searched for in.
-_BEGINNING = 256
+#: Number of leading characters or tokens in which the first word is searched.
+_PREFIX = 256
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as tokens.
+    """A tokenized text.
 
     Attributes:
-        name: the text in a sentence, such as its file.
-        tokens: shape (N,); those of a token file stay on the disk until they are used.
-        tokenizer: the one that made them.
-        prompt: the text's first word, which samples begin with.
-        record: what `config.json` keeps to know the text by: ``sha256``, ``characters``, and ``source`` and Python's version where it
-            has them.
+        name: how messages refer to the text, such as its file name.
+        tokens: token ids of shape (N,); for a token file they are memory-mapped.
+        tokenizer: the tokenizer that produced the tokens.
+        prompt: the first word of the text, the default prompt of samples.
+        record: the entry in `config.json` that identifies the text: ``sha256``, ``characters``, and, if known, ``source`` and the
+            version of ``python``.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a text comes from. If both are None it is Python's language reference.
+    """Where a text comes from. If both attributes are None, it is the Python language reference.
 
     Attributes:
-        file: a text, or a file of tokens, which has a tokenizer of its own.
-        text: the text itself, in place of a file.
+        file: a text file, or a token file, which includes its tokenizer.
+        text: the text itself.
     """
 
     file: Path | None
@@ -55,30 +55,30 @@ class Source:
 
     @classmethod
     def of(cls, file: AnyPath | None, text: str | None) -> Self:
-        """From the arguments of these names. Raises `InputError` for both, for an empty text, and where one is taken for the other."""
+        """Validate the arguments `file` and `text` of a run. Raises `InputError` if they are invalid."""
         if file is not None and text is not None:
             raise InputError("`file` and `text` are both given; pass one of them")
         if isinstance(file, str) and "\n" in file:
-            raise InputError("`file` has several lines and is no path; pass a text itself as `text`")
+            raise InputError("`file` has several lines, so it is not a path; pass the text itself as `text`")
         if text is not None and not isinstance(text, str):
-            raise InputError(f"`text` is the text itself, got {type(text).__name__}; pass a path as `file`")
+            raise InputError(f"`text` must be a string with the text itself, got {type(text).__name__}; pass a path as `file`")
         if text is not None and not text.strip():
-            raise InputError("`text` holds no text; pass some, or the path of a file as `file`")
+            raise InputError("`text` is empty; pass a text, or the path of a text file as `file`")
         return cls(as_path(file, "file"), text)
 
     @property
     def is_default(self) -> bool:
-        """Whether it is Python's language reference."""
+        """Whether this is the Python language reference."""
         return self.file is None and self.text is None
 
     @property
     def stem(self) -> str:
-        """What a directory for a run on it is called."""
+        """Prefix of the default name of a run directory."""
         return self.file.stem if self.file is not None else "python" if self.text is None else "text"
 
 
 def as_path(value: AnyPath | None, name: str) -> Path | None:
-    """An argument as a path. Raises `InputError` for an empty one, which would stand for the current directory."""
+    """Convert an argument to a path. Raises `InputError` if it is an empty string, which `Path` would read as the current directory."""
     if value is None:
         return None
     if not os.fspath(value):
@@ -87,20 +87,20 @@ def as_path(value: AnyPath | None, name: str) -> Path | None:
 
 
 def read_corpus(source: Source, tokenizer_for: Callable[[str], Tokenizer]) -> Corpus:
-    """A text in tokens.
+    """Read and tokenize a text.
 
     Args:
-        source: where it comes from.
-        tokenizer_for: returns the tokenizer for a text.
+        source: where the text comes from.
+        tokenizer_for: returns the tokenizer for a text; not called for a token file.
 
     Raises:
-        InputError: the file cannot be read; or as ``tokenizer_for``.
+        InputError: if the file cannot be read, or ``tokenizer_for`` raises it.
     """
     file, text = source.file, source.text
     if file is not None and is_token_file(file):
         prepared = TokenFile.open(file)
         record = {"source": str(file.absolute()), "sha256": prepared.sha256, "characters": prepared.characters}
-        beginning = prepared.tokenizer.decode(prepared.tokens[:_BEGINNING])
+        beginning = prepared.tokenizer.decode(prepared.tokens[:_PREFIX])
         return Corpus(str(file), prepared.tokens, prepared.tokenizer, _first_word(beginning), record)
     if file is not None:
         name, content, origin = str(file), read_text(file), {"source": str(file.absolute())}
@@ -110,13 +110,15 @@ def read_corpus(source: Source, tokenizer_for: Callable[[str], Tokenizer]) -> Co
         name, content, origin = PYTHON, python_reference(), {"source": PYTHON, "python": platform.python_version()}
     tokenizer = tokenizer_for(content)
     record = {**origin, "sha256": text_digest(content), "characters": len(content)}
-    return Corpus(name, tokenizer.encode_array(content), tokenizer, _first_word(content[:_BEGINNING]), record)
+    return Corpus(name, tokenizer.encode_array(content), tokenizer, _first_word(content[:_PREFIX]), record)
 
 
 def require_same_tokens(corpus: Corpus, tokenizer: Tokenizer, model: Path) -> None:
-    """Raise `InputError` if a file of tokens was made with another tokenizer than the model's."""
+    """Raise `InputError` if a token file was written with a tokenizer other than the model's."""
     if corpus.tokenizer is not tokenizer and corpus.tokenizer.to_json() != tokenizer.to_json():
-        raise InputError(f"{corpus.name} has other tokens than {model}; prepare the text again with `tokenizer={model}`")
+        raise InputError(
+            f"{corpus.name} was tokenized with another tokenizer than {model}; prepare the text again with `tokenizer={model}`"
+        )
 
 
 def _first_word(beginning: str) -> str:

@@ -1,4 +1,4 @@
-"""The loss of a run as a picture: in the terminal from characters, and in a file by matplotlib where that is installed.
+"""Plot the loss curve of a run: as text in the terminal, and as an image file if matplotlib is installed.
 
 A host module: it works on lists of numbers.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Style:
-    """What a chart is drawn with: a cell holds ``across`` times ``down`` dots, and ``dots`` is the character for a set of them."""
+    """Characters of a chart. A character cell has ``across`` x ``down`` dots; ``dots`` maps a bit set of dots to its character."""
 
     across: int
     down: int
@@ -36,12 +36,12 @@ class _Style:
     bottom_tick: str
 
 
-# Braille: 2 x 4 dots a cell. Bit 4 * column + row of a cell's number is a dot; Unicode counts the bottom dots last.
+# Braille: 2 x 4 dots per cell. Bit 4 * column + row stands for one dot; Unicode numbers the dots of the bottom row last.
 _BITS = (0x01, 0x02, 0x04, 0x40, 0x08, 0x10, 0x20, 0x80)
 _BRAILLE = "".join(chr(0x2800 + sum(bit for i, bit in enumerate(_BITS) if number >> i & 1)) for number in range(256))
 _UNICODE = _Style(2, 4, _BRAILLE, sample="⠒⠒", point="●", corner="└", side="│", side_tick="┤", bottom="─", bottom_tick="┬")
 _ASCII = _Style(1, 1, " *", sample="**", point="o", corner="+", side="|", side_tick="+", bottom="-", bottom_tick="+")
-_STEP = " step"  # stands at the end of the lower axis
+_STEP = " step"  # label at the end of the x axis
 
 
 def terminal_curve(
@@ -53,18 +53,18 @@ def terminal_curve(
     height: int = 12,
     encoding: str | None = None,
 ) -> str:
-    """Training and validation loss over the steps, as lines of text.
+    """Draw training and validation loss over the steps, as lines of text.
 
     The training loss is averaged over the steps that share a column of dots. Losses that are not finite are left out.
 
     Args:
-        steps: of the training losses, rising.
-        losses: one for each of `steps`.
-        val_steps: where the validation loss was measured.
-        val_losses: one for each of `val_steps`.
-        width: of the whole, in characters.
-        height: of the whole, in lines.
-        encoding: of where it is going, to fall back on ASCII where that has no better characters; standard output's where left out.
+        steps: steps of the training losses, in ascending order.
+        losses: training loss of each of ``steps``.
+        val_steps: steps of the validation losses.
+        val_losses: validation loss of each of ``val_steps``.
+        width: total width in characters.
+        height: total height in lines.
+        encoding: encoding of the output; defaults to that of standard output. The chart is ASCII if the encoding lacks Braille.
     """
     training = _finite(steps, losses)
     validation = _finite(val_steps, val_losses)
@@ -73,9 +73,9 @@ def terminal_curve(
     style = _style(encoding or getattr(sys.stdout, "encoding", None) or "ascii")
     every = [step for step, _ in training + validation]
     first, last = min(every), max(every)
-    rows = max(height - 3, 2)  # below them the axis, its labels and the legend
+    rows = max(height - 3, 2)  # without the x axis, its labels and the legend
 
-    # the labels' width follows from what is drawn, and that from the number of columns, for which about 12 characters are set aside
+    # the width of the y labels depends on the drawn values, which depend on the number of columns: assume 12 characters of labels
     line = _average(training, first, last, max(width - 12, 8) * style.across)
     drawn = [loss for _, loss in line + validation]
     low, high = min(drawn), max(drawn)
@@ -86,12 +86,12 @@ def terminal_curve(
     columns = max(width - margin - 2 - len(_STEP), 8)
 
     def place(step: float, loss: float) -> tuple[int, int]:
-        """Column and row of the dot for a point, from the upper left."""
+        """Column and row of the dot of a point, counted from the top left."""
         x = (step - first) / (last - first or 1) * (columns * style.across - 1)
         y = (high - loss) / (high - low) * (rows * style.down - 1)
         return round(x), round(y)
 
-    dots: dict[tuple[int, int], int] = defaultdict(int)  # for each cell the set of its dots, as bits
+    dots: dict[tuple[int, int], int] = defaultdict(int)  # bit set of dots by cell
     for x, y in _connect([place(step, loss) for step, loss in line]):
         dots[x // style.across, y // style.down] |= 1 << (x % style.across * style.down + y % style.down)
     cells = {cell: style.dots[bits] for cell, bits in dots.items()}
@@ -123,7 +123,7 @@ def _style(encoding: str) -> _Style:
 
 
 def _average(points: list[tuple[float, float]], first: float, last: float, columns: int) -> list[tuple[float, float]]:
-    """The mean of the points in each of so many columns of equal width, where there are any."""
+    """The mean of the points in each of ``columns`` columns of equal width; empty columns are left out."""
     groups: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for step, loss in points:
         groups[round((step - first) / (last - first or 1) * (columns - 1))].append((step, loss))
@@ -131,7 +131,7 @@ def _average(points: list[tuple[float, float]], first: float, last: float, colum
 
 
 def _connect(places: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Every dot on the straight lines from each place to the next."""
+    """All dots on the straight lines that connect consecutive places."""
     yield from places[:1]
     for (x0, y0), (x1, y1) in pairwise(places):
         length = max(abs(x1 - x0), abs(y1 - y0))
@@ -140,7 +140,7 @@ def _connect(places: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def _ticks(low: float, high: float, most: int, least_gap: float = 0.0) -> list[tuple[float, str]]:
-    """About ``most`` round numbers, or fewer, from ``low`` to ``high``, each with its text."""
+    """Up to about ``most`` round numbers from ``low`` to ``high``, each with its label."""
     rough = max((high - low) / most, least_gap)
     power = 10.0 ** math.floor(math.log10(rough))
     gap = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
@@ -150,10 +150,10 @@ def _ticks(low: float, high: float, most: int, least_gap: float = 0.0) -> list[t
 
 
 def _bottom(first: float, last: float, columns: int, margin: int, style: _Style) -> list[str]:
-    """The axis of the steps, and the numbers below it."""
+    """The x axis and the line of its labels."""
     axis = [style.bottom] * columns
     labels = [" "] * (margin + columns + len(_STEP))
-    free = 0  # the first place where a label may begin
+    free = 0  # first column where the next label may begin
     for value, text in _ticks(first, last, max(columns // 16, 2), least_gap=1):
         column = round((value - first) / (last - first or 1) * (columns - 1))
         begin = max(margin + column - len(text) // 2, 0)
@@ -171,26 +171,26 @@ def save_loss_plot(
     val_steps: Sequence[int],
     val_losses: Sequence[float],
 ) -> bool:
-    """Draw training and validation loss over the steps to a file, whole or not at all; the same numbers give the same file.
+    """Plot training and validation loss over the steps to an image file. The file is written atomically and is reproducible.
 
     Args:
-        path: the file; its suffix says the format, such as ``.svg``.
-        steps: of the training losses, rising.
-        losses: one for each of `steps`.
-        val_steps: where the validation loss was measured.
-        val_losses: one for each of `val_steps`.
+        path: the file; its suffix determines the format, such as ``.svg``.
+        steps: steps of the training losses, in ascending order.
+        losses: training loss of each of ``steps``.
+        val_steps: steps of the validation losses.
+        val_losses: validation loss of each of ``val_steps``.
 
     Returns:
-        Whether it was drawn: false where matplotlib is not installed.
+        True if the file was written, False if matplotlib is not installed.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: if the file cannot be written.
     """
     try:
         import matplotlib
     except ImportError:
         return False
-    # names inside an svg are random without a salt, and a date would differ each time
+    # a fixed salt and no date make the svg file reproducible
     with matplotlib.rc_context({"svg.hashsalt": "tinytorch"}), atomic_path(path) as temporary:
         figure = _figure(_finite(steps, losses), _finite(val_steps, val_losses))
         figure.savefig(temporary, metadata={"Date": None} if temporary.suffix == ".svg" else None)
@@ -198,14 +198,14 @@ def save_loss_plot(
 
 
 def _figure(training: list[tuple[float, float]], validation: list[tuple[float, float]]) -> Figure:
-    from matplotlib.figure import Figure  # not pyplot, which keeps every figure and may open a window
+    from matplotlib.figure import Figure  # not pyplot: it keeps every figure in memory and may open a window
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     if training:
         steps, losses = zip(*training, strict=True)
-        if len(training) < 20:  # too few for noise to hide their course
+        if len(training) < 20:  # too few to smooth
             axes.plot(steps, losses, color="#4c78a8", linewidth=1.8, marker=".", label="training")
         else:
             axes.plot(steps, losses, color="#4c78a8", linewidth=0.6, alpha=0.35)
@@ -216,7 +216,7 @@ def _figure(training: list[tuple[float, float]], validation: list[tuple[float, f
         axes.annotate(f"{losses[-1]:.3f}", (steps[-1], losses[-1]), xytext=(0, 8), textcoords="offset points", ha="center", color="#e4572e")
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there is no half a step
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # steps are integers
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value == round(value) else "")
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -227,7 +227,7 @@ def _figure(training: list[tuple[float, float]], validation: list[tuple[float, f
 
 
 def _running_mean(values: Sequence[float], reach: int) -> list[float]:
-    """The mean of each value and up to ``reach`` neighbours on either side, as many on one as on the other."""
+    """Centered moving average over up to ``reach`` neighbors on each side."""
     sums = [0.0]
     for value in values:
         sums.append(sums[-1] + value)

@@ -1,4 +1,4 @@
-"""The loop's machinery: a step's state on the device, the compiled step, and what the host reads of it between steps."""
+"""Runs compiled training steps: holds their state on the device and copies it to the host between steps."""
 
 from __future__ import annotations
 
@@ -22,19 +22,27 @@ from tinytorch.training.step import Predict, make_step
 
 
 class DivergedError(RuntimeError):
-    """The loss or a parameter is no longer a finite number."""
+    """Raised if the loss, the gradient or a parameter is not finite."""
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What is known of one step.
+    """Metrics of one training step.
 
     Attributes:
-        step: its number, counting from 1.
-        train_loss: mean loss of its batch, before the update.
-        learning_rate: as used, after the schedule.
-        gradient_norm: norm of the gradient before clipping; ``None`` where it overflowed float16 and the step was skipped.
-        seconds: its share of the wall-clock time since the device was last read.
+        step: step number, from 1.
+        train_loss: mean loss of the batch, before the update.
+        learning_rate: learning rate of the step, after the schedule.
+        gradient_norm: norm of the gradient before clipping; ``None`` if the gradient overflowed float16 and the step was skipped.
+        seconds: wall-clock time per step, averaged over the steps that were read from the device together.
+
+    Example:
+        >>> from tinytorch.training import Trainer
+        >>> model = nn.Linear(2, 1)
+        >>> trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())
+        >>> batch = numpy.ones((4, 2), "float32"), numpy.ones((4, 1), "float32")
+        >>> [(record.step, record.learning_rate) for record in trainer.fit(lambda: batch, steps=2)]
+        [(1, 0.1...), (2, 0.1...)]
     """
 
     step: int
@@ -45,26 +53,26 @@ class StepRecord:
 
 
 class Engine:
-    """Takes steps on copies of a model's and an optimizer's arrays, and publishes them to both when told to.
+    """Runs training steps on copies of the arrays of a model and an optimizer; `publish` copies the results back.
 
-    The device writes the metrics of each step to a buffer of `METRICS_ROWS` rows. `read` copies it to the host, which never waits for a
-    single step.
+    The device writes the metrics of each step to a buffer of `METRICS_ROWS` rows. `read` copies the whole buffer to the host, so the
+    host does not wait for every single step.
 
     Args:
-        model: in training mode while steps are taken.
+        model: the model; must be in training mode.
         optimizer: holds the parameters to train.
-        predict: the model's outputs for a batch.
-        loss_fn: compares them with the targets.
-        precision: what steps compute in.
-        accumulate: microbatches in a batch.
-        scaling: the loss scale of float16 and its history, as in `TrainState`.
-        key: the key for random bits within steps.
+        predict: computes the model's outputs for a batch.
+        loss_fn: compares outputs with targets.
+        precision: precision of the computations in a step.
+        accumulate: number of microbatches per batch.
+        scaling: state of the loss scaling for float16, see `TrainState`.
+        key: key of the random bits in steps.
 
     Attributes:
-        state: the arrays of `TrainState`, flat.
+        state: the flattened `TrainState`.
 
     Raises:
-        ValueError: the optimizer holds a parameter that is not the model's, or all that it holds are frozen.
+        ValueError: if the optimizer holds a parameter that does not belong to the model, or all its parameters are frozen.
     """
 
     def __init__(
@@ -81,9 +89,9 @@ class Engine:
         self._optimizer, self._precision = optimizer, precision
         self._backend = backend = precision.backend
         self._slots = slots = StateSlots.of(model, optimizer)
-        self._unused: set[Parameter] = set()  # parameters that the loss does not depend on; a step adds to it
-        with unwarned():  # a learning rate may be too large for float32
-            state = TrainState(  # copies, as each step's state is donated to it
+        self._unused: set[Parameter] = set()  # parameters that the loss does not depend on; filled when the step runs
+        with ignore_overflow_warnings():  # the learning rate may overflow float32
+            state = TrainState(  # copies, since the state is donated to each step
                 _copies(backend, [parameter.raw for parameter in slots.trained]),
                 _copies(backend, [parameter.raw for parameter in slots.constants]),
                 _copies(backend, [own_value(slot).raw for slot in slots.buffers]),
@@ -103,72 +111,72 @@ class Engine:
 
     @property
     def full(self) -> bool:
-        """Whether `read` is due, before the next step overwrites a row of the metrics buffer."""
+        """Whether the metrics buffer is full, so that `read` must be called before the next step."""
         return self._taken - self._read == METRICS_ROWS
 
     def step(self, batch: tuple[Array, ...]) -> None:
-        """Take a step, which the device may not have finished when this returns."""
-        with unwarned():
+        """Run one step. The device may still be computing when this returns."""
+        with ignore_overflow_warnings():
             self.state, _ = self._compiled(self.state, batch)
         self._taken += 1
 
     def read(self) -> list[StepRecord]:
-        """Wait for the device; returns the steps since the last call, up to the first that is not finite."""
+        """Wait for the device and return the records of the steps since the last call, up to the first that is not finite."""
         rows = self._backend.to_host(self._layout.unflatten(self.state).metrics)
-        share = (time.perf_counter() - self._since) / (self._taken - self._read)
+        seconds = (time.perf_counter() - self._since) / (self._taken - self._read)
         records: list[StepRecord] = []
         for number in range(self._read + 1, self._taken + 1):
             loss, rate, norm, skipped = (float(value) for value in rows[number % METRICS_ROWS])
             if _first_not_finite(loss, rate, 0.0 if skipped else norm) is not None:
                 break
-            records.append(StepRecord(number, loss, rate, None if skipped else norm, share))
+            records.append(StepRecord(number, loss, rate, None if skipped else norm, seconds))
         return records
 
     def publish(self, records: Sequence[StepRecord]) -> list[float]:
-        """Give model and optimizer the arrays of the last step: copies, since the next step may overwrite its own.
+        """Copy the arrays of the last step to the model and the optimizer. Copies, since the next step may overwrite the originals.
 
         Args:
-            records: what `read` returned.
+            records: the result of `read`.
 
         Returns:
-            The loss scale and its history.
+            The new state of the loss scaling.
 
         Raises:
-            DivergedError: a step or a parameter is not finite; model and optimizer stay as they were.
+            DivergedError: if a step or a parameter is not finite. Model and optimizer then stay unchanged.
         """
         state = self._layout.unflatten(self.state)
         self._check_finite(state, self._read + len(records))
         backend, optimizer, trained = self._backend, self._optimizer, self._slots.trained
         for slot, raw in zip([*trained, *self._slots.buffers], [*state.parameters, *state.buffers], strict=True):
-            own_value(slot).raw = _copy(backend, raw)  # one by one: the old array is freed before the next copy
+            own_value(slot).raw = _copy(backend, raw)  # one at a time: the old array is freed before the next copy
         used = [parameter for parameter in trained if parameter not in self._unused]
-        owners = [parameter for _ in optimizer.slots() for parameter in trained]
-        arrays = (_copy(backend, raw) for owner, raw in zip(owners, state.optimizer, strict=True) if owner not in self._unused)
+        parameters = [parameter for _ in optimizer.slots() for parameter in trained]
+        arrays = (_copy(backend, raw) for p, raw in zip(parameters, state.optimizer, strict=True) if p not in self._unused)
         if self._precision.scaled:
             self._scaling = [float(value) for value in backend.to_host(state.scaling)]
         optimizer.store_state(used, arrays, int(backend.to_host(state.step)) - optimizer.steps, int(self._scaling[2]) - optimizer.skipped)
         return self._scaling
 
     def resume(self) -> None:
-        """Measure time from here: what came between `publish` and the next step is not the step's."""
+        """Restart the clock, so that the time between `publish` and the next step is not counted as step time."""
         self._read, self._since = self._taken, time.perf_counter()
 
-    def _check_finite(self, state: TrainState, good: int) -> None:
-        """Raise `DivergedError` if only the steps up to ``good`` have a finite loss and gradient, or the model is not finite."""
-        advice = f"is not a finite number; use a smaller learning rate than {self._optimizer.lr:g}"
-        if good < self._taken:
-            row = [float(value) for value in self._backend.to_host(state.metrics)[(good + 1) % METRICS_ROWS, :3]]
-            raise DivergedError(f"the {_first_not_finite(*row)} of step {good + 1} {advice}")
+    def _check_finite(self, state: TrainState, last_finite: int) -> None:
+        """Raise `DivergedError` if steps after ``last_finite`` were taken, or a parameter or buffer is not finite."""
+        advice = f"is not finite; use a learning rate smaller than {self._optimizer.lr:g}"
+        if last_finite < self._taken:
+            row = [float(value) for value in self._backend.to_host(state.metrics)[(last_finite + 1) % METRICS_ROWS, :3]]
+            raise DivergedError(f"the {_first_not_finite(*row)} of step {last_finite + 1} {advice}")
         slots = [*self._slots.trained, *self._slots.buffers]
         tensors = [wrap(raw, self._backend) for raw in (*state.parameters, *state.buffers)]
         floating = [(self._slots.names[s], tensor) for s, tensor in zip(slots, tensors, strict=True) if tensor.dtype.is_floating]
-        finite = stack([all(isfinite(tensor)) for _, tensor in floating]).numpy()  # one read for all
+        finite = stack([all(isfinite(tensor)) for _, tensor in floating]).numpy()  # one device read for all
         if not finite.all():
-            raise DivergedError(f"after step {self._taken} a number in {floating[int(finite.argmin())][0]} {advice}")
+            raise DivergedError(f"after step {self._taken} an element of {floating[int(finite.argmin())][0]} {advice}")
 
 
 def _first_not_finite(loss: float, rate: float, norm: float) -> str | None:
-    """What the first number of a row of the metrics buffer that is not finite stands for."""
+    """The name of the first metric that is not finite, or None."""
     named = {"loss": loss, "learning rate": rate, "gradient": norm}
     return next((name for name, value in named.items() if not math.isfinite(value)), None)
 
@@ -182,8 +190,8 @@ def _copies(backend: Backend, arrays: Iterable[Array]) -> list[Array]:
 
 
 @contextmanager
-def unwarned() -> Iterator[None]:
-    """Without an array library's warnings of overflow: the engine checks for what is not finite itself, and raises one error."""
+def ignore_overflow_warnings() -> Iterator[None]:
+    """Silence RuntimeWarnings of the array library about overflow; the engine checks for values that are not finite itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         yield

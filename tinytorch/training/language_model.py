@@ -1,4 +1,4 @@
-"""Training a language model on text."""
+"""Train a language model on text."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from tinytorch.training.metrics import LanguageModelAccuracy, Metric
 from tinytorch.training.progress import Progress
 from tinytorch.training.trainer import Trainer
 
-#: Windows that are evaluated at once.
+#: Windows per evaluation batch.
 _EVALUATION_BATCH = 32
 
 
 def random_batches(tokens: HostArray, length: int, batch_size: int) -> Callable[[], tuple[HostArray]]:
-    """A function that returns a batch of random windows (batch_size, length + 1), drawn from the one seed's host generator."""
+    """Return a function that draws a batch of random windows of shape (batch_size, length + 1) with the host random generator."""
     return lambda: (random_windows(tokens, length, batch_size, random.generator()).astype("int64", copy=False),)
 
 
-def evaluation_batches(tokens: HostArray, length: int, most: int | None = None) -> Iterator[tuple[HostArray]]:
-    """The windows that predict each of ``tokens`` but the first once, in batches; with ``most``, that many evenly spaced ones.
+def evaluation_batches(tokens: HostArray, length: int, max_windows: int | None = None) -> Iterator[tuple[HostArray]]:
+    """Yield batches of windows that predict every token but the first once, or only ``max_windows`` evenly spaced windows.
 
     Raises:
-        InputError: there are too few tokens for one window, or ``length`` is less than 1.
+        InputError: if there are too few tokens for one window, or ``length`` is less than 1.
     """
     tokens = tokens.astype("int64", copy=False)
     windows = sequential_windows(tokens, length)
-    whole = most is None or most >= len(windows)
-    if most is not None and not whole:
-        windows = windows[[i * len(windows) // most for i in range(most)]]
+    whole = max_windows is None or max_windows >= len(windows)
+    if max_windows is not None and not whole:
+        windows = windows[[i * len(windows) // max_windows for i in range(max_windows)]]
     for start in range(0, len(windows), _EVALUATION_BATCH):
         yield (windows[start : start + _EVALUATION_BATCH],)
     rest = remaining_window(tokens, length)
@@ -48,23 +48,35 @@ def evaluation_batches(tokens: HostArray, length: int, most: int | None = None) 
 
 
 def next_token_logits(model: Module, batch: Sequence[Tensor]) -> Tensor:
-    """Logits (B, T, V) for windows of tokens (B, T + 1): the model reads the first T, and each predicts the token after it."""
+    """Logits (B, T, V) for windows of tokens (B, T + 1): the model's inputs are the first T tokens, its targets the last T."""
     return model(batch[0][:, :-1])  # type: ignore[no-any-return]
 
 
 class LanguageModelTrainer:
-    """Trains a language model on a text: a `Trainer` whose batches are windows of tokens.
+    """Trains a language model on a text, using a `Trainer` on batches of token windows.
 
     Args:
-        model: predicts the next token, such as `TinyGPT`.
-        tokenizer: turns the text into the model's tokens.
-        optimizer: defaults to `AdamW` with a learning rate of 3e-4, a weight decay of 0.01 for matrices, and clipping at 1.
+        model: the model, such as `TinyGPT`.
+        tokenizer: the model's tokenizer.
+        optimizer: defaults to `AdamW` with a learning rate of 3e-4, a weight decay of 0.01 for matrices, and gradient clipping at 1.
         loss_fn: defaults to `LanguageModelLoss`.
         metrics: defaults to `LanguageModelAccuracy`.
-        accumulate, precision: see `Trainer`.
+        accumulate: number of microbatches per batch, see `Trainer`.
+        precision: precision of the computations, see `Trainer`.
 
     Attributes:
-        trainer: the `Trainer`, whose batches are tuples of one array, windows of tokens (B, T + 1).
+        trainer: the `Trainer`. Its batches are tuples of one array, token windows of shape (B, T + 1).
+
+    Example:
+        >>> from tinytorch.models import TinyGPT
+        >>> from tinytorch.text import CharTokenizer
+        >>> from tinytorch.training import LanguageModelTrainer
+        >>> text = "to be or not to be. " * 20
+        >>> tokenizer = CharTokenizer().fit(text)
+        >>> model = TinyGPT(tokenizer.get_vocab_size(), d_model=8, num_heads=2, num_layers=1, max_length=8)
+        >>> history = LanguageModelTrainer(model, tokenizer).fit(text, batch_size=4, progress=False)
+        >>> len(history["train_loss"]), len(history["val_loss"])
+        (11, 1)
     """
 
     def __init__(
@@ -91,7 +103,7 @@ class LanguageModelTrainer:
 
     @property
     def optimizer(self) -> Optimizer:
-        """The trainer's."""
+        """The trainer's optimizer."""
         return self.trainer.optimizer
 
     def fit(
@@ -103,34 +115,34 @@ class LanguageModelTrainer:
         val_split: float = 0.1,
         progress: bool = True,
     ) -> dict[str, list[float]]:
-        """Train on the first part of ``text`` and evaluate on the rest, the validation split.
+        """Train on the training split of ``text`` and evaluate on its validation split after each epoch.
 
         Args:
             text: the text itself.
-            epochs: an epoch is as many random windows as it takes to see each training token once on average.
-            seq_length: tokens in a window; defaults to the model's ``max_length``.
-            batch_size: windows in a step.
-            val_split: share of the text, at its end, that is held out for validation; 0 for none.
-            progress: show a bar.
+            epochs: number of epochs. Windows are drawn at random; an epoch has as many as cover each training token once on average.
+            seq_length: tokens per window; defaults to the model's ``max_length``.
+            batch_size: windows per step.
+            val_split: fraction of the text, at its end, used as validation split; 0 for no validation.
+            progress: whether to show a progress bar.
 
         Returns:
-            Lists by name: ``step``, ``train_loss`` and ``learning_rate`` for each step, and ``val_step``, ``val_loss`` and
+            A dict of lists: ``step``, ``train_loss`` and ``learning_rate`` for each step, and ``val_step``, ``val_loss`` and
             ``val_accuracy`` for each epoch.
 
         Raises:
-            InputError: a part of the text is too short for one window, or a number is out of range.
-            DivergedError: the loss is no longer a finite number.
+            InputError: if a split is too short for one window, or a number is out of range.
+            DivergedError: if the loss is not finite.
         """
         length = self.model.max_length if seq_length is None else seq_length
         if epochs < 1 or batch_size < 1:
             raise InputError(f"`epochs` and `batch_size` must be 1 or more, got {epochs} and {batch_size}")
         tokens = self.tokenizer.encode_array(text)
-        training, held_out = split_text(tokens, val_split) if val_split else (tokens, tokens[:0])
-        for part in (training, held_out) if val_split else (training,):
-            next(evaluation_batches(part, length, most=1))  # too short a part is told before training, not after
+        training, validation = split_text(tokens, val_split) if val_split else (tokens, tokens[:0])
+        for split in (training, validation) if val_split else (training,):
+            next(evaluation_batches(split, length, max_windows=1))  # raises before training if a split is too short
         next_batch = random_batches(training, length, batch_size)
-        epoch = max(1, len(training) // (batch_size * length))
-        begin, end = self.optimizer.steps, self.optimizer.steps + epochs * epoch
+        epoch_steps = max(1, len(training) // (batch_size * length))
+        begin, end = self.optimizer.steps, self.optimizer.steps + epochs * epoch_steps
         history: dict[str, list[float]] = {"step": [], "train_loss": [], "learning_rate": [], "val_step": [], "val_loss": []}
 
         with Progress(begin, end, batch_size * length, shown=progress) as bar:
@@ -142,17 +154,17 @@ class LanguageModelTrainer:
                 history["learning_rate"] += [record.learning_rate for record in records]
 
             def on_epoch(step: int) -> None:
-                measured = self.trainer.evaluate(evaluation_batches(held_out, length))
-                bar.evaluated(step, measured)
+                measured = self.trainer.evaluate(evaluation_batches(validation, length))
+                bar.print_evaluation(step, measured)
                 history["val_step"].append(step)
                 for name, value in measured.items():
                     history.setdefault(f"val_{name}", []).append(value)
 
-            eval_steps = range(begin + epoch, end + 1, epoch) if val_split else ()
+            eval_steps = range(begin + epoch_steps, end + 1, epoch_steps) if val_split else ()
             self.trainer.fit(next_batch, end, on_records=on_records, on_eval=on_epoch, eval_steps=eval_steps)
         return history
 
     def generate_text(self, prompt: str, max_length: int = 200, temperature: float = 1.0, **settings: Any) -> str:
-        """``prompt`` and ``max_length`` more tokens; ``settings`` as for `tinytorch.generation.generate`."""
+        """Return ``prompt`` and up to ``max_length`` generated tokens; ``settings`` are those of `tinytorch.generation.generate`."""
         settings = {"temperature": temperature, "tokenizer": self.tokenizer, "precision": self.trainer.precision.name, **settings}
         return prompt + str(generate(self.model, prompt, max_length, **settings))

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: a JSON object for every step of a run."""
+"""Reads and writes ``metrics.jsonl``, which has one JSON object per training step."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from tinytorch.io.errors import InputError
 from tinytorch.io.files import atomic_write_text
 from tinytorch.training.engine import StepRecord
 
-#: The fields of a row that may be null.
-_MAY_LACK = {"gradient_norm", "tokens_per_second"}
-#: How every line ends.
-_END = b"}\n"
+#: Fields of a row that may be null.
+_NULLABLE = {"gradient_norm", "tokens_per_second"}
+#: The end of every line.
+_LINE_END = b"}\n"
 
 
 class MetricsLog:
-    """A row holds ``step``, ``train_loss``, ``learning_rate``, ``gradient_norm``, ``tokens_per_second``, and where measured ``val_loss``.
+    """The metrics of a run, one row per step.
 
-    Rows are kept in memory until `flush`. An evaluation joins the row of its step, whether that is on the disk or not.
+    A row has ``step``, ``train_loss``, ``learning_rate``, ``gradient_norm`` and ``tokens_per_second``; rows with an evaluation also have
+    ``val_loss``. Rows stay in memory until `flush`. An evaluation is added to the row of its step, even if that is on disk already.
+
+    Args:
+        path: the file; it may be missing.
+        tokens_per_step: number of tokens in a batch, to compute ``tokens_per_second``.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: if the file cannot be read.
     """
 
     def __init__(self, path: Path, tokens_per_step: int) -> None:
@@ -35,26 +40,26 @@ class MetricsLog:
         self._written = len(self.rows)
 
     def truncate(self, step: int) -> int:
-        """Remove rows after ``step``, which a resumed run writes again, and damaged lines.
+        """Remove damaged lines and the rows after ``step``, which a resumed run writes again.
 
         Returns:
-            How many of the steps up to ``step`` have lost their row to damage.
+            The number of steps up to ``step`` without a row.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: if the file cannot be written.
         """
         by_step = {row["step"]: row for row in self.rows if 1 <= row["step"] <= step}
         self.rows = [by_step[number] for number in sorted(by_step)]
         self._written = len(self.rows)
         try:
             atomic_write_text(self.path, "".join(_line(row) for row in self.rows))
-            self.path.open("a").close()  # it has kept its permissions
+            self.path.open("a").close()  # raises if the file is read-only
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror or error}); check its permissions") from error
         return step - len(self.rows)
 
     def add(self, records: Sequence[StepRecord]) -> None:
-        """A row for each finished step."""
+        """Add a row for each record."""
         for record in records:
             self.rows.append(
                 {
@@ -67,20 +72,20 @@ class MetricsLog:
             )
 
     def lacks_evaluation(self, step: int) -> bool:
-        """Whether the last row is that of ``step`` and has no validation loss."""
+        """Whether ``step`` is the last row and has no validation loss."""
         return bool(self.rows) and self.rows[-1]["step"] == step and "val_loss" not in self.rows[-1]
 
-    def measured(self, values: Mapping[str, float]) -> None:
-        """Add what was measured on held-out data to the last step's row."""
+    def add_evaluation(self, values: Mapping[str, float]) -> None:
+        """Add the metrics of an evaluation to the last row, with the prefix ``val_``."""
         if not self.rows:
             return
-        on_disk = len(_line(self.rows[-1])) - len(_END)
+        on_disk = len(_line(self.rows[-1])) - len(_LINE_END)
         self.rows[-1].update({f"val_{name}": value for name, value in values.items()})
-        if self._written == len(self.rows):  # the row is on disk already, without these
+        if self._written == len(self.rows):  # the row is already on disk, without these values
             _extend(self.path, _line(self.rows[-1])[on_disk:].encode())
 
     def flush(self) -> None:
-        """Have all rows on the disk."""
+        """Write all new rows to disk."""
         with open(self.path, "a", encoding="utf-8") as file:
             for row in self.rows[self._written :]:
                 file.write(_line(row))
@@ -90,32 +95,32 @@ class MetricsLog:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, allow_nan=False) + "\n"  # NaN is not JSON; all characters are ASCII
+    return json.dumps(row, allow_nan=False) + "\n"  # NaN is not valid JSON; the output is ASCII
 
 
 def _extend(path: Path, tail: bytes) -> None:
-    """Replace the end of the last line by ``tail``, without rewriting the file."""
+    """Replace the line end of the last line by ``tail``, without rewriting the file."""
     with open(path, "r+b", buffering=0) as file:
-        start = file.seek(-len(_END), os.SEEK_END)
+        start = file.seek(-len(_LINE_END), os.SEEK_END)
         try:
             _write(file, tail)
             os.fsync(file.fileno())
         except OSError:  # such as a full disk
             with suppress(OSError):
                 file.seek(start)
-                _write(file, _END)
+                _write(file, _LINE_END)
                 file.truncate()
             raise
 
 
 def _write(file: BinaryIO, data: bytes) -> None:
-    """Write all of the data: an unbuffered file may accept less at once."""
+    """Write all of the data; an unbuffered file may accept only a part per call."""
     while data:
         data = data[file.write(data) :]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file without damaged lines; empty if there is no file. Raises `InputError` if it cannot be read."""
+    """Read the rows of a metrics file, skipping damaged lines; empty if the file is missing. Raises `InputError` if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -131,12 +136,12 @@ def _parsed(line: str) -> Any:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether it is an object that `_line` may have written: finite numbers by name."""
+    """Whether ``row`` is a dict of finite numbers that `_line` may have written."""
     return (
         isinstance(row, dict)
         and isinstance(row.get("step"), int)
         and "train_loss" in row
-        and all(_is_finite(value) or (value is None and name in _MAY_LACK) for name, value in row.items())
+        and all(_is_finite(value) or (value is None and name in _NULLABLE) for name, value in row.items())
     )
 
 

@@ -1,4 +1,4 @@
-"""A live bar for long work: step, loss, speed, time left."""
+"""A progress bar for training: step, loss, speed, remaining time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows a run in the terminal while it goes; used as a context manager.
+    """Shows the progress of training in the terminal; a context manager.
 
     Args:
-        done: steps that were taken before.
-        total: the step at which the run ends.
-        per_step: how many tokens, or images, a step takes in; turns seconds into a speed.
+        done: number of steps already taken.
+        total: total number of steps.
+        per_step: number of tokens or images per step, to compute the speed.
         shown: whether to show anything.
-        console: where to print; standard output where left out.
-        title: what stands in front of the number of steps.
-        unit: what a step takes in.
+        console: where to print; defaults to standard output.
+        title: label in front of the step number.
+        unit: what ``per_step`` counts.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class Progress:
         self._bar.stop()
 
     def advance(self, records: Sequence[StepRecord]) -> None:
-        """Show steps that were finished."""
+        """Show finished steps."""
         if records:
             last = records[-1]
             speed = self.per_step / last.seconds if last.seconds else 0.0
             self._bar.update(self._task, completed=last.step, loss=f"{last.train_loss:.3f}", speed=f"{speed:,.0f} {self.unit}/s")
 
-    def evaluated(self, step: int, measured: Mapping[str, float]) -> None:
-        """Print what was measured on held-out data."""
-        self.say(f"step {step:,}: validation " + ", ".join(f"{name} {value:.3f}" for name, value in measured.items()))
+    def print_evaluation(self, step: int, measured: Mapping[str, float]) -> None:
+        """Print the metrics of an evaluation on the validation split."""
+        self.print(f"step {step:,}: validation " + ", ".join(f"{name} {value:.3f}" for name, value in measured.items()))
 
-    def say(self, text: str) -> None:
-        """Print a line, or several, above the bar, exactly as they are."""
+    def print(self, text: str) -> None:
+        """Print text above the bar, without markup."""
         if self.shown:
             self.console.print(text, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""What a run shows at its end: the curve of its losses, on the terminal and as a picture, and a sample."""
+"""The report at the end of a run: loss curve (in the terminal and as an image), final evaluation, and a sample."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ class Curve(NamedTuple):
     val_losses: list[float]
 
 
-def curve_of(rows: Sequence[Mapping[str, Any]], step: int, val_loss: float) -> Curve:
-    """The curve of a run's metrics and its final validation loss, at ``step``."""
+def make_curve(rows: Sequence[Mapping[str, Any]], step: int, val_loss: float) -> Curve:
+    """Collect the loss curve from the rows of a metrics file, and the final validation loss at ``step``."""
     validation = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row} | {step: val_loss}
     return Curve([row["step"] for row in rows], [row["train_loss"] for row in rows], list(validation), list(validation.values()))
 
 
-def draw(picture: Path, curve: Curve) -> str:
-    """Save the curve as a picture; returns a sentence that says where."""
+def save_curve(path: Path, curve: Curve) -> str:
+    """Save the curve as an image. Returns a message for the user."""
     try:
-        drawn = save_loss_plot(picture, *curve)
-    except OSError as error:  # the run is complete without it
-        return f"The curve could not be written to {picture} ({error.strerror or error})"
-    return f"The curve is in {picture}" if drawn else "Install matplotlib to get the curve as a picture too"
+        saved = save_loss_plot(path, *curve)
+    except OSError as error:  # the run is complete without the image
+        return f"The loss curve could not be written to {path} ({error.strerror or error})"
+    return f"Loss curve saved to {path}" if saved else "Install matplotlib to save the loss curve as an image"
 
 
-def print_report(console: Console, curve: Curve, measured: Mapping[str, float], drawn: str, sample: str) -> None:
-    """Print the curve, the final evaluation, where the picture is, and a sample."""
+def print_report(console: Console, curve: Curve, measured: Mapping[str, float], curve_message: str, sample: str) -> None:
+    """Print the curve, the final evaluation, the message of `save_curve`, and a sample."""
     show = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     show(terminal_curve(*curve, width=min(console.width, 100), height=12))
-    show(f"Validation loss {measured['loss']:.3f} nats a token, accuracy {measured['accuracy']:.1%}, over all held-out text")
-    show(drawn)
+    show(f"Validation loss {measured['loss']:.3f} nats per token, accuracy {measured['accuracy']:.1%} (whole validation split)")
+    show(curve_message)
     show(f"\n{sample}\n")

@@ -1,4 +1,4 @@
-"""A training run of a language model from start to end, kept in a directory: checkpoints, metrics, samples and curve."""
+"""A training run of a language model in a directory: checkpoints, metrics, samples and loss curve."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tinytorch.training.config import TrainingConfig
 from tinytorch.training.corpus import AnyPath, Source, as_path
 from tinytorch.training.engine import DivergedError, StepRecord
 from tinytorch.training.language_model import evaluation_batches, random_batches
-from tinytorch.training.memory import does_not_fit
+from tinytorch.training.memory import out_of_memory_error
 from tinytorch.training.metrics_log import MetricsLog
 from tinytorch.training.progress import Progress
-from tinytorch.training.report import Curve, curve_of, draw, print_report
+from tinytorch.training.report import Curve, make_curve, print_report, save_curve
 from tinytorch.training.run_directory import (
     CURVE,
     METRICS,
@@ -32,36 +32,47 @@ from tinytorch.training.run_directory import (
     newest_directory,
     require_writable,
 )
-from tinytorch.training.run_setup import Setup, make_trainer, set_up, set_up_again, split_tokens
-from tinytorch.training.tokenizers import OnProgress, TokenizerChoice, silent
+from tinytorch.training.run_setup import Setup, make_trainer, set_up, set_up_resumed, split_tokens
+from tinytorch.training.tokenizers import OnProgress, TokenizerChoice, no_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Windows of the validation split in an evaluation before the last.
-_SOME = 200
+#: Number of windows of the validation split in every evaluation but the final one.
+_EVAL_WINDOWS = 200
 
 
 class StopRun(BaseException):
-    """Interrupts an evaluation, a sample or a report, for which nothing is unsaved; see `Run.stop`."""
+    """Interrupts an evaluation, a sample or a report, when everything is saved; see `Run.stop`."""
 
 
 class Run:
-    """A training run: `Run.start` or `Run.resume` makes one, `train` trains it.
+    """A training run of a language model, created by `Run.start` or `Run.resume` and trained by `train`.
 
-    It holds the lock of its directory, so that no other process writes there, until `train` ends or it is closed; it is a context manager.
+    A run locks its directory against other processes until `train` returns or `close` is called. It is a context manager.
 
     Attributes:
-        config: its settings.
-        corpus: its text, in tokens.
-        directory: where it is kept.
-        model, tokenizer: what it trains, and what turns text into its tokens.
-        trainer: the loop.
-        prompt: the text's first word, which samples begin with.
+        config: the settings.
+        corpus: the tokenized text.
+        directory: the run directory.
+        model: the model.
+        tokenizer: the model's tokenizer.
+        trainer: the training loop.
+        prompt: the first word of the text, the default prompt of samples.
         stopping: whether `stop` was called.
         saving: whether files are being written.
         interruptible: whether everything is saved and no step is running.
         finished: whether all steps and the final evaluation are done.
+
+    Example:
+        >>> import tempfile
+        >>> from tinytorch.training import Run, TrainingConfig
+        >>> config = TrainingConfig.from_preset("nano", d_model=8, num_heads=2, num_layers=1, block_size=8, batch_size=2, steps=3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = Run.start(config, text="to be or not to be. " * 9, directory=folder)
+        ...     run.train(progress=False)
+        >>> run.step, run.finished, [row["step"] for row in run.metrics]
+        (3, True, [1, 2, 3])
     """
 
     def __init__(self, setup: Setup, directory: Path) -> None:
@@ -70,7 +81,7 @@ class Run:
         self.tokenizer, self.prompt = corpus.tokenizer, corpus.prompt
         self.stopping = self.saving = self.interruptible = self.finished = False
         self.trainer = make_trainer(model, config)
-        assert config.block_size is not None  # it is complete
+        assert config.block_size is not None  # the config is complete
         self._block_size: int = config.block_size
         training, self._validation = split_tokens(corpus.tokens)
         self._next_batch = random_batches(training, self._block_size, config.batch_size)
@@ -89,22 +100,26 @@ class Run:
         tokenizer: TokenizerChoice | None = None,
         vocab_size: int | None = None,
         init_from: AnyPath | None = None,
-        on_progress: OnProgress = silent,
+        on_progress: OnProgress = no_progress,
     ) -> Self:
-        """Begin a new run on the current backend. Nothing is written before all arguments are known to be good.
+        """Start a new run on the current backend. All arguments are validated before anything is written.
 
         Args:
-            config: its settings; its seed becomes that of the host generator.
-            file: the text to learn from: a UTF-8 file, or one that `tinytorch.text.write_token_file` wrote.
-            text: the text itself, in place of a file. Without either, it is the language reference that comes with Python.
-            directory: where to keep the run; defaults to ``runs/NAME-001``, counting up.
-            tokenizer: ``"char"``, the default, or ``"bpe"``, fitted to the text; a model's directory, for its own; or a tokenizer.
-            vocab_size: tokens that ``"bpe"`` learns; defaults to 512.
-            init_from: a pretrained model to continue from, with its tokenizer: a run's directory, or a GPT-2's.
-            on_progress: called with what is being done, how much of it is done, and of how much, where it takes long.
+            config: the settings. ``config.seed`` seeds the host random generator.
+            file: the training text: a UTF-8 text file or a token file of `tinytorch.text.write_token_file`.
+            text: the training text itself. If neither ``file`` nor ``text`` is given, the text is the Python language reference.
+            directory: the run directory; defaults to ``runs/NAME-001``, with the next free number.
+            tokenizer: ``"char"`` (the default) or ``"bpe"``, fitted to the text; the directory of a model, to use its tokenizer; or a
+                tokenizer.
+            vocab_size: vocabulary size of ``"bpe"``; defaults to 512.
+            init_from: a pretrained model to start from, with its tokenizer: a run directory or a GPT-2 directory.
+            on_progress: called with a task name, the amount done, and the total during slow operations.
+
+        Returns:
+            The run, before its first step. Its first checkpoint is saved and its directory is locked.
 
         Raises:
-            InputError: an argument cannot be used, the run would not fit in memory, or another process uses the directory.
+            InputError: if an argument is invalid, the run does not fit in memory, or another process uses the directory.
         """
         path, source, pretrained = as_path(directory, "directory"), Source.of(file, text), as_path(init_from, "init_from")
         config.check_complete(pretrained is not None)
@@ -131,34 +146,37 @@ class Run:
         steps: int | None = None,
         decay_steps: int | None = None,
     ) -> Self:
-        """Continue a run where it stopped, on the current backend, with the same results as if it had not stopped.
+        """Resume a run from its last checkpoint, on the current backend. The results are those of an uninterrupted run.
 
         Args:
-            directory: the run's; defaults to the newest in ``runs``.
-            file: where the run's text is now, if it has moved.
-            text: the run's text itself, which is needed if it was not in a file.
-            steps: where to stop; defaults to the run's own.
-            decay_steps: step at which the decay of the learning rate ends; defaults to the run's own.
+            directory: the run directory; defaults to the newest in ``runs``.
+            file: the training text, if its file has moved.
+            text: the training text itself; required if the run was started with ``text``.
+            steps: new total number of steps; defaults to that of the run.
+            decay_steps: step at which the learning-rate decay ends; defaults to that of the run.
+
+        Returns:
+            The run, with the state of its last checkpoint. Its directory is locked.
 
         Raises:
-            InputError: there is no run, it has taken all its steps, a file of it is damaged, the text is another one, or another process
-                uses the directory.
+            InputError: if there is no run, it is already finished, a file is damaged, the text differs, or another process uses the
+                directory.
         """
         source = Source.of(file, text)
         opened = RunDirectory.open(as_path(directory, "directory") or newest_directory())
         with ExitStack() as lock:
             lock.enter_context(lock_directory(opened.path))
-            run = cls(set_up_again(opened, source, steps, decay_steps), opened.path)
+            run = cls(set_up_resumed(opened, source, steps, decay_steps), opened.path)
             load_checkpoint(opened.path, run.trainer)
-            run._go_back(run.step)
+            run._rewind_metrics(run.step)
             run._lock = lock.pop_all()
         return run
 
-    def _go_back(self, done: int) -> None:
-        """Have the metrics end at the checkpoint's step. Raises `InputError` if nothing is left to do."""
-        unmeasured = done == self.config.steps and self._log.lacks_evaluation(done)  # it was stopped during the final evaluation
-        if done >= self.config.steps and not unmeasured:
-            raise InputError(f"{self.directory} has taken {done} steps already; set `steps` to more than {done}")
+    def _rewind_metrics(self, done: int) -> None:
+        """Drop the metrics after the checkpoint's step. Raises `InputError` if the run is finished."""
+        unevaluated = done == self.config.steps and self._log.lacks_evaluation(done)  # stopped during the final evaluation
+        if done >= self.config.steps and not unevaluated:
+            raise InputError(f"{self.directory} has already taken {done} steps; set `steps` to more than {done}")
         lost = self._log.truncate(done)
         if lost:
             damage = f"{self._log.path} is damaged: the rows of {lost:,} of {done:,} steps are lost"
@@ -171,70 +189,74 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Release the directory's lock; the model stays usable."""
+        """Release the lock of the directory. The model stays usable."""
         lock, self._lock = self._lock, None
         if lock is not None:
             lock.close()
 
     @property
     def step(self) -> int:
-        """Steps taken."""
+        """Number of steps taken."""
         return self.trainer.optimizer.steps
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """A dict for each step, as in ``metrics.jsonl``: ``step``, ``train_loss``, ``learning_rate``, ``gradient_norm``,
-        ``tokens_per_second``, and where evaluated ``val_loss`` and ``val_accuracy``."""
+        """One dict per step, as in ``metrics.jsonl``: ``step``, ``train_loss``, ``learning_rate``, ``gradient_norm``,
+        ``tokens_per_second``, and, for steps with an evaluation, ``val_loss`` and ``val_accuracy``."""
         return self._log.rows
 
     def sample(self, prompt: str | None = None, max_length: int = 200, *, temperature: float = 0.5, **settings: Any) -> str:
-        """A prompt and what the model writes after it.
+        """Generate text with the model.
 
         Args:
-            prompt: defaults to the text's first word.
-            max_length: tokens to write.
-            temperature, settings: as for `tinytorch.text.generate`, such as ``seed``.
+            prompt: defaults to the first word of the training text.
+            max_length: maximum number of tokens to generate.
+            temperature: sampling temperature; 0 is greedy.
+            **settings: arguments of `tinytorch.generation.generate`, such as ``seed``.
+
+        Returns:
+            The prompt and the generated text.
         """
-        begin = self.prompt if prompt is None else prompt
+        prompt = self.prompt if prompt is None else prompt
         settings = {"tokenizer": self.tokenizer, "precision": self.config.precision, **settings}
-        return begin + str(generate(self.model, begin, max_length, temperature=temperature, **settings))
+        return prompt + str(generate(self.model, prompt, max_length, temperature=temperature, **settings))
 
-    def stop(self, at_once: bool = False) -> None:
-        """Make `train` finish the current step, save, and return.
+    def stop(self, immediately: bool = False) -> None:
+        """Request that `train` finishes the current step, saves, and returns.
 
         Args:
-            at_once: if the run is interruptible, raise `StopRun` instead; for signal handlers.
+            immediately: if the run is interruptible, raise `StopRun` instead; for signal handlers.
         """
-        asked, self.stopping = self.stopping, True
+        already_stopping, self.stopping = self.stopping, True
         self.trainer.stopping = True
-        if at_once and self.interruptible and not asked:
+        if immediately and self.interruptible and not already_stopping:
             raise StopRun
 
     def train(self, *, progress: bool = True, console: Console | None = None) -> None:
-        """Take the run's remaining steps, save, evaluate on the whole validation split, and report; or until `stop` is called.
+        """Take the remaining steps, save, evaluate on the whole validation split, and print a report.
 
-        Every checkpoint is written before anything is evaluated, sampled or printed. At its end, or an error, the run is closed; after an
-        error, or Ctrl-C in a notebook, `Run.resume` continues from the last checkpoint.
+        Stops early if `stop` is called. Each checkpoint is written before anything is evaluated, sampled or printed. The run is closed
+        when this returns or raises. After an error, or Ctrl-C in a notebook, `Run.resume` continues from the last checkpoint.
 
         Args:
-            progress: show a bar, evaluations, samples and at the end a report.
+            progress: whether to show a progress bar, evaluations, samples and the final report.
             console: where to show them; defaults to standard output, or the notebook.
 
         Raises:
-            InputError: the run is closed, or a step does not fit in memory, with what fits.
-            DivergedError: the loss is not finite; the last checkpoint is whole.
-            OSError: a file cannot be written; the last checkpoint is whole.
+            InputError: if the run is closed, or a step does not fit in memory; the message then names sizes that fit.
+            DivergedError: if the loss is not finite; the last checkpoint stays intact.
+            OSError: if a file cannot be written; the last checkpoint stays intact.
         """
         if self._lock is None:
-            raise InputError(f"this run is closed; continue it with `Run.resume({str(self.directory)!r})`")
+            raise InputError(f"this run is closed; resume it with `Run.resume({str(self.directory)!r})`")
         with self:
             try:
                 with suppress(StopRun):
                     self._train(progress, console)
                 return
             except MemoryError:
-                pass  # left before what fits is tried: the error holds on to all that the step had computed
-            raise does_not_fit(self.trainer, self._next_batch(), self._block_size)
+                pass  # leave this block first: the error keeps the arrays of the failed step alive
+            raise out_of_memory_error(self.trainer, self._next_batch(), self._block_size)
 
     def _train(self, progress: bool, console: Console | None) -> None:
         steps, trainer = self.config.steps, self.trainer
@@ -249,52 +271,52 @@ class Run:
                 self._evaluate(step, bar)
 
             eval_steps = range(self.config.eval_every, steps, self.config.eval_every)  # the final evaluation follows the last step
-            if self.step in eval_steps and self._log.lacks_evaluation(self.step):  # the run was stopped during that evaluation
+            if self.step in eval_steps and self._log.lacks_evaluation(self.step):  # stopped during that evaluation
                 self._evaluate(self.step, bar)
             if self.step < steps:
                 try:
                     trainer.fit(self._next_batch, steps, on_records=on_records, on_eval=on_eval, eval_steps=eval_steps)
                 except DivergedError:
-                    self._log.flush()  # its steps show how it came to that
+                    self._log.flush()  # so that the log shows the steps before the divergence
                     raise
                 self._save()
             if self.step < steps:
                 return
             with self._interruptible():
-                bar.say("measuring on all held-out text ...")
+                bar.print("evaluating on the whole validation split ...")
                 measured = self._measure()
-                curve = curve_of(self.metrics, self.step, measured["loss"])
-                drawn = draw(self.directory / CURVE, curve)
-            with self._write():  # last, so that a resumed run repeats an evaluation that was cut short
-                self._log.measured(measured)
+                curve = make_curve(self.metrics, self.step, measured["loss"])
+                curve_message = save_curve(self.directory / CURVE, curve)
+            with self._write():  # last, so that a resumed run repeats an interrupted evaluation
+                self._log.add_evaluation(measured)
             self.finished = True
         if progress:
             with self._interruptible():
-                self._report(bar.console, curve, measured, drawn)
+                self._report(bar.console, curve, measured, curve_message)
 
-    def _report(self, console: Console, curve: Curve, measured: dict[str, float], drawn: str) -> None:
-        print_report(console, curve, measured, drawn, self.sample(max_length=400, seed=0))
+    def _report(self, console: Console, curve: Curve, measured: dict[str, float], curve_message: str) -> None:
+        print_report(console, curve, measured, curve_message, self.sample(max_length=400, seed=0))
 
     def _evaluate(self, step: int, bar: Progress) -> None:
-        """Evaluate on some of the validation split, log and show that, and show a sample; for a model that is saved."""
+        """Evaluate on a part of the validation split, log and show the metrics, and show a sample. Call this after saving."""
         with self._interruptible():
-            measured = self._measure(_SOME)
+            measured = self._measure(_EVAL_WINDOWS)
         with self._write():
-            self._log.measured(measured)
+            self._log.add_evaluation(measured)
         with self._interruptible():
-            bar.evaluated(step, measured)
+            bar.print_evaluation(step, measured)
             if bar.shown:
-                bar.say(f"  {' '.join(self.sample(max_length=55, seed=step).split())}")
+                bar.print(f"  {' '.join(self.sample(max_length=55, seed=step).split())}")
 
-    def _measure(self, most: int | None = None) -> dict[str, float]:
-        """Evaluate on the validation split, all of it or so many windows. Raises `DivergedError` if the loss is not finite."""
-        measured = self.trainer.evaluate(evaluation_batches(self._validation, self._block_size, most))
+    def _measure(self, max_windows: int | None = None) -> dict[str, float]:
+        """Evaluate on the validation split, or on ``max_windows`` of it. Raises `DivergedError` if the loss is not finite."""
+        measured = self.trainer.evaluate(evaluation_batches(self._validation, self._block_size, max_windows))
         if not math.isfinite(measured["loss"]):
-            raise DivergedError("the validation loss is not a finite number; use a smaller `learning_rate`")
+            raise DivergedError("the validation loss is not finite; use a smaller `learning_rate`")
         return measured
 
     def _save(self) -> None:
-        """Write metrics, then weights and training state. Raises ``OSError`` where it cannot; the checkpoint before is whole then."""
+        """Write the metrics, then the checkpoint. Raises ``OSError`` on failure; the previous checkpoint then stays intact."""
         with self._write():
             self._log.flush()
             save_checkpoint(self.directory, self.trainer)
@@ -309,7 +331,7 @@ class Run:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """A block that `stop` may interrupt. Raises `StopRun` if it was called before."""
+        """Let `stop` interrupt this block. Raises `StopRun` if it was already called."""
         self.interruptible = True
         try:
             if self.stopping:

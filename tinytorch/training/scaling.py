@@ -1,8 +1,8 @@
 """Dynamic loss scaling for float16 (Micikevicius et al. 2018, arXiv:1710.03740, section 3.2).
 
-The loss is multiplied by the scale before it is differentiated, so that small gradients do not underflow in float16, and the gradient is
-divided by it. If the gradient overflows, the step is skipped and the scale halved; after `PATIENCE` steps without overflow it is doubled.
-All scales are powers of two.
+The loss is multiplied by a scale before the backward pass, so that small gradients do not underflow in float16. The gradient is then
+divided by the scale. If the gradient overflows, the step is skipped and the scale halved; after `PATIENCE` steps without overflow the
+scale is doubled. All scales are powers of two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATIENCE = 2000
 def update_scaling(xp: Any, scaling: Array, finite: Array) -> tuple[Array, Array]:
     """Update ``scaling (3)`` by whether the gradient was ``finite``; returns the new state and whether the step is skipped.
 
-    At a scale of 1 no step is skipped: an overflow is not the scale's then.
+    At a scale of 1 no step is skipped, since the scale cannot have caused the overflow.
     """
     scale, steps, skipped = scaling[0], scaling[1], scaling[2]
     skip = xp.logical_and(xp.logical_not(finite), scale > 1.0)

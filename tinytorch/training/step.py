@@ -1,4 +1,4 @@
-"""One training step as a function of arrays: state and batch in, state and loss out. The host reads nothing in it."""
+"""The training step as a function of arrays: state and batch in, new state and loss out. It copies nothing to the host."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tinytorch.training.scaling import select_unless, update_scaling
 from tinytorch.training.sharding import Sums, add_sums, is_batch_independent, microbatches, shard_count
 from tinytorch.training.state import METRICS_ROWS, Layout, StateSlots, TrainState
 
-#: ``predict(model, batch) -> outputs``: the model's outputs for a batch, whose last Tensor holds the targets.
+#: ``predict(model, batch) -> outputs``: computes the model's outputs for a batch. The last Tensor of the batch holds the targets.
 Predict: TypeAlias = Callable[[Module, Sequence[Tensor]], Tensor]
 
-#: ``loss_and_gradient(state, batch, number) -> (loss, gradients, buffers)`` for the step with this number: the mean loss of the batch, its
-#: gradient with respect to each trained parameter (``None`` where the loss does not depend on it), and the buffers after the forward pass.
+#: ``loss_and_gradient(state, batch, number) -> (loss, gradients, buffers)``, where ``number`` is the step number. Returns the mean loss of
+#: the batch, its gradient for each trained parameter (``None`` if the loss does not depend on it), and the buffers after the forward pass.
 LossAndGradient: TypeAlias = Callable[[TrainState, Sequence[Tensor], Array], tuple[Array, list[Array | None], list[Array]]]
 
 
@@ -40,17 +40,21 @@ def make_step(
     accumulate: int,
     unused: set[Parameter],
 ) -> Step:
-    """The training step of a model, loss and optimizer: ``step(state, batch) -> (state, (loss,))`` on flat tuples of arrays.
+    """Create the training step ``step(state, batch) -> (state, (loss,))``, a function of flat tuples of arrays.
 
     Args:
-        slots: which parameters and buffers of the model the state's arrays belong to.
-        precision: what the step computes in, and on which backend.
-        layout: how to read the flat state; see `TrainState`.
-        accumulate: number of microbatches, which divides the batch size.
-        unused: receives the parameters that the loss does not depend on, when the step runs or is traced. They have no gradient and
-            are not updated, by weight decay neither.
+        model: the model, in training mode.
+        slots: the parameters and buffers of the model that the state's arrays belong to.
+        predict: computes the model's outputs for a batch.
+        loss_fn: compares outputs with targets.
+        optimizer: computes the updates.
+        precision: precision and backend of the computations.
+        layout: the layout of the flat state, see `TrainState`.
+        accumulate: number of microbatches; must divide the batch size.
+        unused: a set to which the step adds the parameters that the loss does not depend on, when it runs or is traced. They have no
+            gradient and are not updated, not even by weight decay.
 
-    In float16 the loss is scaled before it is differentiated, and a step whose gradient overflows updates nothing but the scale.
+    In float16 the loss is scaled before the backward pass, and a step whose gradient overflows updates only the scale.
     """
     backend = precision.backend
     loss_and_gradient = make_loss_and_gradient(model, slots, predict, loss_fn, precision, accumulate)
@@ -72,11 +76,11 @@ def make_step(
 def make_loss_and_gradient(
     model: Module, slots: StateSlots, predict: Predict, loss_fn: Loss, precision: Precision, accumulate: int
 ) -> LossAndGradient:
-    """The loss and gradient of a batch, as sums over its shards.
+    """Create the function that computes loss and gradient of a batch as sums over shards.
 
-    The batch is split into ``accumulate`` microbatches, which run one after another to save memory, and each microbatch into shards, which
-    run in parallel. Every shard divides its loss by the same number, the count of loss terms in the whole batch, which is itself a sum over
-    shards. So the batch's loss and gradient are the sums of the shards', wherever each of them is computed.
+    The batch is split into ``accumulate`` microbatches, which run one after another to save memory. Each microbatch is split into shards,
+    which run in parallel. Every shard divides its loss by the same number, the count of loss terms in the whole batch. So the loss and the
+    gradient of the batch are the sums of the shards' losses and gradients.
     """
     backend = precision.backend
     every_slot: list[Slot] = [*slots.trained, *slots.constants, *slots.buffers]
@@ -104,10 +108,10 @@ def make_loss_and_gradient(
         params, constants, buffers = (
             [wrap(array, backend) for array in arrays] for arrays in (state.parameters, state.constants, state.buffers)
         )
-        count = loss_fn.count(batch[-1])  # of the whole batch: the one number that loss and gradient are divided by
-        if precision.scaled:  # a smaller count: loss and gradient are scaled up
+        count = loss_fn.count(batch[-1])  # number of loss terms in the whole batch
+        if precision.scaled:  # dividing by a smaller count scales loss and gradient up
             count = wrap(1.0 / state.scaling[0], backend) * count
-        key = wrap(xp.concat([state.key, xp.reshape(number, (1,))]), backend)  # with a shard's offset it determines its random bits
+        key = wrap(xp.concat([state.key, xp.reshape(number, (1,))]), backend)  # key and shard offset determine the random bits
         sums: Sums = []
         for microbatch in microbatches(batch[0].shape[0], accumulate):
             shards = microbatch.split(shard_count(backend, microbatch, batch, parameters) if can_shard else 1)
@@ -115,7 +119,7 @@ def make_loss_and_gradient(
                 results = backend.parallel(
                     [partial(differentiate, params, constants, buffers, shard.take(batch), shard, key, count) for shard in shards]
                 )
-            buffers = results[0][0][1]  # equal in all shards: a model that updates buffers is not sharded
+            buffers = results[0][0][1]  # a model that updates buffers is not sharded, so all shards return equal buffers
             terms = [[loss.raw, *(None if grad is None else grad.raw for grad in grads)] for (loss, _), grads in results]
             sums = add_sums(backend, [sums, *terms] if sums else terms)
         loss, *grads = sums
@@ -133,32 +137,34 @@ def apply_gradient(
     grads: Sequence[Array | None],
     number: Array,
 ) -> tuple[TrainState, Array]:
-    """Update parameters, optimizer arrays and loss scale by a gradient.
+    """Apply a gradient: update parameters, optimizer arrays and loss scale.
 
-    A scaled gradient is unscaled first; where it has overflowed, only the scale is updated.
+    A scaled gradient is unscaled first. If it has overflowed, only the scale is updated.
 
     Returns:
-        The new state, and its row of metrics, see `TrainState.metrics`.
+        The new state, and the row of the step in `TrainState.metrics`.
 
     Raises:
-        RuntimeError: no parameter has a gradient.
+        RuntimeError: if no parameter has a gradient.
     """
     backend = precision.backend
     xp = backend.xp
     used = [i for i, grad in enumerate(grads) if grad is not None]
     if not used:
-        raise RuntimeError("the loss depends on no parameter that is trained; see that the model is called and its output is not detached")
+        raise RuntimeError(
+            "the loss does not depend on any trained parameter; check that the model is called and its output is not detached"
+        )
     kept = [slot * len(trained) + i for slot in range(len(optimizer.slots())) for i in used]  # indices of the optimizer's arrays
     old_params, old_arrays, used_grads = [state.parameters[i] for i in used], [state.optimizer[i] for i in kept], [grads[i] for i in used]
     donated, scaling, skip = old_arrays, state.scaling, xp.zeros((), dtype=xp.bool)
-    taken = number
+    updates = number
     if precision.scaled:
         unscale = 1.0 / scaling[0]
         loss, used_grads = loss * unscale, [grad * unscale for grad in used_grads]
         donated = [xp.asarray(array, copy=True) for array in old_arrays]  # a skipped step keeps the old ones
-        taken = number - xp.astype(scaling[2], xp.int32)  # without the steps that were skipped
+        updates = number - xp.astype(scaling[2], xp.int32)  # skipped steps do not count
     new_params, new_arrays, (rate, norm) = optimizer.update(
-        backend, [trained[i] for i in used], old_params, used_grads, donated, state.learning_rate, taken, donate=not precision.scaled
+        backend, [trained[i] for i in used], old_params, used_grads, donated, state.learning_rate, updates, donate=not precision.scaled
     )
     if precision.scaled:
         scaling, skip = update_scaling(xp, scaling, xp.isfinite(norm))

@@ -1,4 +1,4 @@
-"""The training loop, the same for every model."""
+"""The training loop for any model."""
 
 from __future__ import annotations
 
@@ -14,36 +14,49 @@ from tinytorch.nn.precision import Precision
 from tinytorch.ops import random
 from tinytorch.optim import Optimizer
 from tinytorch.tensor import Tensor, wrap
-from tinytorch.training.engine import Engine, StepRecord, unwarned
+from tinytorch.training.engine import Engine, StepRecord, ignore_overflow_warnings
 from tinytorch.training.metrics import Metric
 from tinytorch.training.scaling import FIRST_SCALING
 from tinytorch.training.step import Predict
 
 
 def predict_inputs(model: Module, batch: Sequence[Tensor]) -> Tensor:
-    """The model's outputs for a batch of inputs and, last, targets."""
+    """Call the model with all arrays of a batch but the last, which holds the targets."""
     return model(*batch[:-1])  # type: ignore[no-any-return]
 
 
 class Trainer:
-    """Trains a model on batches.
+    """Trains and evaluates a model on batches.
+
+    The state of the optimizer and of the trainer is kept between calls of `fit`.
 
     Args:
         model: the model, already on its backend.
-        optimizer: holds the parameters to train, all of the model's or some. Of these, a parameter that is frozen
-            (``requires_grad = False``) when `fit` is called keeps its value, as do those the optimizer does not hold.
+        optimizer: holds the parameters to train, all or some of the model's. Parameters that are frozen (``requires_grad = False``)
+            when `fit` is called, and parameters that the optimizer does not hold, are not updated.
         loss_fn: compares outputs with targets; see `tinytorch.nn.Loss`.
-        metrics: what `evaluate` measures besides the loss.
-        accumulate: microbatches that each batch is cut into to save memory; must divide the batch size.
-        precision: what steps and evaluation compute in, one of `tinytorch.nn.PRECISIONS`; parameters stay float32.
-        predict: ``predict(model, batch) -> outputs``; defaults to the model's outputs for all arrays of a batch but the last, the targets.
-
-    The optimizer's state, and that of this object, are kept between calls of `fit`.
+        metrics: what `evaluate` measures beside the loss; see `Metric`.
+        accumulate: number of microbatches per batch (gradient accumulation); must divide the batch size.
+        precision: precision of training and evaluation, one of `tinytorch.nn.PRECISIONS`; parameters stay float32.
+        predict: ``predict(model, batch) -> outputs``; defaults to ``model(*batch[:-1])``. The last array of a batch holds the targets.
 
     Attributes:
-        scaling: the loss scale of float16 and its history, as in `TrainState`.
-        key: the key for random bits within steps, the seed's; see `tinytorch.ops.random.run_key`.
-        stopping: set it, from a signal handler say, to end `fit` after the step that is being taken, or the first one.
+        scaling: state of the loss scaling for float16, see `TrainState`.
+        key: key of the random bits in steps, derived from the seed; see `tinytorch.ops.random.run_key`.
+        stopping: set to True, for example in a signal handler, to end `fit` after the current (or first) step.
+
+    Raises:
+        ValueError: if ``accumulate`` is less than 1.
+        InputError: if the backend does not support ``precision``.
+
+    Example:
+        >>> from tinytorch.training import Trainer
+        >>> model = nn.Linear(2, 1)
+        >>> trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())
+        >>> batch = numpy.asarray([[1.0, 0.0], [0.0, 1.0]], "float32"), numpy.asarray([[1.0], [2.0]], "float32")
+        >>> records = trainer.fit(lambda: batch, steps=200)
+        >>> trainer.evaluate([batch])["loss"] < 0.01 < records[0].train_loss
+        True
     """
 
     def __init__(
@@ -57,7 +70,7 @@ class Trainer:
         predict: Predict = predict_inputs,
     ) -> None:
         if accumulate < 1:
-            raise ValueError(f"accumulate must be 1 or more, got {accumulate}")
+            raise ValueError(f"`accumulate` must be 1 or more, got {accumulate}")
         self.model = model
         self.optimizer = optimizer
         self.loss_fn = loss_fn
@@ -65,7 +78,7 @@ class Trainer:
         self.accumulate = accumulate
         self.predict = predict
         self._precision = precision
-        _ = self.precision  # raises where the backend cannot
+        _ = self.precision  # raises if the backend does not support it
         self.scaling: list[float] = list(FIRST_SCALING)
         self.key = random.key()
         self.stopping = False
@@ -79,23 +92,23 @@ class Trainer:
         on_eval: Callable[[int], None] = lambda step: None,
         eval_steps: Container[int] = (),
     ) -> list[StepRecord]:
-        """Train until the optimizer has taken ``steps`` steps in all.
+        """Train until the optimizer has taken ``steps`` steps in total.
 
         Args:
-            next_batch: returns host arrays, inputs first, targets last; of the same shapes every time.
-            steps: where to stop, counted from the optimizer's first step.
-            on_records: called with finished steps, several at a time, since reading the device costs time.
-            on_eval: called after each step in ``eval_steps`` with the step's number; the model is up to date then.
-            eval_steps: a range, say.
+            next_batch: returns a batch, a sequence of host arrays with the targets last. Shapes must be the same every time.
+            steps: total number of steps, including those of earlier calls.
+            on_records: called with the records of finished steps, several at a time, since reading from the device is slow.
+            on_eval: called with the step number after each step in ``eval_steps``, when the model is up to date.
+            eval_steps: the steps after which to call ``on_eval``, such as a range.
 
         Returns:
-            What is known of each step.
+            A record for each step of this call.
 
         Raises:
-            ValueError: the optimizer holds a parameter that is not the model's, or all that it holds are frozen.
-            RuntimeError: the loss does not depend on any parameter that is trained.
-            DivergedError: the loss is not finite; model and optimizer hold the values that they had when the device was read before.
-            MemoryError: a step does not fit in the device's memory.
+            ValueError: if the optimizer holds a parameter that does not belong to the model, or all its parameters are frozen.
+            RuntimeError: if the loss does not depend on any trained parameter.
+            DivergedError: if the loss is not finite. Model and optimizer then have the values of the last read from the device.
+            MemoryError: if a step does not fit in the device's memory.
         """
         records: list[StepRecord] = []
         was_training = self.model.training
@@ -104,7 +117,7 @@ class Trainer:
             engine = self._engine(self.accumulate)
             for number in range(self.optimizer.steps + 1, steps + 1):
                 engine.step(self._send(next_batch()))
-                last = number == steps or self.stopping  # read once: a signal handler may set it at any moment
+                last = number == steps or self.stopping  # read once: a signal handler may set it at any time
                 if last or number in eval_steps or engine.full:
                     new = engine.read()
                     records += new
@@ -122,7 +135,7 @@ class Trainer:
         return records
 
     def evaluate(self, batches: Iterable[Sequence[Any]]) -> dict[str, float]:
-        """The mean loss, as ``"loss"``, and every metric by its name, over all ``batches`` together. Dropout is off."""
+        """Compute the mean loss (as ``"loss"``) and all metrics (by name) over ``batches``, in evaluation mode."""
         measures: list[tuple[str, Any]] = [("loss", self.loss_fn), *((metric.name, metric) for metric in self.metrics)]
         sums = {name: [0.0, 0.0] for name, _ in measures}
         was_training = self.model.training
@@ -133,7 +146,7 @@ class Trainer:
                 for arrays in batches:
                     sent = [wrap(array, self._backend) for array in self._send(arrays)]
                     batch = [*precision.cast(sent[:-1]), sent[-1]]
-                    with unwarned():
+                    with ignore_overflow_warnings():
                         outputs = self.predict(self.model, batch)
                         for name, measure in measures:
                             sums[name][0] += float(measure.total(outputs, batch[-1]))
@@ -142,8 +155,8 @@ class Trainer:
             self.model.train(was_training)
         return {name: total / count if count else math.nan for name, (total, count) in sums.items()}
 
-    def fits(self, batch: Sequence[Any], accumulate: int) -> bool:
-        """Whether there is memory for a step on ``batch`` in ``accumulate`` microbatches: one is taken, and its result dropped."""
+    def fits_in_memory(self, batch: Sequence[Any], accumulate: int) -> bool:
+        """Whether a step on ``batch`` with ``accumulate`` microbatches fits in memory. Runs one step and discards its result."""
         try:
             self._engine(accumulate).step(self._send(batch))
             self._backend.synchronize()
@@ -153,7 +166,7 @@ class Trainer:
 
     @property
     def precision(self) -> Precision:
-        """What steps and evaluation compute in, where the model is now."""
+        """Precision of training and evaluation on the current backend of the model."""
         return Precision(self._precision, self._backend)
 
     @property
@@ -164,7 +177,7 @@ class Trainer:
         return Engine(self.model, self.optimizer, self.predict, self.loss_fn, self.precision, accumulate, self.scaling, self.key)
 
     def _send(self, batch: Sequence[Any]) -> tuple[Array, ...]:
-        """The arrays of a batch on the device. What the model reads is checked by it; targets may be what no model reads (-100, say)."""
+        """Copy a batch to the device. The model validates integer inputs, but not targets, which may be ignored values (-100)."""
         inputs = batch[: max(1, len(batch) - 1)]
         sent = [self.model.prepare_input(array) if array.dtype.kind in "iu" else asarray(array, device=self._backend) for array in inputs]
         sent += [asarray(array, device=self._backend) for array in batch[len(inputs) :]]

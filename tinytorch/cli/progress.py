@@ -1,4 +1,4 @@
-"""How far a command is with what takes a while."""
+"""Show the progress of slow operations."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TypeAlias
 from rich.console import Console
 from rich.progress import Progress
 
-#: Told how much is done, and of how much.
+#: Called with the amount done and the total.
 Advance: TypeAlias = Callable[[float, float], None]
 
-#: Seconds between two lines where there is no terminal.
-_PAUSE = 10.0
+#: Seconds between two lines if standard error is not a terminal.
+_INTERVAL = 10.0
 
 
-class Waiting:
-    """Shows progress on standard error: a bar on a terminal, of which nothing is left behind, and elsewhere a line every ten seconds.
+class ProgressBars:
+    """Shows progress on standard error; a context manager.
 
-    Used as a context manager.
+    On a terminal it shows progress bars, which are removed at the end. Otherwise it prints a line every ten seconds.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Waiting:
         self._bar = Progress(console=console, transient=True, disable=not console.is_terminal)
         self._tasks: dict[str, Advance] = {}
 
-    def __enter__(self) -> Waiting:
+    def __enter__(self) -> ProgressBars:
         self._bar.__enter__()
         return self
 
@@ -35,26 +35,26 @@ class Waiting:
         self._bar.stop()
 
     def task(self, title: str) -> Advance:
-        """Begin something; the function that is returned is told of its progress."""
+        """Start a task. Returns the function to call with its progress."""
         task = self._bar.add_task(title, total=None)
-        told = time.monotonic()
+        last_printed = time.monotonic()
 
         def advance(done: float, total: float) -> None:
-            nonlocal told
+            nonlocal last_printed
             self._bar.update(task, completed=done, total=total)
-            if self._bar.disable and time.monotonic() - told >= _PAUSE:
-                told = time.monotonic()
-                self.say(f"{title}: {done / total:.0%}" if total else title)
+            if self._bar.disable and time.monotonic() - last_printed >= _INTERVAL:
+                last_printed = time.monotonic()
+                self.print(f"{title}: {done / total:.0%}" if total else title)
 
         return advance
 
     def report(self, title: str, done: float, total: float) -> None:
-        """The progress of something, which begins with a line that says so."""
+        """Report the progress of a task; the first call prints its title."""
         if title not in self._tasks:
-            self.say(f"{title.capitalize()} ...")
+            self.print(f"{title.capitalize()} ...")
             self._tasks[title] = self.task(title)
         self._tasks[title](done, total)
 
-    def say(self, line: str) -> None:
-        """A line above the bar."""
+    def print(self, line: str) -> None:
+        """Print a line above the bars."""
         self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
