@@ -39,7 +39,9 @@ def test_a_python_block_runs(number: int, capsys: pytest.CaptureFixture[str], tm
 
 
 @pytest.mark.parametrize("page", ["docs/guide.md", "docs/transformations.md"])
-def test_a_page_runs_from_top_to_bottom(page: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_runs_from_top_to_bottom(
+    page: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("array_api_strict", reason="a page uses array-api-strict, which is not installed")
     run_page(page, PAGES[page], tmp_path, monkeypatch)
     assert capsys.readouterr().out
@@ -83,16 +85,20 @@ def test_named_places_exist(page: str) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def without_code_blocks(text: str) -> str:
+    return re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def anchors(text: str) -> set[str]:
     """What GitHub makes of a page's headings: lower case, without punctuation, a hyphen for each space."""
-    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", without_code_blocks(text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_pages_and_headings_that_exist(page: str) -> None:
     broken = []
-    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", PAGES[page]):
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", without_code_blocks(PAGES[page])):
         path, _, anchor = target.partition("#")
         found = (ROOT / page).parent / path if path else ROOT / page
         if not found.exists() or (anchor and anchor not in anchors(found.read_text(encoding="utf-8"))):
