@@ -1,7 +1,7 @@
 """Every check of the project: `pip install nox && nox`.
 
-Plain `nox` lints, checks types, runs the tests on numpy and on array-api-strict, and tries the built wheel. `nox -l` lists the rest.
-What follows `--` goes to pytest: `nox -s "tests(numpy)" -- -k tokenizer`.
+Plain `nox` lints, checks types, runs the tests on numpy and on array-api-strict, and tries the built wheel. `nox -l` lists all sessions.
+Arguments after `--` go to pytest: `nox -s "tests(numpy)" -- -k tokenizer`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RUN_FILES = ["config.json", "tokenizer.json", "metrics.jsonl", "model.safetensor
 
 nox.options.sessions = ["lint", "types", "tests(numpy)", "tests(strict)", "wheel"]
 nox.options.reuse_existing_virtualenvs = True
-nox.options.error_on_missing_interpreters = False  # nox would make them an error where CI is set
+nox.options.error_on_missing_interpreters = False  # without this they are errors if CI is set
 
 
 @nox.session
@@ -36,10 +36,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types, strictly."""
+    """Check types with mypy in strict mode."""
     session.install("-e", ".[dev]")
     session.run("mypy")
-    session.run("pytest", "tests/test_typing.py")  # what a user's type checker says
+    session.run("pytest", "tests/test_typing.py")  # the types of the public API
 
 
 @nox.session
@@ -54,7 +54,7 @@ def tests(session: nox.Session, backend: str) -> None:
 
 @nox.session
 def oracle(session: nox.Session) -> None:
-    """Hold models, layers and GPT-2 directories to PyTorch and transformers, on numpy."""
+    """Compare models, layers and GPT-2 directories with PyTorch and transformers, on numpy."""
     session.install("-e", ".[test,oracle]")
     session.run(
         "pytest", *(session.posargs or ["tests/models", "tests/nn", "tests/optim", "tests/ops"]), env={"TINYTORCH_BACKEND": "numpy"}
@@ -63,14 +63,14 @@ def oracle(session: nox.Session) -> None:
 
 @nox.session
 def portable(session: nox.Session) -> None:
-    """Run the tests on numpy with every kernel override off."""
+    """Run the tests on numpy with all kernel overrides off."""
     session.install("-e", ".[test]")
     _pytest(session, TINYTORCH_BACKEND="numpy", TINYTORCH_KERNELS="portable")
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Send signals to runs at many moments, kill them at every file operation, and start them in pairs."""
+    """Interrupt training runs at many moments, kill them at every file operation, and start two at once."""
     session.install("-e", ".[test]")
     for trials in ("20", "all"):
         session.run("pytest", "tests/cli/test_faults.py", *session.posargs, env={"TINYTORCH_BACKEND": "numpy", "TINYTORCH_TRIALS": trials})
@@ -78,14 +78,14 @@ def faults(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests_python(session: nox.Session) -> None:
-    """Run the tests on numpy under each Python that this machine has."""
+    """Run the tests on numpy with each installed Python."""
     session.install("-e", ".[test]")
     _pytest(session, TINYTORCH_BACKEND="numpy")
 
 
 @nox.session
 def cuda_compile(session: nox.Session) -> None:
-    """Compile every CUDA kernel for four generations of GPUs, on a machine that need not have one."""
+    """Compile every CUDA kernel for four generations of GPUs; needs no GPU."""
     session.install("numpy>=2.0", "cuda-core[cu13]>=1.0", "cuda-toolkit[cudart,cccl,crt]==13.*")
     session.env["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE / "backends")])
     session.run("python", "tests/backends/tinytorch_cupy/compile_sources.py", *session.posargs)
@@ -93,9 +93,9 @@ def cuda_compile(session: nox.Session) -> None:
 
 @nox.session
 def array_api(session: nox.Session) -> None:
-    """Compare tinytorch and the array library below it by the official suite: `nox -s array_api -- PATH_TO_SUITE [BACKEND ...]`."""
+    """Run the official Array API suite on tinytorch and on its array libraries: `nox -s array_api -- PATH_TO_SUITE [BACKEND ...]`."""
     if not session.posargs:
-        session.error("name a clone of data-apis/array-api-tests: nox -s array_api -- PATH [numpy strict torch torch_signed jax]")
+        session.error("expected a clone of data-apis/array-api-tests: nox -s array_api -- PATH [numpy strict torch torch_signed jax]")
     suite, *backends = session.posargs
     extras = ",".join(["test", *[name for name in ("torch", "jax") if any(chosen.startswith(name) for chosen in backends)]])
     session.install("-e", f".[{extras}]", "-r", str(Path(suite) / "requirements.txt"))
@@ -104,7 +104,7 @@ def array_api(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
-    """Build the wheel, install it in an empty environment away from the checkout, then train and generate there."""
+    """Build the wheel, install it in an empty environment outside the checkout, then train and generate there."""
     with tempfile.TemporaryDirectory() as away:
         session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", away, str(HERE))
         built = next(Path(away).glob("*.whl"))
@@ -120,22 +120,22 @@ def wheel(session: nox.Session) -> None:
         missing = [name for name in RUN_FILES if not (Path(away) / "run" / name).is_file()]
         if missing:
             session.error(f"the run wrote no {', '.join(missing)}")
-        session.chdir(HERE)  # before the directory goes
+        session.chdir(HERE)  # before the directory is removed
 
 
 def _pytest(session: nox.Session, **env: str) -> None:
-    """Run pytest in a process for each core, with what follows `--` (such as `-n 0` for one process) and with these settings."""
+    """Run pytest with one process per core, the arguments after `--` (such as `-n 0` for one process) and these environment variables."""
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs, env=env)
 
 
 def _requirement(extra: str, name: str) -> str:
-    """The version range that an extra of pyproject.toml gives a package."""
+    """Return the requirement for a package in an extra of pyproject.toml."""
     requirements: list[str] = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"][extra]
     return next(line for line in requirements if line.startswith(name))
 
 
 def _cuda_extra() -> str | None:
-    """The extra with the cupy for this machine's driver; None where there is no driver, or one too old."""
+    """Return the extra whose cupy fits the CUDA driver; None if there is no driver, or it is too old."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -147,9 +147,9 @@ def _cuda_extra() -> str | None:
 
 
 def _require_backend(session: nox.Session, name: str) -> None:
-    """Skip the session, saying why, where the command says that the backend cannot run here."""
+    """Skip the session if the backend cannot run on this machine, and give the reason."""
     output = session.run("python", "-m", "tinytorch", "backends", "--json", silent=True)
-    if not isinstance(output, str):  # only in a dry run
+    if not isinstance(output, str):  # in a dry run
         return
     found = {entry["name"]: entry for entry in json.loads(output)}
     entry = found.get(name) or session.error(f"tinytorch knows no backend {name}")
@@ -158,11 +158,11 @@ def _require_backend(session: nox.Session, name: str) -> None:
     message = f"the {name} backend cannot run here: {entry['reason']} ({entry['hint']})"
     if name == "cupy":
         session.skip(message)
-    session.error(message)  # the others are installed with the tests: they must run everywhere
+    session.error(message)  # the others are installed by the session and must run everywhere
 
 
 def _require_whole(session: nox.Session, built: Path) -> None:
-    """Fail where the wheel lacks a file of the packages, such as CUDA source."""
+    """Fail if the wheel lacks a file of the packages, such as CUDA source."""
     with zipfile.ZipFile(built) as archive:
         packed = set(archive.namelist())
     for package in map(Path, PACKAGES):

@@ -25,7 +25,7 @@ def test_borrowed_functions_recovers_the_mixture(backend: Backend) -> None:
         env={**os.environ, **settings},
     )
     rows = [line.split() for line in done.stdout.splitlines() if "true" in line]
-    assert [row[0] for row in rows] == ["mean", "deviation", "share"]
+    assert [row[0] for row in rows] == ["mean", "deviation", "weight"]
     for row in rows:
         true, found = [float(v) for v in row[2:5]], [float(v) for v in row[6:9]]
         assert found == pytest.approx(true, abs=0.12)

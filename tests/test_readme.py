@@ -1,4 +1,4 @@
-"""The code in the README and docs/transformations.md runs, and the README names only existing options and paths."""
+"""The Python code in the README and the guides runs, and the commands, files, pages and headings that they name exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def blocks(text: str) -> list[str]:
 
 
 BLOCKS = blocks(README)
-MODELS = (ROOT / "docs" / "language_models.md").read_text(encoding="utf-8")
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
+MODELS = PAGES["docs/language_models.md"]
 WORDS = r"tinytorch (?:train|generate|backends|chat|evaluate|prepare) [^`\n&|]*"
 COMMANDS = [shlex.split(line, comments=True) for line in re.findall(WORDS, README + MODELS)]
 
@@ -37,14 +38,34 @@ def test_a_python_block_runs(number: int, capsys: pytest.CaptureFixture[str], tm
     assert capsys.readouterr().out
 
 
-def test_the_code_of_the_transformations_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    code = "\n".join(blocks((ROOT / "docs" / "transformations.md").read_text(encoding="utf-8")))
-    with tt.use_backend("numpy"):
-        exec(compile(code, "docs/transformations.md", "exec"), {"__name__": "page"})
+@pytest.mark.parametrize("page", ["docs/guide.md", "docs/transformations.md"])
+def test_a_page_runs_from_top_to_bottom(
+    page: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("array_api_strict", reason="a page uses array-api-strict, which is not installed")
+    run_page(page, PAGES[page], tmp_path, monkeypatch)
     assert capsys.readouterr().out
 
 
-def test_the_readme_has_blocks_and_commands() -> None:
+def test_the_page_on_language_models_runs_with_fewer_steps(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tokenizers", reason="the page learns byte pairs: pip install tokenizers")
+    (tmp_path / "plays.txt").write_text("ROMEO: the quick brown fox jumps over the lazy dog.\n\n" * 200, encoding="utf-8")
+    short = MODELS.replace("steps=6000", "steps=4").replace("steps=8000", "steps=6").replace("512", "280")
+    run_page("docs/language_models.md", short, tmp_path, monkeypatch)
+    assert capsys.readouterr().out
+
+
+def run_page(name: str, text: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run all blocks of Python in a page, one after another, in a directory that it may write to."""
+    monkeypatch.chdir(directory)
+    code = "\n".join(blocks(text))
+    with tt.use_backend("numpy"):
+        exec(compile(code, name, "exec"), {"__name__": "page"})
+
+
+def test_there_are_blocks_and_commands() -> None:
     assert len(BLOCKS) >= 4
     assert {command[1] for command in COMMANDS} >= {"train", "generate"}
 
@@ -57,8 +78,29 @@ def test_options_in_the_readme_exist(command: str, capsys: pytest.CaptureFixture
     assert named <= offered
 
 
-def test_paths_in_the_readme_exist() -> None:
-    root = Path(__file__).parent.parent
-    named = re.findall(r"`((?:tinytorch|backends)/[a-z_./]*)`", README)
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_named_places_exist(page: str) -> None:
+    named = re.findall(r"`((?:tinytorch|backends|tests|docs)/[a-z_0-9./]*)`", PAGES[page])
     assert named
-    assert [name for name in named if not (root / name).exists()] == []
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def without_code_blocks(text: str) -> str:
+    return re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """What GitHub makes of a page's headings: lower case, without punctuation, a hyphen for each space."""
+    headings = re.findall(r"^#+ (.*)$", without_code_blocks(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_pages_and_headings_that_exist(page: str) -> None:
+    broken = []
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", without_code_blocks(PAGES[page])):
+        path, _, anchor = target.partition("#")
+        found = (ROOT / page).parent / path if path else ROOT / page
+        if not found.exists() or (anchor and anchor not in anchors(found.read_text(encoding="utf-8"))):
+            broken.append(target)
+    assert broken == []
