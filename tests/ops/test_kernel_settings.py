@@ -93,7 +93,7 @@ def test_kernels_agree_with_the_portable_implementation_for_every_setting(backen
 def test_compiled_kernels_agree_with_the_portable_implementation_for_every_setting(
     get_kernel: Callable[[str], Kernel], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "_ENOUGH", 0)  # use compiled code for small arrays too
+    monkeypatch.setattr(compiled, "_MIN_SIZE", 0)  # use compiled code for small arrays too
     check_kernel(name, get_backend("numpy"), get_kernel(name))
 
 

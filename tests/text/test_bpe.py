@@ -168,8 +168,8 @@ def test_the_command_generates_from_a_gpt2_directory(gpt2: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--tokenizer", "word"], "--tokenizer is char, bpe or the directory of a model, got 'word'"),
-        (["--vocab-size", "300"], "--vocab-size is for --tokenizer bpe"),
+        (["--tokenizer", "word"], "--tokenizer must be char, bpe or the directory of a model, got 'word'"),
+        (["--vocab-size", "300"], "--vocab-size requires --tokenizer bpe"),
         (["--tokenizer", "bpe", "--vocab-size", "9"], "--vocab-size must be greater than 256"),
         (["--resume", "--tokenizer", "bpe"], "a resumed run keeps its tokenizer"),
     ],
