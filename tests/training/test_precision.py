@@ -152,6 +152,18 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(backend: Backend) -> No
     assert float(one.model.factor.detach()[0, 0]) == pytest.approx(0.1, rel=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_an_optimizer_keeps_its_count_of_skipped_steps_in_a_new_trainer(backend: Backend, precision: str) -> None:
+    skip_if_unsupported(backend, "float16")
+    one, with_slope = exploding()
+    one.fit(with_slope(1000.0), 1)
+    other = Trainer(one.model, one.optimizer, nn.MSELoss(), precision=precision)
+    other.fit(with_slope(0.5), 2)
+    assert (one.optimizer.steps, one.optimizer.skipped) == (2, 1)
+    assert [kept.steps for kept in one.optimizer.state.values()] == [1]
+    assert float(one.model.factor.detach()[0, 0]) == pytest.approx(0.1, rel=1e-3)  # the first step of Adam
+
+
 def test_an_overflow_at_scale_1_raises_diverged_error(backend: Backend) -> None:
     skip_if_unsupported(backend, "float16")
     one, _ = exploding()

@@ -89,6 +89,7 @@ class Engine:
         self._optimizer, self._precision = optimizer, precision
         self._backend = backend = precision.backend
         self._slots = slots = StateSlots.of(model, optimizer)
+        self._scaling = [*scaling[:2], float(optimizer.skipped)]  # the optimizer may have been trained in float16 elsewhere
         self._unused: set[Parameter] = set()  # parameters that the loss does not depend on; filled when the step runs
         with ignore_overflow_warnings():  # the learning rate may overflow float32
             state = TrainState(  # copies, since the state is donated to each step
@@ -99,13 +100,12 @@ class Engine:
                 scalar(backend, optimizer.steps, "int32"),
                 scalar(backend, optimizer.lr, learning_rate_dtype(slots.trained)),
                 scalar(backend, [key], "int32"),
-                scalar(backend, scaling, "float32"),
+                scalar(backend, self._scaling, "float32"),
                 backend.xp.zeros((METRICS_ROWS, 4), dtype=backend.dtype("float32")),
             )
         self._layout, self.state = state.layout(), state.flatten()
         step = make_step(model, slots, predict, loss_fn, optimizer, precision, self._layout, accumulate, self._unused)
         self._compiled = backend.compile(step, donate=True)
-        self._scaling = list(scaling)
         self._taken = self._read = optimizer.steps
         self._since = time.perf_counter()
 

@@ -157,12 +157,11 @@ def apply_gradient(
     kept = [slot * len(trained) + i for slot in range(len(optimizer.slots())) for i in used]  # indices of the optimizer's arrays
     old_params, old_arrays, used_grads = [state.parameters[i] for i in used], [state.optimizer[i] for i in kept], [grads[i] for i in used]
     donated, scaling, skip = old_arrays, state.scaling, xp.zeros((), dtype=xp.bool)
-    updates = number
+    updates = number - xp.astype(scaling[2], xp.int32)  # skipped steps do not count
     if precision.scaled:
         unscale = 1.0 / scaling[0]
         loss, used_grads = loss * unscale, [grad * unscale for grad in used_grads]
         donated = [xp.asarray(array, copy=True) for array in old_arrays]  # a skipped step keeps the old ones
-        updates = number - xp.astype(scaling[2], xp.int32)  # skipped steps do not count
     new_params, new_arrays, (rate, norm) = optimizer.update(
         backend, [trained[i] for i in used], old_params, used_grads, donated, state.learning_rate, updates, donate=not precision.scaled
     )
