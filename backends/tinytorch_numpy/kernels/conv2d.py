@@ -24,7 +24,7 @@ from tinytorch_numpy import threads
 from tinytorch_numpy.kernels.images import Pair, batch_first, cropped, padded, rows_first, steps, window_counts
 from tinytorch_numpy.kernels.support import supports
 
-#: Rows of the left operand from which BLAS is efficient.
+#: With at least this many rows in the left operand, BLAS is efficient.
 _MIN_ROWS = 16
 
 #: Most multiplications of a small matmul in OpenBLAS, and fewest columns of a tile.
