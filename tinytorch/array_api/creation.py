@@ -85,7 +85,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     if not is_host_array(obj) and not is_host_scalar(obj) and hasattr(obj, "__dlpack__"):  # an array of some array library
         if not backend.owns(obj):
             kind = f"{type(obj).__module__}.{type(obj).__name__}"
-            raise TypeError(f"asarray: {kind} is not an array of the backend {backend.spec}; pass the `device` of its backend")
+            raise TypeError(f"asarray: {kind} is not an array of the backend {backend.spec}; pass the backend of this array as `device`")
         own = wrap(obj, backend)
         return astype(own, name or own.dtype, copy=copy is not False)
     if copy is False:

@@ -115,7 +115,7 @@ var.derivatives(x=_var_rule)
 
 @operation(saves=Saves.BOTH)
 def std(xp: Any, x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Standard deviation over ``axis``: the square root of `var`. The derivative is taken as 0 where all elements are equal.
+    """Standard deviation over ``axis``: the square root of `var`. The derivative is defined as 0 where all elements are equal.
 
     Example:
         >>> tt.std(tt.asarray([1.0, 3.0]))
@@ -155,7 +155,7 @@ def tie_weights(xp: Any, chosen: Any, like: Any, axis: Axis) -> Any:
 
 @operation(saves=Saves.BOTH)
 def max(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Maximum over ``axis`` (default: all axes). Equal maxima share the gradient.
+    """Maximum over ``axis`` (default: all axes). Equal maxima share the gradient equally, as in JAX.
 
     Example:
         >>> tt.max(tt.asarray([[1.0, 2.0], [3.0, 0.0]]), axis=1)
@@ -169,7 +169,7 @@ max.derivatives(x=_extremum_rule)
 
 @operation(saves=Saves.BOTH)
 def min(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Minimum over ``axis`` (default: all axes). Equal minima share the gradient.
+    """Minimum over ``axis`` (default: all axes). Equal minima share the gradient equally, as in JAX.
 
     Example:
         >>> tt.min(tt.asarray([[1.0, 2.0], [3.0, 0.0]]), axis=1)

@@ -59,7 +59,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     Args:
         function: takes the ``primals`` and returns a pytree of Tensors; with ``has_aux`` a pair of this pytree and any other value.
         primals: a tuple of arguments: Tensors, or pytrees of Tensors.
-        tangents: a tuple with the structure of ``primals``; entries for integer and boolean Tensors are ignored.
+        tangents: a tuple with the structure of ``primals``; tangents of integer and boolean Tensors are ignored.
         has_aux: whether ``function`` returns a pair.
 
     Returns:

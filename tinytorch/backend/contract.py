@@ -203,11 +203,13 @@ class Backend(ABC):
         return {}
 
     def compile(self, step: Step, donate: bool = False) -> Step:
-        """Compile ``step(state, batch) -> (state, aux)`` for arrays of fixed shapes; returns ``step`` itself by default.
+        """Compile ``step(state, batch) -> (state, aux)``, such as with ``jax.jit`` or as a CUDA graph, once for each set of shapes.
+
+        The default implementation returns ``step`` unchanged.
 
         Args:
             step: a function of two flat tuples of arrays.
-            donate: donate the buffers of ``state``, so that the compiled step may write into them.
+            donate: donate the buffers of ``state``, as with ``donate_argnums`` of ``jax.jit``: the compiled step may write into them.
 
         Returns:
             The compiled step, which raises ``MemoryError`` if the device runs out of memory.

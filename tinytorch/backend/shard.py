@@ -52,5 +52,5 @@ class Shard:
         return tuple(array[self.offset : self.offset + self.size, ...] for array in batch)
 
     def scale(self, size: int) -> Shard:
-        """The range of this shard in an array of values, equally many for each example, of which ``size`` belong to this shard."""
+        """This shard in units of values. Every example has equally many values, and the examples of this shard have ``size`` together."""
         return Shard(self.offset * size // self.size, size, self.total * size // self.size)

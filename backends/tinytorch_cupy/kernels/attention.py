@@ -13,7 +13,7 @@ from tinytorch.backend.contract import Array, Kernel
 from tinytorch_cupy.kernels.dropout import drop_parameters
 from tinytorch_cupy.kernels.launch import FLOATS, Macros, Source, blocks, capability, contiguous, empty, int32s, supports, variants
 
-_WIDTHS = (32, 64, 128)  # head widths that kernels are compiled for; a width is rounded up
+_WIDTHS = (32, 64, 128)  # head dimensions that kernels are compiled for; others are rounded up
 _MAX_DECODE_QUERIES = 4  # up to this many queries, attention_decode splits the keys
 _KEYS_PER_SPLIT = 128  # keys per block of attention_decode
 

@@ -18,7 +18,7 @@ from tinytorch_numpy import threads
 #: Elements in a chunk. A few buffers of this size fit a core's cache, and a pass over one is long compared with the overhead of a call.
 CHUNK = 1 << 17
 
-#: Fewest multiplications of a matmul that runs in several threads: a third of a millisecond.
+#: A matmul with at least this many multiplications (a third of a millisecond) runs in several threads.
 _MIN_PARALLEL_MATMUL = 1 << 24
 
 #: From this size of the matrix on, OpenBLAS computes matrix-vector products in several threads.
