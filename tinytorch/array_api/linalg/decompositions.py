@@ -25,12 +25,12 @@ def _hermitian_part(xp: Any, x: Any) -> Any:
 
 
 def _columns(xp: Any, values: Any, like: Any) -> Any:
-    """Values (..., K) as factors of the columns of matrices, in the dtype of ``like``."""
+    """Reshape values (..., K) to multiply the columns of matrices, in the dtype of ``like``."""
     return xp.expand_dims(xp.astype(values, like.dtype), axis=-2)
 
 
 def _rows(xp: Any, values: Any, like: Any) -> Any:
-    """Values (..., K) as factors of the rows of matrices, in the dtype of ``like``."""
+    """Reshape values (..., K) to multiply the rows of matrices, in the dtype of ``like``."""
     return xp.expand_dims(xp.astype(values, like.dtype), axis=-1)
 
 
