@@ -1,7 +1,7 @@
-"""tinytorch: one deep-learning framework, written once against the Python Array API standard, on any array library.
+"""tinytorch: a deep-learning framework with the API of PyTorch, written against the Python Array API standard, for any array library.
 
-This module is itself a namespace of the standard: its functions take and return Tensors and are differentiable. New Tensors are created on
-the current backend (`use_backend`, `set_backend`, ``TINYTORCH_BACKEND``), by default numpy.
+This module is itself an Array API namespace, like numpy: its functions take and return Tensors and are differentiable. New Tensors are
+created on the current backend (`use_backend`, `set_backend`, ``TINYTORCH_BACKEND``), by default numpy.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def seed(n: int) -> None:
     random.seed(n)
 
 
-if TYPE_CHECKING:  # type checkers read the imports above and these, and so report misspelled names
+if TYPE_CHECKING:  # type checkers read these imports, and so report misspelled names
     from tinytorch import (
         generation as generation,
         models as models,

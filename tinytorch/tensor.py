@@ -74,12 +74,12 @@ class Tensor:
         data: numbers, nested lists of numbers, a NumPy array or a Tensor; copied.
         dtype: a dtype such as ``tinytorch.float32``, or its name. Python floats become float32; a NumPy array keeps its dtype.
         device: the name of a backend (``"cupy:0"``), a `Device`, or ``None`` for the current backend.
-        requires_grad: whether `backward` adds the gradient with respect to this Tensor to ``.grad``.
+        requires_grad: whether operations on this Tensor are recorded, so that `backward` adds the gradient with respect to it to ``.grad``.
 
     Attributes:
-        raw: the array of the backend. Do not write into it, since other Tensors may share it.
+        raw: the array of the library, such as a NumPy array. Do not write into it, since other Tensors may share it.
         backend: the backend of ``raw``.
-        node: its node in the graph, ``None`` if it is not recorded.
+        node: its node in the computation graph, ``None`` if it does not require a gradient.
 
     Example:
         >>> tt.Tensor([1.0, 2.0], requires_grad=True)
@@ -206,12 +206,12 @@ class Tensor:
     # ---- conversion to host data ----
 
     def numpy(self) -> ndarray:
-        """Copy the values to a NumPy array; raises ``RuntimeError`` if the Tensor has a gradient."""
+        """Copy the values to a NumPy array; raises ``RuntimeError`` if the Tensor requires a gradient."""
         self._reject_gradient("numpy", ".detach().numpy()")
         return self.backend.to_host(self.raw).copy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
-        """Allow NumPy to read a Tensor on the host; raises if it is on another device or has a gradient."""
+        """Allow NumPy to read a Tensor on the host; raises if it is on another device or requires a gradient."""
         self._reject_gradient("numpy", ".detach().numpy()")
         if not self.backend.capabilities.host:
             raise TypeError(f"a Tensor on {self.backend.spec} is not converted to NumPy implicitly; use .detach().numpy()")
@@ -221,7 +221,7 @@ class Tensor:
         return array.copy().astype(dtype or array.dtype, copy=False) if copy or dtype is not None else array
 
     def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
-        """Export to another library, which shares the memory and must not write into it. Raises if the Tensor has a gradient."""
+        """Export to another library, which shares the memory and must not write into it. Raises if the Tensor requires a gradient."""
         self._reject_gradient("another library", "x.detach()")
         given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
         return self.backend.xp.asarray(self.raw).__dlpack__(**{name: value for name, value in given.items() if value is not None})
@@ -261,7 +261,7 @@ class Tensor:
         return self.backend.namespace.to_device(self, device)
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
-        """The name of `to` in the standard."""
+        """`to` under the name that the standard gives it."""
         if stream is not None:
             raise ValueError("`stream` is not supported; leave stream=None")
         return self.to(device)
@@ -269,14 +269,14 @@ class Tensor:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy or pickle values, dtype, device and ``requires_grad``, without ``.grad``."""
         if self.node is not None and not isinstance(self.node, AccumulateGrad):
-            raise RuntimeError("only leaf Tensors can be copied or pickled; use x.detach() first")
+            raise RuntimeError("the result of a recorded operation cannot be copied or pickled; use x.detach() first")
         return _unpickle, (type(self), self.backend.to_host(self.raw), self.backend.spec, self.requires_grad)
 
     # ---- differentiation ----
 
     @property
     def requires_grad(self) -> bool:
-        """Whether operations on this Tensor are recorded. Can be set for leaf Tensors, which were not computed from others."""
+        """Whether operations on this Tensor are recorded. Can be set for leaf Tensors: all but the results of recorded operations."""
         return self.node is not None
 
     @requires_grad.setter
@@ -312,15 +312,15 @@ class Tensor:
             raise TypeError(f"{name} must have dtype {self.dtype.name}, got {value.dtype.name}; use tinytorch.astype")
 
     def detach(self) -> Tensor:
-        """A Tensor with the same values that is not recorded in the graph."""
+        """A Tensor with the same values that requires no gradient, as ``jax.lax.stop_gradient``."""
         return wrap(self.raw, self.backend)
 
     def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
-        """Backpropagate: add gradients to ``.grad`` of the leaf Tensors that require one and that this Tensor depends on.
+        """Add the gradient with respect to each leaf Tensor that requires one, and that this Tensor depends on, to its ``.grad``.
 
         Args:
             gradient: gradient with respect to this Tensor, of its shape and dtype; defaults to 1 for a real Tensor with one element.
-            retain_graph: keep the saved values for a second `backward`; otherwise they are freed.
+            retain_graph: keep the residuals (the values saved for derivative rules) for a second `backward`; otherwise they are freed.
 
         Raises:
             RuntimeError: this Tensor does not require a gradient, or ``gradient`` is missing and cannot default to 1.
@@ -361,7 +361,7 @@ def _rebind(tensor: Tensor, new: Tensor, symbol: str) -> Tensor:
     if isinstance(tensor.node, AccumulateGrad):
         if is_grad_enabled():
             raise RuntimeError(
-                f"{symbol} cannot modify a leaf Tensor that requires a gradient while operations are recorded; "
+                f"{symbol} cannot modify a leaf Tensor that requires a gradient while gradient recording is enabled; "
                 f"update it inside `with tinytorch.no_grad():`, or write x = x ... instead"
             )
         new.node = tensor.node  # a manual update: the Tensor stays a leaf

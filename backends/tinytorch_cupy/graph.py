@@ -85,11 +85,11 @@ class CapturedStep:
 
 
 class _CaptureError(Exception):
-    """The step runs, but cannot be captured; the cause is the reason."""
+    """The step runs, but cannot be captured. ``__cause__`` is the error that says why."""
 
 
 class _Capture:
-    """A graph and everything that must live as long as it.
+    """A graph, and the objects that must live as long as the graph.
 
     Raises:
         _CaptureError: if the step cannot be captured. Errors that the step itself raises are passed on.

@@ -24,7 +24,7 @@ _MAX_ONE_HOT = 512
 
 
 def override_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
-    """Functions that replace those of ``xp``, array-api-compat's namespace for cupy, by the standard's dotted names.
+    """Functions that replace those of ``xp``, array-api-compat's namespace for cupy, by name, such as ``linalg.solve``.
 
     Also `add_rows`, an optional function that tinytorch uses if a namespace has it.
     """

@@ -37,5 +37,5 @@ def create_backend(device: str | None = None) -> JaxBackend:
         found = jax.devices(platform or None)
         return JaxBackend(found[int(number or 0)])
     except (RuntimeError, ValueError, IndexError) as error:
-        hint = f"its default device is {jax.devices()[0].platform}; type 'jax' for that"
+        hint = f"its default device is {jax.devices()[0].platform}; type 'jax' to use it"
         raise BackendUnavailableError("jax", f"JAX has no device {device!r}", hint) from error

@@ -25,7 +25,7 @@ def _pow(x1: Any, x2: Any, /) -> Any:
 def _getitem(x: Any, key: Any) -> Any:
     """``x[key]``; while a step is compiled, out-of-bounds indices give NaN, where JAX would clamp the index.
 
-    For other dtypes JAX fills as in `take`: the smallest signed integer, the largest unsigned integer, or true.
+    For other dtypes the value is that of ``jnp.take(mode="fill")``: the smallest signed integer, the largest unsigned integer, or true.
     """
     parts = key if isinstance(key, tuple) else (key,)
     return x.at[key].get(mode="fill") if any(isinstance(part, jax.core.Tracer) for part in parts) else x[key]
@@ -38,7 +38,7 @@ def _sum(x: Any, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = Fal
 
 
 def _add_rows(rows: Any, indices: Any, length: int) -> Any:
-    """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It is the derivative of taking rows."""
+    """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It is the gradient of a gather of rows."""
     targets = jnp.where(indices < 0, length, indices)  # mode="drop" skips only indices past the end
     return jnp.zeros_like(rows, shape=(length, rows.shape[1])).at[targets].add(rows, mode="drop")
 

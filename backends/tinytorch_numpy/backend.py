@@ -17,7 +17,7 @@ from tinytorch_numpy import threads
 from tinytorch_numpy.kernels import KERNELS
 from tinytorch_numpy.namespace import OVERRIDES
 
-#: Fewest loss terms of a shard. Below that, short numpy calls and the sum of the shards' gradients cost more than a thread saves.
+#: A shard has at least this many loss terms. With fewer, numpy calls and the sum of all gradients cost more than a thread saves.
 _MIN_TERMS = 256
 
 #: Below this product of loss terms and parameters, a step is faster in one thread.

@@ -11,13 +11,14 @@ import numpy
 
 from tinytorch.backend.contract import Array
 
-_FEW: Final = 16  #: up to this many rows per index are added one at a time, for all indices at once
+_FEW: Final = 16  #: indices with at most this many rows are summed in rounds, see `_add_rows`
 
 
 def _add_rows(rows: Array, indices: Array, length: int) -> Array:
-    """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It is the derivative of taking rows.
+    """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It is the gradient of a gather of rows.
 
-    For indices with few rows, round ``r`` adds the r-th row of every index at once. An index with many rows gets one sum over them.
+    Indices with few rows are summed in rounds: round ``r`` adds the r-th row of every index at once. Rows of other indices are summed by
+    one call of ``sum`` per index.
     """
     if 1 <= rows.shape[1] <= 4 and rows.dtype.kind == "f":
         columns = [numpy.bincount(indices, column, length) for column in rows.T]  # in float64

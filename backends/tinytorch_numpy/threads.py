@@ -79,7 +79,7 @@ def run(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def _run_parallel(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Run the first task in the caller's thread and the other_thunks in the pool."""
+    """Run the first task in the caller's thread and the others in the pool."""
     first_thunk, *other_thunks = thunks
     pool = _pool()
     futures = [pool.submit(copy_context().run, thunk) for thunk in other_thunks]

@@ -44,7 +44,7 @@ _M_ARENA_MAX: Final = -8
 #: From madvise's mman.h.
 _MADV_HUGEPAGE: Final = 14
 
-#: Length to which the heap is grown, in bytes.
+#: Size to which the heap is grown, in bytes.
 _HEAP: Final = 512 * _MIB
 
 

@@ -70,7 +70,7 @@ def _take_along_axis(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int = -
 
 
 def _add_rows(rows: torch.Tensor, indices: torch.Tensor, length: int) -> torch.Tensor:
-    """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It is the derivative of taking rows."""
+    """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It is the gradient of a gather of rows."""
     return rows.new_zeros((length, rows.shape[1])).index_add_(0, indices, rows)
 
 

@@ -144,7 +144,7 @@ positive.derivatives(x=lambda xp, g, out, x: g)
 
 @operation
 def abs(xp: Any, x: Tensor, /) -> Tensor:
-    """Absolute value, element-wise. The derivative at 0 is taken as 0.
+    """Absolute value, element-wise. The derivative at 0 is defined as 0.
 
     Example:
         >>> tt.abs(tt.asarray([-1.5, 2.0]))
@@ -164,7 +164,7 @@ abs.derivatives(x=_abs_rule)
 
 @operation(saves=Saves.BOTH)
 def sign(xp: Any, x: Tensor, /) -> Tensor:
-    """Sign of x, element-wise: -1, 0 or 1. For complex x, ``x / abs(x)``, or 0 at 0, where the derivative is taken as 0.
+    """Sign of x, element-wise: -1, 0 or 1. For complex x, ``x / abs(x)``, or 0 at 0, where the derivative is defined as 0.
 
     Example:
         >>> tt.sign(tt.asarray([-3.0, 0.0, 2.0]))

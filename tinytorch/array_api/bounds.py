@@ -8,7 +8,7 @@ from tinytorch.tensor import Tensor
 
 
 def check_bounds(x: Tensor, parts: tuple[Any, ...]) -> None:
-    """Raise ``IndexError`` if an index of a key is out of bounds (JAX would clamp it)."""
+    """Raise ``IndexError`` if an index among ``parts``, the key of ``x[key]``, is out of bounds (JAX would clamp it)."""
     shape, axis = x.shape, 0
     for part in parts:
         if part is ...:
@@ -25,7 +25,7 @@ def check_bounds(x: Tensor, parts: tuple[Any, ...]) -> None:
 
 
 def _axes_indexed(part: Any) -> int:
-    """Number of axes that one part of a key, other than ``...``, indexes."""
+    """Number of axes of x that one part of a key, other than ``...``, consumes."""
     if part is None or type(part) is bool:
         return 0
     return part.ndim if _is_mask(part) else 1

@@ -85,7 +85,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     if not is_host_array(obj) and not is_host_scalar(obj) and hasattr(obj, "__dlpack__"):  # an array of some array library
         if not backend.owns(obj):
             kind = f"{type(obj).__module__}.{type(obj).__name__}"
-            raise TypeError(f"asarray: {kind} is not an array of the backend {backend.spec}; pass the `device` of its backend")
+            raise TypeError(f"asarray: {kind} is not an array of the backend {backend.spec}; pass the backend of this array as `device`")
         own = wrap(obj, backend)
         return astype(own, name or own.dtype, copy=copy is not False)
     if copy is False:
@@ -124,7 +124,7 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype
 
 
 def _to_python_numbers(name: str, *numbers: Any) -> list[Any]:
-    """Convert 0-d Tensors and numpy scalars to Python numbers. Raises if a Tensor carries a gradient, which would be lost."""
+    """Convert 0-d Tensors and numpy scalars to Python numbers. Raises if a Tensor requires a gradient, which would be lost."""
     if is_grad_enabled() and any(isinstance(number, Tensor) and number.node is not None for number in numbers):
         raise NotDifferentiableError(f"{name} has no derivative; use .detach() on the Tensor, or pass Python numbers")
     return [number.item() if isinstance(number, Tensor) else to_python_numbers(number) for number in numbers]
@@ -147,11 +147,11 @@ def linspace(start: complex, stop: complex, /, num: int, *, dtype: Any = None, d
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A Tensor that shares the memory of another library's array, unless ``copy`` is true.
 
-    Do not write to the other array afterwards. To import a Tensor that carries a gradient, pass ``x.detach()``.
+    Do not write to the other array afterwards. To import a Tensor that requires a gradient, pass ``x.detach()``.
 
     Raises:
         TypeError: ``x`` has no ``__dlpack__`` method.
-        RuntimeError: ``x`` is a Tensor that carries a gradient.
+        RuntimeError: ``x`` is a Tensor that requires a gradient.
         BufferError: the memory of ``x`` cannot be accessed by the backend.
 
     Example:
@@ -277,7 +277,7 @@ def empty_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor
 
 
 def to_device(x: Tensor, device: Any) -> Tensor:
-    """x copied to another backend or device through host memory; differentiable.
+    """x copied to another backend or device through host memory, as ``jax.device_put``; differentiable.
 
     Example:
         >>> tt.to_device(tt.asarray([1.0]), "numpy").device

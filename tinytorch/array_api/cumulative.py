@@ -63,7 +63,7 @@ def _cumulative_prod_rule(
     g, row = xp.moveaxis(upcast(xp, g), axis, -1), xp.moveaxis(upcast(xp, xp.astype(x, g.dtype)), axis, -1)
     if include_initial:
         g = g[..., 1:]
-    # s[i] = g[i] + x[i + 1] s[i + 1] is the factor of the product before x[i], computed without a division
+    # the gradient of x[i] is (the product of all elements before x[i]) * s[i], with s[i] = g[i] + x[i + 1] s[i + 1]; no division, for zeros
     return xp.moveaxis(exclusive_cumprod(xp, row) * _reverse_recurrence(xp, _shift_left(xp, row, 1), g), -1, axis)
 
 
@@ -74,7 +74,7 @@ def _shift_left(xp: Any, row: Any, by: int) -> Any:
 
 
 def _reverse_recurrence(xp: Any, a: Any, b: Any) -> Any:
-    """The solution of ``s[i] = b[i] + a[i] * s[i + 1]`` along the last axis, by a parallel scan.
+    """The solution of ``s[i] = b[i] + a[i] * s[i + 1]`` along the last axis, by a parallel scan (as ``jax.lax.associative_scan``).
 
     Blelloch 1990, *Prefix Sums*, section 1.4.
     """

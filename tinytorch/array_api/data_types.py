@@ -38,7 +38,7 @@ _astype.derivatives(x=lambda xp, g, out, x, dtype, copy=True: g)  # the graph co
 
 
 def astype(x: Tensor, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tensor:
-    """x converted to ``dtype``. Integers and booleans carry no gradient.
+    """x converted to ``dtype``. A conversion to integers or booleans is not differentiable.
 
     Args:
         x: any shape.

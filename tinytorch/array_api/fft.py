@@ -110,7 +110,7 @@ def irfft(xp: Any, x: Tensor, /, *, n: int | None = None, axis: int = -1, norm: 
 
 
 def _irfft_rule(xp: Any, g: Any, out: Any, x: Any, n: int | None = None, axis: int = -1, norm: Norm = "backward") -> Any:
-    """Values that also represent their mirror image count twice: all but the first one, and the last one if n is even."""
+    """The first value, and the last one if n is even, count once. All others also stand for their complex conjugate: they count twice."""
     points, axis = g.shape[axis], axis % g.ndim
     count = points // 2 + 1
     position = xp.reshape(xp.arange(count), tuple(-1 if i == axis else 1 for i in range(g.ndim)))

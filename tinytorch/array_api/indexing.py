@@ -240,7 +240,7 @@ _setitem.derivatives(x=lambda xp, g, out, x, key, value: replaced(xp, g, key, 0)
 
 
 def setitem(x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
-    """A copy of x with ``value`` at ``key``; ``x[key] = value`` rebinds x to this result.
+    """A copy of x with ``value`` at ``key``, as ``x.at[key].set(value)`` in JAX; ``x[key] = value`` makes x refer to this result.
 
     Raises:
         TypeError: ``value`` is complex and x is real, ``value`` is floating-point and x has integers or booleans, or ``value`` is a list.

@@ -10,10 +10,10 @@ from tinytorch.tensor import Tensor
 
 
 def kinked(xp: Any, slope: Any, x: Any, at: Any) -> Any:
-    """``slope``, the derivative with respect to x, which at the points ``at`` is a convention (such as 0 for a norm at the zero vector).
+    """Return ``slope``, the derivative with respect to x, and make its own derivative NaN at the points ``at``.
 
-    For first derivatives (raw arrays) the slope is returned unchanged. When the rule itself is differentiated it runs on Tensors. There the
-    convention is a constant, whose derivative 0 would be wrong: the derivative of the slope with respect to x is NaN at these points.
+    At these points the slope is only a convention (such as 0 for a norm at the zero vector), so its derivative does not exist. Without this
+    function it would be 0, which is wrong. If the arguments are raw arrays, only a first derivative is computed and nothing is changed.
 
     Args:
         xp: the namespace of the arrays.
@@ -30,7 +30,7 @@ def _kinked(xp: Any, slope: Tensor, x: Tensor, at: Tensor, /) -> Tensor:
 
 
 def _nan_rule(xp: Any, g: Any, out: Any, slope: Any, x: Any, at: Any) -> Any:
-    """g times NaN at the kinks and 0 elsewhere; so is its derivative with respect to g, which forward mode uses."""
+    """NaN at the kinks and 0 elsewhere, as a multiple of g: forward mode differentiates this rule with respect to g."""
     ones = xp.ones_like(g)
     return xp.where(at, g * xp.where(at, ones * math.nan, ones), xp.zeros_like(g))
 

@@ -18,8 +18,8 @@ from tinytorch.tensor import Tensor
 class BoundNamespace:
     """The functions of `tinytorch.array_api`, with creation functions that create Tensors on one device.
 
-    Array code calls ``xp.zeros(...)`` on the namespace of a Tensor. The result must be on the device of that Tensor, whichever backend is
-    current.
+    Array code calls ``xp.zeros(...)`` on the namespace of a Tensor. The result must be on the device of that Tensor, even if
+    another backend is the current one.
     """
 
     def __init__(self, backend: Backend, functions: ModuleType) -> None:

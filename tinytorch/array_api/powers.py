@@ -47,7 +47,7 @@ def _pow_base(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
 
 
 def _pow_exponent(xp: Any, g: Any, out: Any, x1: Any, x2: Any) -> Any:
-    """Defined as 0 at base 0, where the function is constant, and at negative real bases, where no derivative exists."""
+    """The slope is defined as 0 at base 0, where the function is constant, and at negative real bases, where no derivative exists."""
     complex_power = is_complex(xp, out)
     if isinstance(x1, int | float | complex):
         number = complex(x1)

@@ -21,6 +21,6 @@ def downcast(xp: Any, x: Any, like: Any) -> Any:
 
 
 def in_32_bits(xp: Any, function: Callable[[Any], Any], x: Any) -> Any:
-    """``function(x)`` in the dtype that it has for x, computed in float32 if x has a 16-bit dtype."""
+    """``function(x)``. If x has a 16-bit dtype, it is computed in float32 and converted back to the dtype of x."""
     wide = upcast(xp, x)
     return function(x) if wide is x else downcast(xp, function(wide), x)

@@ -11,10 +11,10 @@ from tinytorch.tensor import Tensor
 
 
 def segment_sum(xp: Any, rows: Any, indices: Any, length: int) -> Any:
-    """For each index from 0 to ``length - 1``, the sum of the ``rows`` with that index; for raw arrays and Tensors.
+    """For each index from 0 to ``length - 1``, the sum of the ``rows`` with that index, like ``jax.ops.segment_sum``.
 
     Args:
-        xp: the namespace of the arrays.
+        xp: the namespace of the arrays, which are raw arrays or Tensors.
         rows: (N, D).
         indices: (N,) integers; negative ones count from the end.
         length: number of sums.

@@ -49,7 +49,7 @@ def reduced_size(shape: tuple[int, ...], axis: Axis) -> int:
 
 @operation(saves=Saves.NOTHING)
 def sum(xp: Any, x: Tensor, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Sum over ``axis`` (default: all axes). Small integers are summed in the default integer dtype.
+    """Sum over ``axis`` (default: all axes). Narrow integer dtypes are summed in the default integer dtype.
 
     Example:
         >>> tt.sum(tt.asarray([[1.0, 2.0], [3.0, 4.0]]), axis=0)
@@ -115,7 +115,7 @@ var.derivatives(x=_var_rule)
 
 @operation(saves=Saves.BOTH)
 def std(xp: Any, x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Standard deviation over ``axis``: the square root of `var`. The derivative is taken as 0 where all elements are equal.
+    """Standard deviation over ``axis``: the square root of `var`. The derivative is defined as 0 where all elements are equal.
 
     Example:
         >>> tt.std(tt.asarray([1.0, 3.0]))
@@ -138,7 +138,7 @@ std.derivatives(x=_std_rule)
 
 
 def _extremum_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The elements that are equal to the extremum share the gradient."""
+    """The elements that are equal to the extremum get equal shares of the gradient."""
     selected = x == broadcast_reduced(xp, out, x.shape, axis, keepdims)
     g = broadcast_reduced(xp, g, x.shape, axis, keepdims)
     return xp.where(selected, g, xp.zeros_like(g)) * tie_weights(xp, selected, g, axis)  # 0 elsewhere even if g is infinite
@@ -155,7 +155,7 @@ def tie_weights(xp: Any, chosen: Any, like: Any, axis: Axis) -> Any:
 
 @operation(saves=Saves.BOTH)
 def max(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Maximum over ``axis`` (default: all axes). Equal maxima share the gradient.
+    """Maximum over ``axis`` (default: all axes). Equal maxima share the gradient equally, as in JAX.
 
     Example:
         >>> tt.max(tt.asarray([[1.0, 2.0], [3.0, 0.0]]), axis=1)
@@ -169,7 +169,7 @@ max.derivatives(x=_extremum_rule)
 
 @operation(saves=Saves.BOTH)
 def min(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Minimum over ``axis`` (default: all axes). Equal minima share the gradient.
+    """Minimum over ``axis`` (default: all axes). Equal minima share the gradient equally, as in JAX.
 
     Example:
         >>> tt.min(tt.asarray([[1.0, 2.0], [3.0, 0.0]]), axis=1)
@@ -183,7 +183,7 @@ min.derivatives(x=_extremum_rule)
 
 @operation
 def prod(xp: Any, x: Tensor, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Product over ``axis`` (default: all axes). Small integers are multiplied in the default integer dtype.
+    """Product over ``axis`` (default: all axes). Narrow integer dtypes are multiplied in the default integer dtype.
 
     Example:
         >>> tt.prod(tt.asarray([2.0, 3.0, 4.0]))
@@ -195,7 +195,7 @@ def prod(xp: Any, x: Tensor, /, *, axis: Axis = None, dtype: Any = None, keepdim
 
 
 def _prod_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
-    """The factor of an element is the product of all elements before it and after it; dividing by the element would fail at 0."""
+    """The derivative with respect to an element is the product of all others. It is not ``out / x``, which would fail at 0."""
     axes = normalize_axes(axis, x.ndim)
     last = tuple(range(x.ndim - len(axes), x.ndim))
     reordered = xp.moveaxis(upcast(xp, xp.astype(x, g.dtype)), axes, last)

@@ -219,7 +219,7 @@ atanh.derivatives(x=lambda xp, g, out, x: g / ((1 - x) * (1 + x)))
 
 @operation(saves=Saves.BOTH)
 def hypot(xp: Any, x1: Tensor, x2: Tensor, /) -> Tensor:
-    """Norm of the vector (x1, x2), element-wise. The derivative at the zero vector is taken as 0.
+    """Norm of the vector (x1, x2), element-wise. The derivative at the zero vector is defined as 0.
 
     Example:
         >>> tt.hypot(tt.asarray([3.0]), tt.asarray([4.0]))

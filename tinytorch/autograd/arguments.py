@@ -1,6 +1,7 @@
-"""Conversion of the arguments of an operation from Tensors to raw arrays of a backend, and back.
+"""Conversion of the arguments of an operation from Tensors to raw arrays (those of the backend's library), and back.
 
-Positional arguments are Tensors, Python numbers, or structures such as an index that contains Tensors. Settings are keyword arguments.
+Positional arguments are Tensors, Python numbers, or structures such as an index that contains Tensors. Settings are keyword arguments; an
+operation is not differentiated with respect to them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class NotDifferentiableError(RuntimeError):
 
 
 class ShapeDtype:
-    """The shape and dtype of an array that was not saved, passed to a rule in its place."""
+    """The shape and dtype of an array that was not saved, passed to a rule in its place (like ``jax.ShapeDtypeStruct``)."""
 
     __slots__ = ("dtype", "shape")
 
@@ -85,7 +86,7 @@ def argument_types(args: Sequence[Any]) -> list[Any]:
 
 
 def wrap_saved(backend: Backend, value: Any, saved_type: Any, node: Node | None) -> Any:
-    """The inverse of `unwrap` for a saved input, given its type from `argument_types`: a Tensor if it was one, with the node."""
+    """The inverse of `unwrap` for a saved input, given its type from `argument_types`: a Tensor with this node, if it was a Tensor."""
     if isinstance(value, ShapeDtype):
         return ShapeDtype(value.shape, backend._dtypes[value.dtype])
     if isinstance(saved_type, tuple):

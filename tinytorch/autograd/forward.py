@@ -1,4 +1,4 @@
-"""Forward mode, computed with the rules of reverse mode: Jacobian-vector products.
+"""Forward mode: Jacobian-vector products, computed with the rules of reverse mode.
 
 The vector-Jacobian product ``u -> J^T u`` is linear in u, so its own vector-Jacobian product is ``v -> J v``, for any u. Forward mode needs
 no rules of its own (Townsend 2017, *A new trick for calculating Jacobian vector products*).
@@ -26,7 +26,7 @@ class JVPFunction:
     def __init__(self, traced: Traced, outputs: Sequence[Tensor]) -> None:
         self._traced = traced
         self._outputs = [output for output in outputs if output.node is not None]
-        self._leaves = [Node() for _ in self._outputs]
+        self._leaves = [Node() for _ in self._outputs]  # of the cotangents u; their values are zeros, since any u will do
         seeds: dict[Node, Tensor] = {}
         for output, leaf in zip(self._outputs, self._leaves, strict=True):
             assert output.node is not None
@@ -37,7 +37,7 @@ class JVPFunction:
         self._order = topological_order(*roots, floor=self._leaves[0].id) if roots else []
 
     def __call__(self, tangents: Sequence[Tensor]) -> dict[Node, Tensor]:
-        """The tangents of the results that depend on the inputs, by the node of the result."""
+        """A dict from the node of each result that depends on the inputs to its tangent."""
         seeds: dict[Node, Tensor] = {}
         for node, tangent in zip(self._nodes, tangents, strict=True):
             if node is not None:
@@ -59,7 +59,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     Args:
         function: takes the ``primals`` and returns a pytree of Tensors; with ``has_aux`` a pair of this pytree and any other value.
         primals: a tuple of arguments: Tensors, or pytrees of Tensors.
-        tangents: a tuple with the structure of ``primals``; entries for integer and boolean Tensors are ignored.
+        tangents: a tuple with the structure of ``primals``; tangents of integer and boolean Tensors are ignored.
         has_aux: whether ``function`` returns a pair.
 
     Returns:
@@ -67,8 +67,8 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
         on the arguments is zero; it is ``None`` for integer and boolean Tensors.
 
     Raises:
-        TypeError: there are no floating-point Tensors, or the number or dtype of the tangents differs.
-        ValueError: the shape of a tangent differs.
+        TypeError: there are no floating-point Tensors, or the tangents differ from the primals in number or dtype.
+        ValueError: a tangent has another shape than its primal.
 
     Example:
         >>> tt.jvp(lambda x: x * x, (tt.asarray([1.0, 2.0]),), (tt.asarray([1.0, 10.0]),))[1]

@@ -24,10 +24,10 @@ next_id: Callable[[], int] = itertools.count().__next__
 
 
 class Node:
-    """A node of the graph: one computation, or, as an instance of this class, a leaf.
+    """A node of the graph. Subclasses are computations; an instance of this class itself is a leaf.
 
-    A leaf is an argument of a differentiated function. If that argument is itself recorded, its node is the parent of the leaf, so that
-    outer transformations can differentiate through it.
+    A leaf stands for an argument of a differentiated function. If that argument is itself recorded, its node is the parent of the leaf, so
+    that outer transformations can differentiate through it.
 
     Attributes:
         id: number of the node, increasing in order of creation. Parents have smaller ids than children, so sorting by id is a topological
@@ -94,7 +94,7 @@ def unpack_saved(saved: T | None) -> T:
 
 
 def topological_order(*roots: Node, floor: int = 0) -> list[Node]:
-    """The ancestors of ``roots``, including ``roots``, with an ``id`` of at least ``floor``; children before parents."""
+    """The ancestors of ``roots``, including ``roots``, with an ``id`` of at least ``floor`` (no older nodes); children before parents."""
     seen = {root for root in roots if root.id >= floor}
     stack = list(seen)
     while stack:  # a loop, since a recursion would exceed the recursion limit of Python
@@ -112,7 +112,7 @@ def backpropagate(
 
     Args:
         order: nodes in topological order, children before parents (`topological_order`).
-        seeds: the initial gradients by node, each with the shape of the output of its node.
+        seeds: the cotangents to start from, by node, each with the shape of the output of its node.
         targets: nodes at which propagation stops.
         create_graph: apply derivative rules to Tensors, so that the result can be differentiated again; otherwise to raw arrays.
         release: free the saved values of each node as soon as its rule has run.

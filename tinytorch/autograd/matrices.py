@@ -29,9 +29,9 @@ def jacobian(function: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Ca
         argnums: index or indices of the positional arguments to differentiate: Tensors, or pytrees of Tensors.
 
     Returns:
-        A function ``wrapped(*args, **kwargs)``. Its result has the structure of the results of ``function``, in which each Tensor is
-        replaced by the structure of the argument (a tuple of these if ``argnums`` is a sequence) with Tensors of shape
-        ``(*result.shape, *argument.shape)``. It has ``None`` in place of integer and boolean Tensors.
+        A function ``wrapped(*args, **kwargs)``. As in JAX, it returns a pytree of pytrees: the outer one has the structure of the results
+        of ``function``, and each inner one the structure of the argument (a tuple of arguments if ``argnums`` is a sequence). Its leaves
+        have shape ``(*result.shape, *argument.shape)``, and are ``None`` for integer and boolean Tensors.
 
     Raises:
         TypeError: the arguments or the results contain no floating-point Tensor.

@@ -1,13 +1,13 @@
 """Operations: differentiable functions of Tensors, with their derivative rules.
 
-An operation is written once as Array API code, ``forward(xp, *arrays, **settings)``. Called on Tensors, it runs on the raw arrays of the
-backend and adds a node to the graph. It has one rule for each input (`Operation.derivatives`) or one for all inputs
-(`Operation.joint_derivative`). Rules are Array API code too: applied to raw arrays they compute first derivatives, and applied to Tensors
-derivatives that can be differentiated again.
+An operation is written once as Array API code, ``forward(xp, *arrays, **settings)``. Called on Tensors, it runs on their raw arrays (those
+of the backend's library) and, if one of the Tensors requires a gradient, adds a node to the graph. It has one rule for each input
+(`Operation.derivatives`) or one for all inputs (`Operation.joint_derivative`). Rules are Array API code too: applied to raw arrays they
+compute first derivatives, and applied to Tensors derivatives that can be differentiated again.
 
 A fused operation (`fused_operation`) can be overridden by a backend with a `tinytorch.backend.Kernel` of the same name. Its own forward,
-which runs on every backend, is called the portable implementation. Forward also returns residuals for the joint rule, and the
-implementation that ran forward also runs backward. If the backward pass is itself recorded, the portable forward runs again on Tensors and
+which runs on every backend, is called the portable implementation. Forward also returns residuals for the joint rule. Backward is
+run by the implementation that ran forward. If the backward pass is itself recorded, the portable forward runs again on Tensors and
 is differentiated, so that higher derivatives do not depend on the implementation.
 """
 
@@ -75,7 +75,7 @@ class Saves(Enum):
 
     NOTHING = 0
     OUTPUT = 1
-    OTHERS = 2  #: the rule of each input uses the other inputs only, as in multiplication
+    OTHERS = 2  #: the rule of each input uses only the other inputs, as in multiplication
     INPUTS = 3
     BOTH = 4
 
@@ -86,6 +86,8 @@ class Operation(Generic[P, R]):
     Attributes:
         forward: the portable implementation, ``forward(xp, *arrays, **settings)``.
         fused: whether a backend may override it; forward then returns ``(out, residuals)``.
+        reason: why there is no derivative, ``None`` if there is one.
+        recordable: whether calls are added to the graph; false for piecewise constant functions.
     """
 
     def __init__(self, forward: Callable[..., Any], saves: Saves = Saves.INPUTS, fused: bool = False) -> None:
@@ -107,7 +109,7 @@ class Operation(Generic[P, R]):
         return f"<operation {self.__name__}>"
 
     def __get__(self, instance: object, owner: type | None = None) -> Operation[P, R]:
-        """Makes `help` show the operation as a function. As a class attribute it is not bound as a method."""
+        """Return the operation itself, not a bound method. With this method defined, `help` shows the operation as a function."""
         return self
 
     @property
@@ -228,7 +230,7 @@ class Call(Node):
         kernel: the kernel of the backend that ran, ``None`` for the portable implementation.
         inputs: raw arrays, or the `ShapeDtype` of arrays that were not saved.
         saved: the output or the residuals.
-        arg_types: types of the arguments, to know which of them were Tensors; ``None`` if all others are of `PASS_THROUGH` types.
+        arg_types: types of the arguments, to know which were Tensors; ``None`` if every argument is a Tensor or of a `PASS_THROUGH` type.
     """
 
     __slots__ = ("arg_types", "backend", "inputs", "kernel", "operation", "saved", "settings")
@@ -275,7 +277,7 @@ class Call(Node):
             raise NotDifferentiableError(f"{operation.__name__} has no derivative with respect to {name}; use .detach() on it") from None
 
     def _wrap_inputs(self, inputs: Sequence[Any], nodes: Sequence[Node | None]) -> list[Any]:
-        """The saved inputs, those that were Tensors as Tensors with these nodes."""
+        """The saved inputs; those that were Tensors become Tensors again, with these nodes."""
         arg_types = self.arg_types or [type(raw) if type(raw) in PASS_THROUGH else Tensor for raw in inputs]
         return [wrap_saved(self.backend, *saved) for saved in zip(inputs, arg_types, nodes, strict=True)]
 
@@ -299,7 +301,7 @@ _new: Any = object.__new__
 
 
 def unbroadcast(xp: Namespace, g: Gradient, array: Any) -> Gradient:
-    """Sum ``g`` over the axes along which ``array`` was broadcast and convert it to its dtype; the real part if that dtype is real."""
+    """Sum ``g`` over the axes along which ``array`` was broadcast, and convert it to its dtype (a real ``array`` gets the real part)."""
     if g.shape != array.shape:
         extra = len(g.shape) - len(array.shape)
         axes = tuple(i for i, n in enumerate(g.shape) if i < extra or (array.shape[i - extra] == 1 and n != 1))

@@ -1,4 +1,4 @@
-"""Activation checkpointing: save memory by computing intermediate values again in the backward pass."""
+"""Activation checkpointing (rematerialization): save memory by computing intermediate values again in the backward pass."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def restore_on_recompute(save: Callable[[], Iterator[Callable[[], object]]]) -> 
 
 
 def checkpoint(function: Callable[P, R]) -> Callable[P, R]:
-    """Activation checkpointing: create a function that saves only its arguments, and runs again in the backward pass.
+    """Activation checkpointing: create a function that saves only its arguments and runs again in the backward pass, as ``jax.checkpoint``.
 
     Gradients also reach Tensors that are not arguments, such as the parameters of a module. Both runs draw the same random bits (dropout).
     Buffers of a module (running statistics) are updated by the first run only; the second run sees the values from before the first run.
@@ -74,7 +74,7 @@ def checkpoint(function: Callable[P, R]) -> Callable[P, R]:
 
         arguments = list_tensors((args, kwargs))
         leaves = [Node() for _ in arguments]
-        floor = leaves[0].id if leaves else Node().id
+        floor = leaves[0].id if leaves else Node().id  # nodes with a smaller id were created outside the function
         tracked = iter([wrap(t.raw, t.backend, None if t.node is None else leaf) for t, leaf in zip(arguments, leaves, strict=True)])
         called = map_tensors(lambda _: next(tracked), (args, kwargs))
         with ExitStack() as stack:
@@ -97,7 +97,7 @@ def checkpoint(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _captured(roots: Sequence[Node], floor: int) -> list[Node]:
-    """The nearest ancestors of ``roots`` with an id below ``floor``, newest first: nodes that the function uses from outside."""
+    """The nodes of values that the function closes over: nearest ancestors of ``roots`` with an id below ``floor``, newest first."""
     found = {root for root in roots if root.id < floor}
     for node in topological_order(*roots, floor=floor):
         found.update(parent for parent in node.parents if parent is not None and parent.id < floor)

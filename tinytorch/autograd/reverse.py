@@ -134,8 +134,8 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
 
     Returns:
         ``(results, vjp_fn)``; with ``has_aux`` ``(results, vjp_fn, aux)``. ``vjp_fn(cotangents)`` takes a pytree with the structure of the
-        results, in which the entries for integer and boolean Tensors are ignored. It returns a tuple with a gradient for each argument: the
-        transposed Jacobian times the cotangents. It may be called several times.
+        results, in which the cotangents of integer and boolean Tensors are ignored. It returns a tuple with a gradient for each argument:
+        the transposed Jacobian times the cotangents. It may be called several times.
 
     Raises:
         TypeError: the arguments or the results contain no floating-point Tensor.

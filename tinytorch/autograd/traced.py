@@ -1,4 +1,7 @@
-"""A call of a function, recorded from its arguments to its results: the common first step of all transformations."""
+"""A recorded call of a function, from its arguments to its results: the common first step of all transformations.
+
+Unlike tracing in JAX, this runs the function on its actual arguments and records a graph.
+"""
 
 from __future__ import annotations
 
@@ -52,9 +55,10 @@ class Traced:
         return wrap(tensor.raw, tensor.backend, leaf)
 
     def _depends_on_others(self, order: Sequence[Node]) -> bool:
-        """Whether a node of ``order`` has a parent created before the leaves, or belongs to a Tensor that requires a gradient.
+        """Whether a result depends on a differentiated value other than the inputs. ``order`` is the ancestors of its node.
 
-        Leaves created later by transformations inside the function do not count, since these transformations have ended.
+        Such a value has a node created before the leaves, or is a Tensor that requires a gradient. Leaves that transformations inside the
+        function created do not count, since these transformations have ended.
         """
         floor = self.leaves[0].id
         return any(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = Any  #: an array of any library; the standard has no common base class
 Namespace: TypeAlias = Any  #: a module or object with the functions of the standard
+#: ``step(state, batch) -> (state, aux)``, as for `Backend.compile`
 Step: TypeAlias = Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[tuple[Array, ...], tuple[Array, ...]]]
 
 
@@ -56,7 +57,7 @@ class Capabilities:
         host: whether its arrays are in host memory, so that numpy may read them without an explicit transfer.
         inplace: whether its arrays can be written in place.
         deterministic_scatter: whether values at repeated indices are always summed in the same order.
-        graph: whether `Backend.compile` captures a step as a graph, which one launch runs.
+        graph: whether `Backend.compile` captures a step as a graph that is replayed with one launch (a CUDA graph).
         checks_indices: whether the library raises for out-of-bounds indices; otherwise `Backend.out_of_bounds` finds them, and ``xp`` may
             have a ``getitem(x, key)`` that returns NaN for them.
 
@@ -188,7 +189,7 @@ class Backend(ABC):
         return None
 
     def lacks_precision(self, name: str) -> str | None:
-        """The reason, as a clause, why the device does not support float32, tf32, bfloat16 or float16; ``None`` if it does."""
+        """Why the device does not support a precision (float32, tf32, bfloat16 or float16), as a clause; ``None`` if it does."""
         if name == "tf32":
             return "it has no TF32"
         return None if name in self.capabilities.dtypes else f"it has no data type {name}"
@@ -202,11 +203,13 @@ class Backend(ABC):
         return {}
 
     def compile(self, step: Step, donate: bool = False) -> Step:
-        """Compile ``step(state, batch) -> (state, aux)`` for arrays of fixed shapes; returns ``step`` itself by default.
+        """Compile ``step(state, batch) -> (state, aux)``, such as with ``jax.jit`` or as a CUDA graph, once for each set of shapes.
+
+        The default implementation returns ``step`` unchanged.
 
         Args:
             step: a function of two flat tuples of arrays.
-            donate: donate the buffers of ``state``, so that the compiled step may write into them.
+            donate: donate the buffers of ``state``, as with ``donate_argnums`` of ``jax.jit``: the compiled step may write into them.
 
         Returns:
             The compiled step, which raises ``MemoryError`` if the device runs out of memory.
@@ -218,7 +221,7 @@ class Backend(ABC):
         return []
 
     def shard_count(self, terms: int, parameters: int) -> int:
-        """Number of shards of a batch to run with `parallel`; 1 does not split the batch.
+        """Number of shards to split a batch into, for `parallel`; 1 does not split it.
 
         Args:
             terms: number of terms in the loss of the batch, such as tokens or images.

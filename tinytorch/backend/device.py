@@ -10,7 +10,7 @@ from tinytorch.backend import Backend, get_backend
 class Device:
     """A backend and one of its devices, as returned by ``Tensor.device``.
 
-    ``tt.zeros(3, device=x.device)`` is created on the device of ``x``. Two devices are equal if they have the same backend object.
+    ``tt.zeros(3, device=x.device)`` is created on the device of ``x``. Two devices are equal if their backend is the same object.
     """
 
     __slots__ = ("backend",)

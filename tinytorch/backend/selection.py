@@ -24,7 +24,7 @@ _process_default: Backend | None = None
 
 @contextmanager
 def use_backend(spec: BackendSpec) -> Iterator[Backend]:
-    """Create new arrays on ``spec`` inside a ``with`` block, in this thread or task only; blocks can be nested.
+    """Create new arrays on ``spec`` inside a ``with`` block, in this thread or asyncio task only; blocks can be nested.
 
     A thread started inside the block does not inherit the setting, unless it runs in ``contextvars.copy_context()``.
 

@@ -17,7 +17,7 @@ class Shard:
     """The examples ``offset`` to ``offset + size - 1`` of a batch of ``total``. A microbatch is a shard too.
 
     Steps on all shards of a batch give the same result as one step on the batch: each shard uses the random bits that the whole batch
-    uses for these examples, and computes its sums of loss and gradient divided by the count of the whole batch.
+    uses for these examples, and divides its loss and gradient by the count of the whole batch, so that those of the shards can be summed.
 
     Attributes:
         offset: index of the first example in the batch.
@@ -52,5 +52,5 @@ class Shard:
         return tuple(array[self.offset : self.offset + self.size, ...] for array in batch)
 
     def scale(self, size: int) -> Shard:
-        """The same shard counted in values instead of examples: ``size`` values in the shard, equally many for each example."""
+        """This shard in units of values. Every example has equally many values, and the examples of this shard have ``size`` together."""
         return Shard(self.offset * size // self.size, size, self.total * size // self.size)

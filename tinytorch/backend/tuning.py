@@ -18,8 +18,8 @@ _tuned: dict[Backend, list[str]] = {}
 def tune(device: BackendSpec | None = None) -> list[str]:
     """Tune this process for speed on a backend; further calls for the same backend change nothing.
 
-    On numpy: the reuse of freed memory, the BLAS kernels, and the number of threads (``TINYTORCH_NUM_THREADS``, by default one for each
-    core). Results may differ in the last bits from those of a process without tuning, as between CPUs.
+    On numpy this sets how malloc reuses freed memory, the kernels of OpenBLAS, and the number of threads (``TINYTORCH_NUM_THREADS``, by
+    default one for each core). Results may differ in the last bits from those of a process without tuning, as between CPUs.
 
     Args:
         device: as for `get_backend`; defaults to the current backend.

@@ -248,7 +248,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     path = Path(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} is not a regular file: name a safetensors file")
+            raise InputError(f"{path} is not a regular file: pass the path of a safetensors file")
         path.open("rb").close()  # `safe_open` reports every failure to open as a missing file
         with safe_open(path, framework="numpy") as file:
             yield file

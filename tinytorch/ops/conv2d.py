@@ -19,7 +19,7 @@ def im2col(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any
         xp: the namespace of ``x``.
         x: images, (N, C, H, W).
         kernel: size (kh, kw) of a window.
-        stride: distance of windows, vertical and horizontal.
+        stride: distance between windows, vertical and horizontal.
         padding: rows and columns of zeros added on each side.
 
     Returns:

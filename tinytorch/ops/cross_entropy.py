@@ -19,7 +19,7 @@ def cross_entropy(xp: Any, logits: Any, targets: Any, *, ignore_index: int, labe
         logits: (N, V).
         targets: class indices, integers (N).
         ignore_index: target whose loss is 0.
-        label_smoothing: weight that is spread evenly over all V classes; the target keeps weight ``1 - label_smoothing`` of its own
+        label_smoothing: weight that is spread evenly over all V classes; the target gets ``1 - label_smoothing`` in addition
             (Szegedy et al. 2016, arXiv:1512.00567, section 7).
 
     Returns:

@@ -1,4 +1,4 @@
-"""Inverted dropout (Srivastava et al. 2014, JMLR 15, section 4): the scaling is done during training."""
+"""Inverted dropout (Srivastava et al. 2014, JMLR 15, section 4): scaled during training, not at inference."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def dropout(xp: Any, x: Any, key: Any, *, p: float, site: int, first: int = 0) -
 
     Args:
         x: an array of any shape.
-        key: int32 of shape (2): the key of the run and the step number.
+        key: int32 of shape (2): the key of the run and the step number. It plays the role of a key of ``jax.random``.
         p: dropout probability, less than 1.
-        site: call site: index of this use of random bits within the step.
+        site: call site, the index of this use of random bits within the step, in the role of ``jax.random.fold_in``.
         first: offset of the first element of ``x`` in the whole batch, for a shard of a batch.
 
     Returns:

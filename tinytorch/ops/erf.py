@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 #: ``erfc(x) = t exp(-x^2 + c_0 / 2 + c_1 T_1(2t - 1) + c_2 T_2(2t - 1) + ...)`` for x >= 0 with ``t = 2 / (2 + x)`` and Chebyshev
-#: polynomials T: the form of Numerical Recipes, 3rd ed., section 6.2.2. The coefficients computed with 60 digits at 120 Chebyshev points.
+#: polynomials T: the form of Numerical Recipes, 3rd ed., section 6.2.2. The coefficients were computed with 60 digits at
+#: 120 Chebyshev points.
 _COEFFICIENTS = (
     -1.30265371978170943,
     0.64196979235649026,

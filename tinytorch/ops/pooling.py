@@ -28,7 +28,7 @@ def max_pool2d(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pai
     Args:
         x: images, (N, C, H, W).
         kernel_size: size of a window, vertical and horizontal.
-        stride: distance of windows, vertical and horizontal.
+        stride: distance between windows, vertical and horizontal.
         padding: rows and columns of ``-inf`` added on each side.
 
     Returns:
@@ -75,7 +75,7 @@ def avg_pool2d(xp: Any, x: Any, *, kernel_size: Pair, stride: Pair, padding: Pai
     Args:
         x: images, (N, C, H, W).
         kernel_size: size of a window, vertical and horizontal.
-        stride: distance of windows, vertical and horizontal.
+        stride: distance between windows, vertical and horizontal.
         padding: rows and columns of zeros added on each side.
 
     Returns:

@@ -1,7 +1,7 @@
 """Random numbers of the whole library, from one seed: weights, batches, samples and dropout. A host module.
 
-Random numbers between steps come from one host generator. A step cannot use a generator, since a compiled step is replayed; dropout in a
-step uses a hash of (key, step, call site, index), see `tinytorch.ops.random_bits`.
+Outside training steps, random numbers come from one host generator. A compiled step is replayed, so it cannot use a generator with state:
+dropout in a step uses a hash of (key, step, call site, index), see `tinytorch.ops.random_bits`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tinytorch.tensor import Tensor, wrap
 
 
 class RandomStream:
-    """A key for random bits and a counter of the call sites that have used it.
+    """A key for random bits, and a counter of its uses, so that each call site gets other bits (as keys from ``jax.random.split`` do).
 
     Attributes:
         key: int32 of shape (2): the key of the run and the step number.
@@ -117,7 +117,7 @@ def step_draws(key: Tensor, shard: Shard | None = None) -> Iterator[None]:
 
 
 def draws(backend: Backend) -> RandomStream:
-    """The random stream for layers on ``backend``: that of the current step, else the one that starts from the seed."""
+    """The random stream for layers on ``backend``: that of the current step, or outside of steps the one that starts from the seed."""
     return _current_streams()[backend]
 
 

@@ -23,7 +23,7 @@ def random_bits(xp: Any, key: Any, site: int, shape: tuple[int, ...], first: int
     Args:
         xp: the namespace of ``key``.
         key: int32 of shape (2): the key of the run and the step number.
-        site: call site: index of this use of random bits within the step.
+        site: call site, the index of this use of random bits within the step.
         shape: shape of the result.
         first: offset of the first element among those of the whole batch, for a shard of a batch. Positions are counted modulo 2^32.
     """

@@ -51,7 +51,7 @@ def padded(xp: Any, x: Any, padding: Pair, value: float) -> Any:
 
 
 def cropped(x: Any, size: Pair, padding: Pair) -> Any:
-    """Remove padding: the inverse of `padded`, and its gradient. ``x`` has shape (N, C, H + 2 ph, W + 2 pw)."""
+    """Remove padding: the inverse of `padded`, and also its adjoint. ``x`` has shape (N, C, H + 2 ph, W + 2 pw)."""
     if padding == (0, 0):
         return x
     return x[:, :, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]

@@ -13,7 +13,7 @@ from tinytorch.backend.contract import Array, Kernel
 from tinytorch_cupy.kernels.dropout import drop_parameters
 from tinytorch_cupy.kernels.launch import FLOATS, Macros, Source, blocks, capability, contiguous, empty, int32s, supports, variants
 
-_WIDTHS = (32, 64, 128)  # head widths that kernels are compiled for; a width is rounded up
+_WIDTHS = (32, 64, 128)  # head dimensions that kernels are compiled for; others are rounded up
 _MAX_DECODE_QUERIES = 4  # up to this many queries, attention_decode splits the keys
 _KEYS_PER_SPLIT = 128  # keys per block of attention_decode
 
@@ -162,8 +162,8 @@ def _forward(
 ) -> Any:
     """Multi-head attention of ``q (B, T, C)`` to ``k, v (B, S, C)``: (B, T, C).
 
-    ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed. ``causal`` masks later keys. Dropout zeros a
-    fraction ``p`` of the weights; its mask is drawn from ``key``, ``site`` and ``first``.
+    ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed. ``causal`` masks later keys. Dropout sets
+    each weight to 0 with probability ``p``; its mask is a hash of ``key``, ``site`` and ``first``.
 
     Residuals: the output; the maximum score of each query and its sum of exponentials, (B, H, T) each.
     """

@@ -15,12 +15,12 @@ _source = Source("dropout", variants(ELEMENT=FLOATS))
 
 
 def drop_parameters(p: float) -> tuple[numpy.int32, numpy.float32]:
-    """The threshold of the random bits, of 2^31, below which an element is dropped, and the factor for all others."""
+    """The threshold of the 31 random bits, below which an element is dropped, and the factor for all others."""
     return numpy.int32(int(p * 2**31)), numpy.float32(1.0 / (1.0 - p))
 
 
 def _forward(x: Array, key: Array, *, p: float, site: int, first: int = 0) -> Any:
-    """Set a fraction ``p`` of x to 0 and divide the rest by ``1 - p``. The mask is drawn from ``key (2)``, ``site`` and ``first``."""
+    """Set each element of x to 0 with probability ``p``, else divide it by ``1 - p``. ``key``, ``site`` and ``first`` seed the mask."""
     if not supports(x) or key.dtype.name != "int32" or not 0.0 <= p < 1.0:
         return NotImplemented
     return elementwise(

@@ -1,4 +1,4 @@
-"""Compile and launch the CUDA sources of this directory. Each file is compiled once for each set of macros and each GPU.
+"""Compile and launch the CUDA sources of this directory. Each file is compiled once for each variant (a set of macro values) and each GPU.
 
 A launch goes to the current stream and does not synchronize, so that it can be captured in a CUDA graph. This module does not import cupy
 at module level: the sources can be listed and compiled without cupy.
@@ -35,7 +35,7 @@ def variants(**choices: Iterable[str | int]) -> list[Macros]:
 
 
 class Source:
-    """A ``.cu`` file and the sets of macros with which it is compiled.
+    """A ``.cu`` file and its variants: the sets of macro values with which it is compiled.
 
     Args:
         name: name of the file, without the suffix.

@@ -31,7 +31,7 @@ def _forward(x: Array, *, approximate: str) -> Any:
 
 @loop("contract")
 def _fill(x: Array, out: Array, cdf: Array) -> None:
-    """``(1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u))``, which stays accurate where it is small."""
+    """``(1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u))``, which stays accurate where the result is small."""
     for i in range(len(x)):
         value = x[i]
         p = _ONE / (_ONE + exponential(-value * (_SCALE + _CUBIC * value * value)))

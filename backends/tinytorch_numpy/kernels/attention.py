@@ -230,8 +230,8 @@ def _forward(
 ) -> Any:
     """Multi-head attention of ``q (B, T, C)`` to ``k, v (B, S, C)``: (B, T, C).
 
-    ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed. ``causal`` masks later keys. Dropout zeros a
-    fraction ``p`` of the weights; its mask is drawn from ``key``, ``site`` and ``first``.
+    ``mask``, boolean and broadcast to (B, H, T, S), is true where attention is allowed. ``causal`` masks later keys. Dropout sets
+    each weight to 0 with probability ``p``; its mask is a hash of ``key``, ``site`` and ``first``.
     """
     if not supports(q, k, v) or not (q.size and k.size and v.size) or (mask is not None and mask.dtype != bool):
         return NotImplemented

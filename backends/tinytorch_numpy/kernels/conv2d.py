@@ -24,14 +24,14 @@ from tinytorch_numpy import threads
 from tinytorch_numpy.kernels.images import Pair, batch_first, cropped, padded, rows_first, steps, window_counts
 from tinytorch_numpy.kernels.support import supports
 
-#: Rows of the left operand from which BLAS is efficient.
+#: With at least this many rows in the left operand, BLAS is efficient.
 _MIN_ROWS = 16
 
-#: Most multiplications of a small matmul in OpenBLAS, and fewest columns of a tile.
+#: A tile has at most this many multiplications, for which OpenBLAS has its small-matmul kernels, and at least this many columns.
 _MAX_SMALL_MATMUL = 1_000_000
 _MIN_COLUMNS = 128
 
-#: Fewest multiplications of a convolution that runs in several threads.
+#: A convolution with at least this many multiplications runs in several threads.
 _MIN_PARALLEL_WORK = 1 << 22
 
 

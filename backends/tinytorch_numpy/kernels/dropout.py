@@ -13,7 +13,7 @@ from tinytorch_numpy.kernels.support import CHUNK, chunks, supports
 
 
 def _forward(x: Array, key: Array, *, p: float, site: int, first: int = 0) -> Any:
-    """Set a fraction ``p`` of x to 0 and divide the rest by ``1 - p``. The mask is drawn from ``key (2)``, ``site`` and ``first``."""
+    """Set each element of x to 0 with probability ``p``, else divide it by ``1 - p``. ``key``, ``site`` and ``first`` seed the mask."""
     if not supports(x):
         return NotImplemented
     values = numpy.ravel(x)

@@ -12,7 +12,7 @@ from tinytorch.backend.contract import Array
 
 Pair = tuple[int, int]
 
-#: Images that are transposed at a time. More do not fit in the cache, because their strides are often powers of 2.
+#: Number of images that are transposed at a time. More do not fit in the cache, because their strides are often powers of 2.
 _IMAGES_PER_COPY = 16
 
 

@@ -1,4 +1,4 @@
-"""Counter-based random bits: a hash of key, call site and element index, computed in place. They give dropout's masks."""
+"""Counter-based random bits: a hash of key, call site and element index, computed in place, for the masks of dropout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WORD = 0xFFFFFFFF  # 32 bits
 
 
 def hash_key(key: Array, site: int) -> int:
-    """Hash ``key (2)``, which holds the numbers of the run and the step, with the call site ``site``."""
+    """Hash ``key (2)``, the key of the run and the step number, with the call site ``site``."""
     run, step = (int(number) & _WORD for number in key)
     return _mix(run ^ _mix(step ^ _mix(site & _WORD)))
 
@@ -22,7 +22,7 @@ def _mix(x: int) -> int:
 
 
 def keep_bits(index: Array, spare: Array, hashed_key: int, p: float) -> Array:
-    """Bit masks for dropout: all bits are set for elements that are kept, and none for a fraction ``p``, which is dropped.
+    """Bit masks for dropout: all bits are set for elements that are kept, and none for those that are dropped, each with probability ``p``.
 
     Args:
         index: uint32, the index of each element in the flattened array. Overwritten.

@@ -18,13 +18,13 @@ from tinytorch_numpy import threads
 #: Elements in a chunk. A few buffers of this size fit a core's cache, and a pass over one is long compared with the overhead of a call.
 CHUNK = 1 << 17
 
-#: Fewest multiplications of a matmul that runs in several threads: a third of a millisecond of work.
+#: A matmul with at least this many multiplications (a third of a millisecond) runs in several threads.
 _MIN_PARALLEL_MATMUL = 1 << 24
 
 #: From this size of the matrix on, OpenBLAS computes matrix-vector products in several threads.
 _BLAS_THREADED_SIZE = 460_800
 
-#: From this size of the matrix on, `row_matmul` uses a second thread: two milliseconds of reading.
+#: From this size of the matrix on, `row_matmul` uses a second thread: reading it takes two milliseconds.
 _MIN_PARALLEL_WEIGHT = 1 << 23
 
 _DTYPES = (numpy.dtype(numpy.float32), numpy.dtype(numpy.float64))
@@ -43,7 +43,7 @@ def supports(*arrays: Any) -> bool:
 
 
 def all_in_bounds(ids: Array, length: int) -> bool:
-    """Whether ``0 <= id < length`` for all ``ids``. For other ids the portable version runs, and decides what to do."""
+    """Whether ``0 <= id < length`` for all ``ids``. Otherwise the portable version runs, which returns NaN for other ids."""
     return bool(ids.size == 0 or (ids.min() >= 0 and ids.max() < length))
 
 

@@ -20,7 +20,7 @@ from tinytorch_numpy.kernels.support import CHUNK, chunks, supports
 
 Arrays = Sequence[Array]
 
-#: Fewest elements, over all arrays, of an update that runs in several threads.
+#: An update of at least this many elements, over all arrays, runs in several threads.
 _MIN_PARALLEL_SIZE = 1 << 21
 
 

@@ -14,9 +14,9 @@ def adjoint(xp: Any, x: Any) -> Any:
 
 
 def conjugate_convention(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """Convert a rule written for the conjugates of gradients, the convention of most papers, to our convention.
+    """Convert a rule in the convention of PyTorch and most papers (``d/dx + i d/dy``) to that of tinytorch and JAX (``d/dx - i d/dy``).
 
-    For real matrices both conventions agree.
+    One gradient is the conjugate of the other. For real matrices both conventions agree.
     """
 
     def converted(xp: Any, g: Any, out: Any, x: Any, **static: Any) -> Any:

@@ -2,7 +2,7 @@
 
 The vectors of `eigh`, `svd` and `qr` are unique only up to a sign (a phase if complex). Their rules are correct for functions that do not
 depend on that choice. Vectors with equal eigenvalues (or singular values) can be rotated into each other and have no derivative. The
-gradient is NaN for functions that need it, and finite for functions that do not, such as the projector onto another eigenvector.
+gradient is NaN for functions that depend on this rotation, and finite for others, such as the projector onto another eigenvector.
 Second derivatives, also those of eigenvalues and singular values, are NaN if two values are equal.
 """
 
@@ -25,12 +25,12 @@ def _hermitian_part(xp: Any, x: Any) -> Any:
 
 
 def _columns(xp: Any, values: Any, like: Any) -> Any:
-    """Values (..., K) as factors of the columns of matrices, in the dtype of ``like``."""
+    """Reshape values (..., K) to multiply the columns of matrices, in the dtype of ``like``."""
     return xp.expand_dims(xp.astype(values, like.dtype), axis=-2)
 
 
 def _rows(xp: Any, values: Any, like: Any) -> Any:
-    """Values (..., K) as factors of the rows of matrices, in the dtype of ``like``."""
+    """Reshape values (..., K) to multiply the rows of matrices, in the dtype of ``like``."""
     return xp.expand_dims(xp.astype(values, like.dtype), axis=-1)
 
 

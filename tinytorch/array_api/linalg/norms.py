@@ -20,7 +20,7 @@ from tinytorch.tensor import Tensor
 def vector_norm(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Tensor:
     """Vector norm over ``axis`` (default: all axes).
 
-    The derivative at the zero vector is taken as 0, and equal maxima share the gradient.
+    The derivative at the zero vector is defined as 0, and equal maxima share the gradient equally.
 
     Args:
         x: any shape.
@@ -53,7 +53,7 @@ def _vector_norm_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keep
 
 
 def _slope(xp: Any, x: Any, norm: Any, axis: Axis, ord: float) -> Any:
-    """The derivative of a norm with respect to each element, taken as 0 at elements that are 0."""
+    """The derivative of a norm with respect to each element, defined as 0 at elements that are 0."""
     divisor = xp.where(norm == 0, xp.ones_like(norm), norm)
     if ord > 0 and ord % 2 == 0:  # without sign and abs, whose higher derivatives at 0 would be wrong
         unit = conjugate(xp, x / divisor)

@@ -120,7 +120,7 @@ _slogdet.__name__ = "slogdet"
 
 
 def _slogdet_rule(xp: Any, g: dict[int, Any], out: Any, x: Any) -> Any:
-    """Both outputs are parts of the logarithm of the determinant, whose derivative is the inverse; a real sign has derivative 0."""
+    """The complex logarithm of det(x) is ``log(sign) + logabsdet``, and its derivative is the inverse; a real sign has derivative 0."""
     factor = xp.astype(g[1], x.dtype) if 1 in g else None
     if 0 in g and is_complex(xp, x):
         phase = xp.astype(xp.imag(g[0] * out[0]), x.dtype) * 1j
@@ -148,7 +148,7 @@ def slogdet(x: Tensor, /) -> SlogdetResult:
 def pinv(xp: Any, x: Tensor, /, *, rtol: float | Tensor | None = None) -> Tensor:
     """Moore-Penrose pseudo-inverses; singular values up to ``rtol`` times the largest one are treated as 0.
 
-    The derivative is the one among matrices of the same rank (Golub and Pereyra 1973, equation 4.12).
+    The derivative is for changes of x that keep its rank (Golub and Pereyra 1973, equation 4.12).
 
     Example:
         >>> tt.linalg.pinv(tt.asarray([[2.0, 0.0], [0.0, 0.0]])).tolist()
