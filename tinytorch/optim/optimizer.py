@@ -185,7 +185,7 @@ class Optimizer(ABC):
             parameters: the parameters that the arrays belong to. Their own values are not used.
             params, grads: their values and gradients.
             state: their state, in the order of `state_arrays`. It is donated: it may be overwritten.
-            lr: learning rate before the schedule, a 0-d array of dtype `learning_learning_rate_dtype`.
+            lr: learning rate before the schedule, a 0-d array of dtype `learning_rate_dtype`.
             step: number of this step, counted from 1 without skipped steps, a 0-d int32 array.
             donate: whether ``params`` are donated too.
 
