@@ -57,8 +57,8 @@ def evolution(
             drawn = draw_comparison(folder, comparison)
             console.print(comparison_table(comparison))
             console.print(
-                "train, test: accuracy in percent, for TinyGPT of the next character; course: accuracy reported by the course.\n"
-                "layers, ops, lines: percentage of the library code in use that an earlier model also uses.",
+                "train, test: accuracy in percent, for TinyGPT of the next character; course: accuracy that a course reported.\n"
+                "layers, ops, lines: percentage of the model's layer classes, operations and lines of code that earlier models also use.",
                 style="dim",
             )
             pictures = " and ".join(PICTURES)

@@ -1,4 +1,4 @@
-"""Learning rate schedules. A schedule is Array API code, so that a compiled step can compute it on the device."""
+"""Learning rate schedules. Like a lambda for ``LambdaLR``, a schedule returns a factor; as Array API code, it runs in compiled steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bigram baseline: predicts each character from the one before it. A host module, in numpy."""
+"""The bigram baseline: predicts each character from the one before it. Runs on the CPU, in numpy."""
 
 from __future__ import annotations
 

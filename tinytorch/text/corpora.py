@@ -1,4 +1,4 @@
-"""Training text: read from a file, or the language reference that comes with Python. A host module."""
+"""Training text: read from a file, or the language reference that comes with Python. Runs on the CPU."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ def python_reference() -> str:
     """Return the Python language reference, a corpus of about 370,000 characters that needs no download.
 
     CPython ships it for `help()` in `pydoc_data.topics`, one entry per topic. The topics are joined in alphabetical order, separated by two
-    blank lines. A topic that another topic contains (`while` is a section of `compound`) is left out: repeated text would be in both the
-    training and the validation split, and the validation loss would measure memorization.
+    blank lines. A topic that another topic contains (`while` is a section of `compound`) is left out: otherwise the same
+    text could be in the training and in the validation split, and the validation loss would measure memorization.
 
     The text depends on the Python version; compare versions with `text_digest`.
 

@@ -1,4 +1,4 @@
-"""A character tokenizer. A host module: ids are computed by table lookup in numpy."""
+"""A character tokenizer. Runs on the CPU: ids are computed by table lookup in numpy."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ class CharTokenizer:
         return ids
 
     def encode_array(self, text: str) -> NDArray[numpy.int64]:
-        """The token ids of a text, such as a whole corpus, as a host array of shape (N,). Raises ValueError as `encode` does."""
+        """The token ids of a text, such as a whole corpus, as a numpy array of shape (N,). Raises ValueError as `encode` does."""
         _, ids = self._fitted("encode")
         _require_text(text, "encode")
         beyond = len(ids) - 1
         return ids[numpy.minimum(_code_points(text), beyond)]
 
     def encode_batch(self, texts: Sequence[str], max_length: int | None = None, padding: bool = True) -> NDArray[numpy.int64]:
-        """The token ids of several texts as one host array.
+        """The token ids of several texts as one numpy array.
 
         Args:
             texts: B texts.

@@ -1,4 +1,4 @@
-"""Training and validation splits of a sequence of tokens, and windows for a language model. A host module.
+"""Training and validation splits of a sequence of tokens, and windows for a language model. Runs on the CPU.
 
 A window has T + 1 tokens: the first T are the model's inputs, the last T its targets. So N tokens have N - 1 targets.
 """

@@ -1,4 +1,4 @@
-"""The training step as a function of arrays: state and batch in, new state and loss out. It copies nothing to the host."""
+"""The training step as a function of arrays: state and batch in, new state and loss out. It copies nothing to the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads CIFAR-10 in its binary version. A host module.
+"""Reads CIFAR-10 in its binary version. Runs on the CPU.
 
 Each file is a sequence of records of 3073 bytes: the label, then 1024 bytes each of red, green and blue, row by row.
 

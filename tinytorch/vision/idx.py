@@ -1,4 +1,4 @@
-"""Reads the IDX format, and the data sets MNIST and Fashion-MNIST, which use it. A host module.
+"""Reads the IDX format, and the data sets MNIST and Fashion-MNIST, which use it. Runs on the CPU.
 
 A file has two zero bytes, a dtype (8 for uint8), the number of dimensions, each dimension as a big-endian 32-bit integer, then the values.
 Files may be compressed with gzip.
