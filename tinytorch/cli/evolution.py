@@ -22,7 +22,11 @@ def evolution(
         Path | None, typer.Option(help="Directory of the data set; downloaded if left out.", show_default=False, **PATH)
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="numpy, cupy, auto, ...; defaults to TINYTORCH_BACKEND or numpy.", show_default=False)
+        str | None,
+        typer.Option(
+            help="numpy, cupy, torch, jax or auto (cupy if it can run, else numpy); defaults to TINYTORCH_BACKEND or numpy.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -222,7 +222,7 @@ def _stops(stop: Stop, tokenizer: Tokenizer | None) -> tuple[set[int], list[str]
     if texts and tokenizer is None:
         raise InputError("a text in `stop` needs a `tokenizer`: pass one, or pass token ids as `stop`")
     if "" in texts:
-        raise InputError("`stop` contains an empty text: give at least one character, or leave it out")
+        raise InputError("`stop` contains an empty text: pass at least one character, or leave it out")
     return {item for item in items if not isinstance(item, str)}, texts
 
 

@@ -83,7 +83,7 @@ class BPETokenizer:
         """
         library()
         if not text:
-            raise InputError("there is no text to train a tokenizer on: give at least one character")
+            raise InputError("there is no text to train a tokenizer on: pass at least one character")
         if vocab_size <= _BYTES:
             raise InputError(f"`vocab_size` must be greater than {_BYTES}, the number of byte tokens of a BPE vocabulary, got {vocab_size}")
         return cls(make_engine(learn_byte_pairs([text] if isinstance(text, str) else text, vocab_size, on_merges)))
@@ -108,7 +108,7 @@ class BPETokenizer:
             raise InputError(f"there is no tokenizer in {directory}: it needs tokenizer.json, or vocab.json and merges.txt")
         if not exact:
             raise InputError(
-                f"the tokenizer in {directory} does not decode to the text that was encoded: give a directory with GPT-2's tokenizer"
+                f"the tokenizer in {directory} does not decode to the text that was encoded: pass a directory with GPT-2's tokenizer"
             )
         return tokenizer
 
@@ -117,7 +117,7 @@ class BPETokenizer:
         if not isinstance(text, str):
             raise TypeError(f"encode expects a str, got {type(text).__name__}")
         if not text:
-            raise InputError("there is no text to encode: give at least one character")
+            raise InputError("there is no text to encode: pass at least one character")
         self._require_known(text)
         ids: list[int] = self._encoded([text]).tolist()
         return ids

@@ -155,7 +155,7 @@ def write_token_file(path: str | os.PathLike[str], chunks: Iterable[str], tokeni
             digest.update(part.encode("utf-8", "surrogatepass"))
             tokens, characters = tokens + len(ids), characters + len(part)
         if not tokens:
-            raise InputError("there is no text to encode: give at least one character")
+            raise InputError("there is no text to encode: pass at least one character")
         file.seek(0)
         file.write(_header(tokenizer, dtype, tokens, characters, digest.hexdigest(), room))
     return TokenFile.open(path)

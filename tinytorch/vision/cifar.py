@@ -57,7 +57,7 @@ def read_cifar10(directory: str | os.PathLike[str]) -> tuple[ImageData, ImageDat
     training = [folder / name for name in TRAINING if (folder / name).exists()]
     if not training:
         raise InputError(
-            f"there is no {TRAINING[0]} in {folder}: give the directory of CIFAR-10's binary version as `data_dir`, often "
+            f"there is no {TRAINING[0]} in {folder}: pass the directory of CIFAR-10's binary version as `data_dir`, often "
             "called cifar-10-batches-bin, or leave `data_dir` out to have it downloaded"
         )
     classes = _classes(folder / META)
