@@ -1,4 +1,4 @@
-"""Microbatches and shards: which models support them, how many shards to use, and sums over shards."""
+"""Microbatches (one after another, to save memory) and shards (in parallel): which models support them, how many to use, and their sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of a training step: all arrays that it reads and writes, as one flat tuple, so that a backend can compile the step."""
+"""The state of training: all arrays that a step reads and writes, as one flat tuple, so that a backend can compile the step."""
 
 from __future__ import annotations
 

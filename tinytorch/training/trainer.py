@@ -38,7 +38,8 @@ class Trainer:
         metrics: what `evaluate` measures in addition to the loss; see `Metric`.
         accumulate: number of microbatches per batch (gradient accumulation); must divide the batch size.
         precision: precision of training and evaluation, one of `tinytorch.nn.PRECISIONS`; parameters stay float32.
-        predict: ``predict(model, batch) -> outputs``; defaults to ``model(*batch[:-1])``. The last array of a batch holds the targets.
+        predict: the forward pass, ``predict(model, batch) -> outputs``; defaults to ``model(*batch[:-1])``. The last array of a batch
+            holds the targets.
 
     Attributes:
         scaling: state of the loss scaling for float16, see `TrainState`.
