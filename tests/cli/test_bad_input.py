@@ -42,9 +42,9 @@ def assert_error(result: Result, *named: str, code: int = 2) -> None:
     ("content", "named"),
     [
         (None, ["there is no file", "check the path"]),
-        (b"", ["holds no text", "give a file"]),
+        (b"", ["holds no text", "pass a file"]),
         (b" \n\n ", ["holds no text"]),
-        (b"\x7fELF\0\0\0", ["is a binary file", "give a plain text file"]),
+        (b"\x7fELF\0\0\0", ["is a binary file", "pass a plain text file"]),
         (b"caf\xe9 au lait", ["is not UTF-8", "iconv"]),
         ("to be".encode("utf-16"), ["is UTF-16", "iconv"]),
         (b"a", ["the validation split has 1 tokens", "use a text of at least 81 tokens"]),
@@ -199,7 +199,7 @@ def test_cupy_without_a_gpu(tinytorch: Command, workdir: Path, monkeypatch: pyte
 )
 def test_an_empty_path_is_an_error(tinytorch: Command, workdir: Path, run: Path, words: list[str]) -> None:
     before = tree(workdir)
-    assert_error(tinytorch(*words), "got ''" if "--tokenizer" in words else "the path is empty; give a path, or leave it out")
+    assert_error(tinytorch(*words), "got ''" if "--tokenizer" in words else "the path is empty; pass a path, or leave it out")
     assert tree(workdir) == before
 
 

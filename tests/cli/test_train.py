@@ -67,7 +67,7 @@ def test_the_last_val_loss_is_over_the_whole_validation_split(train: Command, wo
 def test_the_output_fits_80_columns(train: Command) -> None:
     result = train("--steps 20 --eval-every 6 --out run")
     lines = result.out.splitlines()
-    assert lines[0].startswith("Training a TinyGPT of")
+    assert lines[0].startswith("TinyGPT with")
     assert "step 6: validation loss" in result.out
     assert "Validation loss" in result.out
     assert "tinytorch generate run --prompt 'To '" in lines[-1]
@@ -127,11 +127,11 @@ def test_a_run_can_be_resumed_on_another_backend(
 ) -> None:
     pytest.importorskip("array_api_strict", reason="the other backend here, array-api-strict, is not installed")
     train("--steps 2 --out run")
-    assert "with strict:cpu" in tinytorch("train --resume --out run --steps 3 --backend strict").out
+    assert "backend strict:cpu" in tinytorch("train --resume --out run --steps 3 --backend strict").out
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "strict")
-    assert "with strict:cpu" in tinytorch("train --resume --out run --steps 4").out
+    assert "backend strict:cpu" in tinytorch("train --resume --out run --steps 4").out
     monkeypatch.delenv(ENVIRONMENT_VARIABLE)
-    assert "with numpy:cpu" in tinytorch("train --resume --out run --steps 5").out
+    assert "backend numpy:cpu" in tinytorch("train --resume --out run --steps 5").out
     assert len(rows(workdir / "run")) == 5
 
 

@@ -252,7 +252,7 @@ def test_a_prompt_of_ids_with_a_tokenizer_gives_text(backend: Backend) -> None:
 
 @pytest.mark.parametrize("prompt", ["", [], [[]], [[1], []], ["the", ""], numpy.zeros((0,), dtype="int64")])
 def test_an_empty_prompt_raises(prompt: Any) -> None:
-    with pytest.raises(InputError, match="a prompt is empty: give at least one token"):
+    with pytest.raises(InputError, match="a prompt is empty: pass at least one token"):
         stream(small_model(), prompt, 5, tokenizer=TOKENIZER)
 
 

@@ -345,7 +345,7 @@ def test_a_mask_may_differ_by_example_and_by_head(backend: Backend, torch: Any) 
     assert_matches_pytorch(ours, theirs, values(2, 4, 6), rename=without_prefix, mask=tt.asarray(allowed[:, 0]))
 
 
-def test_with_fewer_queries_than_keys_the_last_query_is_aligned_with_the_last_key(backend: Backend) -> None:
+def test_with_fewer_queries_than_keys_the_queries_are_the_last_positions(backend: Backend) -> None:
     layer = nn.MultiHeadAttention(4, 2).eval()
     x = tt.asarray(values(1, 5, 4).astype("float32"))
     assert_close(layer(x[:, 3:, :], x, is_causal=True), host(layer(x, is_causal=True))[:, 3:], rtol=1e-5, atol=1e-6)

@@ -119,7 +119,7 @@ def test_one_of_two_equal_topics_is_kept(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_python_without_the_reference_raises_and_suggests_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(InputError, match="give a text file"):
+    with pytest.raises(InputError, match="pass a text file"):
         python_reference()
 
 

@@ -157,9 +157,9 @@ def test_decoding_anything_but_a_1d_sequence_of_integers_raises(ids: object) -> 
 
 
 def test_invalid_settings_raise() -> None:
-    with pytest.raises(ValueError, match="give at least 3"):
+    with pytest.raises(ValueError, match="use at least 3"):
         CharTokenizer(vocab_size=2)
-    with pytest.raises(ValueError, match="give each one once"):
+    with pytest.raises(ValueError, match="list each one once"):
         CharTokenizer(special_tokens=["<BOS>", "<BOS>"])
     with pytest.raises(ValueError, match="distinct, non-empty strings"):
         CharTokenizer(special_tokens=[""])

@@ -26,7 +26,7 @@ def test_the_split_is_exact_for_decimal_fractions(val_split: float, expected: in
 
 @pytest.mark.parametrize(("data", "val_split"), [("abc", 0.9), ("", 0.1), ("", 0.0)])
 def test_an_empty_split_raises(data: str, val_split: float) -> None:
-    with pytest.raises(InputError, match="give more text"):
+    with pytest.raises(InputError, match="pass more text"):
         split_text(data, val_split)
 
 
@@ -81,9 +81,9 @@ def test_sequential_windows_and_the_remaining_one_have_every_token_but_the_first
 @pytest.mark.parametrize(
     ("n", "message"),
     [
-        (4, "there are 4 tokens, and one window of sequence length 8 needs 9: use a `seq_length` of at most 3, or give more text"),
-        (8, "there are 8 tokens, and one window of sequence length 8 needs 9: use a `seq_length` of at most 7, or give more text"),
-        (1, "there are 1 tokens, and one window of sequence length 8 needs 9: give more text"),
+        (4, "there are 4 tokens, and one window of sequence length 8 needs 9: use a `seq_length` of at most 3, or pass more text"),
+        (8, "there are 8 tokens, and one window of sequence length 8 needs 9: use a `seq_length` of at most 7, or pass more text"),
+        (1, "there are 1 tokens, and one window of sequence length 8 needs 9: pass more text"),
     ],
 )
 def test_the_error_for_too_few_tokens_says_how_many_are_needed_and_what_to_do(n: int, message: str) -> None:

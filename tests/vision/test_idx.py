@@ -71,7 +71,7 @@ def test_an_invalid_file_raises_an_error_with_its_path_and_a_suggestion(tmp_path
     with pytest.raises(InputError, match=message) as caught:
         read_mnist(tmp_path)
     assert str(path) in str(caught.value)
-    assert any(suggestion in str(caught.value) for suggestion in ("copy it", "copy both", "give the files"))
+    assert any(suggestion in str(caught.value) for suggestion in ("copy it", "copy both", "pass the files"))
 
 
 @pytest.mark.parametrize("name", mnist_arrays())

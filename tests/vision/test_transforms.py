@@ -147,7 +147,7 @@ def test_a_gradient_through_shift_and_flip_raises() -> None:
     def loss(x: Tensor) -> Tensor:
         return tt.sum(shift_and_flip(x, key(), site=0, shift=1))
 
-    with pytest.raises(tt.NotDifferentiableError, match="images are data"):
+    with pytest.raises(tt.NotDifferentiableError, match="augments input images"):
         tt.grad(loss)(tt.asarray(example_images().astype(numpy.float32)))
 
 

@@ -22,7 +22,11 @@ def evolution(
         Path | None, typer.Option(help="Directory of the data set; downloaded if left out.", show_default=False, **PATH)
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="numpy, cupy, auto, ...; defaults to TINYTORCH_BACKEND or numpy.", show_default=False)
+        str | None,
+        typer.Option(
+            help="numpy, cupy, torch, jax or auto (cupy if it can run, else numpy); defaults to TINYTORCH_BACKEND or numpy.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -57,8 +61,8 @@ def evolution(
             drawn = draw_comparison(folder, comparison)
             console.print(comparison_table(comparison))
             console.print(
-                "train, test: accuracy in percent, for TinyGPT of the next character; course: accuracy reported by the course.\n"
-                "layers, ops, lines: percentage of the library code in use that an earlier model also uses.",
+                "train, test: accuracy in percent, for TinyGPT of the next character; course: accuracy that a course reported.\n"
+                "layers, ops, lines: percentage of the model's layer classes, operations and lines of code that earlier models also use.",
                 style="dim",
             )
             pictures = " and ".join(PICTURES)

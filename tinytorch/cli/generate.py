@@ -58,7 +58,7 @@ def generate(
         model, tokenizer, trained_in = read_model(run)
         start = _default_prompt(tokenizer) if prompt is None else prompt
         if not start:
-            raise InputError("the prompt is empty; give --prompt at least one character, or leave it out")
+            raise InputError("the prompt is empty; pass at least one character as --prompt, or leave it out")
         if not tokenizer.unknown_characters(start):
             _, dropped = crop_prompt(tokenizer.encode(start), model.max_length)
             if dropped:

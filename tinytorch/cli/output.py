@@ -19,7 +19,7 @@ class OutputError(Exception):
 class TolerantOutput:
     """A wrapper for a stream that does not raise OSError. After the first error, all output is discarded.
 
-    A run must not be lost because a reader such as `head` has exited, the disk of a log file is full, or the terminal was closed.
+    So a run does not end with an error if a reader such as `head` has exited, the disk of a log file is full, or the terminal was closed.
 
     Args:
         stream: the stream to write to.

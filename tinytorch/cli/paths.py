@@ -11,7 +11,7 @@ import typer
 def path(argument: str) -> Path:
     """Convert an argument to a path. An empty string, such as an unset shell variable, is rejected; `Path` reads it as ``.``."""
     if not argument:
-        raise typer.BadParameter("the path is empty; give a path, or leave it out")
+        raise typer.BadParameter("the path is empty; pass a path, or leave it out")
     return Path(argument)
 
 

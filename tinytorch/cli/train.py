@@ -42,7 +42,11 @@ def train(
         typer.Option(help="Preset of settings: nano (default), baby or gpt2; finetune with --init-from.", show_default=False),
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="numpy, cupy, cupy:1, auto, ...; defaults to TINYTORCH_BACKEND or numpy.", show_default=False)
+        str | None,
+        typer.Option(
+            help="numpy, cupy, cupy:1, torch, jax or auto (cupy if it can run, else numpy); defaults to TINYTORCH_BACKEND or numpy.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run directory; defaults to runs/NAME-001 with the next free number.", show_default=False, **PATH)
@@ -196,7 +200,8 @@ def _train(run: Run, description: str, options: list[str]) -> None:
             raise KeyboardInterrupt
 
     parameters = run.model.count_parameters()
-    console.print(f"Training a TinyGPT of {parameters:,} parameters in {path}, with {current_backend().spec},\n{description}", markup=False)
+    console.print(f"TinyGPT with {parameters:,} parameters, run directory {path}, backend {current_backend().spec}", markup=False)
+    console.print(f"Training {description}", markup=False)
     with signal_handler(stop, [signal.SIGINT, *TERMINATION]):
         try:
             run.train(console=console)

@@ -33,7 +33,10 @@ PrecisionName = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Random seed; defaults to a different one each time.", show_default=False)]
 BackendName = Annotated[
-    str | None, typer.Option(help="numpy, cupy, auto, ...; defaults to TINYTORCH_BACKEND or numpy.", show_default=False)
+    str | None,
+    typer.Option(
+        help="numpy, cupy, torch, jax or auto (cupy if it can run, else numpy); defaults to TINYTORCH_BACKEND or numpy.", show_default=False
+    ),
 ]
 
 

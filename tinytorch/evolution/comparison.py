@@ -100,7 +100,7 @@ def _one_step(result: TrainingResult, images: ImageData) -> Callable[[], Tensor]
 
 
 def write_results(path: Path, results: list[TrainingResult]) -> None:
-    """Write the results as a JSON list. Accuracies, and the course's accuracies (``floor``), are in the range from 0 to 1."""
+    """Write the results as a JSON list. Accuracies are from 0 to 1; ``floor`` is that of `FLOORS`."""
     rows: list[dict[str, Any]] = []
     seeds: dict[str, int] = {}
     for result in results:

@@ -1,4 +1,4 @@
-"""Draw the comparison: learning curves, first-layer filters, attention weights and a generated text. A host module."""
+"""Draw the comparison: learning curves, first-layer filters, attention weights and a generated text. Runs on the CPU."""
 
 from __future__ import annotations
 

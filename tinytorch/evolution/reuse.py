@@ -1,4 +1,4 @@
-"""Measure how much of a model's code is shared with earlier models, by tracing a training step."""
+"""Measure which fraction of a model's layers, operations and lines of code earlier models also use, by tracing a training step."""
 
 from __future__ import annotations
 

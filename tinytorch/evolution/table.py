@@ -19,7 +19,7 @@ def comparison_table(comparison: Comparison) -> Table:
     table = RichTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")  # fits 80 columns
     table.add_column("year")
     table.add_column("model", no_wrap=True)
-    for title in ("weights", "time", "train", "test", "course"):
+    for title in ("params", "time", "train", "test", "course"):
         table.add_column(title, justify="right", no_wrap=True)
     for title in ("layers", "ops", "lines"):
         table.add_column(title, justify="right", style="dim", no_wrap=True)

@@ -13,8 +13,9 @@ from tinytorch.tensor import Tensor, wrap
 
 
 class Cache(ABC):
-    """The base class of key-value caches. The prompts of a batch may differ in length and are then padded on the left: columns before the
-    first token of a row are masked, and the positions of a row start at 0 there.
+    """The base class of key-value caches of B sequences (rows); column t has the keys and values of token t of each row.
+
+    Prompts of different lengths are padded on the left. The padding is masked; position 0 of a row is its first token after it.
 
     Attributes:
         layers: the caches of the attention layers, in order.

@@ -22,7 +22,8 @@ class Conversation:
         max_new_tokens: maximum number of tokens of an answer.
         config: sampling settings.
         stop: ends an answer, see `generate`; defaults to an empty line.
-        seed: the seed of the first answer, increased by 1 for each further answer. Defaults to draws from `tinytorch.seed`.
+        seed: the seed of the first answer, increased by 1 for each further answer. Defaults to random seeds, drawn from the
+            global generator (`tinytorch.seed`).
         precision: see `generate`.
 
     Raises:

@@ -19,11 +19,11 @@ _steps: weakref.WeakKeyDictionary[Module, dict[Backend, Step]] = weakref.WeakKey
 
 
 class CompiledDecoding:
-    """Decodes token by token with a compiled step, starting from the cache of the prompts' forward pass.
+    """Decodes token by token with a compiled step, starting from the cache that the forward pass of the prompts (prefill) has filled.
 
     Args:
         model: see `Decoder`.
-        cache: the cache of the prompts; its buffers are donated.
+        cache: the cache of the prompts; its buffers are donated: the step may overwrite them.
 
     Attributes:
         length: number of columns in the cache.

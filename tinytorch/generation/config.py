@@ -23,7 +23,7 @@ class SamplingConfig:
     """Settings of sampling, applied in this order: repetition penalty, temperature, min-p, top-k, top-p.
 
     Attributes:
-        temperature: the divisor of the logits, at least 0. 0 is greedy decoding: the token with the largest logit, the first of equal ones.
+        temperature: the logits are divided by it. 0 is greedy decoding (argmax).
         top_k: sample from the k most probable tokens. Defaults to all tokens.
         top_p: sample from the nucleus, the smallest set of most probable tokens whose probabilities sum to at least ``top_p`` (Holtzman et
             al. 2020, arXiv:1904.09751, section 3.1). Defaults to all tokens.

@@ -70,7 +70,7 @@ class Decoder:
     def __init__(self, model: Module, prompts: Sequence[Sequence[int]], precision: str = "float32") -> None:
         rows = [crop_prompt(row, model.max_length)[0] for row in prompts]
         if not rows or not all(rows):
-            raise InputError("a prompt is empty: give at least one token to continue")
+            raise InputError("a prompt is empty: pass at least one token to continue")
         width = max(len(row) for row in rows)
         self._model = model
         self._modules = list(model.modules())

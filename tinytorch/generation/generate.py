@@ -55,7 +55,8 @@ def generate(
         tokenizer: encodes prompts and decodes results. Its special tokens are never chosen, unless they are in ``stop``.
         stop: texts or ids that end a row; the result does not include them. Only generated text is searched, not the prompt.
         num_samples: number of continuations of a single prompt.
-        seed: seed of the sampling; the result is the same on every backend. Defaults to a draw from `tinytorch.seed`.
+        seed: seed of the sampling; the result is the same on every backend. Defaults to a random seed, drawn from the
+            global generator (`tinytorch.seed`).
         precision: the precision to compute in, one of `tinytorch.nn.PRECISIONS`; defaults to float32.
 
     Returns:
@@ -98,7 +99,8 @@ def stream(
     """Yield the result of `generate` in parts, one part after each step.
 
     A part is a text or a list of ids, and may be empty; the parts concatenate to the result. If `generate` returns a list of results, each
-    step yields a list with one part for each of them. Text that may be the beginning of a stop text is yielded when this is decided.
+    step yields a list with one part for each of them. Text that may be the beginning of a stop text is held back until later
+    tokens show whether it is.
 
     Between steps the model is in its original mode, so it may be trained; the next step uses the new weights. Arguments and errors are
     those of `generate`; errors other than ``FloatingPointError`` are raised by the call itself, not while iterating.
@@ -155,7 +157,7 @@ def _processors(config: SamplingConfig, decoder: Decoder, tokenizer: Tokenizer |
 
 
 def _choose(decoder: Decoder, processors: Sequence[LogitsProcessor], config: SamplingConfig, seed: int | None) -> Iterator[list[int]]:
-    """Yield one token id for each row, endlessly. Tokens stay on the device as the next input; their ids are copied to the host."""
+    """Yield one token id for each row, endlessly. Tokens stay on the device as the next input; their ids are copied to the CPU."""
     backend = decoder.backend
     if config.temperature > 0:
         generator = backend.rng(int(random.generator().integers(2**63)) if seed is None else seed)
@@ -220,7 +222,7 @@ def _stops(stop: Stop, tokenizer: Tokenizer | None) -> tuple[set[int], list[str]
     if texts and tokenizer is None:
         raise InputError("a text in `stop` needs a `tokenizer`: pass one, or pass token ids as `stop`")
     if "" in texts:
-        raise InputError("`stop` contains an empty text: give at least one character, or leave it out")
+        raise InputError("`stop` contains an empty text: pass at least one character, or leave it out")
     return {item for item in items if not isinstance(item, str)}, texts
 
 

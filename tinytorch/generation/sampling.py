@@ -1,6 +1,6 @@
 """Choosing tokens by their logits: greedily, or sampled with Gumbel noise. Array API code on raw arrays, on the logits' device.
 
-The noise is an argument, drawn on the host by `tinytorch.backend.Backend.rng`, so that a seed gives the same tokens on every backend.
+The noise is an argument, drawn on the CPU by `tinytorch.backend.Backend.rng`, so that a seed gives the same tokens on every backend.
 """
 
 from __future__ import annotations

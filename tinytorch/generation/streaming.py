@@ -1,4 +1,4 @@
-"""Streamers, one for each row: they take the row's tokens one by one and return the new parts, which concatenate to the result."""
+"""Streamers: one for each sequence (row) of a batch. It takes the tokens one by one and returns the new part of the result each time."""
 
 from __future__ import annotations
 

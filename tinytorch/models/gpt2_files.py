@@ -1,4 +1,4 @@
-"""Reading and writing GPT-2 directories in the Hugging Face format: ``config.json`` and safetensors files. A host module.
+"""Reading and writing GPT-2 directories in the Hugging Face format: ``config.json`` and safetensors files. Runs on the CPU.
 
 GPT-2 (Radford et al. 2019) is a `TinyGPT` with learned positions and tied weights. Its files store weight matrices as (in, out), the
 transpose of `Linear`.

@@ -21,8 +21,8 @@ _PADDING = 2  # keeps height and width
 class _LeNet(Module):
     """Two 5x5 convolutions, each followed by 2x2 pooling, and dense layers.
 
-    The classic form uses tanh and average pooling, the modern form ReLU and max pooling. In both forms, unlike in the papers, pooling has
-    no trainable coefficients, and every feature map is connected to all maps of the previous layer.
+    The classic form uses tanh and average pooling, the modern form ReLU and max pooling. Unlike in the papers, pooling has no
+    trainable coefficients in either form, and every feature map is connected to all maps of the previous layer.
     """
 
     batch_independent = True

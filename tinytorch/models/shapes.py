@@ -16,7 +16,7 @@ from tinytorch.models.gpt_config import GPTConfig
 Shape: TypeAlias = tuple[int, ...]
 
 _BLOCKS = "blocks."
-#: Maximum number of elements in a sinusoidal table, which no file contains, unless the file itself has more.
+#: Maximum number of elements in a sinusoidal table if the file is smaller. Files do not contain this table, so it needs its own limit.
 _MAX_TABLE_SIZE = 2**24
 
 
@@ -25,8 +25,8 @@ class ShapeDifferences:
     """Differences between the arrays in a file and the parameters of a model; false if there are none.
 
     Attributes:
-        missing: names that are not in the file: those outside of the blocks, and those of the first block that has any.
-        more_missing: number of further missing names, in later blocks.
+        missing: names that are not in the file. Only the first incomplete block is listed; later blocks are not checked.
+        more_missing: number of names in those later blocks.
         unknown: names that are not in the model.
         shapes: names whose shapes differ, with the shape in the file and the shape in the model.
     """

@@ -15,7 +15,7 @@ from tinytorch.nn.module import Module, Parameter
 from tinytorch.nn.validation import check_positive, check_probability
 from tinytorch.tensor import Tensor
 
-#: Score of a masked pair in `SelfAttention`. It is finite in float16, and its softmax is 0 beside any other score.
+#: Score of a masked pair in `SelfAttention`. It is finite in float16, and its softmax is 0 if any other score of the row is not masked.
 _MASKED_SCORE = -6e4
 
 
@@ -89,7 +89,7 @@ class LayerCache(Protocol):
 
 
 class MultiHeadAttention(Module):
-    """Multi-head attention: each head attends with its own d_model / num_heads columns of queries, keys and values.
+    """Multi-head attention: each of the H heads uses d_model / H features of queries, keys and values.
 
     Args:
         d_model: width C of input and output.
@@ -144,8 +144,9 @@ class MultiHeadAttention(Module):
             query: (B, T, C).
             key: (B, S, C). Defaults to ``query``: self-attention.
             value: (B, S, C). Defaults to ``key``.
-            mask: boolean, true where attention is allowed: (T, S), (B, T, S), or broadcast to (B, H, T, S).
-            is_causal: forbid attention to later positions. The last query is aligned with the last key.
+            mask: boolean, true where attention is allowed: (T, S), (B, T, S), or broadcast to (B, H, T, S). This is the convention of
+                ``torch.nn.functional.scaled_dot_product_attention``; that of ``torch.nn.MultiheadAttention`` is the opposite.
+            is_causal: forbid attention to later positions. If T < S, the queries are the last T of the S positions.
             cache: keys and values of this layer's earlier positions, to which those of ``query`` are added. Self-attention only.
 
         Returns:
@@ -156,7 +157,7 @@ class MultiHeadAttention(Module):
             ValueError: ``cache`` is given together with ``key`` or ``value``.
         """
         if cache is not None and not (key is None and value is None):
-            raise ValueError("a cache is for self-attention: pass either cache, or key and value")
+            raise ValueError("a cache works only for self-attention: pass either cache, or key and value")
         key = query if key is None else key
         value = key if value is None else value
         weight, bias = self.in_proj_weight, self.in_proj_bias  # (3 C, C) and (3 C)

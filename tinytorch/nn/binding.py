@@ -1,7 +1,7 @@
-"""Binding: run modules with other values than their own parameters and buffers.
+"""Binding: run modules with values other than their own parameters and buffers, as ``torch.func.functional_call`` does.
 
 Bound values are stored in a context variable and not on the module, so that threads can run the same module with different values. A slot
-identifies what is replaced: it is a parameter, or a buffer's module and name; see `tinytorch.nn.module.Slot`.
+is the key of a value that can be replaced: the parameter itself, or ``(module, name)`` for a buffer; see `tinytorch.nn.module.Slot`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tinytorch.tensor import Tensor
 #: The values that modules use instead of their own, by slot; ``None`` if nothing is bound.
 bound_values: ContextVar[dict[Hashable, Tensor] | None] = ContextVar("tinytorch_bound_values", default=None)
 
-#: One dict for each `checkpoint` whose first run is active: the previous values, by slot, of buffers that were set during that run.
+#: One dict per active first run of a `checkpoint`: the values, by slot, that buffers had before that run changed them.
 previous_buffers: ContextVar[tuple[dict[Hashable, Tensor], ...]] = ContextVar("tinytorch_previous_buffers", default=())
 
 
@@ -24,8 +24,8 @@ previous_buffers: ContextVar[tuple[dict[Hashable, Tensor], ...]] = ContextVar("t
 def bind(slots: Sequence[Hashable], values: Sequence[Tensor]) -> Iterator[dict[Hashable, Tensor]]:
     """Run modules with ``values`` instead of their own parameters and buffers inside a ``with`` block, in this thread only.
 
-    Blocks nest: an inner block replaces the values of its own slots; all other slots keep the values of the outer block, and updates of
-    their buffers are stored in the outer block.
+    Blocks can be nested. Slots that the inner block does not bind keep the values of the outer block, and updates of such buffers are
+    stored in the outer block.
 
     Args:
         slots: what to replace: parameters, or (module, name) for buffers; see `Module.slots`.

@@ -1,4 +1,4 @@
-"""How the attention layers call `tinytorch.ops.attention`: projections, mask check, random bits for dropout, packed input."""
+"""Functions between the attention layers and `tinytorch.ops.attention`: projections, mask check, random bits for dropout, packed input."""
 
 from __future__ import annotations
 

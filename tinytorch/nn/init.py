@@ -1,4 +1,4 @@
-"""Initialization of parameters. Values are drawn on the host from the global seed, so they are the same on every backend."""
+"""Initialization of parameters. Values are drawn on the CPU from the global seed, so they are the same on every backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses. Each is ``total / count``: a sum of terms and their number, which can both be summed over the shards of a batch."""
+"""Losses. Each is a mean, ``total / count``; `Trainer` adds the totals of the shards of a batch and divides by the count of the batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinytorch.tensor import Tensor
 
 
 class Loss(Module):
-    """Base class of losses: a mean, ``total / count``, whose two parts can be summed over the shards of a batch.
+    """Base class of losses: a mean, ``total / count``. Subclasses implement `total` and `count`.
 
     Example:
         >>> class L1Loss(nn.Loss):
@@ -37,7 +37,7 @@ class Loss(Module):
 
 
 class CrossEntropyLoss(Loss):
-    """Cross-entropy between logits and target classes, ``-log softmax(logits)[target]``, as in PyTorch.
+    """Cross-entropy between logits and target classes, ``-log softmax(logits)[target]``. Unlike in PyTorch, classes are the last axis.
 
     Args:
         weight: (V), a weight for each class.

@@ -50,8 +50,8 @@ class Module:
     """Base class of all layers and models, as in PyTorch.
 
     A subclass assigns Parameters and submodules to attributes in ``__init__`` and implements ``forward``, which runs when the module is
-    called. `register_buffer` adds a Tensor that is part of the module but not trained. A numpy array passed to a call is copied to the
-    module's device; if the module has no parameters or buffers, to the device of the call's Tensors.
+    called. `register_buffer` adds a Tensor that is part of the module but not trained. A numpy array as an argument of a call is copied
+    to the module's device; for a module without parameters and buffers, to the device of the other arguments.
 
     Attributes:
         training: true in training mode, false in evaluation mode; see `train` and `eval`.
@@ -93,7 +93,7 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def _convert_host_arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a call, with host arrays converted to Tensors."""
+        """The arguments of a call, with numpy arrays converted to Tensors."""
         device = next((value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         return (
             tuple([self.prepare_input(arg, device) if is_host_array(arg) else arg for arg in args]),
@@ -101,7 +101,7 @@ class Module:
         )
 
     def prepare_input(self, array: Any, device: Device | None = None) -> Tensor:
-        """Convert a host array that was passed as input to a Tensor on the module's device, or on ``device`` if the module has none."""
+        """Convert a numpy array that was passed as input to a Tensor on the module's device, or on ``device`` if the module has none."""
         return asarray(array, device=self.device or device)
 
     # ---- parameters, buffers and submodules as attributes ----
@@ -243,12 +243,12 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Copy values into parameters and buffers by dotted name, converted to the module's dtypes.
 
-        If this raises, the module is not changed. Each value is read twice, first to check it and then to copy it, so a mapping that reads
-        files lazily (`tinytorch.io.files.StoredArrays`) saves memory.
+        If this raises, the module is not changed. Each value is looked up twice, first to check it and then to copy it. To save memory,
+        pass a mapping that reads an array from a file at each look-up, such as `tinytorch.io.files.StoredArrays`.
 
         Args:
             state: Tensors, numpy arrays, or what numpy can convert, such as a state dict of PyTorch on the CPU.
-            strict: whether missing and unknown names raise.
+            strict: whether missing and unknown names raise ``KeyError``.
 
         Raises:
             KeyError: with ``strict``, names are missing or unknown; the message lists all.
@@ -310,7 +310,7 @@ class Module:
 
 
 def _as_array(value: Any) -> Any:
-    """Convert a value of a state dict to a Tensor or a host array."""
+    """Convert a value of a state dict to a Tensor or a numpy array."""
     if isinstance(value, Tensor):
         return value.detach()
     return as_host_array(value.__array__() if hasattr(value, "__array__") else value)

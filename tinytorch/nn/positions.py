@@ -1,4 +1,4 @@
-"""Positional encodings: each adds one row of a table to each position of a sequence."""
+"""Positional encodings: row t of a table is added to position t of a sequence."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_positions(x: Tensor, table: Tensor, offset: Offset) -> Tensor:
     Args:
         x: (B, T, D).
         table: (L, D).
-        offset: position of the first token. A Tensor of offsets is not checked; positions beyond the end of the table give NaN.
+        offset: position of the first token. The values of a Tensor are not checked; positions beyond the end of the table give NaN.
 
     Returns:
         (B, T, D).

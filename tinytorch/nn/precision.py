@@ -13,7 +13,7 @@ from tinytorch.nn.binding import bind
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor
 
-#: ``tf32`` is float32 with matmuls whose inputs are rounded to 10 bits of mantissa.
+#: ``tf32`` is float32, but matmuls round their inputs to 10 bits of mantissa.
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
 

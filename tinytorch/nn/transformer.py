@@ -24,8 +24,8 @@ class TransformerBlock(Module):
         num_heads: number of attention heads; must divide ``d_model``.
         d_ff: inner width of the feed-forward network. Defaults to 4 * d_model.
         dropout: probability of dropping attention weights, and outputs of attention and of the feed-forward network.
-        norm_first: normalize the input of each sublayer, as in GPT-2 (pre-norm, Xiong et al. 2020, arXiv:2002.04745), instead of the
-            residual sum (post-norm).
+        norm_first: if true, each sublayer normalizes its input, as in GPT-2 (pre-norm, Xiong et al. 2020, arXiv:2002.04745); if false,
+            its output plus the residual (post-norm).
         activation: of the feed-forward network: ``"gelu_tanh"`` (as in GPT-2), ``"gelu"``, ``"relu"`` or ``"tanh"``.
         norm_eps: added to the variance in layer normalization.
 

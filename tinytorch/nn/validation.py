@@ -28,7 +28,7 @@ def ids_from_host(array: Any, size: int, device: Device) -> Tensor:
 
     Raises:
         TypeError: the array is not of integers.
-        ValueError: an id is out of bounds, which is 0 <= id < size.
+        ValueError: an id is out of bounds, that is not 0 <= id < size.
     """
     if array.dtype.kind not in "iu":
         raise TypeError(f"ids must be integers, got {array.dtype}")
@@ -48,7 +48,7 @@ def check_token_ids(ids: Tensor, max_length: int) -> int:
 
 
 def as_index(ids: Tensor) -> Tensor:
-    """Convert integers to int32 or int64, so that they can be compared with any size; raises ``TypeError`` for another kind of dtype."""
+    """Convert narrow integers to the default integer dtype, so that they can hold any size; raises ``TypeError`` for another dtype."""
     if ids.dtype.kind not in ("signed integer", "unsigned integer"):
         raise TypeError(f"ids and targets must be integers, got {ids.dtype.name}; convert with tinytorch.astype(x, 'int64')")
     return ids if ids.dtype.name in ("int32", "int64") else astype(ids, ids.backend.default_int)

@@ -18,7 +18,7 @@ class Adam(Optimizer):
         parameters, lr, schedule, max_norm: see `Optimizer`.
         betas: decay rates of the first and second moment.
         eps: added to the square root of the second moment.
-        weight_decay: this times the parameter is added to the gradient.
+        weight_decay: L2 regularization: ``weight_decay * parameter`` is added to the gradient.
 
     Raises:
         TypeError, ValueError: see `Optimizer`; also if ``betas`` or ``eps`` are not valid.

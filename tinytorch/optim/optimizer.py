@@ -1,4 +1,4 @@
-"""The base class of optimizers: learning rate, state, and steps (in place, or as a function of arrays)."""
+"""The base class of optimizers: learning rate, state, `step` (in place) and `update` (as a function of arrays)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Optimizer(ABC):
         parameters: parameters, or parameter groups as in PyTorch: dictionaries with ``"params"`` and optionally ``"weight_decay"``.
         lr: learning rate.
         weight_decay: default for groups that do not set it.
-        schedule: factor on the learning rate by step, such as `WarmupCosine`.
+        schedule: learning rate schedule, a function that returns a factor on ``lr`` for each step, such as `WarmupCosine`.
         max_norm: clip the global norm of the gradient, over all parameters, to this value (Pascanu et al. 2013, arXiv:1211.5063).
 
     Attributes:
@@ -123,7 +123,7 @@ class Optimizer(ABC):
             step: number of the step, counted from 1, a 0-d array.
             weight_decays: weight decay of each parameter.
             max_norm: clip the gradient to this norm; ``None`` for no clipping.
-            donate: whether ``params`` are donated.
+            donate: whether ``params`` are donated: their memory may be overwritten.
 
         Returns:
             New parameters, new state, and the norm of the gradient before clipping.
@@ -178,7 +178,7 @@ class Optimizer(ABC):
         step: Array,
         donate: bool = False,
     ) -> tuple[list[Array], list[Array], tuple[Array, Array]]:
-        """Compute one step on raw arrays, without reading values on the host.
+        """Compute one step on raw arrays, without copying values to the CPU, so that the step can be compiled.
 
         Args:
             backend: backend of the arrays.
@@ -201,7 +201,7 @@ class Optimizer(ABC):
             own_step = step - missed if missed else step
             new, state, norm = self.apply(backend, params, grads, state, scheduled_lr, own_step, decays, self.max_norm, donate)
             return new, state, (scheduled_lr, norm)
-        # bias correction uses a parameter's own step count, so parameters with equal counts are updated together; clipping uses all of them
+        # bias correction needs a parameter's own step count: one update for each group of parameters with equal counts, after clipping
         grads, norm = ops.clip_by_norm(xp, grads, self.max_norm)
         n = len(parameters)
         new_params, new_state = list(params), list(state)
@@ -225,7 +225,7 @@ class Optimizer(ABC):
         return new_params, new_state, (scheduled_lr, norm)
 
     def _indices_by_missed_steps(self, parameters: Sequence[Parameter]) -> dict[int, list[int]]:
-        """Return indices into ``parameters``, grouped by the number of the optimizer's steps that each parameter missed."""
+        """Return indices into ``parameters``, grouped by how many steps of the optimizer did not update the parameter."""
         groups: dict[int, list[int]] = {}
         for i, parameter in enumerate(parameters):
             taken = self.state[parameter].steps if parameter in self.state else 0

@@ -1,4 +1,4 @@
-"""Learning rate schedules. A schedule is Array API code, so that a compiled step can compute it on the device."""
+"""Learning rate schedules. Like a lambda for ``LambdaLR``, a schedule returns a factor; as Array API code, it runs in compiled steps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WarmupCosine:
     """Linear warmup, then cosine decay (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, without restarts).
 
     Args:
-        warmup_steps: steps until the factor is 1.
+        warmup_steps: number of steps in which the factor increases linearly to 1.
         decay_steps: step at which the factor reaches ``final``, where it stays.
         final: final factor, from 0 to 1.
 

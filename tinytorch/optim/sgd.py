@@ -17,7 +17,7 @@ class SGD(Optimizer):
     Args:
         parameters, lr, schedule, max_norm: see `Optimizer`.
         momentum: factor on the previous velocity: ``velocity = momentum * velocity + gradient``.
-        weight_decay: this times the parameter is added to the gradient.
+        weight_decay: L2 regularization: ``weight_decay * parameter`` is added to the gradient.
         nesterov: use Nesterov momentum.
 
     Raises:

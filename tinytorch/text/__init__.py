@@ -1,4 +1,4 @@
-"""Text on the host: tokenizers, corpora, token files and windows of tokens."""
+"""Text, processed on the CPU: tokenizers, corpora, token files and windows of tokens."""
 
 from tinytorch.text.bigram import bigram_bits
 from tinytorch.text.bpe import BPETokenizer

@@ -1,4 +1,4 @@
-"""The bigram baseline: predicts each character from the one before it. A host module, in numpy."""
+"""The bigram baseline: predicts each character from the one before it. Runs on the CPU, in numpy."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Bigrams:
     def bits(self) -> float:
         """Bits per character of the predictions so far. Raises `InputError` for a text of fewer than two characters."""
         if self._seen < 2:
-            raise InputError("the bigram baseline needs a text of at least two characters: give more text")
+            raise InputError("the bigram baseline needs a text of at least two characters: pass more text")
         return max(0.0, self._nats / math.log(2) / (self._seen - 1))
 
 

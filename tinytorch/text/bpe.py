@@ -1,4 +1,4 @@
-"""Byte-level byte-pair encoding: GPT-2's tokenizer, or a tokenizer of this type that is trained on a text. A host module.
+"""Byte-level byte-pair encoding: GPT-2's tokenizer, or a tokenizer of this type that is trained on a text. Runs on the CPU.
 
 Sources: Sennrich et al. 2016 (arXiv:1508.07909); on bytes, Radford et al. 2019, section 2.2. Implemented with the `tokenizers` package.
 """
@@ -31,7 +31,7 @@ _BYTES = 256
 _PART, _AT_ONCE = 2**15, 2**19
 #: The replacement character, which invalid UTF-8 is decoded to.
 _NO_CHARACTER = "\ufffd"
-#: A text that normalizers and other tokenizers change.
+#: A text that decodes differently with a tokenizer that is not GPT-2's, such as one with a normalizer or an added prefix space.
 _TEST_TEXT = "a  b\n\n c\tÀé 🐢 don't  \r\n"
 
 
@@ -41,8 +41,8 @@ class BPETokenizer:
     Create one with `train` or `from_gpt2`. Requires the `tokenizers` package (``pip install tokenizers``).
 
     Attributes:
-        special_ids: ids that stand for no text: those of special tokens, and unused ids. `encode` never returns special tokens: the name of
-            one in a text is encoded like other text.
+        special_ids: ids that `generate` never chooses: those of special tokens, and unused ids. `encode` never returns special tokens: if
+            the text contains the name of one, the name is encoded like other text.
 
     Example:
         >>> from tinytorch.text import BPETokenizer
@@ -75,15 +75,15 @@ class BPETokenizer:
         Args:
             text: the training text, or an iterable of its parts.
             vocab_size: maximum number of tokens; a short text has too few repeated pairs to reach it.
-            on_merges: progress callback, called with the number of learned merges and their total. Versions of the tokenizers package that
-                report no progress never call it.
+            on_merges: progress callback, called with the number of learned merges and their total. Not called if the version of
+                the tokenizers package does not report progress.
 
         Raises:
             InputError: the text is empty, or ``vocab_size`` is at most 256.
         """
         library()
         if not text:
-            raise InputError("there is no text to train a tokenizer on: give at least one character")
+            raise InputError("there is no text to train a tokenizer on: pass at least one character")
         if vocab_size <= _BYTES:
             raise InputError(f"`vocab_size` must be greater than {_BYTES}, the number of byte tokens of a BPE vocabulary, got {vocab_size}")
         return cls(make_engine(learn_byte_pairs([text] if isinstance(text, str) else text, vocab_size, on_merges)))
@@ -108,7 +108,7 @@ class BPETokenizer:
             raise InputError(f"there is no tokenizer in {directory}: it needs tokenizer.json, or vocab.json and merges.txt")
         if not exact:
             raise InputError(
-                f"the tokenizer in {directory} does not decode to the text that was encoded: give a directory with GPT-2's tokenizer"
+                f"the tokenizer in {directory} does not decode to the text that was encoded: pass a directory with GPT-2's tokenizer"
             )
         return tokenizer
 
@@ -117,13 +117,13 @@ class BPETokenizer:
         if not isinstance(text, str):
             raise TypeError(f"encode expects a str, got {type(text).__name__}")
         if not text:
-            raise InputError("there is no text to encode: give at least one character")
+            raise InputError("there is no text to encode: pass at least one character")
         self._require_known(text)
         ids: list[int] = self._encoded([text]).tolist()
         return ids
 
     def encode_array(self, text: str) -> NDArray[numpy.int64]:
-        """The token ids of a text, such as a whole corpus, as a host array of shape (N,). Raises ValueError as `encode` does."""
+        """The token ids of a text, such as a whole corpus, as a numpy array of shape (N,). Raises ValueError as `encode` does."""
         if not isinstance(text, str) or not text:
             return numpy.asarray(self.encode(text), dtype=numpy.int64)  # raises the error
         self._require_known(text)

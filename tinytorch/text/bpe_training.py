@@ -1,4 +1,4 @@
-"""Training a byte-pair vocabulary in a separate process, which can be stopped at any time. A host module."""
+"""Training a byte-pair vocabulary in a separate process, which can be stopped at any time. Runs on the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training text: read from a file, or the language reference that comes with Python. A host module."""
+"""Training text: read from a file, or the language reference that comes with Python. Runs on the CPU."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def read_chunks(path: str | os.PathLike[str], size: int = 2**20) -> Iterator[str
             if not read and data.startswith(_UTF16_MARKS):
                 raise InputError(f"{path} is UTF-16, not UTF-8: convert it with `iconv -f UTF-16 -t UTF-8 {path} > utf8.txt` and use that")
             if b"\0" in data:
-                raise InputError(f"{path} is a binary file, not text: give a plain text file")
+                raise InputError(f"{path} is a binary file, not text: pass a plain text file")
             read += len(data)
             try:
                 text = decoder.decode(data, final=not data)
@@ -83,7 +83,7 @@ def read_chunks(path: str | os.PathLike[str], size: int = 2**20) -> Iterator[str
                 place = read - len(error.object) + error.start  # the decoder keeps an incomplete character from the previous chunk
                 raise InputError(
                     f"{path} is not UTF-8 text (byte 0x{error.object[error.start]:02x} at offset {place}): "
-                    "convert it with `iconv -t UTF-8 -f` and its encoding, or give another file"
+                    "convert it with `iconv -f ENCODING -t UTF-8`, where ENCODING is its encoding, or pass another file"
                 ) from error
             blank = blank and not text.strip()
             if text:
@@ -91,7 +91,7 @@ def read_chunks(path: str | os.PathLike[str], size: int = 2**20) -> Iterator[str
             if not data:
                 break
     if blank:
-        raise InputError(f"{path} holds no text: give a file that contains text")
+        raise InputError(f"{path} holds no text: pass a file that contains text")
 
 
 def check_text(path: str | os.PathLike[str]) -> None:
@@ -117,8 +117,8 @@ def python_reference() -> str:
     """Return the Python language reference, a corpus of about 370,000 characters that needs no download.
 
     CPython ships it for `help()` in `pydoc_data.topics`, one entry per topic. The topics are joined in alphabetical order, separated by two
-    blank lines. A topic that another topic contains (`while` is a section of `compound`) is left out: repeated text would be in both the
-    training and the validation split, and the validation loss would measure memorization.
+    blank lines. A topic that another topic contains (`while` is a section of `compound`) is left out: otherwise the same
+    text could be in the training and in the validation split, and the validation loss would measure memorization.
 
     The text depends on the Python version; compare versions with `text_digest`.
 
@@ -136,7 +136,7 @@ def python_reference() -> str:
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
-        raise InputError("this Python has no language reference (pydoc_data.topics): give a text file to train on") from error
+        raise InputError("this Python has no language reference (pydoc_data.topics): pass a text file to train on") from error
     bodies = {name: _body(topic) for name, topic in topics.items()}
     kept = [name for name in sorted(topics) if not _is_repeated(name, bodies)]
     return "\n\n\n".join(topics[name].strip() for name in kept) + "\n"
@@ -165,15 +165,15 @@ def _readable(path: Path) -> Iterator[BinaryIO]:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise InputError(f"{path} is a directory, not a text file: give a file in it")
+            raise InputError(f"{path} is a directory, not a text file: pass a file in it")
         if not stat.S_ISREG(mode):
-            raise InputError(f"{path} is not a regular file: save the text to a file and give that")
+            raise InputError(f"{path} is not a regular file: save the text to a file, and pass that file")
         with path.open("rb") as file:
             yield file
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}: check the path") from error
     except PermissionError as error:
-        raise InputError(f"{path} cannot be read (permission denied): allow it with `chmod u+r {path}`, or give a copy") from error
+        raise InputError(f"{path} cannot be read (permission denied): allow it with `chmod u+r {path}`, or pass a copy") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): check the path") from error
 

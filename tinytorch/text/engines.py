@@ -1,4 +1,4 @@
-"""Creates tokenizers of the `tokenizers` library from JSON, without truncation, padding and dropout. A host module.
+"""Creates tokenizers of the `tokenizers` library from JSON, without truncation, padding and dropout. Runs on the CPU.
 
 Such a `tokenizers.Tokenizer` is called an engine here.
 """
@@ -15,7 +15,7 @@ from tinytorch.io.errors import InputError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
 
-#: A tokenizer in the library's JSON format, and its truncation, padding and dropout settings.
+#: `Content`: a tokenizer in the library's JSON format. `ReadingSettings`: its settings for truncation, padding and dropout.
 Content: TypeAlias = dict[str, Any]
 ReadingSettings: TypeAlias = dict[str, Any]
 

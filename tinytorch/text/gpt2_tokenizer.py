@@ -1,4 +1,4 @@
-"""Reads the tokenizer files of a GPT-2 directory, in all formats that versions of `transformers` have written. A host module."""
+"""Reads the tokenizer files of a GPT-2 directory, in all formats that versions of `transformers` have written. Runs on the CPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ADDED, SPECIAL, CONFIG = "added_tokens.json", "special_tokens_map.json", "tokeni
 
 #: GPT-2's end-of-text token: special even if the files do not declare it.
 _END = "<|endoftext|>"
-#: Keys of special tokens in the files of `transformers`: for one token each, and for lists.
+#: Keys of special tokens in the files of `transformers`: keys with one token as value, and keys with a list of tokens.
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
 #: Parts of GPT-2's tokenizer in the library's JSON.

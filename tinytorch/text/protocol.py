@@ -34,7 +34,7 @@ class Tokenizer(Protocol):
 
     @property
     def special_ids(self) -> Sequence[int]:
-        """The ids that stand for no text; `tinytorch.generation.generate` never chooses them."""
+        """The ids of special tokens, and unused ids; `tinytorch.generation.generate` never chooses them."""
         ...
 
     def encode(self, text: str) -> list[int]:
@@ -42,7 +42,7 @@ class Tokenizer(Protocol):
         ...
 
     def encode_array(self, text: str) -> NDArray[numpy.int64]:
-        """The token ids of a text, such as a whole corpus, as a host array of shape (N,)."""
+        """The token ids of a text, such as a whole corpus, as a numpy array of shape (N,)."""
         ...
 
     def decode(self, ids: Sequence[int] | NDArray[Any], skip_special_tokens: bool = True) -> str:

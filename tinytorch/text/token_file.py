@@ -1,4 +1,4 @@
-"""Token files: encoded texts, which may be larger than memory. A host module.
+"""Token files: encoded texts, which may be larger than memory. Runs on the CPU.
 
 A token file is a safetensors file with an array ``tokens`` of 16-bit or 32-bit unsigned integers. Its metadata includes the tokenizer.
 """
@@ -22,7 +22,7 @@ from tinytorch.text.words import whole_words
 _FORMAT = "tinytorch-tokens"
 _VERSION = "1"
 _NAME = "tokens"
-#: Number of tokens that are decoded together, and the maximum number of tokens of one character.
+#: Number of tokens that are decoded at a time, and the maximum number of tokens that one character is encoded to.
 _AT_ONCE, _CHARACTER = 2**16, 4
 #: Maximum size of a safetensors header, in bytes.
 _LONGEST_HEADER = 100_000_000
@@ -89,7 +89,7 @@ class TokenFile:
             start = stop
 
     def _between_characters(self, place: int) -> bool:
-        """Whether a position is a character boundary: the texts of both sides then concatenate to the text of the whole."""
+        """Whether a position is a character boundary: decoding both sides separately then gives the same text as decoding them together."""
         around = self.tokens[max(0, place - _CHARACTER) : place + _CHARACTER]
         before = min(place, _CHARACTER)
         decode = self.tokenizer.decode
@@ -155,7 +155,7 @@ def write_token_file(path: str | os.PathLike[str], chunks: Iterable[str], tokeni
             digest.update(part.encode("utf-8", "surrogatepass"))
             tokens, characters = tokens + len(ids), characters + len(part)
         if not tokens:
-            raise InputError("there is no text to encode: give at least one character")
+            raise InputError("there is no text to encode: pass at least one character")
         file.seek(0)
         file.write(_header(tokenizer, dtype, tokens, characters, digest.hexdigest(), room))
     return TokenFile.open(path)

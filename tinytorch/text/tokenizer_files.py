@@ -1,4 +1,4 @@
-"""The JSON format of tokenizer files. A host module."""
+"""The JSON format of tokenizer files. Runs on the CPU."""
 
 from __future__ import annotations
 

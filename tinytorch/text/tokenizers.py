@@ -1,4 +1,4 @@
-"""A character tokenizer. A host module: ids are computed by table lookup in numpy."""
+"""A character tokenizer. Runs on the CPU: ids are computed by table lookup in numpy."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class CharTokenizer:
         self.special_tokens: list[str] = missing + names
         self.vocab_size = vocab_size
         if any(not isinstance(token, str) or not token for token in names) or len(set(names)) != len(names):
-            raise ValueError(f"special_tokens must be distinct, non-empty strings, got {names}: give each one once")
+            raise ValueError(f"special_tokens must be distinct, non-empty strings, got {names}: list each one once")
         if vocab_size is not None and vocab_size <= len(self.special_tokens):
             raise ValueError(
                 f"vocab_size={vocab_size} is too small for {len(self.special_tokens)} special tokens and a character: "
-                f"give at least {len(self.special_tokens) + 1}, or None for all characters"
+                f"use at least {len(self.special_tokens) + 1}, or None for all characters"
             )
         self.pad_id = self.special_tokens.index(PAD_TOKEN)
         self.unknown_id = self.special_tokens.index(UNKNOWN_TOKEN)
@@ -87,14 +87,14 @@ class CharTokenizer:
         return ids
 
     def encode_array(self, text: str) -> NDArray[numpy.int64]:
-        """The token ids of a text, such as a whole corpus, as a host array of shape (N,). Raises ValueError as `encode` does."""
+        """The token ids of a text, such as a whole corpus, as a numpy array of shape (N,). Raises ValueError as `encode` does."""
         _, ids = self._fitted("encode")
         _require_text(text, "encode")
         beyond = len(ids) - 1
         return ids[numpy.minimum(_code_points(text), beyond)]
 
     def encode_batch(self, texts: Sequence[str], max_length: int | None = None, padding: bool = True) -> NDArray[numpy.int64]:
-        """The token ids of several texts as one host array.
+        """The token ids of several texts as one numpy array.
 
         Args:
             texts: B texts.
@@ -110,7 +110,7 @@ class CharTokenizer:
         if isinstance(texts, str):
             raise ValueError("encode_batch expects a list of texts, got a str: use encode(text), or encode_batch([text])")
         if len(texts) == 0:
-            raise InputError("encode_batch got no texts: give at least one")
+            raise InputError("encode_batch got no texts: pass at least one")
         if max_length is not None and max_length < 1:
             raise InputError(f"max_length must be at least 1, got {max_length}")
         rows = [self.encode_array(text)[:max_length] for text in texts]
@@ -120,7 +120,7 @@ class CharTokenizer:
         elif len(lengths) == 1:
             width = lengths.pop()
         else:
-            raise InputError(f"the texts have from {min(lengths)} to {max(lengths)} tokens: use padding=True to give all rows one length")
+            raise InputError(f"the texts have from {min(lengths)} to {max(lengths)} tokens: use padding=True to pad all rows to one length")
         batch = numpy.full((len(rows), width), self.pad_id, dtype=numpy.int64)
         for row, ids in zip(batch, rows, strict=True):
             row[: len(ids)] = ids
@@ -208,7 +208,7 @@ def _require_text(text: str, method: str) -> None:
     if not isinstance(text, str):
         raise TypeError(f"{method} expects a str, got {type(text).__name__}")
     if not text:
-        raise InputError(f"there is no text to {method}: give at least one character")
+        raise InputError(f"there is no text to {method}: pass at least one character")
 
 
 def _code_points(text: str) -> NDArray[numpy.uint32]:

@@ -1,4 +1,4 @@
-"""Training and validation splits of a sequence of tokens, and windows for a language model. A host module.
+"""Training and validation splits of a sequence of tokens, and windows for a language model. Runs on the CPU.
 
 A window has T + 1 tokens: the first T are the model's inputs, the last T its targets. So N tokens have N - 1 targets.
 """
@@ -53,7 +53,7 @@ def split_text(data: str | Tokens, val_split: float = 0.1) -> tuple[Any, Any]:
     cut = int(len(data) * (1 - Fraction(str(val_split))))
     if cut == 0 or (val_split > 0 and cut == len(data)):
         raise InputError(
-            f"{len(data)} tokens are too few for a training and a validation split with `val_split={val_split}`: give more text"
+            f"{len(data)} tokens are too few for a training and a validation split with `val_split={val_split}`: pass more text"
         )
     return data[:cut], data[cut:]
 
@@ -174,7 +174,7 @@ def _slide(parts: Iterable[Tokens], seq_length: int, stride: int, batch_size: in
         if len(starts):
             kept, start = kept[starts[-1] :], stride
     if len(kept) < 2:
-        raise InputError(f"at least 2 tokens are needed to predict one, got {len(kept)}: give more text")
+        raise InputError(f"at least 2 tokens are needed to predict one, got {len(kept)}: pass more text")
     last = max(0, len(kept) - width)
     yield kept[None, last:], numpy.asarray([width - last if begun else 1])
 
@@ -191,7 +191,7 @@ def _require_tokens(tokens: Tokens, seq_length: int) -> None:
         raise InputError(f"`seq_length` must be at least 1, got {seq_length}")
     if len(tokens) > seq_length:
         return
-    shorter = f"use a `seq_length` of at most {len(tokens) - 1}, or give" if len(tokens) > 1 else "give"
+    shorter = f"use a `seq_length` of at most {len(tokens) - 1}, or pass" if len(tokens) > 1 else "pass"
     raise InputError(
         f"there are {len(tokens)} tokens, and one window of sequence length {seq_length} needs {seq_length + 1}: {shorter} more text"
     )

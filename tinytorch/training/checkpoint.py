@@ -1,8 +1,8 @@
-"""Save and load checkpoints: a run's weights and training state. A crash at any moment leaves two files of the same step.
+"""Save and load checkpoints: a run's weights and training state. After a crash at any time, both files are still of the same step.
 
 A checkpoint consists of two files, and a rename replaces only one file atomically. So saving has three steps:
 
-1. Write the new weights to a temporary file beside the old weights.
+1. Write the new weights to a temporary file in the same directory.
 2. Rename the new training state into place. This commits the checkpoint.
 3. Rename the new weights into place.
 
@@ -33,7 +33,7 @@ FEWER_STEPS = "fewer_steps"
 
 
 def save_checkpoint(directory: Path, trainer: Trainer) -> None:
-    """Write the model, the optimizer state, the step number and the state of the host random generator. Raises ``OSError`` on failure."""
+    """Write the model, the optimizer state, the step number and the state of the CPU random generator. Raises ``OSError`` on failure."""
     optimizer = trainer.optimizer
     step = str(optimizer.steps)
     weights = {name: tensor.numpy() for name, tensor in trainer.model.state_dict().items()}

@@ -1,6 +1,6 @@
 """Plot the loss curve of a run: as text in the terminal, and as an image file if matplotlib is installed.
 
-A host module: it works on lists of numbers.
+Works on lists of numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs compiled training steps: holds their state on the device and copies it to the host between steps."""
+"""Runs compiled training steps: holds their state on the device, and copies it to the model and the optimizer between steps."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class StepRecord:
 class Engine:
     """Runs training steps on copies of the arrays of a model and an optimizer; `publish` copies the results back.
 
-    The device writes the metrics of each step to a buffer of `METRICS_ROWS` rows. `read` copies the whole buffer to the host, so the
-    host does not wait for every single step.
+    The device writes the metrics of each step to a buffer of `METRICS_ROWS` rows. `read` copies the whole buffer to the CPU, so that
+    the CPU does not wait for the device at every step.
 
     Args:
         model: the model; must be in training mode.
@@ -66,7 +66,7 @@ class Engine:
         precision: precision of the computations in a step.
         accumulate: number of microbatches per batch.
         scaling: state of the loss scaling for float16, see `TrainState`.
-        key: key of the random bits in steps.
+        key: seed of the random numbers in training steps (dropout).
 
     Attributes:
         state: the flattened `TrainState`.

@@ -95,7 +95,7 @@ def evaluate(
         alphabet.update(chunk)
         characters += len(chunk)
     if not characters:
-        raise InputError("the text is empty; give a text of at least two tokens")
+        raise InputError("the text is empty; pass a text of at least two tokens")
     if isinstance(text, TokenFile):
         tokens = _with_progress(text.parts(), lambda part: part, len(text.tokens), on_progress)
     else:
@@ -106,7 +106,7 @@ def evaluate(
     first, predicted, loss, correct = _predict(model, batches, precision)
     characters -= len(tokenizer.decode(first))
     if not characters:
-        raise InputError("the text has a single token; give a text of at least two tokens")
+        raise InputError("the text has a single token; pass a text of at least two tokens")
     baseline = Bigrams(alphabet)
     for chunk in chunks():
         baseline.add(chunk)

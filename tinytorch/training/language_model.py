@@ -25,7 +25,7 @@ _EVALUATION_BATCH = 32
 
 
 def random_batches(tokens: HostArray, length: int, batch_size: int) -> Callable[[], tuple[HostArray]]:
-    """Return a function that draws a batch of random windows of shape (batch_size, length + 1) with the host random generator."""
+    """Return a function that draws a batch of random windows of shape (batch_size, length + 1) with the CPU random generator."""
     return lambda: (random_windows(tokens, length, batch_size, random.generator()).astype("int64", copy=False),)
 
 

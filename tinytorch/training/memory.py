@@ -58,7 +58,7 @@ def out_of_memory_error(trainer: Trainer, batch: Sequence[Any], block_size: int)
 
 
 def _total_memory(backend: Backend) -> int | None:
-    """Total memory of the device in bytes, or of the host if the backend does not know it; None if both are unknown."""
+    """Total memory of the device in bytes, or of the machine if the backend does not know it; None if both are unknown."""
     info = backend.memory_info()
     if info is not None:
         return info.total

@@ -1,4 +1,4 @@
-"""Metrics: quantities measured beside the loss. Like a loss, a metric is a mean: its `total` divided by its `count`."""
+"""Metrics: quantities measured in addition to the loss. Like a loss, a metric is a mean: its `total` divided by its `count`."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _EVAL_WINDOWS = 200
 
 
 class StopRun(BaseException):
-    """Interrupts an evaluation, a sample or a report, when everything is saved; see `Run.stop`."""
+    """Raised to interrupt an evaluation, a sample or a report, during which everything is saved already; see `Run.stop`."""
 
 
 class Run:
@@ -105,7 +105,7 @@ class Run:
         """Start a new run on the current backend. All arguments are validated before anything is written.
 
         Args:
-            config: the settings. ``config.seed`` seeds the host random generator.
+            config: the settings. ``config.seed`` seeds the CPU random generator.
             file: the training text: a UTF-8 text file or a token file of `tinytorch.text.write_token_file`.
             text: the training text itself. If neither ``file`` nor ``text`` is given, the text is the Python language reference.
             directory: the run directory; defaults to ``runs/NAME-001``, with the next free number.
@@ -225,7 +225,7 @@ class Run:
         """Request that `train` finishes the current step, saves, and returns.
 
         Args:
-            immediately: if the run is interruptible, raise `StopRun` instead; for signal handlers.
+            immediately: if the run is `interruptible`, raise `StopRun` instead of waiting; for signal handlers.
         """
         already_stopping, self.stopping = self.stopping, True
         self.trainer.stopping = True

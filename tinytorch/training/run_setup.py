@@ -58,7 +58,7 @@ def set_up(
     init_from: Path | None,
     on_progress: OnProgress,
 ) -> Setup:
-    """Create the parts of a new run and seed the host random generator. Arguments and errors are those of `Run.start`."""
+    """Create the parts of a new run and seed the CPU random generator. Arguments and errors are those of `Run.start`."""
     if source.file is not None:
         check_text(source.file)
         if is_token_file(source.file):

@@ -1,4 +1,4 @@
-"""Microbatches and shards: which models support them, how many shards to use, and sums over shards."""
+"""Microbatches (one after another, to save memory) and shards (in parallel): which models support them, how many to use, and their sums."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def microbatches(batch_size: int, accumulate: int) -> list[Shard]:
 
 
 def shard_count(backend: Backend, microbatch: Shard, batch: Sequence[Tensor], parameters: int) -> int:
-    """Number of shards of a microbatch to run in parallel, at most one per example; ``parameters`` is the size of the gradient."""
+    """Number of shards of a microbatch to run in parallel, at most one per example; ``parameters`` is the number of trained parameters."""
     terms = batch[-1].size * microbatch.size // microbatch.total
     return max(1, min(microbatch.size, backend.shard_count(terms, parameters)))
 

@@ -1,4 +1,4 @@
-"""The state of a training step: all arrays that it reads and writes, as one flat tuple, so that a backend can compile the step."""
+"""The state of training: all arrays that a step reads and writes, as one flat tuple, so that a backend can compile the step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tinytorch.backend import Array
 from tinytorch.nn.module import Module, Parameter, Slot
 from tinytorch.optim import Optimizer
 
-#: Number of steps whose metrics the device buffers until the host reads them.
+#: Number of steps whose metrics the device buffers before they are copied to the CPU.
 METRICS_ROWS = 16
 
 
@@ -31,7 +31,7 @@ class StateSlots:
 
     @classmethod
     def of(cls, model: Module, optimizer: Optimizer) -> StateSlots:
-        """Find the slots of a model. Trained are the optimizer's parameters, except those with ``requires_grad = False``.
+        """Find the slots of a model. The trained parameters are those of the optimizer, except those with ``requires_grad = False``.
 
         Raises:
             ValueError: if the optimizer holds a parameter that does not belong to the model, or all its parameters are frozen.
@@ -61,7 +61,7 @@ class TrainState:
         optimizer: the optimizer's arrays for the trained parameters.
         step: number of steps taken, a 0-d array of int32.
         learning_rate: the learning rate before the schedule, a 0-d array of float32, or of float64 for float64 parameters.
-        key: the run's key for random bits, int32 of shape (1).
+        key: the seed of the random numbers in training steps, int32 of shape (1).
         scaling: float32 of shape (3): the loss scale, the number of steps without overflow since it last changed, and the number of
             skipped steps; see `tinytorch.training.scaling`.
         metrics: the metrics buffer, float32 of shape (METRICS_ROWS, 4). Step n is in row n % METRICS_ROWS. The columns are loss,

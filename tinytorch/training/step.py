@@ -1,4 +1,4 @@
-"""The training step as a function of arrays: state and batch in, new state and loss out. It copies nothing to the host."""
+"""The training step as a pure function of arrays, ``(state, batch) -> (new state, loss)``. It copies nothing to the CPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tinytorch.training.scaling import select_unless, update_scaling
 from tinytorch.training.sharding import Sums, add_sums, is_batch_independent, microbatches, shard_count
 from tinytorch.training.state import METRICS_ROWS, Layout, StateSlots, TrainState
 
-#: ``predict(model, batch) -> outputs``: computes the model's outputs for a batch. The last Tensor of the batch holds the targets.
+#: ``predict(model, batch) -> outputs``: the forward pass of the model on a batch. The last Tensor of the batch holds the targets.
 Predict: TypeAlias = Callable[[Module, Sequence[Tensor]], Tensor]
 
 #: ``loss_and_gradient(state, batch, number) -> (loss, gradients, buffers)``, where ``number`` is the step number. Returns the mean loss of

@@ -67,7 +67,7 @@ def _existing(choice: TokenizerChoice | None) -> Tokenizer:
 
 
 def reject_tokenizer_arguments(choice: TokenizerChoice | None, vocab_size: int | None, where: str) -> None:
-    """Raise `InputError` if an argument is given although ``where`` already determines the tokenizer."""
+    """Raise `InputError` if an argument is given, because ``where``, a model or token file, has its own tokenizer."""
     given = [name for name, value in (("`tokenizer`", choice), ("`vocab_size`", vocab_size)) if value is not None]
     if given:
         raise InputError(f"{where} has its own tokenizer; leave out {' and '.join(given)}")

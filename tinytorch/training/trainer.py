@@ -35,14 +35,15 @@ class Trainer:
         optimizer: holds the parameters to train, all or some of the model's. Parameters that are frozen (``requires_grad = False``)
             when `fit` is called, and parameters that the optimizer does not hold, are not updated.
         loss_fn: compares outputs with targets; see `tinytorch.nn.Loss`.
-        metrics: what `evaluate` measures beside the loss; see `Metric`.
+        metrics: what `evaluate` measures in addition to the loss; see `Metric`.
         accumulate: number of microbatches per batch (gradient accumulation); must divide the batch size.
         precision: precision of training and evaluation, one of `tinytorch.nn.PRECISIONS`; parameters stay float32.
-        predict: ``predict(model, batch) -> outputs``; defaults to ``model(*batch[:-1])``. The last array of a batch holds the targets.
+        predict: the forward pass, ``predict(model, batch) -> outputs``; defaults to ``model(*batch[:-1])``. The last array of a batch
+            holds the targets.
 
     Attributes:
         scaling: state of the loss scaling for float16, see `TrainState`.
-        key: key of the random bits in steps, derived from the seed; see `tinytorch.ops.random.run_key`.
+        key: seed of the random numbers in training steps (dropout); derived from `tinytorch.seed`, see `tinytorch.ops.random.run_key`.
         stopping: set to True, for example in a signal handler, to end `fit` after the current (or first) step.
 
     Raises:
@@ -95,7 +96,7 @@ class Trainer:
         """Train until the optimizer has taken ``steps`` steps in total.
 
         Args:
-            next_batch: returns a batch, a sequence of host arrays with the targets last. Shapes must be the same every time.
+            next_batch: returns a batch, a sequence of numpy arrays with the targets last. Shapes must be the same every time.
             steps: total number of steps, including those of earlier calls.
             on_records: called with the records of finished steps, several at a time, since reading from the device is slow.
             on_eval: called with the step number after each step in ``eval_steps``, when the model is up to date.
@@ -107,7 +108,8 @@ class Trainer:
         Raises:
             ValueError: if the optimizer holds a parameter that does not belong to the model, or all its parameters are frozen.
             RuntimeError: if the loss does not depend on any trained parameter.
-            DivergedError: if the loss is not finite. Model and optimizer then have the values of the last read from the device.
+            DivergedError: if the loss is not finite. Model and optimizer then keep their values of a few steps before, when the losses were
+                last read from the device.
             MemoryError: if a step does not fit in the device's memory.
         """
         records: list[StepRecord] = []

@@ -1,4 +1,4 @@
-"""Reads CIFAR-10 in its binary version. A host module.
+"""Reads CIFAR-10 in its binary version. Runs on the CPU.
 
 Each file is a sequence of records of 3073 bytes: the label, then 1024 bytes each of red, green and blue, row by row.
 
@@ -57,7 +57,7 @@ def read_cifar10(directory: str | os.PathLike[str]) -> tuple[ImageData, ImageDat
     training = [folder / name for name in TRAINING if (folder / name).exists()]
     if not training:
         raise InputError(
-            f"there is no {TRAINING[0]} in {folder}: give the directory of CIFAR-10's binary version as `data_dir`, often "
+            f"there is no {TRAINING[0]} in {folder}: pass the directory of CIFAR-10's binary version as `data_dir`, often "
             "called cifar-10-batches-bin, or leave `data_dir` out to have it downloaded"
         )
     classes = _classes(folder / META)

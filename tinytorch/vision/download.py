@@ -80,7 +80,7 @@ def _pooch(task: str) -> Any:
     try:
         import pooch
     except ImportError as error:
-        raise InputError(f"{task} needs pooch: install it with `pip install pooch`, or give the data's directory as `data_dir`") from error
+        raise InputError(f"{task} needs pooch: install it with `pip install pooch`, or pass the data's directory as `data_dir`") from error
     return pooch
 
 
@@ -88,7 +88,7 @@ def _fetch(pooch: Any, file: Remote, folder: Path, bar: Progress) -> None:
     from requests.exceptions import RequestException  # a dependency of pooch
 
     downloader = pooch.HTTPDownloader(progressbar=_PoochBar(bar, file.name), chunk_size=2**16)
-    alternative = "or download it by other means and give its directory as `data_dir`"
+    alternative = "or download it by other means and pass its directory as `data_dir`"
     try:
         pooch.retrieve(file.url, known_hash=f"md5:{file.md5}", fname=file.name, path=folder, downloader=downloader)
     except RequestException as error:

@@ -1,4 +1,4 @@
-"""Reads the IDX format, and the data sets MNIST and Fashion-MNIST, which use it. A host module.
+"""Reads the IDX format, and the data sets MNIST and Fashion-MNIST, which use it. Runs on the CPU.
 
 A file has two zero bytes, a dtype (8 for uint8), the number of dimensions, each dimension as a big-endian 32-bit integer, then the values.
 Files may be compressed with gzip.
@@ -139,7 +139,7 @@ def _images(folder: Path, part: str, name: str) -> ImageData:
     with _decompressed(images_path) as file:
         shape = _shape(file, images_path, 3)
         if shape[1:] != (28, 28) or not shape[0]:
-            raise InputError(f"{images_path} must have images of 28x28 pixels, got shape {shape}: give the files of {name}")
+            raise InputError(f"{images_path} must have images of 28x28 pixels, got shape {shape}: pass the files of {name}")
         images = _values(file, images_path, shape)  # (N, 28, 28)
     with _decompressed(labels_path) as file:
         (count,) = _shape(file, labels_path, 1)
@@ -148,7 +148,7 @@ def _images(folder: Path, part: str, name: str) -> ImageData:
         labels = _values(file, labels_path, (count,))
     classes = CLASSES[name]
     if labels.max() >= len(classes):
-        raise InputError(f"{labels_path} has the label {labels.max()}, larger than {len(classes) - 1}: give the files of {name}")
+        raise InputError(f"{labels_path} has the label {labels.max()}, larger than {len(classes) - 1}: pass the files of {name}")
     return ImageData(images[:, None], labels.astype(numpy.int64), classes, name)
 
 
@@ -159,6 +159,6 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
         if (folder / name).exists():
             return folder / name
     raise InputError(
-        f"there is no {names[0]} in {folder}, compressed or not: give the directory with the four IDX files as `data_dir`, or leave "
+        f"there is no {names[0]} in {folder}, compressed or not: pass the directory with the four IDX files as `data_dir`, or leave "
         "`data_dir` out to have them downloaded"
     )

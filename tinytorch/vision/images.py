@@ -1,4 +1,4 @@
-"""Labeled images in host memory. A host module."""
+"""Labeled images in CPU memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of images for training and evaluation. A host module."""
+"""Batches of images for training and evaluation. Runs on the CPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Batch: TypeAlias = "tuple[NDArray[numpy.uint8], NDArray[numpy.int64]]"
 class DataLoader:
     """Iterates over images in batches; one iteration is one epoch.
 
-    Pass `next_batch` to `Trainer.fit`, and the loader itself to `Trainer.evaluate`. The order of each epoch is drawn by the host generator
+    Pass `next_batch` to `Trainer.fit`, and the loader itself to `Trainer.evaluate`. The order of each epoch is drawn by the numpy generator
     that `tinytorch.seed` seeds.
 
     Args:

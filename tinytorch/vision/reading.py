@@ -17,11 +17,11 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         if not path.exists():
             raise InputError(f"there is no file {path}: check the directory, or leave `data_dir` out to have the data downloaded")
         if not path.is_file():
-            raise InputError(f"{path} is not a regular file: give the directory with the data files as `data_dir`")
+            raise InputError(f"{path} is not a regular file: pass the directory with the data files as `data_dir`")
         with path.open("rb") as file:
             yield file
     except PermissionError as error:
-        raise InputError(f"{path} cannot be read (permission denied): allow it with `chmod u+r {path}`, or give a copy") from error
+        raise InputError(f"{path} cannot be read (permission denied): allow it with `chmod u+r {path}`, or pass a copy") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): copy it here again from its source") from error
 
@@ -39,5 +39,5 @@ def checked_directory(directory: Path) -> Path:
     """Return the directory. Raises `InputError` if it is missing or not a directory."""
     if not directory.is_dir():
         what = "is a file, not a directory" if directory.exists() else "does not exist"
-        raise InputError(f"{directory} {what}: give the directory with the data files as `data_dir`")
+        raise InputError(f"{directory} {what}: pass the directory with the data files as `data_dir`")
     return directory

@@ -1,7 +1,8 @@
 """Image transforms: normalization and data augmentation of whole batches, on the device.
 
 A transform is the first module of a model, ``nn.Sequential(Augment(...), network)``. So it is moved to devices, saved in checkpoints and
-compiled with the model, and `Module.eval` turns augmentation off. Images are data: transforms have no gradient with respect to images.
+compiled with the model, and `Module.eval` turns augmentation off. Transforms have no gradient with respect to
+the images, so use them only on the model's input.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def shift_and_flip(
     return xp.reshape(xp.take(xp.reshape(images, (-1,)), indices, axis=0), (b, c, height, width))
 
 
-shift_and_flip.no_derivative("images are data, and no parameters come before them")
+shift_and_flip.no_derivative("it augments input images; apply it before all layers with parameters")
 
 
 def _reflect(xp: Any, indices: Any, size: int) -> Any:
