@@ -10,6 +10,7 @@ import pytest
 
 import tinytorch as tt
 from tests.helpers import assert_close
+from tests.nn.modules import Tied
 from tinytorch import nn
 from tinytorch.backend import Backend
 from tinytorch.tensor import Tensor
@@ -26,19 +27,6 @@ class Counter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.calls = self.calls + 1
         return x * self.weight
-
-
-class Tied(nn.Module):
-    """Two layers that share one weight."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(3, 3, bias=False)
-        self.second = nn.Linear(3, 3)
-        self.second.weight = self.first.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
 
 
 def test_functional_call_uses_the_state_and_does_not_change_the_module(backend: Backend) -> None:

@@ -164,6 +164,19 @@ def test_an_optimizer_keeps_its_count_of_skipped_steps_in_a_new_trainer(backend:
     assert float(one.model.factor.detach()[0, 0]) == pytest.approx(0.1, rel=1e-3)  # the first step of Adam
 
 
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_a_checkpoint_of_a_new_trainer_keeps_the_steps_of_its_optimizer(tmp_path: Path, precision: str) -> None:
+    with tt.use_backend("numpy"):
+        one, with_slope = exploding()
+        one.fit(with_slope(1000.0), 1)
+        one.fit(with_slope(0.5), 2)
+        save_checkpoint(tmp_path, Trainer(one.model, one.optimizer, nn.MSELoss(), precision=precision))
+        model = Exploding()
+        restored = Trainer(model, AdamW(model.parameters(), lr=0.1), nn.MSELoss(), precision=precision)
+        load_checkpoint(tmp_path, restored)
+    assert [kept.steps for kept in restored.optimizer.state.values()] == [1]
+
+
 def test_an_overflow_at_scale_1_raises_diverged_error(backend: Backend) -> None:
     skip_if_unsupported(backend, "float16")
     one, _ = exploding()

@@ -44,9 +44,10 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
         for slot, raw in zip(optimizer.slots(), state.arrays, strict=True)
     }
     step_counts = {names[p]: optimizer.state[p].steps if p in optimizer.state else 0 for p in optimizer.parameters}
-    fewer = {name: count for name, count in step_counts.items() if count != optimizer.steps - optimizer.skipped}
+    skipped = optimizer.skipped if trainer.precision.scaled else 0  # what the file says of skipped steps
+    fewer = {name: count for name, count in step_counts.items() if count != optimizer.steps - skipped}
     if trainer.precision.scaled:
-        arrays[SCALING] = as_host_array(trainer.scaling)
+        arrays[SCALING] = as_host_array([*trainer.scaling[:2], float(skipped)])
     save_arrays(directory / NEXT_MODEL, weights, {"step": step}, permissions_of=directory / MODEL)
     metadata = {"step": step, "generator": json.dumps(random.get_state()), **({FEWER_STEPS: json.dumps(fewer)} if fewer else {})}
     save_arrays(directory / OPTIMIZER, arrays, metadata)
