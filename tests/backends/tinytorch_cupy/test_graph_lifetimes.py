@@ -237,7 +237,7 @@ def test_the_callers_stream_waits_for_each_attempt(fake_gpu: Any) -> None:
         fake_gpu.backend.compile(failing_step, donate=True)(start(fake_gpu), ())
     assert caller.waited == streams
     fake_gpu.backend.compile(uncapturable_step, donate=True)(start(fake_gpu), ())
-    assert caller.waited == [streams[0], streams[1], streams[3]]  # two runs per attempt; the last run uses the caller's stream
+    assert caller.waited == streams[:-1]  # the last run uses the caller's stream
 
 
 def test_a_graph_that_cannot_be_uploaded_is_not_used(
