@@ -84,6 +84,7 @@ def _registered(
     monkeypatch.setattr(gemm, "_cupy", lambda: cupy)
     monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(blas))
     monkeypatch.setattr(gemm, "_thread_local", gemm.threading.local())
+    monkeypatch.setattr(gemm, "_computed_in_float32", set())
 
     def create(device: str | None) -> CupyBackend:
         backend = CupyBackend(cupy, new_namespace(cupy), int(device or 0))
