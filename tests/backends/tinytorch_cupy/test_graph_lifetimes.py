@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy
 import pytest
 
 from tests.backends.tinytorch_cupy.fake_runtime import CUDARuntimeError, Graph
