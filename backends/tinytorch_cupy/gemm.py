@@ -156,7 +156,7 @@ class Matrices:
         self.leading = leading
         self.stride = stride
         self.type_name = array.dtype.name
-        self.item_size = array.dtype.itemsize
+        self.item_size = int(array.dtype.itemsize)
         self.pointer = int(array.data.ptr) + offset * self.item_size
 
     def at(self, index: int) -> int:
