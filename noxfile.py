@@ -144,7 +144,9 @@ def _test_cupy_emulated(session: nox.Session) -> None:
         python, libraries = str(directory / "bin" / "python"), directory / "emulated_cuda"
         if not libraries.exists():
             session.run("python", "-m", "venv", "--clear", str(directory))
-            session.run(python, "-m", "pip", "install", "--quiet", "-e", ".[test]", *EMULATED_CUPY[version], "cython>=3.1,<3.2", external=True)
+            session.run(
+                python, "-m", "pip", "install", "--quiet", "-e", ".[test]", *EMULATED_CUPY[version], "cython>=3.1,<3.2", external=True
+            )
             session.run(python, "tests/emulated_cuda/build.py", str(libraries), external=True)
         env = {
             "TINYTORCH_BACKEND": "cupy",

@@ -86,7 +86,9 @@ def build_cublas(major: int, site: Path, target: Path) -> None:
 
 def build_runtime_module(source: Path, site: Path, target: Path, includes: list[str], version: int) -> None:
     """Compile cupy's module of the runtime API against ``runtime.cpp``, and install it."""
-    environment = [f"-E{name}={value}" for name, value in {"CUPY_CUDA_VERSION": version, "CUPY_HIP_VERSION": 0, "CUPY_USE_CUDA_PYTHON": 0}.items()]
+    environment = [
+        f"-E{name}={value}" for name, value in {"CUPY_CUDA_VERSION": version, "CUPY_HIP_VERSION": 0, "CUPY_USE_CUDA_PYTHON": 0}.items()
+    ]
     cython = [sys.executable, "-m", "cython", "--cplus", *environment, "-X", "legacy_implicit_noexcept=True"]
     subprocess.run([*cython, f"{RUNTIME}.pyx"], cwd=source, check=True)
     headers = [*includes, f"-I{HERE / 'include'}", f"-I{sysconfig.get_path('include')}"]
@@ -104,7 +106,19 @@ def download(version: str, directory: Path) -> Path:
     """Download and unpack cupy's source distribution."""
     # pip runs its setup.py for the metadata; with this variable it does not look for CUDA.
     environment = {**os.environ, "CUPY_INSTALL_USE_STUB": "1"}
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "cupy", f"cupy=={version}", "-d", str(directory)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-binary",
+        "cupy",
+        f"cupy=={version}",
+        "-d",
+        str(directory),
+    ]
     subprocess.run(command, check=True, env=environment)
     with tarfile.open(next(directory.glob("cupy-*.tar.gz"))) as archive:
         archive.extractall(directory, filter="data")

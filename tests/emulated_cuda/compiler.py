@@ -38,7 +38,13 @@ FLAGS = [
     "-D__CUDACC_VER_MAJOR__=12",
 ]
 
-OWN_HEADERS = ["-include", str(EMULATOR / "emulator.h"), f"-I{EMULATOR}", f"-I{EMULATOR / 'include'}", f"-I{EMULATOR / 'include_cuda_12_2'}"]
+OWN_HEADERS = [
+    "-include",
+    str(EMULATOR / "emulator.h"),
+    f"-I{EMULATOR}",
+    f"-I{EMULATOR / 'include'}",
+    f"-I{EMULATOR / 'include_cuda_12_2'}",
+]
 
 
 def patch(cupy_compiler: Any) -> None:
