@@ -24,6 +24,9 @@ EMULATOR = HERE.parent / "backends" / "tinytorch_cupy" / "emulator"
 #: Architectures that NVRTC compiles every source for: Turing (Colab's T4) and Hopper.
 CHECKED = ("75", "90")
 
+#: Shared memory of a block in bytes.
+SHARED_MEMORY = 48 << 10
+
 FLAGS = [
     "-std=c++17",
     "-O1",
@@ -96,6 +99,8 @@ def compile_for_cpu(source: str, definitions: Sequence[str], target: Path) -> No
     # A loop over the elements gives the same result in one thread, and one thread needs no fibers.
     serial = is_cupys and "CUPY_FOR" in source and "__syncthreads" not in source
     macro = "EMULATED_SERIAL" if serial else "EMULATED"
+    # Dynamic shared memory, whose size is an argument of the launch, becomes static memory of the largest size.
+    source = re.sub(r"extern __shared__ ([\w:<> ]+?) (\w+)\[\];", rf"__shared__ \1 \2[{SHARED_MEMORY} / sizeof(\1)];", source)
     text = "\n".join([source, *[f"{macro}({name})" for name in names]])
     path = target.with_suffix(f".{os.getpid()}.cpp")
     library = path.with_suffix(".so")

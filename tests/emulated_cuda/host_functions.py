@@ -1,7 +1,6 @@
-"""Functions of cupy that a library compiled for GPUs computes, on the host: sorting by Thrust, linear
-algebra by cuSOLVER, Fourier transforms by cuFFT.
+"""Functions of cupy that a library computes for which there is no emulation: linear algebra by cuSOLVER, Fourier transforms by cuFFT.
 
-They copy to the host, so they fail while a graph is captured, as Thrust does.
+Here numpy computes them on the host. The copies fail while a graph is captured, as these libraries do.
 """
 
 from __future__ import annotations
@@ -23,15 +22,6 @@ def patch(cupy: Any) -> None:
         call.__name__ = function.__name__
         return call
 
-    def stable(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(a: Any, axis: int | None = -1, kind: str | None = None) -> Any:
-            return function(a, axis=axis, kind="stable")
-
-        call.__name__ = function.__name__
-        return call
-
-    cupy.sort, cupy.argsort = on_host(stable(numpy.sort)), on_host(stable(numpy.argsort))
-    cupy.lexsort = on_host(numpy.lexsort)
     for name in ("cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "matrix_rank", "pinv", "qr", "slogdet", "solve", "svd"):
         setattr(cupy.linalg, name, on_host(getattr(numpy.linalg, name)))
     for name in ("fft", "fftn", "hfft", "ifft", "ifftn", "ihfft", "irfft", "irfftn", "rfft", "rfftn"):
