@@ -20,7 +20,7 @@ KEYS = ("name", "ready", "device", "reason", "hint")
 
 
 def backends(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="With --check: backends, such as cupy or cupy:1.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="With --check: backends, such as cupy or cupy:1.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare the kernels with the portable code; exit with 1 if one differs.")] = False,
     as_json: Annotated[
         bool,
@@ -53,18 +53,19 @@ def backends(
 
 def _check(names: list[str], as_json: bool) -> None:
     """Check the kernels of backends and print the results; exits with 1 if a check failed."""
-    from tinytorch.cli.kernel_checks import as_objects, check_backends, is_failure, table
+    from tinytorch.cli.kernel_checks import as_objects, check_backends, is_failure, remarks, table
 
     reports = check_backends(names)
     if as_json:
         print(json.dumps(as_objects(reports), indent=2))
     else:
         from rich.console import Console
-        from rich.padding import Padding
+        from rich.text import Text
 
         console = Console(highlight=False)
         console.print(table(reports))
-        console.print(Padding("error: the largest error, relative to the tolerance of the data type.", (0, 1)))
+        for line in (*remarks(reports), "The error is the largest one, relative to the tolerance of the data type."):
+            console.print(Text(line))
     if any(is_failure(report) for report in reports):
         raise typer.Exit(1)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from tinytorch.backend import BackendUnavailableError, UnknownBackendError
 from tinytorch.backend.registry import known_backends
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 #: Seconds for all kernels of a backend, and for one kernel in one dtype, including compilation.
 LIMIT, LIMIT_EACH = 600.0, 60.0
-
-_FAILED: Final = "FAILED"
 
 
 def check_backends(specs: list[str]) -> list[CheckReport]:
@@ -67,38 +64,45 @@ def table(reports: list[CheckReport]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    found = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for heading in ("backend", "kernel", "data types", "calls", "verdict", "error", "seconds"):
-        found.add_column(heading, justify="right" if heading in ("calls", "error", "seconds") else "left")
+    found = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for heading in ("backend", "kernel", "data types", "calls", "verdict", "error", "time"):
+        found.add_column(heading, justify="right" if heading in ("calls", "error", "time") else "left", no_wrap=heading != "data types")
     for report in reports:
-        spec = report.spec.partition(":")[0] + (f":{report.device}" if report.device is not None else "")
-        # sorted, so that the results of a kernel in several dtypes are adjacent
-        for kernel, results in groupby(sorted(report.results, key=lambda result: result.kernel), key=lambda result: result.kernel):
-            *cells, verdict = _row(list(results))
-            found.add_row(spec, kernel, *cells[:2], Text(verdict, "red" if verdict.startswith(_FAILED) else "green"), *cells[2:])
-        for reason in _remarks(report):
-            found.add_row(spec, "-", "-", "-", Text(reason))
+        for kernel, results in _by_kernel(report):
+            compared = [result for result in results if result.calls or result.failure]
+            errors = [result.error for result in compared if result.error is not None]
+            failed = any(result.failure for result in compared)
+            found.add_row(
+                _spec(report),
+                kernel,
+                ", ".join(result.dtype for result in compared),
+                str(sum(result.calls for result in compared)),
+                Text("FAILED", "red") if failed else Text("passed", "green"),
+                f"{max(errors):.2g}" if errors and not any(result.error is None for result in compared) else "-",
+                f"{sum(result.seconds for result in results):.1f} s",
+            )
     return found
 
 
-def _row(results: list[KernelCheck]) -> tuple[str, str, str, str, str]:
-    """Dtypes, calls, largest error, seconds and verdict of one kernel."""
-    compared = [result for result in results if result.calls or result.failure]
-    failures = [f"{result.dtype}: {result.failure}" for result in compared if result.failure is not None]
-    errors = [result.error for result in compared if result.error is not None]
-    return (
-        ", ".join(result.dtype for result in compared),
-        str(sum(result.calls for result in compared)),
-        f"{max(errors):.2g}" if errors else "-",
-        f"{sum(result.seconds for result in results):.1f}",
-        f"{_FAILED} ({'; '.join(failures)})" if failures else "passed",
-    )
+def remarks(reports: list[CheckReport]) -> list[str]:
+    """Why kernels failed, and what was not checked, a line for each."""
+    lines = []
+    for report in reports:
+        lines += [f"{_spec(report)}: {name} failed in {reason}" for name, reason in report.failures.items()]
+        if report.reason is not None:
+            lines.append(f"{_spec(report)}: not checked: {report.reason}; {report.hint}")
+        elif report.unchecked:
+            left = ", ".join(f"{name} in {dtype}" for name, dtype in report.unchecked)
+            lines.append(f"{_spec(report)}: not checked, for lack of time: {left}")
+        elif not report.results:
+            lines.append(f"{_spec(report)}: it has no kernels")
+    return lines
 
 
-def _remarks(report: CheckReport) -> list[str]:
-    """What was not checked, and why."""
-    if report.reason is not None:
-        return [f"{report.reason}; {report.hint}"]
-    if report.unchecked:
-        return [f"not checked, for lack of time: {', '.join(f'{name} in {dtype}' for name, dtype in report.unchecked)}"]
-    return [] if report.results else ["it has no kernels"]
+def _by_kernel(report: CheckReport) -> list[tuple[str, list[KernelCheck]]]:
+    names = dict.fromkeys(result.kernel for result in report.results)
+    return [(name, [result for result in report.results if result.kernel == name]) for name in sorted(names)]
+
+
+def _spec(report: CheckReport) -> str:
+    return report.spec if report.device is None else f"{report.spec.partition(':')[0]}:{report.device}"

@@ -204,7 +204,8 @@ def sgd_cases(draw: Draw) -> list[Case]:
     """SGD with both kinds of momentum and without, with and without clipping."""
     settings = {"momentum": 0.9, "nesterov": False, "weight_decays": _DECAYS, "max_norm": None}
     cases = []
-    for change in [{}, {"nesterov": True}, {"max_norm": 0.5}, {"momentum": 0.0}]:
+    changes: list[dict[str, Any]] = [{}, {"nesterov": True}, {"max_norm": 0.5}, {"momentum": 0.0}]
+    for change in changes:
         arrays = update_arrays(draw, 1) if change.get("momentum", 0.9) else [*update_arrays(draw, 0), []]
         cases.append(Case([*arrays, numpy.asarray(0.01, draw.dtype)], settings | change, 0))
     return cases

@@ -169,6 +169,8 @@ def _compare(backend: Backend, kernel: Kernel, name: str, case: Case, dtype: str
         expected_grads = operation.joint_rule(numpy, exact_g, portable_residuals, exact, needs, **case.settings)
         for array, grad, expected_grad, needed in zip(arrays, grads, expected_grads, needs, strict=True):
             if needed:
+                if grad is None:
+                    raise Mismatch("a gradient that is needed is None")
                 if grad.dtype != array.dtype:
                     raise Mismatch(f"a gradient has dtype {grad.dtype}, expected {array.dtype}")
                 errors += _errors(backend, grad, expected_grad, dtype)

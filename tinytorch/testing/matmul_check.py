@@ -67,7 +67,7 @@ def check_matmul(backend: Backend, dtype: str) -> KernelCheck:
 
 def _compare(backend: Backend, dtype: str) -> Iterator[float]:
     draw = Draw("float64")
-    shapes = [((rows, inner), (inner, columns)) for rows, inner, columns in _SIZES]
+    shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((rows, inner), (inner, columns)) for rows, inner, columns in _SIZES]
     shapes += [((*left, 5, 7), (*right, 7, 3)) for left, right in _BATCHES]
     for left, right in shapes:
         operands = [draw(*left), draw(*right)]

@@ -18,6 +18,7 @@ from tinytorch.backend.tuning import tune
 from tinytorch.testing.kernel_check import MATMUL, KernelCheck, check_kernel, checks_of
 from tinytorch.testing.matmul_check import check_matmul
 
+
 def run(spec: str, skip: list[tuple[str, str]], out: TextIO) -> None:
     """Check everything that is not in ``skip``, and report to ``out``."""
 
