@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -37,7 +37,7 @@ def is_enabled() -> bool:
     return os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower() != "off"
 
 
-def remove_failed_kernels(backend: Backend, check: Callable[..., CheckReport] = run_checks) -> set[str]:
+def remove_failed_kernels(backend: Backend) -> set[str]:
     """Remove the kernels of a backend that fail their check, with one warning; a plugin calls it for a backend that it has created.
 
     The check runs if there is no cached verdict for the backend's `Backend.self_check_key`. Kernels for which the time did not suffice are
@@ -49,7 +49,7 @@ def remove_failed_kernels(backend: Backend, check: Callable[..., CheckReport] = 
     key = backend.self_check_key()
     if key is None or not is_enabled():
         return set()
-    report = _cached_or_new(backend, key, check)
+    report = _cached_or_new(backend, key)
     failures = report.failures
     if failures:
         backend.kernels = {name: kernel for name, kernel in backend.kernels.items() if name not in failures}
@@ -82,7 +82,7 @@ def source_hash(paths: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _cached_or_new(backend: Backend, key: dict[str, str], check: Callable[..., CheckReport]) -> CheckReport:
+def _cached_or_new(backend: Backend, key: dict[str, str]) -> CheckReport:
     """The cached results, completed by a check of the kernels that they lack."""
     if _is_complete(backend, cached := _load(backend, key)):
         return cached
@@ -92,7 +92,7 @@ def _cached_or_new(backend: Backend, key: dict[str, str], check: Callable[..., C
             return cached
         _print(f"checking the kernels of {backend.spec} (once per device and version, at most {LIMIT:.0f} s) ...", end="")
         start = time.monotonic()
-        report = check(backend.spec, LIMIT, LIMIT_EACH, [(result.kernel, result.dtype) for result in cached.results])
+        report = run_checks(backend.spec, LIMIT, LIMIT_EACH, [(result.kernel, result.dtype) for result in cached.results])
         report.results = [*cached.results, *report.results]
         report.key = key
         _print(f" {_summary(report)}, {time.monotonic() - start:.0f} s")

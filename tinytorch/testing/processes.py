@@ -153,7 +153,7 @@ class _Child:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            with suppress(ValueError):  # an incomplete line of a process that was killed
+            with suppress(ValueError, AttributeError):  # an incomplete line of a process that was killed
                 ((event, value),) = json.loads(line).items()
                 self._events.put((event, value))
         self._events.put(("end", None))

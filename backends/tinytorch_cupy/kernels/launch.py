@@ -127,8 +127,8 @@ def with_fallback(name: str, kernel: Kernel) -> Kernel:
                 if not logged:
                     logged = True
                     _log.warning(
-                        "the CUDA kernel %s cannot be compiled or loaded, so the portable version runs instead, which is slower (%s); "
-                        "please report this to the developers of tinytorch, with the output of `tinytorch backends`",
+                        "the CUDA kernel %s cannot be compiled or loaded (%s); the portable version runs instead, which is slower. "
+                        "Please report this to the developers of tinytorch, with the output of `tinytorch backends`.",
                         name,
                         error,
                     )

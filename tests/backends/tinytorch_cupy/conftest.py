@@ -54,7 +54,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
     Of the kernels it has only those without CUDA: matmuls, which are captured as well, and `put_row`.
     """
-    with _registered(monkeypatch, new_cupy()) as machine:
+    with registered_gpu(monkeypatch, new_cupy()) as machine:
         yield machine
 
 
@@ -71,13 +71,13 @@ def two_gpus(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNames
     """Two fake GPUs with all kernels; the first is the current GPU, and ``fakegpu:1`` the selected backend."""
     cupy = new_cupy(gpus=2)
     monkeypatch.setitem(sys.modules, "cupy", with_cuda(cupy))
-    with _registered(monkeypatch, cupy, "fakegpu:1", only=None) as machine:
+    with registered_gpu(monkeypatch, cupy, "fakegpu:1", only=None) as machine:
         cupy.machine.current = 0
         yield machine
 
 
 @contextmanager
-def _registered(
+def registered_gpu(
     monkeypatch: pytest.MonkeyPatch, cupy: Any, selected: str = "fakegpu", only: Sequence[str] | None = ("linear", "put_row")
 ) -> Iterator[SimpleNamespace]:
     """Register the plugin with this cupy as ``fakegpu``, with ``only`` these kernels."""
