@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tinytorch.backend import Backend
-from tinytorch.io.cache import cache_directory
 from tinytorch.io.locking import locked
 from tinytorch.testing import CheckReport, KernelCheck, first_use
 from tinytorch.testing.first_use import remove_failed_kernels, source_hash, store
@@ -215,18 +214,3 @@ def test_the_hash_of_sources_depends_on_names_and_contents(tmp_path: Path) -> No
     assert source_hash([other, one]) == source_hash([one, other])
     one.write_text("y", encoding="utf-8")
     assert source_hash([one]) != before
-
-
-def test_the_cache_directory_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_directory() == tmp_path / "xdg" / "tinytorch"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_directory() == tmp_path / ".cache" / "tinytorch"
-    monkeypatch.setattr("sys.platform", "darwin")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_directory() == tmp_path / "Library" / "Caches" / "tinytorch"
-    monkeypatch.setattr("sys.platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
-    assert cache_directory() == tmp_path / "tinytorch" / "Cache"

@@ -70,7 +70,7 @@ def table(reports: list[CheckReport]) -> Table:
     for report in reports:
         for kernel, results in _by_kernel(report):
             compared = [result for result in results if result.calls or result.failure]
-            errors = [result.error for result in compared if result.error is not None]
+            errors = [result.error for result in compared if result.error is not None and result.calls]
             failed = any(result.failure for result in compared)
             found.add_row(
                 _spec(report),

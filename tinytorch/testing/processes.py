@@ -203,6 +203,7 @@ def _child(command: Sequence[str], spec: str, skip: Collection[Check]) -> Iterat
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 encoding="utf-8",
+                start_new_session=True,  # Ctrl-C would end the child as if its kernel had crashed; this process ends it instead
             ),
             errors,
         )

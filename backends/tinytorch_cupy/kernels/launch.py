@@ -58,7 +58,8 @@ class Source:
         self.variants = variants
         self.runs_on = runs_on
         self._functions: dict[tuple[Any, ...], Any] = {}  # by name, GPU and variant
-        self._modules: dict[tuple[Any, ...], Any] = {}  # by GPU and variant; the error of those that cannot be loaded
+        self._modules: dict[tuple[Any, ...], Any] = {}  # by GPU and variant
+        self._failures: dict[tuple[Any, ...], str] = {}  # why modules cannot be loaded; not the errors, which reference arrays
         SOURCES[name] = self
 
     def text(self) -> str:
@@ -96,21 +97,18 @@ class Source:
 
         if macros not in self.variants:
             raise ValueError(f"{self.name}.cu has no variant {macros}")
-        module = self._modules.get(key)
-        if isinstance(module, KernelUnavailable):  # compiling takes seconds, so it is not tried at every call
-            raise module.with_traceback(None)
-        text = self.text()
+        if key in self._failures:  # compiling takes seconds, so it is not tried at every call
+            raise KernelUnavailable(self._failures[key])
+        code = self.text()
         try:
-            if module is None:
-                module = cupy.RawModule(code=text, options=self.options(macros))
-            loaded = module.get_function(function).kernel
+            if key not in self._modules:
+                self._modules[key] = cupy.RawModule(code=code, options=self.options(macros))
+            return self._modules[key].get_function(function).kernel  # cupy compiles and loads the module here
         except Exception as error:  # of NVRTC, the driver, or a missing header or library: cupy has no common class for them
             if isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error):  # it may work later
                 raise
-            unavailable = self._modules[key] = KernelUnavailable(f"{self.name}.cu: {_first_line(error)}")
-            raise unavailable from error
-        self._modules[key] = module
-        return loaded
+            self._failures[key] = f"{self.name}.cu: {_first_line(error)}"
+            raise KernelUnavailable(self._failures[key]) from error
 
 
 def with_fallback(name: str, kernel: Kernel) -> Kernel:

@@ -44,6 +44,7 @@ def _clear_compiled() -> None:
     for source in SOURCES.values():
         source._functions.clear()
         source._modules.clear()
+        source._failures.clear()
     fake_cupy.state.order = 0
     fake_cupy.state.capability = "90"
 
