@@ -22,3 +22,13 @@ def test_it_is_in_the_users_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("sys.platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
     assert cache_directory() == tmp_path / "tinytorch" / "Cache"
+
+
+def test_a_user_without_a_home_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(OSError, match="no home directory"):
+        cache_directory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -11,8 +12,15 @@ def cache_directory() -> Path:
     """tinytorch's directory in the user's cache directory. It may not exist.
 
     ``$XDG_CACHE_HOME/tinytorch``, by default ``~/.cache/tinytorch``; on macOS ``~/Library/Caches/tinytorch``, and on Windows
-    ``%LOCALAPPDATA%\\tinytorch\\Cache``.
+    ``%LOCALAPPDATA%\\tinytorch\\Cache``. Raises OSError if the user has no home directory.
     """
+    try:
+        return _user_cache()
+    except RuntimeError as error:  # of Path.home
+        raise FileNotFoundError(errno.ENOENT, "the user has no home directory") from error
+
+
+def _user_cache() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "tinytorch" / "Cache"
     xdg = os.environ.get("XDG_CACHE_HOME", "")

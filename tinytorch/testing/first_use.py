@@ -65,12 +65,12 @@ def store(report: CheckReport) -> None:
     if report.key is None or not report.results:
         return
     content = {"format": _FORMAT, "key": report.key, "results": [asdict(result) for result in report.results]}
-    path = _path(report.key)
     try:
+        path = _path(report.key)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(path, json.dumps(content, indent=1) + "\n")
     except OSError as error:
-        _log.info("the results of the kernels' check cannot be cached in %s (%s), so it runs again next time", path, error)
+        _log.info("the results of the kernels' check cannot be cached (%s), so it runs again next time", error)
 
 
 def source_hash(paths: Iterable[Path]) -> str:
@@ -86,7 +86,7 @@ def _cached_or_new(backend: Backend, key: dict[str, str]) -> CheckReport:
     """The cached results, completed by a check of the kernels that they lack."""
     if _is_complete(backend, cached := _load(backend, key)):
         return cached
-    with _only_process(_path(key)):
+    with _only_process(key):
         # another process may have checked meanwhile
         if _is_complete(backend, cached := _load(backend, key)):
             return cached
@@ -144,12 +144,13 @@ def _load(backend: Backend, key: dict[str, str]) -> CheckReport:
 
 
 @contextmanager
-def _only_process(path: Path) -> Iterator[None]:
+def _only_process(key: dict[str, str]) -> Iterator[None]:
     """Let only one process check at a time, if the file system has locks; the others wait, at most as long as a check may take."""
     end = time.monotonic() + LIMIT + 10.0
     while True:
         with ExitStack() as stack:
             try:
+                path = _path(key)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(path.with_suffix(".lock"), path))
             except InputError:  # another process holds it
