@@ -13,7 +13,7 @@ from tinytorch.backend.contract import Array, Backend, Capabilities, Kernel, Mem
 from tinytorch.backend.dtypes import DTYPES
 from tinytorch_cupy import gemm, self_check
 from tinytorch_cupy.diagnosis import cuda_version
-from tinytorch_cupy.graph import CapturedStep
+from tinytorch_cupy.graph import CapturedStep, is_enabled
 from tinytorch_cupy.kernels import KERNELS
 from tinytorch_cupy.namespace import CupyNamespace, on_gpu, override_functions
 
@@ -42,7 +42,7 @@ class CupyBackend(Backend):
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)),
                 deterministic_scatter=False,
-                graph=True,
+                graph=is_enabled(),
                 checks_indices=False,  # cupy wraps out-of-bounds indices
             ),
             kernels={name: self._on_this_gpu(kernel) for name, kernel in KERNELS.items()} if self._has_several_gpus else KERNELS,
@@ -105,6 +105,8 @@ class CupyBackend(Backend):
         self._gpu.synchronize()
 
     def compile(self, step: Step, donate: bool = False) -> Step:
+        if not self.capabilities.graph:
+            return on_gpu(self._gpu, step)
         return CapturedStep(self._cupy, self._gpu, step, donate)
 
     def lacks_precision(self, name: str) -> str | None:
