@@ -30,7 +30,7 @@ class Machine:
         }
         self.stored: list[str] = []
 
-    def run_checks(self, spec: str, limit: float, limit_each: float) -> CheckReport:
+    def run_checks(self, spec: str, limit: float, limit_call: float) -> CheckReport:
         return self.reports.get(spec, CheckReport(spec, "cpu"))
 
     def store(self, report: CheckReport) -> None:

@@ -40,7 +40,7 @@ class Machine:
         self.calls: list[tuple[Any, ...]] = []
         monkeypatch.setattr(first_use, "run_checks", self.run_checks)
 
-    def run_checks(self, spec: str, limit: float, limit_each: float, skip: Any) -> CheckReport:
+    def run_checks(self, spec: str, limit: float, limit_call: float, skip: Any) -> CheckReport:
         self.calls.append((spec, limit, list(skip)))
         wanted = [check for check in checks_of(self.backend()) if check not in [*skip, *self.unchecked]]
         results = [KernelCheck(name, dtype, 3, 0.5, 0.1, self.failing.get(name)) for name, dtype in wanted]

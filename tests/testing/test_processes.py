@@ -35,9 +35,9 @@ def start(name):
 """
 
 
-def run(code: str, limit: float = 60.0, limit_each: float = 30.0, **options: Any) -> CheckReport:
+def run(code: str, limit: float = 60.0, limit_call: float = 30.0, **options: Any) -> CheckReport:
     command = (sys.executable, "-c", CHILD + textwrap.dedent(code))
-    return run_checks("fake", limit, limit_each, command=command, **options)
+    return run_checks("fake", limit, limit_call, command=command, **options)
 
 
 def verdicts(report: CheckReport) -> dict[str, str | None]:
@@ -69,10 +69,15 @@ def test_a_child_that_ends_after_a_failure_is_replaced() -> None:
 
 def test_a_kernel_that_hangs_has_failed_and_its_process_is_ended(tmp_path: Path) -> None:
     code = f"begin('a', 'b')\nif start('a'): open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)\ncheck('b')"
-    assert verdicts(run(code, limit_each=1.0)) == {"a": "it did not end within 1 s", "b": None}
+    assert verdicts(run(code, limit_call=1.0)) == {"a": "a call did not end within 1 s", "b": None}
     if os.name == "posix":
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / "pid").read_text(encoding="utf-8")), signal.SIG_DFL)
+
+
+def test_a_kernel_with_many_slow_calls_does_not_hang() -> None:
+    code = "begin('a'); start('a')\nfor i in range(5): time.sleep(0.4); say('call', i)\ncheck('a')"
+    assert verdicts(run(code, limit_call=1.5)) == {"a": None}
 
 
 def test_what_is_not_checked_in_time_is_unchecked_and_has_not_failed() -> None:
@@ -113,6 +118,6 @@ def test_children_do_not_check_on_first_use_and_import_what_this_process_would(m
 
 
 def test_the_kernels_of_numpy_pass_in_a_child() -> None:
-    report = run_checks("numpy", limit=300, limit_each=100)
+    report = run_checks("numpy", limit=300, limit_call=100)
     assert (report.device, report.failures, report.unchecked, report.reason) == ("cpu", {}, [], None)
     assert {"matmul", "attention", "adam"} <= {result.kernel for result in report.results}

@@ -14,8 +14,8 @@ from tinytorch.testing.first_use import store
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Seconds for all kernels of a backend, and for one kernel in one dtype, including compilation.
-LIMIT, LIMIT_EACH = 600.0, 60.0
+#: Seconds for all kernels of a backend, and for one call of a kernel, including compilation.
+LIMIT, LIMIT_CALL = 600.0, 60.0
 
 
 def check_backends(specs: list[str]) -> list[CheckReport]:
@@ -30,7 +30,7 @@ def check_backends(specs: list[str]) -> list[CheckReport]:
     reports = []
     for spec in specs or known_backends():
         print(f"checking {spec} ...", file=sys.stderr, flush=True)
-        report = run_checks(spec, LIMIT, LIMIT_EACH)
+        report = run_checks(spec, LIMIT, LIMIT_CALL)
         if report.device is None and specs:
             raise BackendUnavailableError(spec, str(report.reason), str(report.hint))
         store(report)

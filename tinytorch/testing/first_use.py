@@ -26,7 +26,7 @@ from tinytorch.testing.kernel_check import KernelCheck, checks_of
 from tinytorch.testing.processes import ENVIRONMENT_VARIABLE, CheckReport, run_checks
 
 LIMIT: Final = 30.0  #: seconds for all kernels
-LIMIT_EACH: Final = 15.0  #: seconds for one kernel in one dtype, including compilation
+LIMIT_CALL: Final = 15.0  #: seconds for one call of a kernel, including compilation
 
 _FORMAT: Final = 1  # of the cached files
 _log: Final = logging.getLogger("tinytorch")
@@ -92,7 +92,7 @@ def _cached_or_new(backend: Backend, key: dict[str, str]) -> CheckReport:
             return cached
         _print(f"checking the kernels of {backend.spec} (once per device and version, at most {LIMIT:.0f} s) ...", end="")
         start = time.monotonic()
-        report = run_checks(backend.spec, LIMIT, LIMIT_EACH, [(result.kernel, result.dtype) for result in cached.results])
+        report = run_checks(backend.spec, LIMIT, LIMIT_CALL, [(result.kernel, result.dtype) for result in cached.results])
         report.results = [*cached.results, *report.results]
         report.key = key
         _print(f" {_summary(report)}, {time.monotonic() - start:.0f} s")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy
 
@@ -28,6 +28,9 @@ TOLERANCE: Final = {"float64": 1e-10, "float32": 1e-4, "float16": 1e-2, "bfloat1
 
 #: The largest element of an array counts as this at least, because elements close to zero are sums of larger terms.
 _LEAST_SIZE: Final = 0.1
+
+
+Progress: TypeAlias = Callable[[int], None]  #: called with the number of calls that were compared
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def checks_of(backend: Backend) -> list[tuple[str, str]]:
     return [(name, dtype) for dtype in dtypes for name in (MATMUL, *sorted(backend.kernels))]
 
 
-def check_kernel(backend: Backend, name: str, dtype: str) -> KernelCheck:
+def check_kernel(backend: Backend, name: str, dtype: str, progress: Progress | None = None) -> KernelCheck:
     """Compare one kernel of a backend with the portable implementation: results, gradients, and that operands keep their values.
 
     Sizes are ragged, and some operands are transposed or strided. Calls that the kernel does not support are not compared.
@@ -73,6 +76,7 @@ def check_kernel(backend: Backend, name: str, dtype: str) -> KernelCheck:
         backend: a backend that has the kernel.
         name: name of the fused operation.
         dtype: dtype of the floating-point operands: float32, float64, float16 or bfloat16.
+        progress: called after each call with the number of calls.
 
     Returns:
         The result. An exception of the kernel is a failure, and so is a warning that it logs.
@@ -91,10 +95,12 @@ def check_kernel(backend: Backend, name: str, dtype: str) -> KernelCheck:
                     yield error
 
     # every kernel supports float32
-    return timed_check(name, dtype, compare, "the kernel supports no call" if dtype == "float32" else None)
+    return timed_check(name, dtype, compare, progress, "the kernel supports no call" if dtype == "float32" else None)
 
 
-def timed_check(name: str, dtype: str, compare: Callable[[], Iterator[float]], if_none: str | None) -> KernelCheck:
+def timed_check(
+    name: str, dtype: str, compare: Callable[[], Iterator[float]], progress: Progress | None, if_none: str | None = None
+) -> KernelCheck:
     """Consume the errors of a comparison, relative to the tolerance; ``if_none`` is the failure if there are none.
 
     Raises ``MemoryError`` if the device has not enough memory.
@@ -105,6 +111,8 @@ def timed_check(name: str, dtype: str, compare: Callable[[], Iterator[float]], i
         try:
             for error in compare():
                 calls += 1
+                if progress is not None:
+                    progress(calls)
                 largest = max(largest, error) if numpy.isfinite(error) else numpy.inf
                 if not error <= 1.0:
                     failure = f"the largest error is {error:.3g} times the tolerance" if numpy.isfinite(error) else "NaN or infinity"

@@ -10,7 +10,7 @@ import numpy
 
 from tinytorch.backend import Backend
 from tinytorch.testing.kernel_cases import Draw
-from tinytorch.testing.kernel_check import LAYOUTS, MATMUL, TOLERANCE, KernelCheck, relative_error, timed_check, to_float64
+from tinytorch.testing.kernel_check import LAYOUTS, MATMUL, TOLERANCE, KernelCheck, Progress, relative_error, timed_check, to_float64
 
 #: Rows, columns of the first operand, and columns of the second.
 _SIZES: Final = [(5, 7, 3), (1, 1, 1), (1, 65, 2), (33, 1, 19), (129, 67, 130)]
@@ -48,12 +48,13 @@ _LAYOUTS: Final[list[Callable[[Backend, Any, str], Any]]] = [
 ]
 
 
-def check_matmul(backend: Backend, dtype: str) -> KernelCheck:
+def check_matmul(backend: Backend, dtype: str, progress: Progress | None = None) -> KernelCheck:
     """Compare ``backend.xp.matmul`` with numpy's, for transposed, sliced, strided, batched and broadcast operands.
 
     Args:
         backend: the backend.
         dtype: float32, float64, float16 or bfloat16.
+        progress: called after each matmul with their number.
 
     Returns:
         The result, for the kernel ``"matmul"``.
@@ -62,7 +63,7 @@ def check_matmul(backend: Backend, dtype: str) -> KernelCheck:
         >>> tt.testing.check_matmul(tt.get_backend("numpy"), "float64").failure is None
         True
     """
-    return timed_check(MATMUL, dtype, partial(_compare, backend, dtype), None)
+    return timed_check(MATMUL, dtype, partial(_compare, backend, dtype), progress)
 
 
 def _compare(backend: Backend, dtype: str) -> Iterator[float]:

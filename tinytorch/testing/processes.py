@@ -64,7 +64,7 @@ class CheckReport:
 def run_checks(
     spec: str,
     limit: float,
-    limit_each: float,
+    limit_call: float,
     skip: Collection[Check] = (),
     command: Sequence[str] = (sys.executable, "-P", "-m", "tinytorch.testing.worker"),
 ) -> CheckReport:
@@ -73,7 +73,7 @@ def run_checks(
     Args:
         spec: name of the backend, with or without a device; the children must know it too, so it is not one of `register_backend`.
         limit: time limit in seconds. What is not checked by then is reported as unchecked.
-        limit_each: time limit for one kernel in one dtype; a kernel that exceeds it has failed.
+        limit_call: time limit for one call of a kernel, including its compilation; a kernel that exceeds it has failed.
         skip: checks that are already done.
         command: the command of a child.
 
@@ -81,23 +81,23 @@ def run_checks(
         The report. A kernel whose process ends has failed; the others are then checked in a new process.
 
     Example:
-        >>> tt.testing.run_checks("strict", limit=60, limit_each=10).results  # it has no kernels
+        >>> tt.testing.run_checks("strict", limit=60, limit_call=10).results  # it has no kernels
         []
     """
     report, deadline = CheckReport(spec), time.monotonic() + limit
     done = set(skip)
     while time.monotonic() < deadline:
         with _child(command, spec, done) as child:
-            finished = _follow(child, report, done, deadline, limit_each)
+            finished = _follow(child, report, done, deadline, limit_call)
         if finished:
             break
     return report
 
 
-def _follow(child: _Child, report: CheckReport, done: set[Check], deadline: float, limit_each: float) -> bool:
+def _follow(child: _Child, report: CheckReport, done: set[Check], deadline: float, limit_call: float) -> bool:
     """Read what a child reports until it ends or must end; returns whether there is nothing left to check."""
     running: Check | None = None
-    started = time.monotonic()
+    started = called = time.monotonic()  # when the check and its last call began
     progressed = False
 
     def fail(reason: str) -> None:
@@ -107,12 +107,12 @@ def _follow(child: _Child, report: CheckReport, done: set[Check], deadline: floa
         done.add(running)
 
     while True:
-        end = deadline if running is None else min(deadline, started + limit_each)
+        end = deadline if running is None else min(deadline, called + limit_call)
         try:
             event, value = child.next_event(max(0.0, end - time.monotonic()))
         except TimeoutError:
-            if running is not None and time.monotonic() >= started + limit_each:
-                fail(f"it did not end within {limit_each:.0f} s")
+            if running is not None and time.monotonic() >= called + limit_call:
+                fail(f"a call did not end within {limit_call:.0f} s")
                 return not report.unchecked
             if report.device is None:
                 report.reason, report.hint = "the process that checks the kernels did not start in time", "try again"
@@ -124,7 +124,10 @@ def _follow(child: _Child, report: CheckReport, done: set[Check], deadline: floa
             report.device, report.key = value["device"], value["key"]
             report.unchecked = [(name, dtype) for name, dtype in value["checks"] if (name, dtype) not in done]
         elif event == "start":
-            running, started = (value[0], value[1]), time.monotonic()
+            running = value[0], value[1]
+            started = called = time.monotonic()
+        elif event == "call":
+            called = time.monotonic()
         elif event == "result":
             assert running is not None
             report.results.append(KernelCheck(**value))

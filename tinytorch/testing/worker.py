@@ -1,7 +1,7 @@
 """A process that checks the kernels of one backend and prints the results: ``python -m tinytorch.testing.worker``, with a JSON request.
 
-Standard output has one JSON object per line: first what will be checked, then one object at the start and one at the end of each check. If
-the process ends in between, its parent knows which kernel ended it. After an exception the process ends, because CUDA fails for the rest of
+Standard output has one JSON object per line: first what will be checked, then one object at the start and one at the end of each check, and
+one after each call. If the process ends in between, its parent knows which kernel ended it. After an exception the process ends, because CUDA fails for the rest of
 a process in which a kernel accessed an illegal address.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from tinytorch.backend import BackendUnavailableError, get_backend
 from tinytorch.backend.tuning import tune
-from tinytorch.testing.kernel_check import MATMUL, KernelCheck, check_kernel, checks_of
+from tinytorch.testing.kernel_check import MATMUL, check_kernel, checks_of
 from tinytorch.testing.matmul_check import check_matmul
 
 
@@ -24,6 +24,9 @@ def run(spec: str, skip: list[tuple[str, str]], out: TextIO) -> None:
 
     def report(event: str, value: Any) -> None:
         print(json.dumps({event: value}), file=out, flush=True)
+
+    def progress(calls: int) -> None:
+        report("call", calls)
 
     try:
         backend = get_backend(spec)
@@ -38,7 +41,7 @@ def run(spec: str, skip: list[tuple[str, str]], out: TextIO) -> None:
             continue
         report("start", [name, dtype])
         try:
-            result: KernelCheck = check_matmul(backend, dtype) if name == MATMUL else check_kernel(backend, name, dtype)
+            result = check_matmul(backend, dtype, progress) if name == MATMUL else check_kernel(backend, name, dtype, progress)
         except MemoryError:  # says nothing about the kernel
             hint = "end other programs that use the device, and run `tinytorch backends --check`"
             report("unavailable", {"reason": "the device has not enough free memory for the check", "hint": hint})

@@ -34,7 +34,7 @@ def gpu(
     command = (sys.executable, "-P", self_check_child.__file__, str(tmp_path))
     # the emulator compiles with g++, which takes longer than NVRTC
     monkeypatch.setattr(first_use, "LIMIT", 300.0)
-    monkeypatch.setattr(first_use, "LIMIT_EACH", 100.0)
+    monkeypatch.setattr(first_use, "LIMIT_CALL", 100.0)
     monkeypatch.setattr(first_use, "run_checks", partial(run_checks, command=command))
     monkeypatch.setattr(first_use, "cache_directory", lambda: tmp_path / "cache")
     monkeypatch.setattr(launch, "DIRECTORY", tmp_path / "kernels")
