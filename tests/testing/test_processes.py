@@ -76,8 +76,8 @@ def test_a_kernel_that_hangs_has_failed_and_its_process_is_ended(tmp_path: Path)
 
 
 def test_a_kernel_with_many_slow_calls_does_not_hang() -> None:
-    code = "begin('a'); start('a')\nfor i in range(5): time.sleep(0.4); say('call', i)\ncheck('a')"
-    assert verdicts(run(code, limit_call=1.5)) == {"a": None}
+    code = "begin('a'); start('a')\nfor i in range(4): time.sleep(0.8); say('call', i)\ncheck('a')"
+    assert verdicts(run(code, limit_call=2.5)) == {"a": None}
 
 
 def test_what_is_not_checked_in_time_is_unchecked_and_has_not_failed() -> None:

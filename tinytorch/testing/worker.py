@@ -1,8 +1,8 @@
 """A process that checks the kernels of one backend and prints the results: ``python -m tinytorch.testing.worker``, with a JSON request.
 
 Standard output has one JSON object per line: first what will be checked, then one object at the start and one at the end of each check, and
-one after each call. If the process ends in between, its parent knows which kernel ended it. After an exception the process ends, because CUDA fails for the rest of
-a process in which a kernel accessed an illegal address.
+one after each call. If the process ends in between, its parent knows which kernel ended it. After an exception the process ends, because
+CUDA fails for the rest of a process in which a kernel accessed an illegal address.
 """
 
 from __future__ import annotations
