@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tinytorch.backend import Backend
+from tinytorch.io.errors import InputError
 from tinytorch.io.locking import locked
 from tinytorch.testing import CheckReport, KernelCheck, first_use
 from tinytorch.testing.first_use import remove_failed_kernels, source_hash, store
@@ -143,6 +144,12 @@ def test_the_environment_variable_turns_it_off(machine: Machine, monkeypatch: py
     monkeypatch.setenv("TINYTORCH_SELF_CHECK", value)
     machine.first_use()
     assert machine.calls == []
+
+
+def test_other_values_of_the_environment_variable_are_errors(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYTORCH_SELF_CHECK", "no")
+    with pytest.raises(InputError, match="TINYTORCH_SELF_CHECK must be 'on' or 'off', got 'no'"):
+        machine.first_use()
 
 
 def test_a_backend_without_a_key_is_not_checked(machine: Machine) -> None:

@@ -33,8 +33,14 @@ _log: Final = logging.getLogger("tinytorch")
 
 
 def is_enabled() -> bool:
-    """Whether kernels are checked on the first use of a device: unless ``TINYTORCH_SELF_CHECK=off`` is set."""
-    return os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower() != "off"
+    """Whether kernels are checked on the first use of a device, which ``TINYTORCH_SELF_CHECK=off`` turns off.
+
+    Raises `InputError` for values other than ``on`` and ``off``.
+    """
+    value = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
+    if value.lower() not in ("", "on", "off"):
+        raise InputError(f"{ENVIRONMENT_VARIABLE} must be 'on' or 'off', got {value!r}")
+    return value.lower() != "off"
 
 
 def remove_failed_kernels(backend: Backend) -> set[str]:
