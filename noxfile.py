@@ -185,7 +185,8 @@ def _cuda_extra() -> str | None:
 
 def _require_backend(session: nox.Session, name: str) -> None:
     """Skip the session if the backend cannot run on this machine, and give the reason."""
-    output = session.run("python", "-m", "tinytorch", "backends", "--json", silent=True)
+    # without the kernels' self-check, whose progress on standard error nox would mix with the output
+    output = session.run("python", "-m", "tinytorch", "backends", "--json", silent=True, env={"TINYTORCH_SELF_CHECK": "off"})
     if not isinstance(output, str):  # in a dry run
         return
     found = {entry["name"]: entry for entry in json.loads(output)}

@@ -44,6 +44,8 @@ def _clear_compiled() -> None:
     """Clear compiled functions, so that those of the emulator and of a GPU are not mixed."""
     for source in SOURCES.values():
         source._functions.clear()
+        source._modules.clear()
+        source._failures.clear()
     fake_cupy.state.order = 0
     fake_cupy.state.capability = "90"
 
@@ -54,7 +56,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
     Of the kernels it has only those without CUDA: matmuls, which are captured as well, and `put_row`.
     """
-    with _registered(monkeypatch, new_cupy()) as machine:
+    with registered_gpu(monkeypatch, new_cupy()) as machine:
         yield machine
 
 
@@ -67,7 +69,7 @@ def fake_gpu_with_kernels(fake_gpu: SimpleNamespace, cuda: Any, monkeypatch: pyt
 
 
 @contextmanager
-def _registered(
+def registered_gpu(
     monkeypatch: pytest.MonkeyPatch, cupy: Any, selected: str = "fakegpu", only: Sequence[str] | None = ("linear", "put_row")
 ) -> Iterator[SimpleNamespace]:
     """Register the plugin with this cupy as ``fakegpu``, with ``only`` these kernels."""

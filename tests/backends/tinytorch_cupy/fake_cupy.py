@@ -263,6 +263,7 @@ def new_cupy(capability: str = "90", gpus: int = 1, capacity: int = 80 << 30) ->
         CUDARuntimeError=CUDARuntimeError,
         getDevice=lambda: machine.current,
         getDeviceCount=lambda: gpus,
+        getDeviceProperties=lambda number: {"name": b"Fake GPU"},
         runtimeGetVersion=lambda: 12080,
         driverGetVersion=lambda: 12080,
         memcpyAsync=None,
