@@ -38,7 +38,7 @@ class CupyBackend(Backend):
             name="cupy",
             device=str(number),
             xp=self._new_namespace(),
-            # scatter-adds use atomic additions, so repeated indices are summed in any order
+            # rows of float64 are summed by atomic additions, so those with repeated indices are summed in any order
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)),
                 deterministic_scatter=False,
@@ -53,10 +53,15 @@ class CupyBackend(Backend):
         overrides = {name: value for name, value in override_functions(self._cupy, self._module).items() if name not in without}
         return CupyNamespace(self._module, self._gpu if self._has_several_gpus else None, overrides)
 
-    def avoid_gemm(self) -> None:
-        """Use cupy's matmul instead of `gemm`. It is slower, has no bfloat16, and cannot be captured in a graph."""
-        self.xp = self._new_namespace(without=("add_rows", "matmul"))
-        self.kernels = {name: kernel for name, kernel in self.kernels.items() if name not in ("conv2d", "linear")}
+    def avoid(self, failed: Container[str]) -> None:
+        """Use cupy's functions instead of those that call kernels that failed their check, by name; ``"matmul"`` is `gemm`.
+
+        cupy's matmul is slower, has no bfloat16, and cannot be captured in a graph.
+        """
+        users = {"matmul": "matmul", "add_rows": "embedding"}
+        self.xp = self._new_namespace(without=[name for name, kernel in users.items() if kernel in failed])
+        if "matmul" in failed:
+            self.kernels = {name: kernel for name, kernel in self.kernels.items() if name not in ("conv2d", "linear")}
 
     @property
     def xp(self) -> Any:

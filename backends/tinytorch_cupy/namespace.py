@@ -7,6 +7,7 @@ one GPU, the current GPU is always the right one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ import numpy
 
 from tinytorch_cupy import gemm
 from tinytorch_cupy.kernels.embedding import sum_by_id, supports_sizes
-from tinytorch_cupy.kernels.launch import INTEGERS
+from tinytorch_cupy.kernels.launch import INTEGERS, KernelUnavailable
 
 #: Functions that sort with Thrust.
 _SORTING_FUNCTIONS = ("argsort", "isin", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values")
@@ -74,7 +75,8 @@ def override_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
             return add_rows(pairs, indices, length).view(rows.dtype)
         indices = indices if indices.dtype.name in INTEGERS else xp.astype(indices, xp.int64)
         if supports_sizes(rows, indices):
-            return sum_by_id(rows, indices, length)
+            with suppress(KernelUnavailable):
+                return sum_by_id(rows, indices, length)
         sums = xp.zeros((length, rows.shape[1]), dtype=rows.dtype)
         cupy.add.at(sums, indices, rows)
         return sums

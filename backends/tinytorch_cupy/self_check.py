@@ -17,11 +17,12 @@ _DRIVER: Final = Path("/proc/driver/nvidia/version")
 
 
 def check_on_first_use(backend: CupyBackend) -> None:
-    """Remove the kernels that fail their check on this GPU. If the matmul fails, cupy's replaces it."""
+    """Remove the kernels that fail their check on this GPU, and the functions that call them."""
     from tinytorch.testing.first_use import remove_failed_kernels  # loads the operations, which a plugin does not need otherwise
 
-    if "matmul" in remove_failed_kernels(backend):
-        backend.avoid_gemm()
+    failed = remove_failed_kernels(backend)
+    if failed:
+        backend.avoid(failed)
 
 
 def key(cupy: Any, number: int) -> dict[str, str]:
