@@ -78,3 +78,15 @@ def as_host_array(value: Any) -> numpy.ndarray:
         kind = type(value).__name__
         raise TypeError(f"expected numbers or nested lists of numbers, got {kind}, which numpy converts to dtype {read.dtype}")
     return read
+
+
+def read_array(value: Any) -> numpy.ndarray:
+    """Convert an array of any library to a host array. A ``torch.Tensor`` may be on a GPU, require a gradient, or have dtype bfloat16.
+
+    bfloat16, which NumPy lacks, becomes float32.
+    """
+    if hasattr(value, "detach"):  # a torch.Tensor; arrays of other libraries convert themselves
+        value = value.detach().cpu()
+    if str(getattr(value, "dtype", "")).endswith("bfloat16"):
+        value = value.float() if hasattr(value, "float") else value.astype(numpy.float32)
+    return as_host_array(value.__array__())
