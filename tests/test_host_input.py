@@ -65,7 +65,7 @@ def test_the_graph_keeps_its_own_copy_of_an_array(backend: Backend) -> None:
 
 # ---- functions ----
 
-F, V, I, M = numpy.float32([[0.5, 0.25], [0.125, 0.75]]), numpy.float32([0.5, 0.25]), numpy.array([1, 0]), numpy.array([True, False])
+F, V, INDEX, MASK = numpy.float32([[0.5, 0.25], [0.125, 0.75]]), numpy.float32([0.5, 0.25]), numpy.array([1, 0]), numpy.array([True, False])
 
 #: Functions of host arrays, which ``c`` may convert to Tensors first.
 CALLS: dict[str, Callable[[Any], Any]] = {
@@ -78,18 +78,18 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "full_like": lambda c: tt.full_like(c(V), 2.0),
     "ones_like": lambda c: tt.ones_like(c(V)),
     "outer": lambda c: tt.linalg.outer(c(V), c(V)),
-    "repeat": lambda c: tt.repeat(c(V), c(I)),
+    "repeat": lambda c: tt.repeat(c(V), c(INDEX)),
     "solve": lambda c: tt.linalg.solve(c(F), c(F)),
     "sort": lambda c: tt.sort(c(V)),
     "sum": lambda c: tt.sum(c(F), axis=1),
-    "take": lambda c: tt.take(c(F), c(I), axis=0),
-    "take_along_axis": lambda c: tt.take_along_axis(c(F), c(I[None, :]), axis=0),
+    "take": lambda c: tt.take(c(F), c(INDEX), axis=0),
+    "take_along_axis": lambda c: tt.take_along_axis(c(F), c(INDEX[None, :]), axis=0),
     "unstack": lambda c: tt.unstack(c(F))[1],
-    "where": lambda c: tt.where(c(M), c(V), 0.0),
+    "where": lambda c: tt.where(c(MASK), c(V), 0.0),
     "zeros_like": lambda c: tt.zeros_like(c(V)),
-    "an index": lambda c: tt.asarray(V)[c(I)],
-    "an index of a narrow dtype": lambda c: tt.asarray(V)[c(I.astype(numpy.uint8))],
-    "a mask": lambda c: tt.asarray(V)[c(M)],
+    "an index": lambda c: tt.asarray(V)[c(INDEX)],
+    "an index of a narrow dtype": lambda c: tt.asarray(V)[c(INDEX.astype(numpy.uint8))],
+    "a mask": lambda c: tt.asarray(V)[c(MASK)],
     "a list with a Tensor": lambda c: tt.stack([tt.asarray(V), c(V)]),
 }
 

@@ -126,7 +126,9 @@ WITH_ARRAYS: dict[str, Callable[[Any, Any], Any]] = {
 def test_a_numpy_array_is_not_copied_to_a_device_implicitly(name: str) -> None:
     with tt.use_backend(DEVICE):
         x = tt.asarray([1.0, 2.0])
-        expected = rf"{re.escape(name)} expected Tensors on {DEVICE}, got numpy\.ndarray; convert it first with tinytorch\.asarray\(x, device="
+        expected = (
+            rf"{re.escape(name)} expected Tensors on {DEVICE}, got numpy\.ndarray; convert it first with tinytorch\.asarray\(x, device="
+        )
         with pytest.raises(tt.BackendMismatchError, match=expected):
             WITH_ARRAYS[name](x, numpy.float32([3.0, 4.0]))
         assert x.tolist() == [1.0, 2.0]

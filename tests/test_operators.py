@@ -85,7 +85,9 @@ def test_other_operands_raise_the_usual_type_error(backend: Backend) -> None:
     with pytest.raises(TypeError, match="unsupported operand"):
         x += "text"
     for symbol in (operator.add, operator.eq, operator.imul):
-        with pytest.raises(TypeError, match=r"expected a Tensor, a number or a NumPy array, got a list; convert it with tinytorch\.asarray"):
+        with pytest.raises(
+            TypeError, match=r"expected a Tensor, a number or a NumPy array, got a list; convert it with tinytorch\.asarray"
+        ):
             symbol(x, [1.0])
     assert (x == "text") is False
     assert x != None  # noqa: E711

@@ -22,6 +22,24 @@ MODULE_METHODS = {
     "type": "use model.to(dtype)",
 }
 
+#: Names of ``torch.nn``.
+LAYERS = {
+    "BCEWithLogitsLoss": "use nn.BCELoss()(nn.Sigmoid()(logits), targets)",
+    "DataParallel": "a Trainer shards batches over threads and processes",
+    "L1Loss": "subclass nn.Loss, whose documentation defines this loss as an example",
+    "MultiheadAttention": "use nn.MultiHeadAttention(d_model, num_heads), which returns the output only, and whose masks are true where "
+    "attention is allowed",
+    "NLLLoss": "use nn.CrossEntropyLoss, whose input are logits, without LogSoftmax",
+    "TransformerEncoderLayer": "use nn.TransformerBlock(d_model, num_heads, d_ff)",
+    "parallel": "a Trainer shards batches over threads and processes",
+    "utils": "for clip_grad_norm_, pass max_norm= to the optimizer, which clips the gradient in step()",
+}
+
+#: Names of ``torch.optim``.
+OPTIMIZERS = {
+    "lr_scheduler": "pass schedule= to the optimizer: a function of (xp, step) that returns a factor on lr, such as optim.WarmupCosine",
+}
+
 
 def missing_attribute_hint(name: str, names: Iterable[str]) -> str:
     """The end of the error for an unknown attribute of a module: what to write, or a similar name."""
