@@ -48,19 +48,34 @@ def load_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     lengths, given = [len(group["params"]) for group in optimizer.param_groups], [len(group["params"]) for group in groups]
     if lengths != given:
         raise ValueError(f"the optimizer has parameter groups with {lengths} parameters, but the state dict has groups with {given}")
-    settings = _settings(optimizer, groups)
+    before, settings = {name: getattr(optimizer, name) for name in optimizer.settings}, _settings(optimizer, groups)
+    _set(optimizer, settings)  # first, since the state arrays depend on them: SGD has none without momentum
+    try:
+        state = _states(optimizer, saved["state"], groups)
+    except Exception:
+        _set(optimizer, before)
+        raise
+    for group, values in zip(optimizer.param_groups, groups, strict=True):
+        group.update({name: values[name] for name in ("lr", "weight_decay") if name in values})
+    optimizer.restore(state, int(saved.get("steps", max((steps for steps, _ in state.values()), default=0))), int(saved.get("skipped", 0)))
+
+
+def _set(optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        setattr(optimizer, name, value)
+
+
+def _states(
+    optimizer: Optimizer, entries: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]]
+) -> dict[Parameter, tuple[int, list[Any]]]:
+    """The number of steps and the state arrays of each parameter that has an entry."""
     order = [index for group in groups for index in group["params"]]
     found = {
         parameter: entry
         for parameter, i in zip(optimizer.parameters, order, strict=True)
-        if (entry := saved["state"].get(i, saved["state"].get(str(i))))  # a JSON file has names only
+        if (entry := entries.get(i, entries.get(str(i))))  # a JSON file has names only
     }
-    state = {parameter: _parameter_state(optimizer, parameter, entry) for parameter, entry in found.items()}
-    for group, values in zip(optimizer.param_groups, groups, strict=True):
-        group.update({name: values[name] for name in ("lr", "weight_decay") if name in values})
-    for name, value in settings.items():
-        setattr(optimizer, name, value)
-    optimizer.restore(state, int(saved.get("steps", max((steps for steps, _ in state.values()), default=0))), int(saved.get("skipped", 0)))
+    return {parameter: _parameter_state(optimizer, parameter, entry) for parameter, entry in found.items()}
 
 
 def _names(optimizer: Optimizer) -> list[str]:
@@ -71,9 +86,7 @@ def _settings(optimizer: Optimizer, groups: Sequence[Mapping[str, Any]]) -> dict
     """The settings that all groups have in common, such as ``betas``."""
     for name in _UNSUPPORTED:
         if any(group.get(name) for group in groups):
-            raise ValueError(
-                f"the state dict was saved with {name}={groups[0].get(name)}, which {type(optimizer).__name__} does not support"
-            )
+            raise ValueError(f"the state dict was saved with {name}, which {type(optimizer).__name__} does not support")
     settings = {}
     for name in optimizer.settings:
         values = [group[name] for group in groups if name in group]
