@@ -65,6 +65,7 @@ def linear_cases(draw: Draw) -> list[Case]:
 def layer_norm_cases(draw: Draw) -> list[Case]:
     shapes = [(2, 3, 7), (1, 1), (5,), (0, 5), (1, 33), (CHUNK // 64 + 3, 64)]
     cases = [Case([draw(*shape), draw(shape[-1]), draw(shape[-1])], {"eps": 1e-5}, 3) for shape in shapes]
+    cases += [Case([draw(*shape), draw(shape[-1]), None], {"eps": 1e-5}, 2) for shape in shapes]
     return [*cases, Case([100.0 + draw(4, 65), draw(65), draw(65)], {"eps": 1e-5}, 3)]
 
 
