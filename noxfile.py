@@ -21,6 +21,12 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 PACKAGES = nox.project.load_toml("pyproject.toml")["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 RUN_FILES = ["config.json", "tokenizer.json", "metrics.jsonl", "model.safetensors", "optimizer.safetensors"]
 
+#: Versions of cupy that are tested without a GPU, with what they need: Colab's, and the newest.
+EMULATED_CUPY = {
+    "14.0.1": ["cupy-cuda12x==14.0.1", "cuda-toolkit[cudart,nvcc,nvrtc]==12.8.*"],
+    "14.2.0": ["cupy-cuda13x==14.2.0", "cuda-toolkit[crt,cudart,nvrtc]==13.*"],
+}
+
 nox.options.sessions = ["lint", "types", "tests(numpy)", "tests(strict)", "wheel"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False  # without this they are errors if CI is set
@@ -43,9 +49,12 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("backend", [nox.param(name, id=name) for name in BACKENDS])
+@nox.parametrize("backend", [nox.param(name, id=name) for name in [*BACKENDS, "cupy_emulated"]])
 def tests(session: nox.Session, backend: str) -> None:
-    """Run the tests with one backend as the default."""
+    """Run the tests with one backend as the default; cupy_emulated is real cupy without a GPU."""
+    if backend == "cupy_emulated":
+        _test_cupy_emulated(session)
+        return
     extra = _cuda_extra() if backend == "cupy" else {"numpy": "fast", "torch": "torch", "jax": "jax"}.get(backend)
     session.install("-e", f".[test,{extra}]" if extra else ".[test]")
     _require_backend(session, backend)
@@ -123,6 +132,34 @@ def wheel(session: nox.Session) -> None:
         session.chdir(HERE)  # before the directory is removed
 
 
+def _test_cupy_emulated(session: nox.Session) -> None:
+    """Run the tests with cupy on an emulated CUDA: `nox -s "tests(cupy_emulated)" -- [14.0.1 | 14.2.0 ...] [ARGUMENTS OF PYTEST]`.
+
+    Without a version, runs them on each of EMULATED_CUPY. The first run compiles several thousand kernels for the CPU and takes an hour.
+    """
+    versions = [word for word in session.posargs if word in EMULATED_CUPY] or list(EMULATED_CUPY)
+    arguments = [word for word in session.posargs if word not in EMULATED_CUPY]
+    for version in versions:
+        directory = Path(session.virtualenv.location) / f"cupy-{version}"
+        python, libraries = str(directory / "bin" / "python"), directory / "emulated_cuda"
+        if not libraries.exists():
+            session.run("python", "-m", "venv", "--clear", str(directory))
+            session.run(
+                python, "-m", "pip", "install", "--quiet", "-e", ".[test]", *EMULATED_CUPY[version], "cython>=3.1,<3.2", external=True
+            )
+            session.run(python, "tests/emulated_cuda/build.py", str(libraries), external=True)
+        env = {
+            "TINYTORCH_BACKEND": "cupy",
+            "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "tests" / "emulated_cuda" / "site")]),
+            "LD_LIBRARY_PATH": str(libraries),
+            "EMULATED_CUDA_CACHE": str(directory / "kernels"),
+        }
+        pytest = [python, "-m", "pytest", "-n", "auto", "--dist", "worksteal"]
+        session.run(*pytest, *(arguments or ["tests"]), env=env, external=True)
+        if not arguments:
+            session.run(*pytest, "tests/backends/tinytorch_cupy/test_two_gpus.py", env={**env, "EMULATED_CUDA_DEVICES": "2"}, external=True)
+
+
 def _pytest(session: nox.Session, **env: str) -> None:
     """Run pytest with one process per core, the arguments after `--` (such as `-n 0` for one process) and these environment variables."""
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs, env=env)
@@ -148,7 +185,8 @@ def _cuda_extra() -> str | None:
 
 def _require_backend(session: nox.Session, name: str) -> None:
     """Skip the session if the backend cannot run on this machine, and give the reason."""
-    output = session.run("python", "-m", "tinytorch", "backends", "--json", silent=True)
+    # without the kernels' self-check, whose progress on standard error nox would mix with the output
+    output = session.run("python", "-m", "tinytorch", "backends", "--json", silent=True, env={"TINYTORCH_SELF_CHECK": "off"})
     if not isinstance(output, str):  # in a dry run
         return
     found = {entry["name"]: entry for entry in json.loads(output)}

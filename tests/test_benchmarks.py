@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy
 import pytest
 
 import tinytorch as tt
-from benchmarks.gpu import command
+from benchmarks.gpu import command, contest, ours, worker
+from benchmarks.gpu.device import described
 from benchmarks.gpu.parts import PARTS
+from benchmarks.gpu.workloads import Gpu, workload
+from tinytorch.backend.contract import MemoryInfo
 from tinytorch.evolution.recipes import Recipe
 from tinytorch.models import MLP, LeNet1
 from tinytorch.nn.module import Module
 from tinytorch.vision import ImageData
+
+H200, T4 = Gpu("bfloat16", 139.8), Gpu("float16", 14.6)
 
 
 @pytest.mark.parametrize("part", ["nano", "decode"])
@@ -34,6 +41,44 @@ def test_a_comparison_can_be_rehearsed_and_is_saved(part: str, tmp_path: Path, c
         assert row["same_tokens"] == row["tokens"]
     else:
         assert row["first_loss_ours"] == pytest.approx(row["first_loss_peer"], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["baby", "decode"])
+def test_both_contestants_compute_in_float16_if_the_gpu_has_no_bfloat16(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    work = replace(workload(name, None), precision=workload(name, T4).precision)
+    assert work.precision == "float16"
+    weights = tmp_path / "weights.safetensors"
+    ours.write_weights(work, weights)
+    sides = [worker.contestant(side, work, weights, on_cpu=True)(work.turn) for side in ("ours", "torch")]
+    if name == "decode":
+        assert sides[0] == sides[1]
+    else:
+        assert sides[0] == pytest.approx(sides[1], abs=1e-2)
+
+
+def test_gpt2_is_trained_with_a_smaller_batch_or_skipped_on_a_small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [workload("gpt2", gpu).batch for gpu in (H200, T4)] == [8, 2]
+    assert workload("gpt2", H200).precision == "bfloat16"
+    assert workload("nano", T4) == workload("nano", H200)
+    monkeypatch.setattr(contest, "gpu", lambda: Gpu("float16", 7.9))
+    assert list(contest.compare("gpt2", False)) == [{"workload": "gpt2", "skipped": "it needs a GPU with 14 GiB, and this one has 7.9"}]
+
+
+def test_the_gpu_is_described_by_its_backend() -> None:
+    memory = MemoryInfo(used=0, total=15 * 2**30)
+    t4 = SimpleNamespace(memory_info=lambda: memory, lacks_precision={"bfloat16": "it is too old"}.get)
+    assert described(cast(Any, t4)) == Gpu("float16", 15.0)
+    h200 = SimpleNamespace(memory_info=lambda: memory, lacks_precision=lambda name: None)
+    assert described(cast(Any, h200)) == Gpu("bfloat16", 15.0)
+
+
+def test_the_reason_why_a_contestant_fails_is_in_the_row(tmp_path: Path) -> None:
+    work = replace(workload("nano", None), width=15)  # two heads
+    theirs = contest.Contestant("ours", work, tmp_path / "no-weights", tiny=True)
+    with pytest.raises(RuntimeError, match="ValueError"):
+        theirs.turn(1)
+    theirs.stop()
 
 
 def test_rows_of_other_parts_are_kept(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, cast
@@ -10,9 +11,9 @@ import numpy
 
 from tinytorch.backend.contract import Array, Backend, Capabilities, Kernel, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
-from tinytorch_cupy import gemm
+from tinytorch_cupy import gemm, self_check
 from tinytorch_cupy.diagnosis import cuda_version
-from tinytorch_cupy.graph import CapturedStep
+from tinytorch_cupy.graph import CapturedStep, is_enabled
 from tinytorch_cupy.kernels import KERNELS
 from tinytorch_cupy.namespace import CupyNamespace, on_gpu, override_functions
 
@@ -28,6 +29,7 @@ class CupyBackend(Backend):
 
     def __init__(self, cupy: ModuleType, xp: ModuleType, number: int) -> None:
         self._cupy = cupy
+        self._module = xp
         self._number = number
         self._gpu = cupy.cuda.Device(number)
         self._has_several_gpus = cupy.cuda.runtime.getDeviceCount() > 1
@@ -35,16 +37,26 @@ class CupyBackend(Backend):
         super().__init__(
             name="cupy",
             device=str(number),
-            xp=CupyNamespace(xp, self._gpu if self._has_several_gpus else None, override_functions(cupy, xp)),
+            xp=self._new_namespace(),
             # scatter-adds use atomic additions, so repeated indices are summed in any order
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)),
                 deterministic_scatter=False,
-                graph=True,
+                graph=is_enabled(),
                 checks_indices=False,  # cupy wraps out-of-bounds indices
             ),
             kernels={name: self._on_this_gpu(kernel) for name, kernel in KERNELS.items()} if self._has_several_gpus else KERNELS,
         )
+
+    def _new_namespace(self, without: Container[str] = ()) -> CupyNamespace:
+        """The namespace, ``without`` some of this plugin's overrides."""
+        overrides = {name: value for name, value in override_functions(self._cupy, self._module).items() if name not in without}
+        return CupyNamespace(self._module, self._gpu if self._has_several_gpus else None, overrides)
+
+    def avoid_gemm(self) -> None:
+        """Use cupy's matmul instead of `gemm`. It is slower, has no bfloat16, and cannot be captured in a graph."""
+        self.xp = self._new_namespace(without=("add_rows", "matmul"))
+        self.kernels = {name: kernel for name, kernel in self.kernels.items() if name not in ("conv2d", "linear")}
 
     @property
     def xp(self) -> Any:
@@ -93,6 +105,8 @@ class CupyBackend(Backend):
         self._gpu.synchronize()
 
     def compile(self, step: Step, donate: bool = False) -> Step:
+        if not self.capabilities.graph:
+            return on_gpu(self._gpu, step)
         return CapturedStep(self._cupy, self._gpu, step, donate)
 
     def lacks_precision(self, name: str) -> str | None:
@@ -105,6 +119,9 @@ class CupyBackend(Backend):
         """Memory in use on the GPU, by all processes: CUDA does not report them separately."""
         free, total = self._gpu.mem_info
         return MemoryInfo(used=total - free, total=total)
+
+    def self_check_key(self) -> dict[str, str]:
+        return self_check.key(self._cupy, self._number)
 
     def versions(self) -> dict[str, str]:
         runtime = self._cupy.cuda.runtime

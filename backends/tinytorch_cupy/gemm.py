@@ -9,6 +9,7 @@ captured calls ("CUDA Graphs Support" in its manual).
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 import sys
 import threading
@@ -27,18 +28,31 @@ COMPUTE_64F: Final = 70
 COMPUTE_32F_FAST_TF32: Final = 77
 _DEFAULT_ALGORITHM: Final = -1  # CUBLAS_GEMM_DEFAULT, which uses tensor cores where possible
 _ALLOC_FAILED: Final = 3  # CUBLAS_STATUS_ALLOC_FAILED
+_NOT_SUPPORTED: Final = 15  # CUBLAS_STATUS_NOT_SUPPORTED
 _INT_MAX: Final = 2**31 - 1  # sizes are C ints
 
 #: If a matmul needs more calls than this, its operands are copied so that one call is enough.
 _MAX_CALLS: Final = 32
 
+#: Matrices per call before compute capability 8.0, where float16 batches of more than 65,535 give NaN or fail (PyTorch issue 45724).
+#: It is a multiple of 1024, so that every call starts at an address with the same alignment.
+_MAX_BATCH_BEFORE_AMPERE: Final = 63 * 1024
+
+_log: Final = logging.getLogger("tinytorch")
 _tf32: ContextVar[bool] = ContextVar("tinytorch_cupy_tf32", default=False)
 _blas_override: ContextVar[Blas | None] = ContextVar("tinytorch_cupy_blas", default=None)
 _thread_local = threading.local()
 
+#: 16-bit matmuls that cuBLAS does not support, by GPU, dtype, shapes and strides. Each is tried once, at the latest by a graph's warm-up.
+_computed_in_float32: set[tuple[Any, ...]] = set()
+
 
 class BlasError(RuntimeError):
     """A cuBLAS call returned an error status."""
+
+
+class NotSupportedByBlasError(BlasError):
+    """cuBLAS has no implementation for these types, sizes and layouts on this GPU."""
 
 
 class Blas:
@@ -58,6 +72,7 @@ class Blas:
         self._cupy = cupy
         self._library = library
         self._gpu = cupy.cuda.Device()
+        self._max_batch = _INT_MAX if int(self._gpu.compute_capability) >= 80 else _MAX_BATCH_BEFORE_AMPERE
         self._pool = cupy.get_default_memory_pool()
         self._size = workspace
         self._workspaces: dict[int, Any] = {}  # by stream: concurrent streams must not share a workspace
@@ -103,18 +118,22 @@ class Blas:
             compute = COMPUTE_32F_FAST_TF32
         self.prepare()
         head = (self._handle, int(b.column_major), int(a.column_major), c.columns, c.rows, a.columns, one)
-        operands = [(side.pointer, DATA_TYPES[side.type_name], side.leading, side.stride) for side in (b, a, c)]
-        if count == 1:
-            left, right, out = (side[:3] for side in operands)
-            self._check("cublasGemmEx", *head, *left, *right, zero, *out, compute, _DEFAULT_ALGORITHM)
-        else:
-            left4, right4, out4 = operands
-            self._check("cublasGemmStridedBatchedEx", *head, *left4, *right4, zero, *out4, count, compute, _DEFAULT_ALGORITHM)
+        for start in range(0, count, self._max_batch):
+            operands = [(side.at(start), DATA_TYPES[side.type_name], side.leading, side.stride) for side in (b, a, c)]
+            size = min(count - start, self._max_batch)
+            if size == 1:
+                left, right, out = (side[:3] for side in operands)
+                self._check("cublasGemmEx", *head, *left, *right, zero, *out, compute, _DEFAULT_ALGORITHM)
+            else:
+                left4, right4, out4 = operands
+                self._check("cublasGemmStridedBatchedEx", *head, *left4, *right4, zero, *out4, size, compute, _DEFAULT_ALGORITHM)
 
     def _check(self, name: str, *args: Any) -> None:
         status = getattr(self._library, name)(*args)
         if status == _ALLOC_FAILED:
             raise MemoryError(f"{name}: out of GPU memory for cuBLAS")
+        if status == _NOT_SUPPORTED:
+            raise NotSupportedByBlasError(f"{name} failed with status {status}, not supported")
         if status:
             raise BlasError(f"{name} failed with status {status}")
 
@@ -129,7 +148,7 @@ class Matrices:
         stride: elements from one matrix to the next.
     """
 
-    __slots__ = ("column_major", "columns", "leading", "pointer", "rows", "stride", "type_name")
+    __slots__ = ("column_major", "columns", "item_size", "leading", "pointer", "rows", "stride", "type_name")
 
     def __init__(self, array: Array, column_major: bool, leading: int, offset: int = 0, stride: int = 0) -> None:
         self.rows, self.columns = array.shape[-2:]
@@ -137,7 +156,12 @@ class Matrices:
         self.leading = leading
         self.stride = stride
         self.type_name = array.dtype.name
-        self.pointer = int(array.data.ptr) + offset * array.dtype.itemsize
+        self.item_size = int(array.dtype.itemsize)
+        self.pointer = int(array.data.ptr) + offset * self.item_size
+
+    def at(self, index: int) -> int:
+        """The address of a matrix of the batch."""
+        return self.pointer + index * self.stride * self.item_size
 
 
 def layout(shape: Sequence[int], strides: Sequence[int]) -> tuple[bool, int] | None:
@@ -183,8 +207,25 @@ def matmul(a: Array, b: Array, exact: bool = False) -> Array:
         return out
     if max(*out.shape[-2:], a.shape[-1], math.prod(batch)) > _INT_MAX:
         return cupy.matmul(a, b)
+    if a.dtype.itemsize == 2:
+        return _multiply_16_bit(cupy, a, b, out, batch, exact)
     _multiply_batch(cupy, a, b, out, batch, exact)
     return out
+
+
+def _multiply_16_bit(cupy: Any, a: Array, b: Array, out: Array, batch: tuple[int, ...], exact: bool) -> Array:
+    """Multiply into ``out`` or, if cuBLAS does not support these 16-bit operands on this GPU, in float32. Returns the result."""
+    key = (int(cupy.cuda.runtime.getDevice()), a.dtype.name, a.shape, a.strides, b.shape, b.strides)
+    if key not in _computed_in_float32:
+        try:
+            _multiply_batch(cupy, a, b, out, batch, exact)
+            return out
+        except NotSupportedByBlasError as error:
+            _log.info("%s for %s %s and %s; this matmul is computed in float32", error, a.dtype.name, tuple(a.shape), tuple(b.shape))
+            _computed_in_float32.add(key)
+    wide = cupy.empty(out.shape, dtype="float32")
+    _multiply_batch(cupy, a.astype("float32"), b.astype("float32"), wide, batch, exact=True)
+    return wide.astype(out.dtype)
 
 
 def column_sums(x: Array) -> Array:

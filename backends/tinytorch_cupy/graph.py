@@ -3,12 +3,17 @@
 A graph contains fixed addresses. So the inputs of a step are copied into static buffers, the new state is copied back into them, and
 intermediate results are allocated from a private memory pool. The capture owns the buffers, the pool and a cuBLAS handle with its
 workspaces, and keeps them alive as long as the graph.
+
+A new graph is verified before it is used: it is launched once on the arrays of the first call, and its results must equal those of the step
+itself bit for bit. Kernels, matmuls and reductions give the same bits in a graph, so any difference is an error of the capture. The only
+exception are atomic additions (`add_rows`), whose order varies: arrays that differ between two runs of the step itself are not compared.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
+import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,8 +21,11 @@ from functools import partial
 from typing import Any, Final
 
 from tinytorch.backend.contract import Array, Step
+from tinytorch.io.errors import InputError
 from tinytorch_cupy import gemm
+from tinytorch_cupy.checksum import Checksum
 
+ENVIRONMENT_VARIABLE: Final = "TINYTORCH_GRAPH"
 _log: Final = logging.getLogger("tinytorch")
 
 #: Number of attempts, because a capture can fail for an external reason, such as another thread that destroys a graph meanwhile.
@@ -26,11 +34,19 @@ _ATTEMPTS: Final = 2
 Arrays = tuple[Array, ...]
 
 
+def is_enabled() -> bool:
+    """Whether steps are captured, which ``TINYTORCH_GRAPH=off`` turns off. Raises `InputError` for values other than ``on`` and ``off``."""
+    value = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
+    if value.lower() not in ("", "on", "off"):
+        raise InputError(f"{ENVIRONMENT_VARIABLE} must be 'on' or 'off', got {value!r}")
+    return value.lower() != "off"
+
+
 class CapturedStep:
     """``step(state, batch) -> (state, aux)``, captured at its first call, once for each set of shapes.
 
-    If the capture fails, because cupy or CUDA does not support an operation or memory is exhausted, the step runs without a graph from then
-    on, and a warning is logged.
+    If the capture fails, because cupy or CUDA does not support an operation, memory is exhausted or the graph computes something else than
+    the step, the step runs without a graph from then on, and a warning is logged.
 
     Args:
         cupy: the module.
@@ -88,11 +104,15 @@ class _CaptureError(Exception):
     """The step runs, but cannot be captured. ``__cause__`` is the error that says why."""
 
 
+class GraphMismatchError(RuntimeError):
+    """A graph computes something else than the step that was captured."""
+
+
 class _Capture:
-    """A graph, and the objects that must live as long as the graph.
+    """A verified graph, and the objects that must live as long as the graph.
 
     Raises:
-        _CaptureError: if the step cannot be captured. Errors that the step itself raises are passed on.
+        _CaptureError: if the step cannot be captured, or the graph is wrong. Errors that the step itself raises are passed on.
         MemoryError: if the GPU has not enough memory for the step and a copy of the state.
     """
 
@@ -107,16 +127,29 @@ class _Capture:
         self._blas = gemm.new_blas(cupy)
         self._pool = cupy.cuda.MemoryPool(partial(_allocate, cupy))
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        caller = cupy.cuda.get_current_stream()
+        checksum = Checksum(cupy)
+        # Warm-up: compiles kernels, initializes libraries and allocates the pool's blocks. It may overwrite the copy of the state.
+        expected = self._run(step, checksum)
+        with self._own_resources():
+            self._graph, self._aux = self._record(step)
+        self._verify(step, state, batch, expected, checksum)
+
+    @contextmanager
+    def _own_resources(self) -> Iterator[None]:
+        """Use the graph's stream, memory pool and cuBLAS handle inside a ``with`` block."""
+        caller = self._cupy.cuda.get_current_stream()
         self._stream.wait_event(caller.record())  # the arrays may not be computed yet
         try:
-            with self._stream, cupy.cuda.using_allocator(self._pool.malloc), gemm.using(self._blas):
-                # Warm-up: compiles kernels, initializes libraries and allocates the pool's blocks. It may overwrite the copies, because
-                # the state is copied again before the first launch.
-                step(self._state, self._batch)
-                self._graph, self._aux = self._record(step)
+            with self._stream, self._cupy.cuda.using_allocator(self._pool.malloc), gemm.using(self._blas):
+                yield
         finally:
             caller.wait_event(self._stream.record())  # also after a failure: the copies' memory returns to the caller's pool
+
+    def _run(self, step: Step, checksum: Checksum) -> Array:
+        """Run the step itself on the copies; returns the checksums of its results, which are freed."""
+        with self._own_resources():
+            new, aux = step(self._state, self._batch)
+        return checksum.of((*new, *aux))  # with memory of the caller's pool
 
     def _record(self, step: Step) -> tuple[Any, Arrays]:
         """Capture the step. Returns the graph and the buffers of ``aux``."""
@@ -137,6 +170,32 @@ class _Capture:
             raise _CaptureError from error
         return graph, tuple(aux)
 
+    def _verify(self, step: Step, state: Arrays, batch: Arrays, expected: Array, checksum: Checksum) -> None:
+        """Compare one launch of the graph with the step itself.
+
+        Only checksums of the step's results are kept, so this needs little memory. If that is not available, the graph is not used.
+
+        Raises:
+            _CaptureError: if they differ, or if the graph cannot be launched.
+        """
+        try:
+            self._launch(state, batch)
+            differ = checksum.of((*self._state, *self._aux)) != expected
+            count = int(differ.sum())  # the only read
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _CaptureError from error
+        if count == 0:
+            return
+        self._copy_in(state, batch)
+        wrong = int((differ & (self._run(step, checksum) == expected)).sum())
+        if wrong:
+            raise _CaptureError from GraphMismatchError(
+                f"{wrong} of {len(expected)} arrays that the graph computes differ from those of the step"
+            )
+        _log.info("%d of %d arrays of a CUDA graph are not verified, because they differ between runs of the step", count, len(expected))
+
     def holds(self, state: Arrays) -> bool:
         """Whether ``state`` is the state that the last call returned."""
         return bool(state) and state[-1] is self._returned()
@@ -145,7 +204,12 @@ class _Capture:
         """Whether the state that the last call returned is no longer referenced."""
         return self._returned() is None
 
-    def __call__(self, state: Arrays, batch: Arrays, donate: bool) -> tuple[Arrays, Arrays]:
+    def _launch(self, state: Arrays, batch: Arrays) -> None:
+        self._copy_in(state, batch)
+        self._graph.launch()
+
+    def _copy_in(self, state: Arrays, batch: Arrays) -> None:
+        """Copy the inputs of the step into the static buffers, unless they are there already."""
         if not self.holds(state):
             for buffer, array in zip(self._state, state, strict=True):
                 self._cupy.copyto(buffer, array)
@@ -153,7 +217,9 @@ class _Capture:
             if self._copied[i] is not array:  # arrays are immutable, so an array that was copied before need not be copied again
                 self._cupy.copyto(buffer, array)
                 self._copied[i] = array
-        self._graph.launch()
+
+    def __call__(self, state: Arrays, batch: Arrays, donate: bool) -> tuple[Arrays, Arrays]:
+        self._launch(state, batch)
         if not donate or not state:
             return _copies(self._state), _copies(self._aux)
         last = self._state[-1].view()  # a new object, which identifies this state

@@ -14,13 +14,18 @@ from typing import Any
 import numpy
 
 from tinytorch_cupy import gemm
+from tinytorch_cupy.kernels.embedding import sum_by_id, supports_sizes
+from tinytorch_cupy.kernels.launch import INTEGERS
 
-#: Functions that sort with Thrust. Thrust synchronizes the stream, which fails during capture; in cupy 14.0 that aborts the process.
-_SORTING_FUNCTIONS = ("argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values")
+#: Functions that sort with Thrust.
+_SORTING_FUNCTIONS = ("argsort", "isin", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values")
 
+#: The first cupy that catches errors of Thrust (cupy issue 9894). Before, an error ends the process, and a sort for which memory does not
+#: suffice gives a wrong result.
+_CATCHES_THRUST_ERRORS = "14.1.0"
 
-#: Largest number of rows for which `add_rows` uses a one-hot matrix.
-_MAX_ONE_HOT = 512
+#: Functions of the namespace `fft` that use cuFFT.
+_FFT_FUNCTIONS = ("fft", "ifft", "fftn", "ifftn", "rfft", "irfft", "rfftn", "irfftn", "hfft", "ihfft")
 
 
 def override_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
@@ -60,13 +65,16 @@ def override_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
         return any(k in ("real floating", "numeric") or k is dtype or k == dtype for k in (kind if isinstance(kind, tuple) else (kind,)))
 
     def add_rows(rows: Any, indices: Any, length: int) -> Any:
-        """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It does not sort, so it can be captured.
+        """Scatter-add: sum the (N, D) ``rows`` by index into (length, D), in the order of the rows. It can be captured in a graph.
 
-        Uses a matmul with a one-hot matrix for small ``length``, and otherwise atomic additions, whose order varies.
+        The kernel of `embedding` sums float32 and 16-bit rows. cupy sums others by atomic additions, whose order varies.
         """
-        if length <= _MAX_ONE_HOT:
-            one_hot = xp.arange(length, dtype=indices.dtype)[:, None] == indices[None, :]
-            return gemm.matmul(xp.astype(one_hot, rows.dtype), rows, exact=True)
+        if rows.dtype.kind == "c":  # pairs of real numbers
+            pairs = cupy.ascontiguousarray(rows).view(f"float{4 * rows.dtype.itemsize}")
+            return add_rows(pairs, indices, length).view(rows.dtype)
+        indices = indices if indices.dtype.name in INTEGERS else xp.astype(indices, xp.int64)
+        if supports_sizes(rows, indices):
+            return sum_by_id(rows, indices, length)
         sums = xp.zeros((length, rows.shape[1]), dtype=rows.dtype)
         cupy.add.at(sums, indices, rows)
         return sums
@@ -136,17 +144,37 @@ def override_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
             return xp.where(condition, *sides)
         return xp.where(condition, *[x.view("int16") for x in sides]).view(like.dtype)
 
-    def raise_during_capture(name: str) -> Callable[..., Any]:
+    def raise_during_capture(name: str, reason: str) -> None:
+        if cupy.cuda.get_current_stream().is_capturing():
+            raise NotImplementedError(f"{name} cannot be captured in a CUDA graph: {reason}")
+
+    def sorting(name: str) -> Callable[..., Any]:
+        """A function that sorts with Thrust, if cupy does not catch errors of Thrust: it raises before there can be one."""
         function: Callable[..., Any] = getattr(xp, name)
 
         @wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
-            if cupy.cuda.get_current_stream().is_capturing():
-                raise NotImplementedError(f"{name} cannot be captured in a CUDA graph")
+            raise_during_capture(name, f"cupy {cupy.__version__} does not catch errors of Thrust, {_CATCHES_THRUST_ERRORS} does")
+            for array in args:
+                if getattr(array, "size", 0):  # raises MemoryError if this does not fit; otherwise it is in the pool from now on
+                    cupy.cuda.alloc(_bytes_to_sort(array))
             return function(*args, **options)
 
         return checked
 
+    def fft(name: str) -> Callable[..., Any]:
+        """A function that uses cuFFT. cupy caches plans, with their memory: a graph may outlive its plan, and a plan its graph's pool."""
+        function: Callable[..., Any] = getattr(xp.fft, name)
+
+        @wraps(function)
+        def checked(*args: Any, **options: Any) -> Any:
+            raise_during_capture(f"fft.{name}", "cupy may free the plan before the graph")
+            with cupy.cuda.using_allocator(cupy.get_default_memory_pool().malloc):
+                return function(*args, **options)
+
+        return checked
+
+    has_old_thrust = numpy.lib.NumpyVersion(cupy.__version__) < _CATCHES_THRUST_ERRORS
     return {
         "add_rows": add_rows,
         "clip": clip,
@@ -159,8 +187,14 @@ def override_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
         "remainder": remainder,
         "repeat": repeat,
         "where": where,
-        **{name: raise_during_capture(name) for name in _SORTING_FUNCTIONS},
+        **({name: sorting(name) for name in _SORTING_FUNCTIONS} if has_old_thrust else {}),
+        **{f"fft.{name}": fft(name) for name in _FFT_FUNCTIONS},
     }
+
+
+def _bytes_to_sort(array: Any) -> int:
+    """At most the temporary memory that sorting an array needs: copies of it, and two arrays of int64 of the same size, twice."""
+    return int(array.size) * (4 * int(array.dtype.itemsize) + 48) + 2**20
 
 
 def _are_wide_floats(*values: Any) -> bool:

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.gpu.device import gpu
 from benchmarks.gpu.torch_modes import PEERS
-from benchmarks.gpu.workloads import Workload, workload
+from benchmarks.gpu.workloads import NotEnoughMemoryError, Workload, workload
 
 ROUNDS = 5
 
@@ -20,12 +22,12 @@ ROUNDS = 5
 class Contestant:
     """A running worker process."""
 
-    def __init__(self, name: str, work: str, weights: Path, tiny: bool) -> None:
-        command = [sys.executable, "-m", "benchmarks.gpu.worker", name, work, str(weights), "tiny" if tiny else "full"]
+    def __init__(self, name: str, work: Workload, weights: Path, tiny: bool) -> None:
+        command = [sys.executable, "-m", "benchmarks.gpu.worker", name, json.dumps(asdict(work)), str(weights), "cpu" if tiny else "gpu"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def turn(self, steps: int) -> tuple[float, list[float]]:
-        """Run ``steps`` steps; returns seconds, and the losses or tokens. Raises ``RuntimeError`` if the process has ended."""
+        """Run ``steps`` steps; returns seconds, and the losses or tokens. Raises ``RuntimeError`` if they fail."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -37,6 +39,8 @@ class Contestant:
         if not answer:
             raise RuntimeError("its process has ended, see above")
         found = json.loads(answer)
+        if "failed" in found:
+            raise RuntimeError(found["failed"])
         return found["seconds"], found["found"]
 
     def stop(self) -> None:
@@ -50,26 +54,32 @@ class Contestant:
 
 def compare(name: str, tiny: bool) -> Iterator[dict[str, Any]]:
     """Yield a row for each mode of PyTorch as soon as it is measured."""
-    work = workload(name, tiny)
+    try:
+        work = workload(name, None if tiny else gpu())
+    except NotEnoughMemoryError as error:
+        yield {"workload": name, "skipped": str(error)}
+        return
+    except RuntimeError as error:
+        yield {"workload": name, "peer": "all", "refused": str(error)}
+        return
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "weights.safetensors"
-        size = "tiny" if tiny else "full"
-        subprocess.run([sys.executable, "-m", "benchmarks.gpu.ours", name, str(weights), size], check=True)
-        ours = Contestant("ours", name, weights, tiny)
+        subprocess.run([sys.executable, "-m", "benchmarks.gpu.ours", json.dumps(asdict(work)), str(weights)], check=True)
+        ours = Contestant("ours", work, weights, tiny)
         try:
             _, first = ours.turn(work.turn)
             for peer, aim in zip(PEERS[:1] if tiny else PEERS, work.at_most, strict=False):
-                row: dict[str, Any] = {"workload": name, "what": work.what, "precision": work.precision, "peer": peer, "at_most": aim}
-                yield row | _measured(work, ours, first, name, peer, weights, tiny)
+                row: dict[str, Any] = {"workload": name, "what": work.what, "precision": work.precision, "batch": work.batch}
+                yield {**row, "peer": peer, "at_most": aim, **_measured(work, ours, first, peer, weights, tiny)}
         except RuntimeError as error:
             yield {"workload": name, "peer": "all", "refused": f"ours: {error}"}
         finally:
             ours.stop()
 
 
-def _measured(work: Workload, ours: Contestant, first: list[float], name: str, peer: str, weights: Path, tiny: bool) -> dict[str, Any]:
+def _measured(work: Workload, ours: Contestant, first: list[float], peer: str, weights: Path, tiny: bool) -> dict[str, Any]:
     """Measure turns of tinytorch and one peer, after a warm-up turn of the peer."""
-    theirs = Contestant(peer, name, weights, tiny)
+    theirs = Contestant(peer, work, weights, tiny)
     try:
         _, losses = theirs.turn(work.turn)
         agree = _agreement(work, first, losses)

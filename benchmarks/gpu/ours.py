@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import queue
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy
 
 import tinytorch as tt
-from benchmarks.gpu.workloads import BETAS, DECAY, EPS, NORM, RATE, Workload, batches, prompt, workload
+from benchmarks.gpu.workloads import BETAS, DECAY, EPS, NORM, RATE, Workload, batches, prompt
 from tinytorch.generation import generate
 from tinytorch.io.files import load_arrays, save_arrays
 from tinytorch.models import TinyGPT
@@ -82,5 +83,5 @@ class Turns:
         return losses
 
 
-if __name__ == "__main__":  # WORKLOAD PATH SIZE: in a separate process, so that it does not affect the contestants
-    write_weights(workload(sys.argv[1], sys.argv[3] == "tiny"), Path(sys.argv[2]))
+if __name__ == "__main__":  # WORKLOAD PATH: in a separate process, so that it does not affect the contestants
+    write_weights(Workload(**json.loads(sys.argv[1])), Path(sys.argv[2]))

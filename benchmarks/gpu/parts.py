@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks.gpu.contest import compare
+from benchmarks.gpu.device import gpu
 from benchmarks.gpu.machine import HERE
 from benchmarks.gpu.workloads import WORKLOADS
 
@@ -26,6 +27,9 @@ TARGET_LOSS = 1.47
 
 def checks(options: argparse.Namespace) -> Iterator[Row]:
     """Checks of cupy and of this plugin that need a GPU, each with its observation."""
+    if options.rehearse:
+        yield {"check": "all", "skipped": "they need a GPU"}
+        return
     from benchmarks.gpu.checks import CHECKS
 
     for name, check in CHECKS.items():
@@ -71,17 +75,18 @@ def _losses(options: argparse.Namespace, backend: str) -> list[float]:
 
 
 def shakespeare(options: argparse.Namespace) -> Iterator[Row]:
-    """A complete training run of the baby GPT on a text, in bfloat16; the target on Tiny Shakespeare is 1.47."""
+    """A complete training run of the baby GPT on a text, in 16 bits; the target on Tiny Shakespeare is 1.47."""
     if options.text is None:
         yield {"shakespeare": "", "refused": "pass a text with --text input.txt"}
         return
-    extra = ["--backend", "numpy", "--preset", "nano", "--steps", "20", "--precision", "float32"]
+    precision = "float32" if options.rehearse else gpu().half
+    given = ["--backend", "numpy", "--preset", "nano", "--steps", "20"] if options.rehearse else ["--backend", "cupy", "--preset", "baby"]
     with tempfile.TemporaryDirectory() as scratch:
-        given = extra if options.rehearse else ["--backend", "cupy", "--preset", "baby", "--precision", "bfloat16"]
-        rows, seconds = _train(options, scratch, *given)
+        rows, seconds = _train(options, scratch, *given, "--precision", precision)
         val_losses = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row}
         yield {
             "shakespeare": options.text.name,
+            "precision": precision,
             "steps": rows[-1]["step"],
             "val_loss": rows[-1].get("val_loss"),
             "at_most": TARGET_LOSS,
@@ -109,7 +114,7 @@ def torch_shakespeare(options: argparse.Namespace) -> Iterator[Row]:
         return
     from benchmarks.gpu.torch_shakespeare import train
 
-    yield from train(options.text, options.rehearse)
+    yield from train(options.text, None if options.rehearse else gpu())
 
 
 def _parts() -> dict[str, Callable[[argparse.Namespace], Iterator[Row]]]:

@@ -1,4 +1,4 @@
-"""The contestant for PyTorch, written as is usual there: bfloat16 autocast, fused AdamW, flash attention, a preallocated cache."""
+"""The contestant for PyTorch, written as is usual there: 16-bit autocast, fused AdamW, flash attention, a preallocated cache."""
 
 from __future__ import annotations
 
@@ -80,11 +80,16 @@ def new_model(workload: Workload, weights: Path, device: str) -> Model:
     return model.to(device)
 
 
-def autocast(workload: Workload, device: str) -> AbstractContextManager[Any]:
-    """Matmuls in bfloat16 if the workload uses it."""
-    if workload.precision == "float32":
+def autocast(precision: str, device: str) -> AbstractContextManager[Any]:
+    """Matmuls in bfloat16 or float16."""
+    if precision == "float32":
         return nullcontext()
-    return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
+    return torch.autocast(device.partition(":")[0], dtype=getattr(torch, precision))
+
+
+def gradient_scaler(precision: str, device: str) -> torch.amp.GradScaler:
+    """Dynamic loss scaling in float16, and nothing in other precisions."""
+    return torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "float16")
 
 
 def contestant(workload: Workload, weights: Path, name: str, device: str) -> Callable[[int], list[float]]:
@@ -97,9 +102,10 @@ def contestant(workload: Workload, weights: Path, name: str, device: str) -> Cal
         {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, RATE, BETAS, EPS, fused=True)
+    scaler = gradient_scaler(workload.precision, device)
 
     def loss_of(window: torch.Tensor) -> torch.Tensor:
-        with autocast(workload, device):
+        with autocast(workload.precision, device):
             logits = model(window[:, :-1])
             return F.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten())
 
@@ -117,9 +123,11 @@ def contestant(workload: Workload, weights: Path, name: str, device: str) -> Cal
                 torch.compiler.cudagraph_mark_step_begin()
             loss = forward(window)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), NORM)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             losses.append(loss.detach().clone())  # a graph's output is overwritten by the next step
         return [float(loss) for loss in torch.stack(losses).cpu()]
 
@@ -127,7 +135,7 @@ def contestant(workload: Workload, weights: Path, name: str, device: str) -> Cal
 
 
 def _decoder(workload: Workload, model: Model, options: dict[str, Any] | None, device: str) -> Callable[[int], list[float]]:
-    kind = torch.bfloat16 if workload.precision == "bfloat16" else torch.float32
+    kind = getattr(torch, workload.precision)
     model = model.to(kind).eval()
     forward: Callable[..., torch.Tensor] = model if options is None else torch.compile(model, **options)
     start = prompt(workload)

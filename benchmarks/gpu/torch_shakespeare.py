@@ -1,4 +1,4 @@
-"""The baby GPT's recipe in PyTorch: same model, text, batches, schedule and number of steps, compiled, in bfloat16 autocast."""
+"""The baby GPT's recipe in PyTorch: same model, text, batches, schedule and number of steps, compiled, in 16-bit autocast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.gpu.workloads import WORKLOADS, Workload, workload
+from benchmarks.gpu.torch_peer import autocast, gradient_scaler
+from benchmarks.gpu.workloads import WORKLOADS, Gpu, Workload, workload
 from tinytorch.optim import WarmupCosine
 from tinytorch.text import CharTokenizer, random_windows, sequential_windows, split_text
 from tinytorch.training.config import TrainingConfig
@@ -67,14 +68,14 @@ class Model(nn.Module):
         return F.linear(self.norm(x), self.embedding.weight)
 
 
-def train(path: Path, rehearse: bool) -> Iterator[dict[str, Any]]:
-    """Train to the end of the schedule, with evaluations at the same steps as tinytorch."""
+def train(path: Path, gpu: Gpu | None) -> Iterator[dict[str, Any]]:
+    """Train to the end of the schedule, with evaluations at the same steps as tinytorch; ``None`` is a rehearsal on the CPU."""
     torch.manual_seed(0)
     text = path.read_text(encoding="utf-8")
     tokenizer = CharTokenizer().fit(text)
     training, validation = split_text(tokenizer.encode_array(text), _VAL_SPLIT)
-    preset, device = TrainingConfig.from_preset("nano" if rehearse else "baby"), "cpu" if rehearse else "cuda"
-    size = workload("baby", rehearse)
+    preset, device = TrainingConfig.from_preset("nano" if gpu is None else "baby"), "cpu" if gpu is None else "cuda"
+    size = workload("baby", gpu)
     size = Workload(
         **{
             **vars(size),
@@ -95,12 +96,13 @@ def train(path: Path, rehearse: bool) -> Iterator[dict[str, Any]]:
     schedule = WarmupCosine(preset.warmup_steps, preset.steps)
 
     def loss_of(window: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device, dtype=torch.bfloat16):
+        with autocast(size.precision, device):
             return F.cross_entropy(model(window[:, :-1]).flatten(0, 1), window[:, 1:].flatten())
 
-    compiled = loss_of if rehearse else torch.compile(loss_of)
+    scaler = gradient_scaler(size.precision, device)
+    compiled = loss_of if gpu is None else torch.compile(loss_of)
     random = numpy.random.default_rng(0)
-    steps = 5 if rehearse else preset.steps
+    steps = 5 if gpu is None else preset.steps
     val_losses: dict[int, float] = {}
     for step in range(1, steps + 1):
         window = torch.from_numpy(random_windows(training, preset.block_size, preset.batch_size, random)).to(device, non_blocking=True)
@@ -108,13 +110,16 @@ def train(path: Path, rehearse: bool) -> Iterator[dict[str, Any]]:
             group["lr"] = preset.learning_rate * float(schedule(numpy, numpy.float32(step)))
         optimizer.zero_grad(set_to_none=True)
         loss = compiled(window)
-        loss.backward()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         if step == steps or step % preset.eval_every == 0:
             val_losses[step] = _evaluate(model, loss_of, validation, preset.block_size, device, None if step == steps else 200)
     yield {
         "torch-shakespeare": path.name,
+        "precision": size.precision,
         "steps": steps,
         "val_loss": val_losses[steps],
         "seconds": time.perf_counter() - start,

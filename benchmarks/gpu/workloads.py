@@ -8,12 +8,29 @@ import numpy
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """What workloads depend on.
+
+    Attributes:
+        half: the 16-bit precision to use: bfloat16 if cupy supports it on this GPU, else float16.
+        memory_gib: its memory.
+    """
+
+    half: str
+    memory_gib: float
+
+
+class NotEnoughMemoryError(Exception):
+    """A workload does not fit on the GPU."""
+
+
+@dataclass(frozen=True)
 class Workload:
     """A GPT with learned positions and tied weights, and its task.
 
     Attributes:
         kind: ``"train"``: AdamW steps with clipping; ``"decode"``: greedy decoding with a cache.
-        precision: precision of matmuls.
+        precision: precision of matmuls; `workload` replaces bfloat16 by what the GPU supports.
         batch: windows per step, or rows that are decoded.
         turn: steps, or tokens, per turn.
         at_most: target ratios of tinytorch's time to PyTorch's: eager, compiled, and with CUDA graphs.
@@ -38,6 +55,10 @@ class Workload:
         return 6 * weights + 12 * self.layers * self.context * self.width / 2  # half of attention's square is masked
 
 
+#: Memory of the GPU, in GiB, from which on GPT-2 small is trained with its full batch, and below which it is not trained. tinytorch and one
+#: mode of PyTorch hold their memory at the same time.
+_LARGE_MEMORY, _SMALL_MEMORY = 40, 14
+
 _SMALL = (12, 12, 768, 1024, 50304)  # GPT-2 small, with the vocabulary size rounded up to a multiple of 64, as is usual
 
 WORKLOADS = {
@@ -57,13 +78,20 @@ BATCHES = 8
 PROMPT = 16
 
 
-def workload(name: str, tiny: bool) -> Workload:
-    """One of `WORKLOADS`; ``tiny`` shrinks it for a rehearsal on the CPU."""
+def workload(name: str, gpu: Gpu | None) -> Workload:
+    """One of `WORKLOADS` for a GPU; ``None`` shrinks it for a rehearsal on the CPU.
+
+    Raises:
+        NotEnoughMemoryError: if it does not fit.
+    """
     found = WORKLOADS[name]
-    if not tiny:
-        return found
-    precision = "float32" if found.precision == "bfloat16" else found.precision
-    return replace(found, layers=1, heads=2, width=16, context=64, vocab=65, batch=min(found.batch, 4), turn=4, precision=precision)
+    if gpu is None:
+        return replace(found, layers=1, heads=2, width=16, context=64, vocab=65, batch=min(found.batch, 4), turn=4, precision="float32")
+    if found.precision != "float32":
+        found = replace(found, precision=gpu.half)
+    if name == "gpt2" and gpu.memory_gib < _SMALL_MEMORY:
+        raise NotEnoughMemoryError(f"it needs a GPU with {_SMALL_MEMORY} GiB, and this one has {gpu.memory_gib:.1f}")
+    return replace(found, batch=2) if name == "gpt2" and gpu.memory_gib < _LARGE_MEMORY else found
 
 
 def batches(workload: Workload) -> list[numpy.ndarray]:

@@ -172,6 +172,10 @@ class TestDriver:
             "update the driver, or type `pip uninstall -y cupy-cuda13x`, then `pip install cupy-cuda12x`"
         )
 
+    def test_newer_than_the_wheel_passes(self, machine: FakeMachine) -> None:
+        machine.answers("driverGetVersion", 13000)
+        assert diagnosis.checked_cupy(None) == (machine.cupy, 0)
+
     def test_too_old_for_any_wheel(self, machine: FakeMachine) -> None:
         machine.answers("driverGetVersion", 11080)
         assert machine.message() == (
@@ -227,6 +231,10 @@ class TestGPU:
         (RuntimeError("Failed to find CUDA headers. Please install them"), "the CUDA headers, which cupy needs to compile kernels, are"),
         (
             Exception('float16.cuh(19): catastrophic error: cannot open source file "cuda_fp16.h"'),
+            "the CUDA headers, which cupy needs to compile kernels, are",
+        ),
+        (
+            Exception('bfloat16.cuh(12): catastrophic error: cannot open source file "cuda_bf16.h"'),  # cupy's wheels lack it
             "the CUDA headers, which cupy needs to compile kernels, are",
         ),
     ],

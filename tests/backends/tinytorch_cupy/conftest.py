@@ -15,6 +15,7 @@ import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
 from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
 from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace, with_cuda
+from tests.emulated_cuda import hooks
 from tinytorch.autograd import operation
 from tinytorch_cupy import gemm
 from tinytorch_cupy.backend import CupyBackend
@@ -43,6 +44,8 @@ def _clear_compiled() -> None:
     """Clear compiled functions, so that those of the emulator and of a GPU are not mixed."""
     for source in SOURCES.values():
         source._functions.clear()
+        source._modules.clear()
+        source._failures.clear()
     fake_cupy.state.order = 0
     fake_cupy.state.capability = "90"
 
@@ -53,7 +56,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
     Of the kernels it has only those without CUDA: matmuls, which are captured as well, and `put_row`.
     """
-    with _registered(monkeypatch, new_cupy()) as machine:
+    with registered_gpu(monkeypatch, new_cupy()) as machine:
         yield machine
 
 
@@ -65,18 +68,8 @@ def fake_gpu_with_kernels(fake_gpu: SimpleNamespace, cuda: Any, monkeypatch: pyt
     return fake_gpu
 
 
-@pytest.fixture
-def two_gpus(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """Two fake GPUs with all kernels; the first is the current GPU, and ``fakegpu:1`` the selected backend."""
-    cupy = new_cupy(gpus=2)
-    monkeypatch.setitem(sys.modules, "cupy", with_cuda(cupy))
-    with _registered(monkeypatch, cupy, "fakegpu:1", only=None) as machine:
-        cupy.machine.current = 0
-        yield machine
-
-
 @contextmanager
-def _registered(
+def registered_gpu(
     monkeypatch: pytest.MonkeyPatch, cupy: Any, selected: str = "fakegpu", only: Sequence[str] | None = ("linear", "put_row")
 ) -> Iterator[SimpleNamespace]:
     """Register the plugin with this cupy as ``fakegpu``, with ``only`` these kernels."""
@@ -84,6 +77,7 @@ def _registered(
     monkeypatch.setattr(gemm, "_cupy", lambda: cupy)
     monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(blas))
     monkeypatch.setattr(gemm, "_thread_local", gemm.threading.local())
+    monkeypatch.setattr(gemm, "_computed_in_float32", set())
 
     def create(device: str | None) -> CupyBackend:
         backend = CupyBackend(cupy, new_namespace(cupy), int(device or 0))
@@ -95,3 +89,25 @@ def _registered(
     tt.register_backend("fakegpu", create)
     with tt.use_backend(selected) as backend:
         yield SimpleNamespace(backend=backend, cupy=cupy, blas=blas)
+
+
+@pytest.fixture
+def gpu() -> Iterator[SimpleNamespace]:
+    """``backend`` and ``cupy`` on the emulated CUDA. It is the selected backend."""
+    if not hooks.is_active():
+        pytest.skip('needs the emulated CUDA: nox -s "tests(cupy_emulated)"')
+    import cupy
+
+    with tt.use_backend("cupy") as backend:
+        yield SimpleNamespace(backend=backend, cupy=cupy)
+
+
+@pytest.fixture
+def two_gpus(gpu: SimpleNamespace) -> Iterator[SimpleNamespace]:
+    """`gpu` with two devices: the first is the current one, and ``cupy:1`` the selected backend."""
+    if gpu.cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("needs two GPUs: EMULATED_CUDA_DEVICES=2")
+    with tt.use_backend("cupy:1") as backend:
+        gpu.cupy.cuda.Device(0).use()
+        yield SimpleNamespace(backend=backend, cupy=gpu.cupy)
+    gpu.cupy.cuda.Device(0).use()

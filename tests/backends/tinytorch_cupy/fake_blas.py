@@ -49,6 +49,8 @@ class FakeBlas:
         calls: parameters of each matmul, as dictionaries.
         handles: the GPU of each existing handle.
         stream, workspace: the last values that were set; setting a stream resets the workspace, as in cuBLAS.
+        refused: codes of the types of A that it does not support.
+        refusals: number of calls that it did not support.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -58,6 +60,8 @@ class FakeBlas:
         self.calls: list[dict[str, Any]] = []
         self.stream: int | None = None
         self.workspace: int | None = None
+        self.refused: set[int] = set()
+        self.refusals = 0
         side, batched = (c_void_p, c_int, c_int), (c_void_p, c_int, c_int, c_longlong)
         head = (c_void_p, c_int, c_int, c_int, c_int, c_int, c_void_p)
         self.cublasCreate_v2 = self._entry(self._create, c_void_p)
@@ -132,6 +136,9 @@ class FakeBlas:
         if lda < max(1, shape_a[0]) or ldb < max(1, shape_b[0]) or ldc < max(1, m) or min(m, n, k, count) < 1:
             return INVALID_VALUE
         if type_a != type_b or (type_a, type_c) not in SUPPORTED.get(compute, ()) or algorithm != -1:
+            return NOT_SUPPORTED
+        if type_a in self.refused or (type_a == 2 and count > 65535 and int(self._machine.gpu.capability) < 80):
+            self.refusals += 1
             return NOT_SUPPORTED
         to_float64 = numpy.float64 if compute == 70 else numpy.float32
         scale = ctypes.c_double if compute == 70 else ctypes.c_float

@@ -71,7 +71,7 @@ class FakeArray(numpy.ndarray):
         compute = partial(function, *_by_address(args), **_by_address(kwargs))
         if function is numpy.copyto:
             return gpu.do(compute)
-        if gpu.graph is not None and function in (numpy.sort, numpy.argsort, numpy.unique):
+        if gpu.graph is not None and not gpu.machine.sorts_during_capture and function in (numpy.sort, numpy.argsort, numpy.unique):
             raise ProcessEnded("Thrust synchronizes the stream after a sort, which fails during capture")
         with numpy.errstate(all="ignore"):
             found = function(*plain_args, **plain_kwargs)
@@ -251,7 +251,7 @@ def new_cupy(capability: str = "90", gpus: int = 1, capacity: int = 80 << 30) ->
     )
     cupy.ndarray = FakeArray
     cupy.get_default_memory_pool = lambda: machine.default_pool
-    cupy.__version__ = "fake"
+    cupy.__version__ = "14.0.1"
     cupy.copyto = numpy.copyto
     cupy.asnumpy = lambda array: array.get()
     cupy.add = SimpleNamespace(at=_add_at)
@@ -263,6 +263,7 @@ def new_cupy(capability: str = "90", gpus: int = 1, capacity: int = 80 << 30) ->
         CUDARuntimeError=CUDARuntimeError,
         getDevice=lambda: machine.current,
         getDeviceCount=lambda: gpus,
+        getDeviceProperties=lambda number: {"name": b"Fake GPU"},
         runtimeGetVersion=lambda: 12080,
         driverGetVersion=lambda: 12080,
         memcpyAsync=None,

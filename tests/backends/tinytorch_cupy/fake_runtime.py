@@ -43,10 +43,12 @@ class Machine:
 
     Attributes:
         limit: size limit of new pools in bytes, 0 for none; as CUPY_GPU_MEMORY_LIMIT.
+        sorts_during_capture: whether Thrust can sort during capture, instead of ending the process.
     """
 
     def __init__(self, capability: str, count: int, capacity: int) -> None:
         self.limit = 0
+        self.sorts_during_capture = False
         self.gpus = [Gpu(self, number, capability, capacity) for number in range(count)]
         self.current = 0
         self.default_pool = MemoryPool(self)

@@ -23,12 +23,13 @@ CLOSE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}
 class Bench:
     """A fake GPU with cuBLAS."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.cupy: Any = new_cupy()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capability: str = "90") -> None:
+        self.cupy: Any = new_cupy(capability)
         self.library = FakeBlas(self.cupy.machine)
         monkeypatch.setattr(gemm, "_cupy", lambda: self.cupy)
         monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(self.library))
         monkeypatch.setattr(gemm, "_thread_local", gemm.threading.local())
+        monkeypatch.setattr(gemm, "_computed_in_float32", set())
         self.random = numpy.random.default_rng(0)
 
     def array(self, *shape: int, dtype: str = "float32") -> Any:
@@ -198,6 +199,76 @@ def test_a_failed_call_raises(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(gemm.DATA_TYPES, "float32", 3)
     with pytest.raises(gemm.BlasError, match="cublasGemmEx failed with status 15"):
         gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))
+
+
+# ---- matmuls that cuBLAS does not support ----
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("shapes", [((3, 5), (5, 4)), ((2, 3, 5), (2, 5, 4))])
+def test_16_bit_matmuls_that_cublas_does_not_support_are_computed_in_float32(
+    gpu: Bench, caplog: pytest.LogCaptureFixture, dtype: str, shapes: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
+    gpu.library.refused = {gemm.DATA_TYPES[dtype]}
+    a, b = gpu.array(*shapes[0], dtype=dtype), numpy.swapaxes(gpu.array(*shapes[1][:-2], 4, 5, dtype=dtype), -1, -2)
+    with caplog.at_level("INFO", "tinytorch"):
+        for _ in range(3):
+            result = gemm.matmul(a, b)
+            assert result.dtype == a.dtype
+            assert_matmul(result, a, b, CLOSE[dtype])
+    assert gpu.library.refusals == 1  # remembered
+    assert len(caplog.messages) == 1
+    assert f"not supported for {dtype} {shapes[0]} and {shapes[1]}; this matmul is computed in float32" in caplog.text
+
+
+def test_only_the_matmul_that_cublas_does_not_support_is_computed_in_float32(gpu: Bench) -> None:
+    gpu.library.refused = {2}
+    gemm.matmul(gpu.array(2, 2, dtype="float16"), gpu.array(2, 2, dtype="float16"))
+    gpu.library.refused = set()
+    gpu.calls()
+    other = gpu.array(3, 3, dtype="float16")
+    launched = gpu.cupy.gpu.launched
+    gemm.matmul(other, other)
+    assert gpu.cupy.gpu.launched == launched + 1  # no conversions
+
+
+def test_a_matmul_that_cublas_does_not_support_is_captured(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    fake_gpu.blas.refused = {2}
+    random = numpy.random.default_rng(0)
+    x = fake_gpu.cupy.array(random.normal(size=(4, 4)).astype("float16") / 4)
+    captured = fake_gpu.backend.compile(lambda state, batch: ((gemm.matmul(state[0], batch[0]),), ()), donate=True)
+    state: Any = (x,)
+    for _ in range(3):
+        state, _ = captured(state, (x,))
+    numpy.testing.assert_allclose(state[0].get(), numpy.linalg.matrix_power(x.get().astype("float64"), 4), atol=1e-3)
+    assert fake_gpu.blas.refusals == 1
+    assert caplog.messages == []  # no warning: captured
+
+
+def test_float32_has_no_wider_retry(gpu: Bench) -> None:
+    gpu.library.refused = {0}
+    with pytest.raises(gemm.BlasError, match="cublasGemmEx failed with status 15"):
+        gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))
+
+
+@pytest.mark.parametrize(("capability", "counts"), [("75", [64512, 64512, 1]), ("80", [129025])])
+def test_large_batches_are_split_before_compute_capability_8(monkeypatch: pytest.MonkeyPatch, capability: str, counts: list[int]) -> None:
+    gpu = Bench(monkeypatch, capability)
+    a, b = gpu.array(129025, 1, 2, dtype="float16"), gpu.array(129025, 2, 1, dtype="float16")
+    assert_matmul(gemm.matmul(a, b), a, b, CLOSE["float16"])
+    assert [call["count"] for call in gpu.calls()] == counts
+    assert gpu.library.refusals == 0
+
+
+def test_a_split_batch_repeats_a_broadcast_operand(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Bench(monkeypatch, "75")
+    monkeypatch.setattr(gemm, "_MAX_BATCH_BEFORE_AMPERE", 4)
+    a, b = gpu.array(2, 3), gpu.array(10, 3, 2)
+    assert_matmul(gemm.matmul(a, b), a, b)
+    assert [call["count"] for call in gpu.calls()] == [4, 4, 2]
+
+
+# ---- the library ----
 
 
 @pytest.mark.parametrize(("platform", "name"), [("linux", "libcublas.so.12"), ("win32", "cublas64_12.dll")])

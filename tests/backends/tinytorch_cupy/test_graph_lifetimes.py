@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy
 import pytest
 
 from tests.backends.tinytorch_cupy.fake_runtime import CUDARuntimeError, Graph
@@ -237,7 +235,7 @@ def test_the_callers_stream_waits_for_each_attempt(fake_gpu: Any) -> None:
         fake_gpu.backend.compile(failing_step, donate=True)(start(fake_gpu), ())
     assert caller.waited == streams
     fake_gpu.backend.compile(uncapturable_step, donate=True)(start(fake_gpu), ())
-    assert caller.waited == [streams[0], streams[1], streams[3]]  # two runs per attempt; the last run uses the caller's stream
+    assert caller.waited == streams[:-1]  # the last run uses the caller's stream
 
 
 def test_a_graph_that_cannot_be_uploaded_is_not_used(
@@ -250,18 +248,6 @@ def test_a_graph_that_cannot_be_uploaded_is_not_used(
     state, _ = fake_gpu.backend.compile(add_step, donate=True)(start(fake_gpu), (ones(fake_gpu),))
     assert state[0].get().tolist() == [1.0] * 3
     assert "cudaErrorMemoryAllocation" in caplog.text
-
-
-@pytest.mark.parametrize("name", ["argsort", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values"])
-def test_a_step_that_sorts_is_not_captured(fake_gpu: Any, caplog: pytest.LogCaptureFixture, name: str) -> None:
-    def step(state: Any, batch: Any) -> Any:
-        found = getattr(fake_gpu.backend.xp, name)(batch[0])
-        return (), (found[0] if isinstance(found, tuple) else found,)
-
-    with caplog.at_level(logging.WARNING):
-        _, (out,) = fake_gpu.backend.compile(step)((), (fake_gpu.cupy.asarray(numpy.float32([3, 1, 2])),))
-    assert out.get().tolist() == ([1, 2, 0] if name == "argsort" else [1.0, 2.0, 3.0])
-    assert f"{name} cannot be captured" in caplog.text
 
 
 def test_a_nested_compiled_step_is_captured_with_the_outer_one(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:

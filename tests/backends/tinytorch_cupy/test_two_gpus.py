@@ -10,6 +10,7 @@ import pytest
 
 import tinytorch as tt
 from tests.backends.tinytorch_cupy.test_graph import losses
+from tests.emulated_cuda import hooks
 from tinytorch import nn, ops
 from tinytorch.generation import generate
 from tinytorch.models import TinyGPT
@@ -44,13 +45,13 @@ def switch_gpu(two_gpus: Any) -> Callable[[], None]:
     """A function that makes the other GPU current, as work on it would."""
 
     def run() -> None:
-        two_gpus.cupy.machine.current = 0
+        two_gpus.cupy.cuda.Device(0).use()
 
     return run
 
 
 def gpu_of(x: tt.Tensor) -> int:
-    return x.raw.gpu.number
+    return int(x.raw.device.id)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -79,7 +80,7 @@ def test_a_pullback_runs_on_the_gpu_of_its_operands(two_gpus: Any, switch_gpu: C
 
 
 def test_a_backward_pass_after_work_on_the_other_gpu(two_gpus: Any, switch_gpu: Callable[[], None]) -> None:
-    on_second, on_first = [tt.Tensor([[1.0, -2.0]], device=f"fakegpu:{i}", requires_grad=True) for i in (1, 0)]
+    on_second, on_first = [tt.Tensor([[1.0, -2.0]], device=f"cupy:{i}", requires_grad=True) for i in (1, 0)]
     for x in (on_second, on_first):
         loss = tt.sum(ops.gelu(x, approximate="tanh") * tt.exp(x) + x[:, ::-1] ** 2)
         switch_gpu() if x is on_first else None
@@ -99,7 +100,7 @@ def test_models_on_two_gpus_train_alternately(two_gpus: Any, optimizer: Any) -> 
             net = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2))
             return net, optimizer(net.parameters(), lr=0.1), tt.asarray([[1.0, 2.0, -1.0]] * 2), tt.asarray([1, 0])
 
-    runs = [model(f"fakegpu:{i}") for i in range(2)]
+    runs = [model(f"cupy:{i}") for i in range(2)]
     for _ in range(3):
         values = []
         for net, update, x, y in runs:
@@ -114,11 +115,12 @@ def test_models_on_two_gpus_train_alternately(two_gpus: Any, optimizer: Any) -> 
 
 
 def test_captured_training_runs_on_its_gpu(two_gpus: Any, switch_gpu: Callable[[], None], caplog: pytest.LogCaptureFixture) -> None:
+    before = hooks.launches(0)
     found = losses(steps=3)
     switch_gpu()
     assert losses(steps=3) == found
     assert caplog.messages == []
-    assert two_gpus.cupy.machine.gpus[0].launched == 0
+    assert hooks.launches(0) == before
     with tt.use_backend("numpy"):
         numpy.testing.assert_allclose(losses(steps=3), found, atol=2e-5)
 
@@ -134,16 +136,18 @@ def test_a_graph_is_replayed_on_its_gpu_after_work_on_the_other(two_gpus: Any, s
 
 
 def test_a_cublas_handle_is_destroyed_on_its_own_gpu(two_gpus: Any, switch_gpu: Callable[[], None]) -> None:
+    gemm._thread_local.__dict__.clear()
     tt.ones((2, 2)) @ tt.ones((2, 2))
-    assert set(two_gpus.blas.handles.values()) == {two_gpus.cupy.machine.gpus[1]}
+    assert list(gemm._thread_local.handles) == [1]
+    before = [hooks.handles(device) for device in (0, 1)]
     switch_gpu()
     gemm._thread_local.__dict__.clear()  # as when the thread ends
-    assert two_gpus.blas.handles == {}
+    assert [hooks.handles(device) for device in (0, 1)] == [before[0], before[1] - 1]
 
 
 def test_both_gpus_generate_the_same_text(two_gpus: Any) -> None:
     texts = []
-    for device in ("fakegpu:0", "fakegpu:1", "fakegpu:0"):
+    for device in ("cupy:0", "cupy:1", "cupy:0"):
         with tt.use_backend(device):
             random.seed(0)
             texts.append(generate(TinyGPT(11, d_model=16, num_heads=2, num_layers=1, max_length=8), [1, 2], 6, temperature=0.0))
@@ -152,7 +156,7 @@ def test_both_gpus_generate_the_same_text(two_gpus: Any) -> None:
 
 def test_a_tensor_is_moved_between_gpus(two_gpus: Any, switch_gpu: Callable[[], None]) -> None:
     x = tt.asarray([1.0, 2.0])
-    on_first_gpu = x.to("fakegpu:0")
+    on_first_gpu = x.to("cupy:0")
     assert (gpu_of(x), gpu_of(on_first_gpu)) == (1, 0)
     switch_gpu()
-    assert (on_first_gpu.to("fakegpu:1") + x).tolist() == [2.0, 4.0]
+    assert (on_first_gpu.to("cupy:1") + x).tolist() == [2.0, 4.0]

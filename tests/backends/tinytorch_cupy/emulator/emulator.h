@@ -9,7 +9,9 @@
 #include "fibers.h"
 
 #define __global__
+#ifndef __device__  // for cupy's headers, which have it on members of classes, it is defined as nothing
 #define __device__ static
+#endif
 #define __host__
 #define __forceinline__ inline
 #define __shared__ static __attribute__((section("emulated_shared")))
@@ -46,11 +48,13 @@ static inline unsigned __ballot_sync(unsigned, bool value) {
     return bits;
 }
 
+#ifndef EMULATED_CUPY  // cupy's headers have their own template
 template <class V> static inline V atomicAdd(V* place, V value) {
     V old = *place;
     *place += value;
     return old;
 }
+#endif
 
 // ---- arithmetic ----
 
@@ -119,8 +123,16 @@ template <class... A> const char* emulated_signature(void (*)(A...)) {
     return names.c_str();
 }
 
+// The sizes of the parameters in bytes, ended by 0.
+template <class... A> const size_t* emulated_sizes(void (*)(A...)) {
+    static const size_t sizes[] = {sizeof(A)..., 0};
+    return sizes;
+}
+
+#define EMULATED_EXPORT extern "C" __attribute__((visibility("default")))
 #define EMULATED(name) \
-    extern "C" const char* run_##name(void** arguments, const unsigned* grid, const unsigned* block, int order) { \
+    EMULATED_EXPORT const char* run_##name(void** arguments, const unsigned* grid, const unsigned* block, int order) { \
         return emulate(name, arguments, grid, block, order); \
     } \
-    extern "C" const char* signature_##name() { return emulated_signature(name); }
+    EMULATED_EXPORT const char* signature_##name() { return emulated_signature(name); } \
+    EMULATED_EXPORT const size_t* sizes_##name() { return emulated_sizes(name); }

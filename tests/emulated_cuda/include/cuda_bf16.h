@@ -1,0 +1,1 @@
+// The types are in cupy_kernels.h.
