@@ -77,6 +77,17 @@ def test_a_group_refuses_what_would_have_no_effect(change: Callable[[Any], objec
         change(SGD(two_parameters()).param_groups[0])
 
 
+def test_converting_the_parameters_after_a_step_raises(backend: Backend) -> None:
+    model = nn.Linear(2, 2)
+    optimizer = Adam(model.parameters())
+    tt.sum(model(tt.ones((1, 2)))).backward()
+    optimizer.step()
+    model.double()
+    tt.sum(model([[1.0, 1.0]])).backward()
+    with pytest.raises(RuntimeError, match=r"is float64, but its optimizer state is not; create the optimizer after model\.to"):
+        optimizer.step()
+
+
 # ---- state dicts ----
 
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], str, dict[str, Any]]] = {

@@ -153,13 +153,16 @@ class Optimizer(ABC):
         They are zeros for a parameter that was not updated yet.
 
         Raises:
-            RuntimeError: a parameter was moved to another backend than its state.
+            RuntimeError: a parameter was moved to another backend than its state, or converted to another dtype.
         """
         for parameter in parameters:
             own = self.state.get(parameter)
             if own is not None and not all(parameter.backend.owns(array) for array in own.arrays):
                 spec = parameter.backend.spec
                 raise RuntimeError(f"the parameters are on {spec}, but the optimizer state is not; create the optimizer after model.to()")
+            if own is not None and any(parameter.backend.dtype_of(array) is not parameter.dtype for array in own.arrays):
+                dtype = parameter.dtype.name
+                raise RuntimeError(f"a parameter is {dtype}, but its optimizer state is not; create the optimizer after model.to()")
         return [
             self.state[parameter].arrays[i] if parameter in self.state else parameter.backend.xp.zeros_like(parameter.raw)
             for i in range(len(self.slots()))
