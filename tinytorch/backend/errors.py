@@ -37,6 +37,13 @@ def reject_foreign_array(operation: str, value: object, spec: str) -> None:
         reject_host_input(operation, value, spec)
 
 
+def reject_list(operation: str, value: object) -> None:
+    """Raise ``TypeError`` if ``value``, used together with a Tensor, is a list or tuple."""
+    if isinstance(value, list | tuple):
+        kind = type(value).__name__
+        raise TypeError(f"{operation} expected a Tensor, a number or a NumPy array, got a {kind}; convert it with tinytorch.asarray")
+
+
 def reject_host_input(operation: str, value: object, spec: str) -> NoReturn:
     """Raise `BackendMismatchError` for a value that ``operation`` got in place of a Tensor on ``spec``."""
     raise BackendMismatchError(
