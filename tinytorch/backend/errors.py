@@ -37,11 +37,12 @@ def reject_foreign_array(operation: str, value: object, spec: str) -> None:
         reject_host_input(operation, value, spec)
 
 
-def reject_list(operation: str, value: object) -> None:
-    """Raise ``TypeError`` if ``value``, used together with a Tensor, is a list or tuple."""
+def reject_operand(operation: str, value: object, spec: str) -> None:
+    """Raise ``TypeError`` for a list or tuple as the other operand of a Tensor on ``spec``, and as `reject_foreign_array`."""
     if isinstance(value, list | tuple):
         kind = type(value).__name__
         raise TypeError(f"{operation} expected a Tensor, a number or a NumPy array, got a {kind}; convert it with tinytorch.asarray")
+    reject_foreign_array(operation, value, spec)
 
 
 def reject_host_input(operation: str, value: object, spec: str) -> NoReturn:
