@@ -41,9 +41,11 @@ OPTIMIZERS = {
 }
 
 
-def missing_attribute_hint(name: str, names: Iterable[str]) -> str:
+def missing_attribute_hint(name: str, module: object) -> str:
     """The end of the error for an unknown attribute of a module: what to write, or a similar name."""
-    return f"; {MODULE_METHODS[name]}" if name in MODULE_METHODS else suggest(name, [n for n in names if not n.startswith("_")])
+    if name.startswith("_"):  # libraries look for protocols, such as __deepcopy__
+        return ""
+    return f"; {MODULE_METHODS[name]}" if name in MODULE_METHODS else suggest(name, [n for n in dir(module) if not n.startswith("_")])
 
 
 def missing_name(package: str, names: Iterable[str], hints: Mapping[str, str]) -> Callable[[str], Any]:
@@ -56,7 +58,7 @@ def missing_name(package: str, names: Iterable[str], hints: Mapping[str, str]) -
     """
 
     def __getattr__(name: str) -> Any:
-        hint = f"; {hints[name]}" if name in hints else suggest(name, names)
+        hint = f"; {hints[name]}" if name in hints else "" if name.startswith("_") else suggest(name, names)
         raise AttributeError(f"module {package!r} has no attribute {name!r}{hint}")
 
     return __getattr__

@@ -149,7 +149,7 @@ class Module:
             found = members["_buffers"].get(name)
             if found is not None:
                 return found if bound is None else bound.get((self, name), found)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{missing_attribute_hint(name, dir(self))}")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{missing_attribute_hint(name, self)}")
 
     def __delattr__(self, name: str) -> None:
         for kind in ("_parameters", "_buffers", "_modules"):
@@ -177,7 +177,7 @@ class Module:
         """
         if not isinstance(value, Tensor) or isinstance(value, Parameter):
             raise TypeError(f"the buffer {name!r} must be a Tensor that is not a Parameter, got {type(value).__name__}")
-        if name not in self._buffers and hasattr(self, name):
+        if name in self._parameters or name in self._modules or name in self.__dict__ or hasattr(type(self), name):
             raise ValueError(f"{type(self).__name__} already has an attribute {name!r}; choose another name for the buffer")
         self._buffers[name] = value
         self._non_persistent_buffers.discard(name)
