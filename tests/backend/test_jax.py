@@ -54,6 +54,30 @@ def test_the_default_integer_is_int32_without_x64() -> None:
     assert "'integral': tinytorch.int32" in done.stdout
 
 
+def test_without_x64_integers_that_fit_become_int32_and_nothing_else_is_narrowed() -> None:
+    code = """
+import numpy, tinytorch as tt
+tt.set_backend("jax")
+print(tt.asarray(numpy.array([0, -1])), tt.asarray(numpy.array([7], numpy.uint64)), tt.ones(2)[numpy.array([1])])
+for array in (numpy.array([2**31]), numpy.array([0.1])):
+    for call in (tt.asarray, lambda array: tt.ones(1) + array, tt.grad(tt.sum)):
+        try:
+            print(call(array))
+        except TypeError as error:
+            print(error)
+print(tt.asarray(numpy.array([0.1]), dtype=tt.float32))
+"""
+    narrow = {name: value for name, value in os.environ.items() if name not in ("JAX_ENABLE_X64", "TINYTORCH_BACKEND")}
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=narrow).stdout.splitlines()
+    assert lines[0] == (
+        "Tensor([ 0, -1], dtype=int32, device='jax:cpu') Tensor([7], dtype=uint32, device='jax:cpu') "
+        "Tensor([1.], dtype=float32, device='jax:cpu')"
+    )
+    hint = "JAX has no {} in its default mode; pass dtype={!r}, or set JAX_ENABLE_X64=1 before JAX is imported"
+    assert lines[1:7] == [hint.format("int64", "int32")] * 3 + [hint.format("float64", "float32")] * 3
+    assert lines[7] == "Tensor([0.1], dtype=float32, device='jax:cpu')"
+
+
 def test_grad_runs_inside_jit() -> None:
     backend = tt.current_backend()
 

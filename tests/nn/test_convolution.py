@@ -71,14 +71,58 @@ CONVOLUTIONS: list[dict[str, Any]] = [
     {"kernel_size": (2, 3), "stride": (2, 1), "padding": (1, 0)},
     {"kernel_size": 5, "stride": 3, "padding": 2, "bias": False},
     {"kernel_size": 1},
+    {"kernel_size": (3, 2), "dilation": (2, 3), "padding": (1, 2), "stride": (1, 2)},
+    {"kernel_size": 3, "padding": "same"},
+    {"kernel_size": (2, 4), "padding": "same", "dilation": (3, 1)},
+    {"kernel_size": 3, "padding": "valid"},
+]
+
+#: Channels of the input, of the output, and other settings of convolutions in groups.
+GROUPED: list[tuple[int, int, dict[str, Any]]] = [
+    (6, 4, {"kernel_size": 3, "groups": 2}),
+    (6, 6, {"kernel_size": (2, 3), "groups": 6, "bias": False, "stride": 2}),
+    (3, 9, {"kernel_size": 3, "groups": 3, "padding": "same", "dilation": 2}),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # PyTorch's, about speed
 @both_dtypes
 @pytest.mark.parametrize("settings", CONVOLUTIONS, ids=str)
 @pytest.mark.parametrize("size", [(7, 7), (6, 9)], ids=str)
 def test_conv2d_matches_pytorch(backend: Backend, torch: Any, dtype: str, settings: dict[str, Any], size: tuple[int, int]) -> None:
     assert_matches_pytorch(nn.Conv2d(3, 4, **settings), torch.nn.Conv2d(3, 4, **settings), values(2, 3, *size), dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize(("channels", "filters", "settings"), GROUPED, ids=str)
+def test_conv2d_in_groups_matches_pytorch(
+    backend: Backend, torch: Any, dtype: str, channels: int, filters: int, settings: dict[str, Any]
+) -> None:
+    ours, theirs = nn.Conv2d(channels, filters, **settings), torch.nn.Conv2d(channels, filters, **settings)
+    assert_matches_pytorch(ours, theirs, values(2, channels, 7, 6), dtype)
+
+
+def test_a_dilated_filter_reads_every_second_pixel() -> None:
+    conv = nn.Conv2d(1, 1, (1, 2), dilation=2, bias=False)
+    conv.load_state_dict({"weight": [[[[1.0, 10.0]]]]})
+    assert_close(conv(numpy.float32([[[[1, 2, 3, 4]]]])).detach(), numpy.float32([[[[31, 42]]]]))
+
+
+def test_each_filter_of_a_group_reads_the_channels_of_its_group() -> None:
+    conv = nn.Conv2d(2, 2, 1, groups=2, bias=False)
+    conv.load_state_dict({"weight": [[[[10.0]]], [[[100.0]]]]})
+    assert_close(conv(numpy.float32([[[[1]], [[2]]]])).detach(), numpy.float32([[[[10]], [[200]]]]))
+
+
+def test_same_padding_keeps_the_size_and_adds_the_odd_zero_at_the_end() -> None:
+    conv = nn.Conv2d(1, 1, (1, 2), padding="same", bias=False)
+    conv.load_state_dict({"weight": [[[[1.0, 10.0]]]]})
+    assert_close(conv(numpy.float32([[[[1, 2, 3]]]])).detach(), numpy.float32([[[[21, 32, 3]]]]))
+
+
+def test_second_derivatives_of_a_dilated_convolution_in_groups(backend: Backend) -> None:
+    conv = nn.Conv2d(2, 2, 2, dilation=2, groups=2, bias=False)
+    check_gradients(lambda x, w: nn.functional_call(conv, {"weight": w}, x) ** 2, values(1, 2, 4, 3), values(2, 1, 2, 2, seed=1))
 
 
 def test_conv2d_is_initialized_like_pytorch(backend: Backend) -> None:
@@ -119,6 +163,30 @@ def test_pooling_matches_pytorch(
     backend: Backend, torch: Any, dtype: str, name: str, settings: dict[str, Any], size: tuple[int, int]
 ) -> None:
     assert_matches_pytorch(getattr(nn, name)(**settings), getattr(torch.nn, name)(**settings), values(2, 3, *size), dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize(
+    "settings", [*POOLS, {"kernel_size": 2, "stride": 3, "padding": 1}, {"kernel_size": (1, 3), "stride": (3, 2)}], ids=str
+)
+@pytest.mark.parametrize("size", [(6, 6), (7, 5), (4, 2)], ids=str)
+def test_max_pooling_with_ceil_mode_matches_pytorch(
+    backend: Backend, torch: Any, dtype: str, settings: dict[str, Any], size: tuple[int, int]
+) -> None:
+    ours, theirs = nn.MaxPool2d(**settings, ceil_mode=True), torch.nn.MaxPool2d(**settings, ceil_mode=True)
+    assert_matches_pytorch(ours, theirs, values(2, 3, *size), dtype)
+
+
+def test_ceil_mode_also_pools_a_window_that_is_partly_inside() -> None:
+    x = numpy.float32([[[[1, 2, 3]]]])
+    assert_close(nn.MaxPool2d((1, 2))(x), numpy.float32([[[[2]]]]))
+    assert_close(nn.MaxPool2d((1, 2), ceil_mode=True)(x), numpy.float32([[[[2, 3]]]]))
+
+
+def test_flatten_can_end_before_the_last_axis() -> None:
+    assert nn.Flatten(0, 1)(tt.zeros((2, 3, 4))).shape == (6, 4)
+    with pytest.raises(ValueError, match="end_dim=0 is before start_dim=1"):
+        nn.Flatten(1, 0)(tt.zeros((2, 3, 4)))
 
 
 @pytest.mark.parametrize("start", [0, 1, -2])
@@ -231,6 +299,14 @@ def test_batch_norm_of_float16_keeps_running_statistics_in_float32() -> None:
             r"kernel_size \(5, 5\) is larger than the padded images, which are \(8, 2\) with padding \(1, 1\)",
         ),
         (lambda: nn.Conv2d(1, 1, 1)(tt.ones((1, 1, 2, 2), dtype="int64")), TypeError, "Conv2d expects a floating-point dtype, got int64"),
+        (lambda: nn.Conv2d(4, 6, 3, groups=4), ValueError, "groups must divide in_channels and out_channels, got 4 for 4 and 6"),
+        (lambda: nn.Conv2d(1, 1, 3, padding="full"), ValueError, "'same' or 'valid', got 'full'"),
+        (lambda: nn.Conv2d(1, 1, 3, padding="same", stride=2), ValueError, r"padding='same' needs stride 1, got stride \(2, 2\)"),
+        (
+            lambda: nn.Conv2d(1, 1, 3, dilation=4)(tt.ones((1, 1, 8, 8))),
+            ValueError,
+            r"kernel_size \(3, 3\) with dilation \(4, 4\) is larger",
+        ),
         (lambda: nn.Conv2d(0, 4, 3), ValueError, "Conv2d: in_channels must be at least 1, got 0"),
         (lambda: nn.Conv2d(3, 4, (3, 0)), ValueError, r"kernel_size must be an integer or a pair of integers, at least 1, got \(3, 0\)"),
         (

@@ -54,9 +54,10 @@ def linear_cases(draw: Draw) -> list[Case]:
 
 
 def layer_norm_cases(draw: Draw) -> list[Case]:
-    """Rows of one element, of a warp and one, and of many warps; means far from zero."""
+    """Rows of one element, of a warp and one, and of many warps; without a bias; means far from zero."""
     shapes = [(2, 3, 7), (1, 1), (5,), (0, 5), (1, 33), (9, 33), (3, 136), (70, 40), (333, 101)]
     cases = [Case([draw(*shape), draw(shape[-1]), draw(shape[-1])], {"eps": 1e-5}, 3) for shape in shapes]
+    cases += [Case([draw(*shape), draw(shape[-1]), None], {"eps": 1e-5}, 2) for shape in shapes[:2]]
     return [*cases, Case([10.0 + draw(4, 65), draw(65), draw(65)], {"eps": 0.1}, 3)]
 
 
