@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from tinytorch.array_api.arithmetic import positive
 from tinytorch.array_api.creation import arange, full
@@ -17,7 +17,7 @@ PadWidth: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]]
 PadMode: TypeAlias = Literal["constant", "edge", "reflect", "wrap"]
 
 
-def pad(x: Tensor, pad_width: PadWidth, /, *, mode: PadMode = "constant", constant_values: complex = 0) -> Tensor:
+def pad(x: Tensor, /, pad_width: PadWidth, mode: PadMode = "constant", *, constant_values: complex = 0) -> Tensor:
     """x with elements added at the ends of its axes, as ``numpy.pad``; ``nn.functional.pad`` has the arguments of PyTorch.
 
     Args:
@@ -57,9 +57,11 @@ def pad(x: Tensor, pad_width: PadWidth, /, *, mode: PadMode = "constant", consta
 
 def _pairs(pad_width: PadWidth, ndim: int) -> list[tuple[int, int]]:
     """A pair (before, after) for each axis."""
-    widths = [pad_width, pad_width] if isinstance(pad_width, int) else list(pad_width)
+    widths: list[Any] = (
+        [pad_width, pad_width] if isinstance(pad_width, int) else list(pad_width) if isinstance(pad_width, list | tuple) else []
+    )
     if len(widths) == 2 and all(isinstance(width, int) for width in widths):
-        widths = [tuple(widths)] * ndim  # type: ignore[arg-type]
+        widths = [tuple(widths)] * ndim
     pairs = [tuple(width) if isinstance(width, list | tuple) else () for width in widths]
     if len(pairs) == 1 and ndim > 1:
         pairs = pairs * ndim
@@ -68,7 +70,7 @@ def _pairs(pad_width: PadWidth, ndim: int) -> list[tuple[int, int]]:
             f"pad: `pad_width` must be an integer, a pair (before, after), or {ndim} pairs, one for each axis, of integers of at least 0, "
             f"got {pad_width!r}; nn.functional.pad has the arguments of PyTorch"
         )
-    return pairs  # type: ignore[return-value]
+    return pairs
 
 
 def _positions(mode: str, x: Tensor, axis: int, before: int, after: int) -> Tensor:

@@ -18,7 +18,7 @@ class TopKResult(NamedTuple):
     indices: Tensor
 
 
-def topk(x: Tensor, k: int, /, *, axis: int = -1, largest: bool = True) -> TopKResult:
+def topk(x: Tensor, /, k: int, *, axis: int = -1, largest: bool = True) -> TopKResult:
     """The ``k`` largest elements along ``axis``, in descending order, and their indices; NaN counts as the largest.
 
     Args:

@@ -10,7 +10,7 @@ from tinytorch.array_api.approximation import check_real_floating
 from tinytorch.array_api.kinks import kinked
 from tinytorch.array_api.powers import exp
 from tinytorch.array_api.precision import downcast, in_32_bits, upcast
-from tinytorch.array_api.statistics import Axis, broadcast_reduced, reduced_size, tie_weights
+from tinytorch.array_api.statistics import Axis, broadcast_reduced, normalize_axes, reduced_size, tie_weights
 from tinytorch.autograd.operation import Saves, fused_operation, operation
 from tinytorch.tensor import Tensor
 
@@ -138,7 +138,7 @@ def _logsumexp(xp: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     shift = xp.where(infinite, xp.zeros_like(top), top)
     total = xp.sum(xp.exp(xp.where(infinite, xp.zeros_like(x), x - shift)), axis=axis, keepdims=True)  # at least 1
     out = xp.where(infinite, top, xp.log(total) + shift)
-    return out if keepdims else xp.reshape(out, xp.sum(x, axis=axis).shape)
+    return out if keepdims else xp.squeeze(out, axis=normalize_axes(axis, len(x.shape)))
 
 
 def _logsumexp_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
