@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 import tinytorch as tt
-from tests.helpers import assert_close, frozen
+from tests.helpers import assert_close
 from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.backend import Backend
 from tinytorch.ops.random_bits import keep_mask, random_bits

@@ -1,6 +1,6 @@
 """Sums of products in Einstein's notation: `einsum`, which is not in the standard.
 
-It is composed of differentiable functions of the standard (diagonals, sums, transpositions and matmuls), so it has derivatives of any order.
+It is composed of differentiable functions of the standard (diagonals, sums, transpositions, matmuls), so it has derivatives of any order.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
 
 from tinytorch.array_api.arithmetic import multiply, positive
 from tinytorch.array_api.einsum_notation import Labels, parse

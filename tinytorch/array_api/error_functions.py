@@ -84,8 +84,8 @@ def erf(xp: Any, x: Tensor, /) -> Tensor:
     Source: Cody 1969, *Rational Chebyshev approximations for the error function*.
 
     Example:
-        >>> tt.erf(tt.asarray([0.0, 1.0]))
-        Tensor([0.       , 0.8427008], dtype=float32, device='numpy:cpu')
+        >>> [round(value, 4) for value in tt.erf(tt.asarray([0.0, 1.0])).tolist()]
+        [0.0, 0.8427]
     """
     check_real_floating(xp, "erf", x)
     return in_32_bits(xp, own_or_portable(xp, "erf", _erf), x)
@@ -101,8 +101,8 @@ def erfc(xp: Any, x: Tensor, /) -> Tensor:
     Source: Cody 1969, *Rational Chebyshev approximations for the error function*.
 
     Example:
-        >>> tt.erfc(tt.asarray([0.0, 5.0]))
-        Tensor([1.0000000e+00, 1.5374597e-12], dtype=float32, device='numpy:cpu')
+        >>> [f"{value:.3g}" for value in tt.erfc(tt.asarray([0.0, 5.0])).tolist()]
+        ['1', '1.54e-12']
     """
     check_real_floating(xp, "erfc", x)
     return in_32_bits(xp, own_or_portable(xp, "erfc", _erfc), x)

@@ -117,8 +117,8 @@ def lgamma(xp: Any, x: Tensor, /) -> Tensor:
     zeros at negative numbers, where the absolute error is.
 
     Example:
-        >>> tt.lgamma(tt.asarray([1.0, 4.0]))  # log(3!) = log(6)
-        Tensor([0.       , 1.7917595], dtype=float32, device='numpy:cpu')
+        >>> round(tt.lgamma(tt.asarray(4.0)).item(), 4)  # log(3!) = log(6)
+        1.7918
     """
     check_real_floating(xp, "lgamma", x)
     return in_32_bits(xp, own_or_portable(xp, "lgamma", _lgamma), x)
@@ -190,8 +190,8 @@ def digamma(xp: Any, x: Tensor, /) -> Tensor:
     reflection for negative numbers.
 
     Example:
-        >>> tt.digamma(tt.asarray([1.0]))  # minus Euler's constant
-        Tensor([-0.5772157], dtype=float32, device='numpy:cpu')
+        >>> round(tt.digamma(tt.asarray(1.0)).item(), 4)  # minus Euler's constant
+        -0.5772
     """
     check_real_floating(xp, "digamma", x)
     return in_32_bits(xp, own_or_portable(xp, "digamma", _digamma), x)
@@ -270,8 +270,8 @@ def polygamma(n: int, x: Tensor, /) -> Tensor:
     Source: DLMF (https://dlmf.nist.gov), 25.11.12 and 25.11.5: ``(-1)^(n + 1) n! zeta(n + 1, x)``, with the Euler-Maclaurin formula.
 
     Example:
-        >>> tt.polygamma(1, tt.asarray([1.0]))  # pi^2 / 6
-        Tensor([1.6449341], dtype=float32, device='numpy:cpu')
+        >>> round(tt.polygamma(1, tt.asarray(1.0)).item(), 4)  # pi^2 / 6
+        1.6449
     """
     if not isinstance(n, int) or n < 0:
         raise ValueError(f"polygamma: `n` must be an integer of at least 0, got {n!r}; write polygamma(n, x)")

@@ -31,8 +31,8 @@ def sigmoid(xp: Any, x: Tensor, /) -> Tensor:
         x: real floating-point, any shape.
 
     Example:
-        >>> tt.sigmoid(tt.asarray([0.0, -100.0]))
-        Tensor([5.00e-01, 3.78e-44], dtype=float32, device='numpy:cpu')
+        >>> tt.sigmoid(tt.asarray([0.0, 100.0]))
+        Tensor([0.5, 1. ], dtype=float32, device='numpy:cpu')
     """
     check_real_floating(xp, "sigmoid", x)
     return in_32_bits(xp, lambda x: _sigmoid(xp, x), x)

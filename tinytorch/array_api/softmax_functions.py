@@ -123,8 +123,8 @@ def logsumexp(xp: Any, x: Tensor, /, *, axis: Axis = None, keepdims: bool = Fals
         TypeError: x has integers, booleans or complex numbers.
 
     Example:
-        >>> tt.logsumexp(tt.asarray([1000.0, 1000.0]))
-        Tensor(1000.6931, dtype=float32, device='numpy:cpu')
+        >>> round(tt.logsumexp(tt.asarray([1000.0, 1000.0])).item(), 2)
+        1000.69
     """
     check_real_floating(xp, "logsumexp", x)
     if reduced_size(x.shape, axis) == 0:
