@@ -47,6 +47,7 @@ HOST_MODULES = {
 
 #: Packages and modules by layer, lowest first. A file may import from lower layers. ``__init__`` is ``tinytorch/__init__.py``.
 LAYERS = [
+    ("suggestions",),
     ("backend", "io"),
     ("autograd.graph", "autograd.grad_mode"),
     ("tensor",),

@@ -1,4 +1,7 @@
-"""Operands on different backends or devices raise, with the operation, both devices and a hint."""
+"""Operands on different backends or devices raise, with the operation, both devices and a hint.
+
+NumPy arrays beside a device raise too; `tests/test_host_input.py` has those beside Tensors on the host.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ for _name in BINARY:
 MESSAGE = re.compile(r"(.*): one operand is on (.*) and another on (.*); move one of them, as in x\.to\('(.*)'\)")
 
 #: The function that creates an array, by library.
-ARRAYS = {"numpy": "asarray", "array_api_strict": "asarray", "torch": "tensor", "jax.numpy": "asarray"}
+ARRAYS = {"array_api_strict": "asarray", "torch": "tensor", "jax.numpy": "asarray"}
 
 
 @pytest.mark.parametrize("devices", DEVICES.values(), ids=DEVICES)
@@ -94,9 +97,48 @@ def test_arrays_of_other_libraries_raise(library: str) -> None:
     assert x.tolist() == [1.0, 2.0]
 
 
-@pytest.mark.parametrize("library", ["numpy", "torch", "jax.numpy"])  # array-api-strict raises before it calls the right operand
+@pytest.mark.parametrize("library", ["torch", "jax.numpy"])  # array-api-strict raises before it calls the right operand
 def test_they_raise_as_left_operands_too(library: str) -> None:
     x, array = tt.asarray([1.0, 2.0], device="numpy"), array_of(library)
     for symbol in (operator.add, operator.lt, operator.pow):
         with pytest.raises(tt.BackendMismatchError, match="convert it first with tinytorch"):
             symbol(array, x)
+
+
+DEVICE = "strict:device1"
+
+#: Calls with a Tensor on a device and a NumPy array.
+WITH_ARRAYS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": lambda x, array: x + array,
+    "==": lambda x, array: array == x,
+    "add": lambda x, array: tt.add(x, array),
+    "concat": lambda x, array: tt.concat([x, array]),
+    "where": lambda x, array: tt.where(x > 0, x, array),
+    "take": lambda x, array: tt.take(x, array),
+    "setitem": lambda x, array: operator.setitem(x, ..., array),
+    "the differentiated function": lambda x, array: tt.grad(tt.sum)(array),
+    "jvp": lambda x, array: tt.jvp(tt.sin, (x,), (array,)),
+    "vjp_fn": lambda x, array: tt.vjp(tt.sin, x)[1](array),
+}
+
+
+@pytest.mark.parametrize("name", WITH_ARRAYS)
+def test_a_numpy_array_is_not_copied_to_a_device_implicitly(name: str) -> None:
+    with tt.use_backend(DEVICE):
+        x = tt.asarray([1.0, 2.0])
+        expected = (
+            rf"{re.escape(name)} expected Tensors on {DEVICE}, got numpy\.ndarray; convert it first with tinytorch\.asarray\(x, device="
+        )
+        with pytest.raises(tt.BackendMismatchError, match=expected):
+            WITH_ARRAYS[name](x, numpy.float32([3.0, 4.0]))
+        assert x.tolist() == [1.0, 2.0]
+
+
+def test_a_python_float_is_not_differentiated_on_a_device() -> None:
+    with tt.use_backend(DEVICE), pytest.raises(tt.BackendMismatchError, match=r"expected Tensors on strict:device1, got builtins\.float"):
+        tt.grad(lambda x: x * x)(3.0)
+
+
+def test_a_masked_array_raises_since_a_tensor_has_no_mask() -> None:
+    with pytest.raises(tt.BackendMismatchError, match="convert it first"):
+        tt.asarray([1.0, 2.0], device="numpy") * numpy.ma.masked_array([1.0, 2.0], [True, False])

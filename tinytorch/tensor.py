@@ -13,7 +13,7 @@ from tinytorch.autograd.graph import AccumulateGrad, Node, leaf_gradients
 from tinytorch.backend import Backend, BackendMismatchError, DType, get_backend
 from tinytorch.backend.device import Device
 from tinytorch.backend.errors import reject_foreign_array
-from tinytorch.backend.host import is_host_scalar
+from tinytorch.backend.host import is_host_operand, is_host_scalar
 from tinytorch.backend.selection import current_backend
 
 if TYPE_CHECKING:
@@ -341,9 +341,12 @@ class Tensor:
 
 
 def _is_operand(symbol: str, tensor: Tensor, other: object) -> bool:
-    """Whether ``other`` can be the second operand. Raises for arrays that are not Tensors, which are not converted implicitly."""
-    if isinstance(other, _OPERANDS) or is_host_scalar(other):
+    """Whether ``other`` can be the second operand. Raises for lists, arrays of other libraries, and NumPy arrays beside a device."""
+    if isinstance(other, _OPERANDS) or is_host_scalar(other) or (is_host_operand(other) and tensor.backend.capabilities.host):
         return True
+    if isinstance(other, list | tuple):
+        kind = type(other).__name__
+        raise TypeError(f"{symbol} expected a Tensor, a number or a NumPy array, got a {kind}; convert it with tinytorch.asarray")
     reject_foreign_array(symbol, other, tensor.backend.spec)
     return False
 

@@ -37,6 +37,12 @@ class JaxBackend(Backend):
             ),
         )
 
+    def dtype(self, name: str) -> Any:
+        if name in _64_BIT and name not in self.capabilities.dtypes:
+            other = {"int64": "int32", "uint64": "uint32", "complex128": "complex64"}.get(name, "float32")
+            raise TypeError(f"JAX has no {name} in its default mode; pass dtype={other!r}, or set JAX_ENABLE_X64=1 before JAX is imported")
+        return super().dtype(name)
+
     def owns(self, array: object) -> bool:
         if isinstance(array, jax.core.Tracer):
             return True

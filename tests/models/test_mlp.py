@@ -59,7 +59,7 @@ def test_dropout_is_off_in_evaluation_mode(backend: Backend) -> None:
     [
         (lambda: MLP(12)(pixels(2, 13)), r"Linear expects 12 features in the last axis, got shape \(2, 13\)"),
         (lambda: MLP(12, hidden=(8, 0)), r"MLP: hidden\[1\] must be at least 1, got 0"),
-        (lambda: MLP(12, dropout=1.0), "dropout must be at least 0 and less than 1"),
+        (lambda: MLP(12, dropout=1.5), "dropout must be at least 0 and at most 1"),
         (lambda: Perceptron(0), "Perceptron: in_features must be at least 1, got 0"),
     ],
 )

@@ -105,7 +105,31 @@ def test_layer_norm_matches_pytorch(backend: Backend, torch: Any, dtype: str, sh
 
 
 @both_dtypes
-@pytest.mark.parametrize("name", ["ReLU", "Tanh", "Sigmoid", "SiLU"])
+@both_kernels
+@pytest.mark.parametrize("settings", [{"bias": False}, {"elementwise_affine": False}, {}], ids=str)
+@pytest.mark.parametrize("shape", [6, (6,), (3, 6)], ids=str)
+def test_layer_norm_with_fewer_parameters_or_several_axes_matches_pytorch(
+    backend: Backend, torch: Any, dtype: str, kernels: Callable[[], Any], shape: Any, settings: dict[str, Any]
+) -> None:
+    theirs = torch.nn.LayerNorm(shape, **settings)
+    with kernels():
+        for batch in (2, 1):
+            assert_matches_pytorch(nn.LayerNorm(shape, **settings), theirs, 3 * values(batch, 3, 6) + 1, dtype=dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize("padding", [2, -1])
+def test_the_padding_row_of_an_embedding_gets_no_gradient_as_in_pytorch(backend: Backend, torch: Any, padding: int, dtype: str) -> None:
+    ids = numpy.array([[0, 2, 2], [2, 6, 0]])
+    theirs = torch.nn.Embedding(7, 3, padding_idx=padding)
+    with torch.no_grad():
+        theirs.weight += 1.0  # the row is not trained, but may have any value
+    assert_matches_pytorch(nn.Embedding(7, 3, padding_idx=padding), theirs, ids, dtype=dtype)
+    assert (host(nn.Embedding(7, 3, padding_idx=padding).weight)[padding] == 0).all()
+
+
+@both_dtypes
+@pytest.mark.parametrize("name", ["ReLU", "Tanh", "Sigmoid", "SiLU", "LeakyReLU"])
 def test_activations_match_pytorch_also_at_zero(backend: Backend, torch: Any, name: str, dtype: str) -> None:
     x = numpy.array([-30.0, -1.0, -0.0, 0.0, 0.5, 30.0])
     assert_matches_pytorch(getattr(nn, name)(), getattr(torch.nn, name)(), x, dtype=dtype)
@@ -119,8 +143,9 @@ def test_gelu_matches_pytorch_in_both_forms(backend: Backend, torch: Any, approx
 
 @both_dtypes
 @pytest.mark.parametrize("dim", [-1, 0, 1])
-def test_softmax_matches_pytorch_along_any_axis(backend: Backend, torch: Any, dim: int, dtype: str) -> None:
-    assert_matches_pytorch(nn.Softmax(dim), torch.nn.Softmax(dim), 50 * values(2, 3, 4), dtype=dtype)
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])
+def test_softmax_matches_pytorch_along_any_axis(backend: Backend, torch: Any, name: str, dim: int, dtype: str) -> None:
+    assert_matches_pytorch(getattr(nn, name)(dim), getattr(torch.nn, name)(dim), 50 * values(2, 3, 4), dtype=dtype)
 
 
 def test_relu_of_nan_is_nan(backend: Backend) -> None:
@@ -202,9 +227,16 @@ def test_ids_may_have_small_integer_dtypes(backend: Backend, dtype: str) -> None
         (lambda: nn.Embedding(3, 2)(numpy.ones(2)), TypeError, "ids must be integers, got float64"),
         (lambda: nn.Linear(0, 2), ValueError, "Linear: in_features must be at least 1, got 0"),
         (lambda: nn.Embedding(3, -1), ValueError, "Embedding: embedding_dim must be at least 1, got -1"),
-        (lambda: nn.LayerNorm(0), ValueError, "LayerNorm: d_model must be at least 1"),
-        (lambda: nn.Dropout(1.0), ValueError, "at least 0 and less than 1, got 1.0"),
-        (lambda: nn.Dropout(math.nan), ValueError, "at least 0 and less than 1, got nan"),
+        (lambda: nn.LayerNorm(0), ValueError, "LayerNorm: normalized_shape must be at least 1"),
+        (lambda: nn.LayerNorm(()), ValueError, r"at least one size, got \(\)"),
+        (lambda: nn.LayerNorm(), TypeError, "pass either normalized_shape or d_model"),
+        (lambda: nn.LayerNorm((2, 3))(tt.ones((3, 2))), ValueError, r"expects the last axes \(2, 3\), got shape \(3, 2\)"),
+        (lambda: nn.LayerNorm(2)(tt.asarray([[1, 2]])), TypeError, "LayerNorm expects a floating-point dtype, got int"),
+        (lambda: nn.Embedding(3, 2, padding_idx=3), ValueError, "padding_idx must be one of the 3 ids, got 3"),
+        (lambda: nn.Linear(2, 2)([[1.0, 2.0], [3.0]]), TypeError, "expected numbers in nested lists of equal length"),
+        (lambda: nn.Dropout(1.5), ValueError, "at least 0 and at most 1, got 1.5"),
+        (lambda: nn.Dropout(math.nan), ValueError, "at least 0 and at most 1, got nan"),
+        (lambda: nn.MultiHeadAttention(4, 2, dropout=1.0), ValueError, "at least 0 and less than 1, got 1.0"),
         (lambda: nn.GELU("erf"), ValueError, "'none' or 'tanh', got 'erf'"),
         (lambda: nn.MultiHeadAttention(6, 4), ValueError, "multiple of num_heads, got 6 and 4"),
         (lambda: nn.MultiHeadAttention(4, 0), ValueError, "num_heads must be at least 1, got 0"),
@@ -228,6 +260,16 @@ def test_dropout_drops_elements_with_probability_p_and_scales_the_others(backend
     four_standard_deviations = 4 * math.sqrt(0.25 * 0.75 / out.size)
     assert abs((out == 0).mean() - 0.25) < four_standard_deviations
     assert abs((out[1:] == out[:-1]).mean() - (0.25**2 + 0.75**2)) < 0.01  # rows are not copies of each other
+
+
+def test_dropout_of_all_elements_is_zero_with_a_zero_gradient_as_in_pytorch(backend: Backend) -> None:
+    x = tt.Tensor(numpy.ones(3, numpy.float32), requires_grad=True)
+    out = nn.Dropout(1.0)(x)
+    tt.sum(out).backward()
+    assert x.grad is not None
+    assert_close(out.detach(), numpy.zeros(3, numpy.float32))
+    assert_close(x.grad, numpy.zeros(3, numpy.float32))
+    assert nn.Dropout(1.0).eval()(x) is x
 
 
 def test_dropout_in_evaluation_mode_returns_the_input(backend: Backend) -> None:
@@ -366,6 +408,19 @@ def test_a_mask_that_is_not_boolean_raises(backend: Backend, dtype: str) -> None
             layer(x, mask=mask)
 
 
+@both_kernels
+@pytest.mark.parametrize(("queries", "keys"), [(0, 0), (0, 3)])
+def test_attention_of_no_queries_is_empty(backend: Backend, kernels: Callable[[], Any], queries: int, keys: int) -> None:
+    layer, x = nn.MultiHeadAttention(4, 2, dropout=0.0), tt.Tensor(numpy.ones((2, queries, 4), numpy.float32), requires_grad=True)
+    with kernels():
+        for causal in (False, True):
+            out = layer(x, is_causal=causal) if queries == keys else layer(x, tt.ones((2, keys, 4)))
+            assert out.shape == (2, queries, 4)
+            tt.sum(out).backward()
+            assert x.grad is not None
+            assert x.grad.shape == x.shape
+
+
 def test_attention_dropout_is_off_in_evaluation_mode(backend: Backend) -> None:
     layer = nn.MultiHeadAttention(4, 2, dropout=0.5)
     x = tt.asarray(values(2, 6, 4).astype("float32"))
@@ -476,6 +531,8 @@ def test_sinusoidal_positions_have_no_parameters_and_no_state() -> None:
         {"ignore_index": 2, "label_smoothing": 0.2},
         {"weight": [0.5, 2.0, 0.0, 1.0, 3.0]},
         {"weight": [0.5, 2.0, 7.0, 1.0, 3.0], "ignore_index": 2},
+        {"weight": [0.5, 2.0, 0.0, 1.0, 3.0], "label_smoothing": 0.1},
+        {"weight": [0.5, 2.0, 7.0, 1.0, 3.0], "ignore_index": 2, "label_smoothing": 0.3},
     ],
     ids=str,
 )
@@ -542,10 +599,43 @@ def test_bad_targets_raise(backend: Backend) -> None:
         nn.CrossEntropyLoss()(logits, tt.zeros(3, dtype="int64"))
     with pytest.raises(ValueError, match="weight has 3 classes, but the logits have 4"):
         nn.CrossEntropyLoss(weight=tt.ones(3))(logits, tt.zeros(2, dtype="int64"))
-    with pytest.raises(ValueError, match="cannot be combined"):
-        nn.CrossEntropyLoss(weight=tt.ones(3), label_smoothing=0.1)
     with pytest.raises(ValueError, match=r"the same shape, got \(2, 1\) and \(2,\)"):
         nn.MSELoss()(tt.zeros((2, 1)), tt.zeros(2))
+
+
+@both_dtypes
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_binary_cross_entropy_matches_pytorch(backend: Backend, torch: Any, reduction: str, dtype: str) -> None:
+    probabilities = 0.5 + 0.5 * numpy.tanh(values(3, 4))
+    targets = (values(3, 4, seed=1) > 0).astype("float64")
+
+    class Loss(torch.nn.Module):  # type: ignore[misc]
+        """PyTorch's loss, whose targets must not require a gradient."""
+
+        def forward(self, outputs: Any) -> Any:
+            return torch.nn.BCELoss(reduction=reduction)(outputs, torch.tensor(targets, dtype=outputs.dtype))
+
+    assert_matches_pytorch(nn.BCELoss(reduction), Loss(), probabilities, dtype=dtype, targets=tt.asarray(targets, dtype=dtype))
+
+
+def test_binary_cross_entropy_is_finite_for_certain_predictions(backend: Backend) -> None:
+    outputs = tt.Tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
+    loss = nn.BCELoss(reduction="none")(outputs, [0, 1, 1, 0])
+    assert_close(loss.detach(), numpy.float32([0, 0, 100, 100]))
+    tt.sum(loss).backward()
+    assert outputs.grad is not None
+    assert numpy.isfinite(host(outputs.grad)).all()
+
+
+def test_losses_take_lists_and_numpy_arrays_in_the_dtype_of_the_outputs(backend: Backend) -> None:
+    logits = tt.asarray([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    expected = nn.CrossEntropyLoss()(logits, tt.asarray([1, 2]))
+    assert_close(nn.CrossEntropyLoss()(logits, [1, 2]), expected)
+    assert_close(nn.CrossEntropyLoss()(host(logits), numpy.array([1, 2])), expected)
+    assert_close(nn.CrossEntropyLoss(weight=[1.0, 1.0, 1.0])(logits, [1, 2]), expected)
+    outputs = tt.asarray([1.0, 2.0])
+    for targets in ([1, 4], [1.0, 4.0], numpy.float64([1, 4]), numpy.array([1, 4])):
+        assert_close(nn.MSELoss()(outputs, targets), numpy.float32(2))
 
 
 @both_dtypes

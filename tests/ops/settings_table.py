@@ -85,8 +85,8 @@ EXAMPLES: dict[str, list[Example]] = {
     "conv2d": [
         Example(
             (_normal(2, 3, 6, 7), _normal(4, 3, 3, 2), _normal(4)),
-            {"stride": (1, 1), "padding": (0, 0)},
-            {"stride": [(1, 2), (2, 1)], "padding": [(0, 1), (1, 0)]},
+            {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)},
+            {"stride": [(1, 2), (2, 1)], "padding": [(0, 1), (1, 0)], "dilation": [(1, 2), (2, 1)]},
             3,
         )
     ],
@@ -100,7 +100,11 @@ EXAMPLES: dict[str, list[Example]] = {
     "dropout": [Example((_normal(4, 5), _KEY), {"p": 0.5, "site": 7, "first": 3}, _DRAWN)],
     "embedding": [Example((_normal(7, 5), _random.integers(0, 7, (3, 4))))],
     "gelu": [Example((_normal(3, 40),), {"approximate": "tanh"}, {"approximate": ["none"]})],
-    "layer_norm": [Example((_normal(2, 3, 8), _normal(8), _normal(8)), {"eps": 1e-5}, {"eps": [0.5]}, 3)],
+    "layer_norm": [
+        Example((_normal(2, 3, 8), _normal(8), _normal(8)), {"eps": 1e-5}, {"eps": [0.5]}, 3),
+        Example((_normal(2, 3, 8), _normal(8), None), {"eps": 1e-5}, {"eps": [0.5]}, 2),
+        Example((_normal(2, 3, 8), None, None), {"eps": 1e-5}, {"eps": [0.5]}),
+    ],
     "linear": [Example((_normal(2, 3, 5), _normal(4, 5), _normal(4)), gradients=3)],
     "max_pool2d": [_POOL],
     "packed_attention": [

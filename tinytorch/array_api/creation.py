@@ -12,11 +12,11 @@ from typing import Any
 from tinytorch.array_api.data_types import astype, dtype_name
 from tinytorch.array_api.joining import stack
 from tinytorch.array_api.manipulation import broadcast_to
-from tinytorch.autograd.arguments import NotDifferentiableError, to_python_numbers
+from tinytorch.autograd.arguments import NotDifferentiableError, as_tensors, to_python_numbers
 from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import FunctionNode
 from tinytorch.backend import Backend, current_backend, get_backend
-from tinytorch.backend.host import as_host_array, has_own_dtype, is_host_array, is_host_scalar
+from tinytorch.backend.host import as_host_array, copied_dtype, has_own_dtype, is_host_array, is_host_scalar
 from tinytorch.tensor import Tensor, wrap
 
 __all__ = [
@@ -91,8 +91,9 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     if copy is False:
         raise ValueError("asarray: host data must be copied; use copy=None")
     host = as_host_array(obj)
-    if name is None and not has_own_dtype(obj):  # only Python numbers
-        name = {"i": backend.default_int, "f": "float32", "c": "complex64"}.get(host.dtype.kind)
+    if name is None:
+        python = {} if has_own_dtype(obj) else {"i": backend.default_int, "f": "float32", "c": "complex64"}
+        name = python.get(host.dtype.kind) or copied_dtype(host, backend.capabilities.dtypes)
     return wrap(backend.from_host(host, name), backend)
 
 
@@ -243,6 +244,7 @@ def full_like(x: Tensor, /, fill_value: complex, *, dtype: Any = None, device: A
         >>> tt.full_like(tt.asarray([1.0, 2.0]), 7.0)
         Tensor([7., 7.], dtype=float32, device='numpy:cpu')
     """
+    (x,) = as_tensors("full_like", x)
     return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device or x.device)
 
 
@@ -253,6 +255,7 @@ def zeros_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor
         >>> tt.zeros_like(tt.asarray([1.0, 2.0]))
         Tensor([0., 0.], dtype=float32, device='numpy:cpu')
     """
+    (x,) = as_tensors("zeros_like", x)
     return zeros(x.shape, dtype=dtype or x.dtype, device=device or x.device)
 
 
@@ -263,6 +266,7 @@ def ones_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
         >>> tt.ones_like(tt.asarray([1.0, 2.0]))
         Tensor([1., 1.], dtype=float32, device='numpy:cpu')
     """
+    (x,) = as_tensors("ones_like", x)
     return ones(x.shape, dtype=dtype or x.dtype, device=device or x.device)
 
 
@@ -273,6 +277,7 @@ def empty_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor
         >>> tt.empty_like(tt.asarray([1.0, 2.0])).shape
         (2,)
     """
+    (x,) = as_tensors("empty_like", x)
     return empty(x.shape, dtype=dtype or x.dtype, device=device or x.device)
 
 
@@ -283,6 +288,7 @@ def to_device(x: Tensor, device: Any) -> Tensor:
         >>> tt.to_device(tt.asarray([1.0]), "numpy").device
         Device('numpy:cpu')
     """
+    (x,) = as_tensors("to_device", x)
     target = get_backend(device)
     if target is x.backend:
         return x

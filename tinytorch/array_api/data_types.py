@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tinytorch.autograd.arguments import as_tensors
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.backend import DType, current_backend
 from tinytorch.backend.dtypes import DTYPES, dtype_named
+from tinytorch.backend.host import is_host_operand
 from tinytorch.tensor import Tensor
 
 __all__ = [
@@ -53,6 +55,7 @@ def astype(x: Tensor, dtype: Any, /, *, copy: bool = True, device: Any = None) -
         >>> tt.astype(tt.asarray([1.7, -1.7]), tt.int64)
         Tensor([ 1, -1], dtype=int64, device='numpy:cpu')
     """
+    (x,) = as_tensors("astype", x)
     target = dtype_named(dtype_name(dtype))
     if x.dtype.kind == "complex floating" and target.kind not in ("complex floating", "bool"):
         raise TypeError(f"astype: cannot convert {x.dtype.name} to {target.name}; use tinytorch.real(x), imag(x) or abs(x)")
@@ -71,7 +74,7 @@ def as_index(indices: Any) -> Any:
 
 
 def _dtype_of(value: Any) -> Any:
-    return value.dtype if isinstance(value, Tensor) else value
+    return value.dtype if isinstance(value, Tensor) or is_host_operand(value) else value
 
 
 def result_type(*arrays_and_dtypes: Any) -> DType:

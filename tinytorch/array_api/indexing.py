@@ -11,10 +11,10 @@ from tinytorch.array_api.data_types import as_index
 from tinytorch.array_api.joining import _repeat
 from tinytorch.array_api.manipulation import broadcast_to, flip
 from tinytorch.array_api.segment_sum import segment_sum
-from tinytorch.autograd.arguments import ShapeDtype, to_python_numbers
+from tinytorch.autograd.arguments import ShapeDtype, as_tensors, to_python_numbers
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.backend import DType
-from tinytorch.backend.host import is_host_scalar
+from tinytorch.backend.host import is_host_operand, is_host_scalar
 from tinytorch.tensor import Tensor
 
 __all__ = [
@@ -54,6 +54,7 @@ def take(x: Tensor, indices: Tensor, /, *, axis: int | None = None) -> Tensor:
         >>> tt.take(tt.asarray([1.0, 2.0, 3.0]), tt.asarray([2, 0]))
         Tensor([3., 1.], dtype=float32, device='numpy:cpu')
     """
+    x, indices = as_tensors("take", x, indices)
     if indices.ndim != 1:
         raise ValueError(f"take: `indices` must be 1-d, got shape {tuple(indices.shape)}; use x[indices]")
     if axis is None and x.ndim != 1:
@@ -90,6 +91,7 @@ def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
         >>> tt.take_along_axis(tt.asarray([[1, 2], [3, 4]]), tt.asarray([[1], [0]]), axis=1).tolist()
         [[2], [3]]
     """
+    x, indices = as_tensors("take_along_axis", x, indices)
     indices = as_index(indices)
     if not x.backend.capabilities.checks_indices:
         check_indices(x, axis, indices)
@@ -134,7 +136,7 @@ def getitem(x: Tensor, key: Key, /) -> Tensor:
 
     Args:
         x: any shape.
-        key: integers, slices, ``None``, ``...``, integer or boolean Tensors, or a tuple of these.
+        key: integers, slices, ``None``, ``...``, integer or boolean Tensors or NumPy arrays, or a tuple of these.
 
     Raises:
         IndexError: an index is out of bounds, or the key is a list, which the standard does not allow.
@@ -168,6 +170,9 @@ def _normalize_key(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
             raise IndexError("a list is not a valid index; convert it with tinytorch.asarray([...])")
         elif is_host_scalar(part):
             return _normalize_key(x, to_python_numbers(key))
+        elif is_host_operand(part):
+            tensors = as_tensors("getitem", x, *parts)[1:]
+            return _normalize_key(x, tensors if type(key) is tuple else tensors[0])
     if arrays:
         parts = tuple([as_index(part) for part in parts])
         if integers or not x.backend.capabilities.checks_indices:
@@ -252,6 +257,8 @@ def setitem(x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
     """
     if is_host_scalar(value):
         value = value.item()  # type: ignore[union-attr]
+    elif is_host_operand(value):
+        _, value = as_tensors("setitem", x, value)
     if isinstance(value, Tensor):
         _check_fits(value.dtype.name, value.dtype.kind, x.dtype)
     elif isinstance(value, float | complex):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from tinytorch.autograd.arguments import as_tensors
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor, check_same_backend
 
@@ -123,6 +124,7 @@ def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
         >>> [x.shape for x in tt.broadcast_arrays(tt.zeros((2, 1)), tt.zeros(3))]
         [(2, 3), (2, 3)]
     """
+    arrays = as_tensors("broadcast_arrays", *arrays)
     for array in arrays:
         check_same_backend("broadcast_arrays", arrays[0].backend, array)
     shape = broadcast_shape(*[array.shape for array in arrays])

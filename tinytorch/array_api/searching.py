@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tinytorch.array_api.indexing import take_along_axis
+from tinytorch.autograd.arguments import as_tensors
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -117,4 +118,5 @@ def sort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool
         >>> tt.sort(tt.asarray([3.0, 1.0, 2.0]), descending=True)
         Tensor([3., 2., 1.], dtype=float32, device='numpy:cpu')
     """
+    (x,) = as_tensors("sort", x)
     return take_along_axis(x, argsort(x, axis=axis, descending=descending, stable=stable), axis=axis)

@@ -58,7 +58,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
     Args:
         function: takes the ``primals`` and returns a pytree of Tensors; with ``has_aux`` a pair of this pytree and any other value.
-        primals: a tuple of arguments: Tensors, or pytrees of Tensors.
+        primals: a tuple of arguments, as for `vjp`.
         tangents: a tuple with the structure of ``primals``; tangents of integer and boolean Tensors are ignored.
         has_aux: whether ``function`` returns a pair.
 
@@ -93,7 +93,7 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
     Args:
         function: takes the ``primals`` and returns a real floating-point Tensor with one element.
-        primals: a tuple of arguments: Tensors, or pytrees of Tensors.
+        primals: a tuple of arguments, as for `vjp`.
         tangents: the vector, a tuple with the structure of ``primals``.
 
     Returns:

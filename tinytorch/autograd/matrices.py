@@ -26,7 +26,7 @@ def jacobian(function: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Ca
 
     Args:
         function: returns a pytree of Tensors; complex results of complex arguments must be holomorphic functions of the arguments.
-        argnums: index or indices of the positional arguments to differentiate: Tensors, or pytrees of Tensors.
+        argnums: index or indices of the positional arguments to differentiate, as for `grad`.
 
     Returns:
         A function ``wrapped(*args, **kwargs)``. As in JAX, it returns a pytree of pytrees: the outer one has the structure of the results
@@ -54,7 +54,7 @@ def jacobian(function: Callable[P, Any], argnums: int | Sequence[int] = 0) -> Ca
         def block(output: Tensor) -> Any:
             if not output.dtype.is_floating:
                 return None
-            trees = traced.unflatten([args[p] for p in positions], next(blocks))
+            trees = traced.unflatten(next(blocks))
             return trees[0] if single else tuple(trees)
 
         return map_tensors(block, traced.result)

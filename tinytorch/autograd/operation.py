@@ -26,6 +26,7 @@ from tinytorch.autograd.arguments import (
     NotDifferentiableError,
     all_pass_through,
     argument_types,
+    backend_for,
     reject_gradients,
     shape_dtype,
     to_python_numbers,
@@ -166,7 +167,7 @@ class Operation(Generic[P, R]):
                 if type(arg) not in PASS_THROUGH:
                     needs_unwrap = True
         if backend is None:
-            raise TypeError(f"{self.__name__} expected a Tensor, got {_type_names(args)}; create one with tinytorch.asarray")
+            backend = backend_for(self.__name__, args)
         if needs_unwrap:
             raws = [unwrap(self.__name__, backend, arg) for arg in args]
         kwargs: dict[str, Any] = settings  # with the dtypes of tinytorch
@@ -319,7 +320,3 @@ def wrap_outputs(out: Sequence[Array], backend: Backend, node: Node | None) -> t
         return tuple([wrap(value, backend) for value in out])
     # integer outputs, such as indices, have no gradient
     return tuple([wrap(v, backend, output_node(node, i) if backend.dtype_of(v).is_floating else None) for i, v in enumerate(out)])
-
-
-def _type_names(args: Sequence[Any]) -> str:
-    return ", ".join(type(arg).__name__ for arg in args) or "nothing"

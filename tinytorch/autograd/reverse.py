@@ -42,7 +42,8 @@ def value_and_grad(
 
     Args:
         function: returns a real floating-point Tensor with one element; with ``has_aux`` a pair of this Tensor and any other value.
-        argnums: index or indices of the positional arguments to differentiate: Tensors, or pytrees of Tensors.
+        argnums: index or indices of the positional arguments to differentiate: Tensors, or pytrees of Tensors. On the host they may also be
+            NumPy arrays, which keep their dtype, and Python floats; the function gets Tensors.
         has_aux: whether ``function`` returns a pair.
         materialize_grads: if true, the gradient of a Tensor that the value does not depend on is zero; otherwise ``None``.
 
@@ -56,6 +57,8 @@ def value_and_grad(
     Example:
         >>> tt.value_and_grad(lambda x: tt.sum(x * x))(tt.asarray([1.0, 2.0]))
         (Tensor(5., dtype=float32, device='numpy:cpu'), Tensor([2., 4.], dtype=float32, device='numpy:cpu'))
+        >>> tt.value_and_grad(lambda x: x**2)(3.0)
+        (Tensor(9., dtype=float32, device='numpy:cpu'), Tensor(6., dtype=float32, device='numpy:cpu'))
     """
     argnums = to_python_numbers(argnums)
     single = isinstance(argnums, int)
@@ -75,7 +78,7 @@ def value_and_grad(
         if value.node is not None:
             one = value.backend.namespace.ones_like(value.detach())
             found = traced.backpropagate({value.node: one}, create_graph=value.node in traced.attached, release=not traced.attached)
-        gradients = traced.unflatten([args[p] for p in positions], found, materialize_grads)
+        gradients = traced.unflatten(found, materialize_grads)
         value, aux = traced.detach((value, aux))
         return ((value, aux) if has_aux else value), (gradients[0] if single else tuple(gradients))
 
@@ -129,7 +132,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
 
     Args:
         function: takes ``primals`` and returns a pytree of Tensors; with ``has_aux`` a pair of this pytree and any other value.
-        primals: the arguments: Tensors, or pytrees of Tensors.
+        primals: the arguments: Tensors, or pytrees of Tensors; also NumPy arrays and Python floats, as for `grad`.
         has_aux: whether ``function`` returns a pair.
 
     Returns:
@@ -157,7 +160,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
                 accumulate(seeds, output.node, cotangent)
         create_graph = is_grad_enabled() and (bool(traced.attached) or any(cotangent.node is not None for cotangent in given))
         found = traced.backpropagate(seeds, create_graph) if seeds else [None] * len(traced.inputs)
-        return tuple(traced.unflatten(primals, found))
+        return tuple(traced.unflatten(found))
 
     results = traced.detach(result)
     return (results, vjp_fn, traced.detach(aux)) if has_aux else (results, vjp_fn)

@@ -10,15 +10,19 @@ from typing import Any
 
 from tinytorch.autograd.grad_mode import enable_grad, is_grad_enabled
 from tinytorch.autograd.graph import AccumulateGrad, Gradient, Node, backpropagate, topological_order
-from tinytorch.autograd.pytrees import list_tensors, map_tensors
+from tinytorch.autograd.host_input import tensor_from_host, tensors_from_host
+from tinytorch.autograd.pytrees import list_leaves, list_tensors, map_tensors
 from tinytorch.tensor import Tensor, check_same_backend, wrap
 
 
 class Traced:
     """A recorded call ``function(*args, **kwargs)``, differentiable with respect to the floating-point Tensors at ``positions``.
 
+    NumPy arrays and Python floats there are converted to Tensors (`tinytorch.autograd.host_input`).
+
     Attributes:
-        inputs: these Tensors, in order.
+        differentiated: the arguments at ``positions``, with Tensors in place of host input.
+        inputs: the floating-point Tensors in them, in order.
         leaves: the leaf node of each input.
         result: the recorded result of the function.
         attached: the nodes of results that depend on another differentiated value (an argument of an outer transformation, or a Tensor
@@ -32,14 +36,16 @@ class Traced:
         outer = is_grad_enabled()
         self.inputs: list[Tensor] = []
         self.leaves: list[Node] = []
-        called = list(args)
         for position in positions:
             if not -len(args) <= position < len(args):
                 raise TypeError(f"`argnums` contains {position}, but the number of positional arguments is {len(args)}")
-            called[position] = map_tensors(lambda tensor: self._as_input(tensor, outer), args[position])
+        called = tensors_from_host("the differentiated function", args, positions)
+        self.differentiated = [called[position] for position in positions]
+        for position in positions:
+            called[position] = map_tensors(lambda tensor: self._as_input(tensor, outer), called[position])
         if not self.leaves:
             types = ", ".join(type(args[p]).__name__ for p in positions)
-            raise TypeError(f"the arguments to differentiate must contain floating-point Tensors, got {types}")
+            raise TypeError(f"the arguments to differentiate must contain floating-point Tensors, got {types}{_hint(args, positions)}")
         with enable_grad():
             self.result = function(*called, **kwargs)
         nodes = [tensor.node for tensor in list_tensors(self.result) if tensor.node is not None]
@@ -77,8 +83,8 @@ class Traced:
             order = topological_order(*seeds, floor=self.leaves[0].id)
         return backpropagate_tensors(order, seeds, self.leaves, self.inputs, create_graph, release)
 
-    def unflatten(self, args: Sequence[Any], gradients: Sequence[Tensor | None], materialize: bool = True) -> list[Any]:
-        """Gradients in the structure of the arguments, with ``None`` for integer and boolean Tensors.
+    def unflatten(self, gradients: Sequence[Tensor | None], materialize: bool = True) -> list[Any]:
+        """Gradients in the structure of the differentiated arguments, with ``None`` for integer and boolean Tensors.
 
         A missing gradient becomes zero, or stays ``None`` without ``materialize``.
         """
@@ -90,7 +96,12 @@ class Traced:
             g = next(remaining)
             return zeros_like(tensor) if g is None and materialize else g
 
-        return [map_tensors(gradient_of, arg) for arg in args]
+        return [map_tensors(gradient_of, arg) for arg in self.differentiated]
+
+
+def _hint(args: Sequence[Any], positions: Sequence[int]) -> str:
+    """How to pass an integer as a floating-point number."""
+    return "; write 3.0 instead of 3" if any(type(args[position]) is int for position in positions) else ""
 
 
 def backpropagate_tensors(
@@ -126,7 +137,7 @@ def flatten_like(name: str, what: str, tree: Any, references: Sequence[Tensor]) 
     Args:
         name: the function to name in errors.
         what: "tangent" or "cotangent", for errors.
-        tree: a pytree of Tensors.
+        tree: a pytree of Tensors, NumPy arrays and Python floats.
         references: the Tensors to compare with.
 
     Raises:
@@ -134,7 +145,11 @@ def flatten_like(name: str, what: str, tree: Any, references: Sequence[Tensor]) 
         ValueError: a shape differs.
         BackendMismatchError: a backend or device differs.
     """
-    tensors = [tensor for tensor in list_tensors(tree) if tensor.dtype.is_floating]
+    tensors: list[Tensor] = []
+    for leaf in list_leaves(tree):
+        tensor = leaf if isinstance(leaf, Tensor) else tensor_from_host(name, leaf, references[min(len(tensors), len(references) - 1)])
+        if isinstance(tensor, Tensor) and tensor.dtype.is_floating:
+            tensors.append(tensor)
     if len(tensors) != len(references):
         raise TypeError(f"{name} expected a {what} for each of {len(references)} floating-point Tensors, got {len(tensors)}")
     for tensor, like in zip(tensors, references, strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 
 class BackendError(RuntimeError):
     """Base class of errors about selecting, loading or mixing backends."""
@@ -32,7 +34,12 @@ class BackendMismatchError(BackendError, TypeError):
 def reject_foreign_array(operation: str, value: object, spec: str) -> None:
     """Raise `BackendMismatchError` if ``value``, used together with a Tensor on ``spec``, is an array but not a Tensor."""
     if not isinstance(value, type) and (hasattr(value, "__array__") or hasattr(value, "__array_namespace__")):
-        raise BackendMismatchError(
-            f"{operation} expected Tensors on {spec}, got {type(value).__module__}.{type(value).__name__}; "
-            f"convert it first with tinytorch.asarray(x, device={spec!r})"
-        )
+        reject_host_input(operation, value, spec)
+
+
+def reject_host_input(operation: str, value: object, spec: str) -> NoReturn:
+    """Raise `BackendMismatchError` for a value that ``operation`` got in place of a Tensor on ``spec``."""
+    raise BackendMismatchError(
+        f"{operation} expected Tensors on {spec}, got {type(value).__module__}.{type(value).__name__}; "
+        f"convert it first with tinytorch.asarray(x, device={spec!r})"
+    )

@@ -26,6 +26,7 @@ class _LeNet(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     def __init__(
         self, image: Image, native_size: int, channels: tuple[int, int], dense: Sequence[int], classes: int, classic: bool

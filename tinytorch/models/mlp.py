@@ -37,6 +37,7 @@ class Perceptron(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     def __init__(self, in_features: int = 3072, classes: int = 10) -> None:
         super().__init__()
@@ -65,7 +66,7 @@ class MLP(Module):
         (N, in_features), or images (N, C, H, W) with C H W = in_features -> logits (N, classes).
 
     Raises:
-        ValueError: a size is not positive, ``dropout`` is not in [0, 1), or the input has another number of features.
+        ValueError: a size is not positive, ``dropout`` is not in [0, 1], or the input has another number of features.
 
     Example:
         >>> tt.models.MLP(in_features=784, hidden=(32,))(tt.zeros((2, 1, 28, 28))).shape
@@ -73,6 +74,7 @@ class MLP(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     def __init__(
         self,

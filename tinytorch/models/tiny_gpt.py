@@ -63,6 +63,7 @@ class TinyGPT(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     def __init__(
         self,

@@ -1,15 +1,30 @@
-"""Activation functions as layers: all are element-wise except `Softmax`."""
+"""Activation functions as layers: all are element-wise except `Softmax` and `LogSoftmax`."""
 
 from __future__ import annotations
 
 from tinytorch import ops
-from tinytorch.array_api import tanh
+from tinytorch.array_api import astype, exp, log, max, sum, tanh, where
+from tinytorch.array_api.precision import upcast
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor
 
 
-class ReLU(Module):
+class _InPlace(Module):
+    """Base class of the activations that take ``inplace``."""
+
+    batch_independent = True
+    data_arguments = 1
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+
+class ReLU(_InPlace):
     """Rectified linear unit, ``max(x, 0)``, element-wise. The derivative at 0 is 0.
+
+    Args:
+        inplace: accepted as in PyTorch, where it saves memory; it has no effect, since a Tensor is never overwritten.
 
     Shape:
         (...) -> (...).
@@ -19,10 +34,34 @@ class ReLU(Module):
         Tensor([0., 2.], dtype=float32, device='numpy:cpu')
     """
 
-    batch_independent = True
-
     def forward(self, x: Tensor) -> Tensor:
         return ops.relu(x)
+
+
+class LeakyReLU(_InPlace):
+    """``x`` where x is positive and ``negative_slope * x`` elsewhere (Maas et al. 2013, ICML, equation 4).
+
+    Args:
+        negative_slope: slope for negative x; also the derivative at 0.
+        inplace: as for `ReLU`.
+
+    Shape:
+        (...) -> (...).
+
+    Example:
+        >>> nn.LeakyReLU(0.1)(tt.asarray([-1.0, 2.0]))
+        Tensor([-0.1,  2. ], dtype=float32, device='numpy:cpu')
+    """
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return where(x > 0, x, self.negative_slope * x)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
 
 
 class Tanh(Module):
@@ -37,6 +76,7 @@ class Tanh(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     def forward(self, x: Tensor) -> Tensor:
         return tanh(x)
@@ -54,13 +94,17 @@ class Sigmoid(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     def forward(self, x: Tensor) -> Tensor:
         return 0.5 * tanh(0.5 * x) + 0.5
 
 
-class SiLU(Module):
+class SiLU(_InPlace):
     """Sigmoid linear unit (swish), ``x * sigmoid(x)``, element-wise (Elfwing et al. 2018, arXiv:1702.03118, section 2).
+
+    Args:
+        inplace: as for `ReLU`.
 
     Shape:
         (...) -> (...).
@@ -69,8 +113,6 @@ class SiLU(Module):
         >>> nn.SiLU()(tt.asarray([0.0, 100.0]))
         Tensor([  0., 100.], dtype=float32, device='numpy:cpu')
     """
-
-    batch_independent = True
 
     def forward(self, x: Tensor) -> Tensor:
         return x * (0.5 * tanh(0.5 * x) + 0.5)
@@ -94,6 +136,7 @@ class GELU(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -122,6 +165,8 @@ class Softmax(Module):
         Tensor([[0.25, 0.25, 0.25, 0.25]], dtype=float32, device='numpy:cpu')
     """
 
+    data_arguments = 1
+
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
         self.dim = dim
@@ -131,3 +176,37 @@ class Softmax(Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
+
+
+class LogSoftmax(Module):
+    """Logarithm of `Softmax`, computed without overflow: ``x - log(sum(exp(x)))`` along one axis.
+
+    Args:
+        dim: axis to normalize over. Defaults to the last.
+
+    Shape:
+        (...) -> (...).
+
+    Example:
+        >>> nn.LogSoftmax()(tt.asarray([[1000.0, 0.0]]))
+        Tensor([[    0., -1000.]], dtype=float32, device='numpy:cpu')
+    """
+
+    data_arguments = 1
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return log_softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+def log_softmax(x: Tensor, axis: int) -> Tensor:
+    """``x - log(sum(exp(x)))`` along an axis, in the dtype of x."""
+    wide = upcast(x.backend.namespace, x)
+    shifted = wide - max(wide, axis=axis, keepdims=True).detach()
+    return astype(shifted - log(sum(exp(shifted), axis=axis, keepdims=True)), x.dtype, copy=False)

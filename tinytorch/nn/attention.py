@@ -58,9 +58,11 @@ class SelfAttention(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
+        self.d_model = d_model
         self.query = Linear(d_model, d_model)
         self.key = Linear(d_model, d_model)
         self.value = Linear(d_model, d_model)
@@ -100,6 +102,7 @@ class MultiHeadAttention(Module):
         query (B, T, C), key and value (B, S, C) -> (B, T, C).
 
     Attributes:
+        embed_dim, num_heads, head_dim: C, H and C / H.
         in_proj_weight: (3 C, C), the projections of query, key and value, stacked as in ``torch.nn.MultiheadAttention``.
         in_proj_bias: (3 C).
         out_proj: `Linear` from C to C.
@@ -114,6 +117,7 @@ class MultiHeadAttention(Module):
     """
 
     batch_independent = True
+    data_arguments = 3
 
     in_proj_weight: Parameter
     in_proj_bias: Parameter
@@ -123,7 +127,9 @@ class MultiHeadAttention(Module):
         check_positive("MultiHeadAttention", d_model=d_model, num_heads=num_heads)
         if d_model % num_heads:
             raise ValueError(f"d_model must be a multiple of num_heads, got {d_model} and {num_heads}")
+        self.embed_dim = d_model
         self.num_heads = num_heads
+        self.head_dim = d_model // num_heads
         self.dropout = check_probability(dropout)
         self.in_proj_weight = init.xavier_uniform((3 * d_model, d_model))
         self.in_proj_bias = init.constant((3 * d_model,), 0.0)
@@ -175,4 +181,4 @@ class MultiHeadAttention(Module):
         return self.out_proj(y)
 
     def extra_repr(self) -> str:
-        return f"d_model={self.in_proj_weight.shape[1]}, num_heads={self.num_heads}, dropout={self.dropout}"
+        return f"d_model={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}"

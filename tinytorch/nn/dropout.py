@@ -16,13 +16,14 @@ class Dropout(Module):
     overfitting", JMLR 15.
 
     Args:
-        p: probability of dropping an element.
+        p: probability of dropping an element; with 1 the output is 0.
+        inplace: accepted as in PyTorch, where it saves memory; it has no effect, since a Tensor is never overwritten.
 
     Shape:
         (...) -> (...).
 
     Raises:
-        ValueError: ``p`` is not in [0, 1).
+        ValueError: ``p`` is not in [0, 1].
 
     Example:
         >>> nn.Dropout(0.5).eval()(tt.ones(3))
@@ -30,14 +31,18 @@ class Dropout(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        self.p = check_probability(p)
+        self.p = 1.0 if p == 1 else check_probability(p, "at most 1")
+        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0.0:
             return x
+        if self.p == 1.0:
+            return x * 0.0
         draws = random.draws(x.backend)
         return ops.dropout(x, draws.key, p=self.p, **draws.site_and_offset(x.size))
 

@@ -7,7 +7,7 @@ import math
 from tinytorch import ops
 from tinytorch.nn import init
 from tinytorch.nn.module import Module, Parameter
-from tinytorch.nn.validation import check_positive
+from tinytorch.nn.validation import check_floating, check_positive
 from tinytorch.tensor import Tensor
 
 
@@ -37,6 +37,7 @@ class Linear(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     weight: Parameter
     bias: Parameter | None
@@ -45,6 +46,8 @@ class Linear(Module):
         super().__init__()
         check_positive("Linear", in_features=in_features, out_features=out_features)
         bound = 1.0 / math.sqrt(in_features)
+        self.in_features = in_features
+        self.out_features = out_features
         self.weight = init.uniform((out_features, in_features), bound)
         self.bias = init.uniform((out_features,), bound) if bias else None
 
@@ -52,12 +55,11 @@ class Linear(Module):
         weight = self.weight
         if x.shape[-1:] != weight.shape[1:]:
             raise ValueError(f"Linear expects {weight.shape[1]} features in the last axis, got shape {tuple(x.shape)}")
-        if not x.dtype.is_floating:
-            raise TypeError(f"Linear expects a floating-point dtype, got {x.dtype.name}; convert with tinytorch.astype(x, 'float32')")
+        check_floating("Linear", x)
         return ops.linear(x, weight, self.bias)
 
     def extra_repr(self) -> str:
-        return f"in_features={self.weight.shape[1]}, out_features={self.weight.shape[0]}, bias={self.bias is not None}"
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 Dense = Linear

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinytorch import ops
-from tinytorch.array_api import astype, reshape, square, sum, where, zeros_like
+from tinytorch.array_api import asarray, astype, log, maximum, ones_like, reshape, square, sum, where, zeros_like
 from tinytorch.array_api.precision import upcast
+from tinytorch.nn.activation import log_softmax
 from tinytorch.nn.module import Module
 from tinytorch.nn.validation import as_index
 from tinytorch.tensor import Tensor
@@ -24,6 +27,8 @@ class Loss(Module):
         Tensor(2., dtype=float32, device='numpy:cpu')
     """
 
+    data_arguments = 2
+
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of the loss over all targets, a scalar Tensor."""
         raise NotImplementedError
@@ -36,16 +41,22 @@ class Loss(Module):
         return self.total(outputs, targets) / self.count(targets)
 
 
+def check_reduction(reduction: str) -> None:
+    """Raise ``ValueError`` for an unknown reduction."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
 class CrossEntropyLoss(Loss):
     """Cross-entropy between logits and target classes, ``-log softmax(logits)[target]``. Unlike in PyTorch, classes are the last axis.
 
     Args:
-        weight: (V), a weight for each class.
+        weight: (V), a weight for each class: a Tensor, an array or a list.
         ignore_index: targets of this value are ignored.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``. The mean divides by the sum of the weights of the targets that are not ignored, so
             it is NaN if all are ignored.
-        label_smoothing: probability mass that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567, section 7). It
-            cannot be combined with ``weight``.
+        label_smoothing: probability mass that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567, section 7). With
+            ``weight``, the loss of each class is weighted, as in PyTorch.
 
     Shape:
         logits (..., V) and integer targets (...) -> scalar, or (...) with ``reduction="none"``. An out-of-bounds target gives NaN.
@@ -62,20 +73,16 @@ class CrossEntropyLoss(Loss):
 
     weight: Tensor | None
 
-    def __init__(
-        self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
-    ) -> None:
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0) -> None:
         super().__init__()
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        check_reduction(reduction)
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
-        if weight is not None and label_smoothing:
-            raise ValueError("weight and label_smoothing cannot be combined; pass only one of them")
         if weight is None:
             self.weight = None
         else:
-            self.register_buffer("weight", weight)  # so that it moves with the module
+            # a buffer, so that it moves with the module
+            self.register_buffer("weight", weight if isinstance(weight, Tensor) else asarray(weight, dtype="float32"))
         self.ignore_index = ignore_index
         self.reduction = reduction
         self.label_smoothing = label_smoothing
@@ -108,15 +115,85 @@ class CrossEntropyLoss(Loss):
             raise ValueError(f"weight has {self.weight.size} classes, but the logits have {logits.shape[-1]}")
         flat = _flat(targets)
         rows = reshape(logits, (targets.size, logits.shape[-1]))
-        terms = ops.cross_entropy(rows, flat, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing)
-        return terms if self.weight is None else terms * self._weights(flat)
+        smoothing = self.label_smoothing
+        if self.weight is None:
+            return ops.cross_entropy(rows, flat, ignore_index=self.ignore_index, label_smoothing=smoothing)
+        terms = ops.cross_entropy(rows, flat, ignore_index=self.ignore_index, label_smoothing=0.0) * self._weights(flat)
+        if not smoothing:
+            return terms
+        of_all = -sum(log_softmax(upcast(rows.backend.namespace, rows), -1) * self.weight, axis=-1)  # of all classes, each with its weight
+        kept = where(flat != self.ignore_index, of_all, zeros_like(of_all))
+        return (1.0 - smoothing) * terms + (smoothing / logits.shape[-1]) * kept
 
 
 def _flat(targets: Tensor) -> Tensor:
     return reshape(as_index(targets), (targets.size,))
 
 
-class MSELoss(Loss):
+class _ElementwiseLoss(Loss):
+    """Base class of the mean of a function of each output and its target. Subclasses implement `terms`."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        check_reduction(reduction)
+        self.reduction = reduction
+
+    def terms(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each element."""
+        raise NotImplementedError
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.shape != targets.shape:
+            raise ValueError(f"outputs and targets must have the same shape, got {tuple(outputs.shape)} and {tuple(targets.shape)}")
+        if self.reduction == "none":
+            return self.terms(outputs, _as_floating(targets, outputs))
+        total = self.total(outputs, targets)
+        return total if self.reduction == "sum" else total / self.count(targets)
+
+    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        xp = outputs.backend.namespace
+        return sum(self.terms(upcast(xp, outputs), upcast(xp, _as_floating(targets, outputs))))  # in float16 the sum would overflow
+
+    def count(self, targets: Tensor) -> float:
+        return float(targets.size)
+
+
+def _as_floating(targets: Tensor, outputs: Tensor) -> Tensor:
+    """Integer targets in the dtype of the outputs."""
+    return targets if targets.dtype.is_floating or not outputs.dtype.is_floating else astype(targets, outputs.dtype)
+
+
+class BCELoss(_ElementwiseLoss):
+    """Binary cross-entropy between probabilities p and targets y, ``-(y log(p) + (1 - y) log(1 - p))``, as in PyTorch.
+
+    The logarithms are at least -100, so that the loss is finite; where they are limited, the gradient is 0.
+
+    Args:
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Shape:
+        outputs and targets (...) -> scalar, or (...) with ``reduction="none"``. A probability outside [0, 1] gives NaN.
+
+    Raises:
+        ValueError: ``reduction`` is unknown, or the shapes differ.
+
+    Example:
+        >>> loss = nn.BCELoss()(tt.asarray([0.5, 0.5]), [0, 1])
+        >>> round(float(loss), 3)  # log(2)
+        0.693
+    """
+
+    def terms(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return -(targets * _limited_log(outputs) + (1.0 - targets) * _limited_log(1.0 - outputs))
+
+
+def _limited_log(x: Tensor) -> Tensor:
+    """The logarithm, but at least -100; its gradient is finite at 0 too."""
+    zero = x == 0
+    return where(zero, -100.0, maximum(log(where(zero, ones_like(x), x)), -100.0))
+
+
+class MSELoss(_ElementwiseLoss):
     """Mean squared error, as in PyTorch.
 
     Args:
@@ -133,26 +210,8 @@ class MSELoss(Loss):
         Tensor(2., dtype=float32, device='numpy:cpu')
     """
 
-    def __init__(self, reduction: str = "mean") -> None:
-        super().__init__()
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-        self.reduction = reduction
-
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        if outputs.shape != targets.shape:
-            raise ValueError(f"outputs and targets must have the same shape, got {tuple(outputs.shape)} and {tuple(targets.shape)}")
-        if self.reduction == "none":
-            return square(outputs - targets)
-        total = self.total(outputs, targets)
-        return total if self.reduction == "sum" else total / self.count(targets)
-
-    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        difference = outputs - targets
-        return sum(square(upcast(difference.backend.namespace, difference)))  # in float16 the sum would overflow
-
-    def count(self, targets: Tensor) -> float:
-        return float(targets.size)
+    def terms(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return square(outputs - targets)
 
 
 class LanguageModelLoss(Loss):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, Self, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast
 
-from tinytorch.array_api import asarray, reshape
+from tinytorch.array_api import asarray
+from tinytorch.backend import DType
 from tinytorch.backend.device import Device
-from tinytorch.backend.host import as_host_array, is_host_array
 from tinytorch.nn.binding import bound_values, previous_buffers
+from tinytorch.nn.hints import missing_attribute_hint
+from tinytorch.nn.host_input import HOST_INPUT_TYPES, convert_call, input_tensor
+from tinytorch.nn.moving import moved_tensors, reset_gradients
+from tinytorch.nn.state import LoadedNames, load_state
 from tinytorch.tensor import Tensor
 
 #: Identifies a value that `bind` can replace: a parameter, or a buffer by its module and name.
@@ -43,17 +47,18 @@ class _Callable(Protocol[_R]):
 
     def forward(self, *args: Any, **kwargs: Any) -> _R: ...
 
-    def _convert_host_arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
-
 
 class Module:
     """Base class of all layers and models, as in PyTorch.
 
     A subclass assigns Parameters and submodules to attributes in ``__init__`` and implements ``forward``, which runs when the module is
     called. `register_buffer` adds a Tensor that is part of the module but not trained. A numpy array as an argument of a call is copied
-    to the module's device; for a module without parameters and buffers, to the device of the other arguments.
+    to the module's device and, if it is floating-point, converted to the dtype of the parameters; for a module without parameters, to the
+    device and dtype of the other arguments.
 
     Attributes:
+        data_arguments: number of leading arguments of ``forward`` in which lists and numbers are input data too, and are converted like
+            numpy arrays. It is 0 by default, so that a module of your own gets its arguments unchanged.
         training: true in training mode, false in evaluation mode; see `train` and `eval`.
         batch_independent: true if every example of a batch (its first axis) is processed independently and forward updates no buffer
             (Linear: yes, BatchNorm: no). A batch may be sharded if this is true for all modules of a model.
@@ -72,6 +77,7 @@ class Module:
 
     training: bool
     batch_independent: bool = False
+    data_arguments: int = 0
 
     _parameters: dict[str, Parameter]
     _buffers: dict[str, Tensor]
@@ -87,22 +93,17 @@ class Module:
 
     def __call__(self: _Callable[_R], *args: Any, **kwargs: Any) -> _R:
         for value in (*args, *kwargs.values()):
-            if type(value) is not Tensor and is_host_array(value):  # the type test is faster and decides nearly always
-                args, kwargs = self._convert_host_arrays(args, kwargs)
+            if type(value) in HOST_INPUT_TYPES:
+                args, kwargs = convert_call(cast(Module, self), args, kwargs)
                 break
         return self.forward(*args, **kwargs)
 
-    def _convert_host_arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a call, with numpy arrays converted to Tensors."""
-        device = next((value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
-        return (
-            tuple([self.prepare_input(arg, device) if is_host_array(arg) else arg for arg in args]),
-            {name: self.prepare_input(value, device) if is_host_array(value) else value for name, value in kwargs.items()},
-        )
-
     def prepare_input(self, array: Any, device: Device | None = None) -> Tensor:
-        """Convert a numpy array that was passed as input to a Tensor on the module's device, or on ``device`` if the module has none."""
-        return asarray(array, device=self.device or device)
+        """Convert host input of a call to a Tensor on the module's device, or on ``device`` if the module has none.
+
+        Floating-point numbers get the dtype of the module's parameters, and so do integers in lists; integer arrays keep their dtype.
+        """
+        return input_tensor(array, self.device or device, self.dtype)
 
     # ---- parameters, buffers and submodules as attributes ----
 
@@ -148,7 +149,19 @@ class Module:
             found = members["_buffers"].get(name)
             if found is not None:
                 return found if bound is None else bound.get((self, name), found)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{missing_attribute_hint(name, dir(self))}")
+
+    def __delattr__(self, name: str) -> None:
+        for kind in ("_parameters", "_buffers", "_modules"):
+            if name in self.__dict__.get(kind, ()):
+                del self.__dict__[kind][name]
+                self._non_persistent_buffers.discard(name)
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        members = [self.__dict__.get(kind, {}) for kind in ("_parameters", "_buffers", "_modules")]
+        return sorted({*object.__dir__(self), *[name for kind in members for name in kind if name.isidentifier()]})
 
     def register_buffer(self, name: str, value: Tensor, persistent: bool = True) -> None:
         """Add a Tensor that is part of the module but not trained, such as running statistics.
@@ -172,6 +185,18 @@ class Module:
             self._non_persistent_buffers.add(name)
 
     # ---- iteration ----
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Iterate over direct submodules with their names; a shared module is listed once, under its first name."""
+        seen = set()
+        for name, module in self._modules.items():
+            if module not in seen:
+                seen.add(module)
+                yield name, module
+
+    def children(self) -> Iterator[Module]:
+        """Iterate over direct submodules."""
+        return (module for _, module in self.named_children())
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Iterate over the module and all submodules with dotted names; a shared module is listed once, under its first name."""
@@ -207,6 +232,10 @@ class Module:
         for name, (module, attribute) in self._buffer_slots(persistent_only):
             yield name, module._buffers[attribute]
 
+    def buffers(self) -> Iterator[Tensor]:
+        """Iterate over the buffers of the module and all submodules."""
+        return (buffer for _, buffer in self.named_buffers())
+
     def _buffer_slots(self, persistent_only: bool = False) -> Iterator[tuple[str, tuple[Module, str]]]:
         for prefix, module in self.named_modules():
             for name in module._buffers:
@@ -232,46 +261,63 @@ class Module:
             return buffer.device
         return None
 
+    @property
+    def dtype(self) -> DType | None:
+        """The dtype of the first floating-point parameter; ``None`` if there is none."""
+        return next((parameter.dtype for parameter in self.parameters() if parameter.dtype.kind == "real floating"), None)
+
     # ---- state ----
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return copies of all parameters and persistent buffers by dotted name."""
+        """Return copies of all parameters and persistent buffers by dotted name; a shared parameter has its first name only."""
         tensors: dict[str, Tensor] = dict(self.named_parameters())
         tensors.update(self.named_buffers(persistent_only=True))
         return {name: asarray(tensor.detach(), copy=True) for name, tensor in tensors.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedNames:
         """Copy values into parameters and buffers by dotted name, converted to the module's dtypes.
 
         If this raises, the module is not changed. Each value is looked up twice, first to check it and then to copy it. To save memory,
         pass a mapping that reads an array from a file at each look-up, such as `tinytorch.io.files.StoredArrays`.
 
         Args:
-            state: Tensors, numpy arrays, or what numpy can convert, such as a state dict of PyTorch on the CPU.
-            strict: whether missing and unknown names raise ``KeyError``.
+            state: Tensors, arrays of any library, or lists of numbers, such as a state dict of PyTorch. A shared parameter may have any of
+                its names, or several if their values are equal.
+            strict: whether missing and unexpected names raise ``KeyError``.
+
+        Returns:
+            The pair ``(missing_keys, unexpected_keys)``, as in PyTorch: both are empty with ``strict``.
 
         Raises:
-            KeyError: with ``strict``, names are missing or unknown; the message lists all.
-            ValueError: shapes differ; the message lists all.
+            KeyError: with ``strict``, names are missing or unexpected; the message lists all.
+            ValueError: shapes differ, or a shared parameter has two values; the message lists all.
             TypeError: a value is not numeric.
+
+        Example:
+            >>> layer = nn.Linear(2, 1)
+            >>> layer.load_state_dict({"weight": [[1.0, 2.0]]}, strict=False)
+            LoadedNames(missing_keys=['bias'], unexpected_keys=[])
         """
-        slots = self.slots()
-        missing, unknown = [n for n in slots if n not in state], [n for n in state if n not in slots]
-        if strict and (missing or unknown):
-            raise KeyError(f"the state dict does not match {type(self).__name__}: missing names {missing}, unknown names {unknown}")
-        given = [n for n in slots if n in state]
-        mismatched = []
-        for name in given:
-            own, value = own_value(slots[name]), _as_array(state[name])
-            if tuple(value.shape) != tuple(own.shape):
-                mismatched.append(f"{name} must have shape {tuple(own.shape)}, got {tuple(value.shape)}")
-            asarray(value.reshape(-1)[:0] if is_host_array(value) else reshape(value, (-1,))[:0], dtype=own.dtype, device=own.device)
-        if mismatched:
-            raise ValueError(f"the state dict does not match {type(self).__name__}: {'; '.join(mismatched)}")
-        # one at a time, the largest first, so that the peak memory is little more than the module itself
-        for name in sorted(given, key=lambda name: -own_value(slots[name]).size):
-            own = own_value(slots[name])
-            own.raw = asarray(_as_array(state[name]), dtype=own.dtype, device=own.device, copy=True).raw
+        own = {name: own_value(slot) for name, slot in self.slots().items()}
+        return load_state(type(self).__name__, own, self._names_of_shared_slots(), state, strict)
+
+    def _names_of_shared_slots(self) -> dict[str, str]:
+        """The first name of each parameter and buffer that is shared, by its other names."""
+        first = {slot: name for name, slot in self.slots().items()}
+        others: dict[str, str] = {}
+
+        def walk(module: Module, prefix: str, path: tuple[Module, ...]) -> None:
+            if module in path:
+                return
+            slots: list[tuple[str, Slot]] = [*module._parameters.items(), *[(name, (module, name)) for name in module._buffers]]
+            for name, slot in slots:
+                if first.get(slot, prefix + name) != prefix + name:
+                    others[prefix + name] = first[slot]
+            for name, child in module._modules.items():
+                walk(child, f"{prefix}{name}.", (*path, module))
+
+        walk(self, "", ())
+        return others
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode (or evaluation mode, if ``mode`` is false) for the module and all submodules; returns the module."""
@@ -283,18 +329,58 @@ class Module:
         """Set evaluation mode: no dropout, and batch normalization with running statistics; returns the module."""
         return self.train(False)
 
-    def to(self, device: Any) -> Self:
-        """Move all parameters and buffers to a backend or device (``model.to("cupy")``) and drop the gradients; returns the module."""
-        tensors = [*self.parameters(), *(buffer for _, buffer in self.named_buffers())]
-        moved = [tensor.detach().to(device) for tensor in tensors]
+    def to(self, device: Any = None, dtype: Any = None) -> Self:
+        """Move all parameters and buffers to a backend or device, or convert the floating-point ones to a dtype; drops the gradients.
+
+        Args:
+            device: the name of a backend (``model.to("cupy")``) or a `Device`. A dtype is also accepted here, as in PyTorch.
+            dtype: dtype of floating-point parameters and buffers; the others keep theirs.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            TypeError: ``dtype`` is not a real floating-point dtype.
+        """
+        tensors = [*self.parameters(), *self.buffers()]
+        moved = moved_tensors(tensors, device, dtype)
         for tensor, new in zip(tensors, moved, strict=True):  # after all copies succeeded, so that a failure changes nothing
-            tensor.raw, tensor.backend, tensor.grad = new.raw, new.backend, None
+            tensor.grad = None
+            tensor.raw, tensor.backend = new.raw, new.backend
         return self
 
-    def zero_grad(self) -> None:
-        """Set ``.grad`` of all parameters to ``None``."""
+    def float(self) -> Self:
+        """Convert floating-point parameters and buffers to float32; returns the module."""
+        return self.to(dtype="float32")
+
+    def double(self) -> Self:
+        """Convert floating-point parameters and buffers to float64; returns the module."""
+        return self.to(dtype="float64")
+
+    def half(self) -> Self:
+        """Convert floating-point parameters and buffers to float16; returns the module."""
+        return self.to(dtype="float16")
+
+    def bfloat16(self) -> Self:
+        """Convert floating-point parameters and buffers to bfloat16; returns the module."""
+        return self.to(dtype="bfloat16")
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set ``requires_grad`` of all parameters, to freeze them or to train them again; returns the module."""
         for parameter in self.parameters():
-            parameter.grad = None
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set ``.grad`` of all parameters to ``None``, or to zeros with ``set_to_none=False``."""
+        reset_gradients(self.parameters(), set_to_none)
+
+    def apply(self, function: Callable[[Module], object]) -> Self:
+        """Call ``function`` on all submodules, children first, and on the module, such as to initialize weights; returns the module."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
 
     # ---- printing ----
 
@@ -307,13 +393,6 @@ class Module:
             return f"{type(self).__name__}({self.extra_repr()})"
         lines = [f"({name}): " + repr(module).replace("\n", "\n  ") for name, module in self._modules.items()]
         return "\n  ".join([f"{type(self).__name__}({self.extra_repr()}", *lines]) + "\n)"
-
-
-def _as_array(value: Any) -> Any:
-    """Convert a value of a state dict to a Tensor or a numpy array."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    return as_host_array(value.__array__() if hasattr(value, "__array__") else value)
 
 
 def own_value(slot: Slot) -> Tensor:

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from tinytorch import ops
 from tinytorch.array_api import astype, full, mean, reshape, sqrt, square, zeros
 from tinytorch.nn import init
 from tinytorch.nn.convolution import check_images
 from tinytorch.nn.module import Module, Parameter
-from tinytorch.nn.validation import check_positive
+from tinytorch.nn.validation import check_floating, check_positive
 from tinytorch.tensor import Tensor
 
 
 class LayerNorm(Module):
-    """Layer normalization over the last axis, ``(x - mean) / sqrt(variance + eps) * weight + bias`` (Ba et al. 2016, arXiv:1607.06450).
+    """Layer normalization over the last axes, ``(x - mean) / sqrt(variance + eps) * weight + bias`` (Ba et al. 2016, arXiv:1607.06450).
 
     Args:
-        d_model: size of the last axis.
+        normalized_shape: size of the last axis, or a tuple with the sizes of the last axes.
         eps: added to the variance.
+        elementwise_affine: whether there are a weight and a bias.
+        bias: whether there is a bias.
+        d_model: another name for ``normalized_shape``.
 
     Shape:
-        (..., d_model) -> (..., d_model).
+        (..., *normalized_shape) -> (..., *normalized_shape).
 
     Attributes:
-        weight: (d_model), initialized to 1.
-        bias: (d_model), initialized to 0.
+        weight: (*normalized_shape), initialized to 1, or ``None``.
+        bias: (*normalized_shape), initialized to 0, or ``None``.
 
     Raises:
-        ValueError: the size of the input's last axis is not ``d_model``.
+        TypeError: neither or both of ``normalized_shape`` and ``d_model`` are given.
+        ValueError: the last axes of the input do not have the sizes ``normalized_shape``.
 
     Example:
         >>> y = nn.LayerNorm(2)(tt.asarray([[1.0, 3.0]])).detach()
@@ -35,25 +42,49 @@ class LayerNorm(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
-    weight: Parameter
-    bias: Parameter
+    weight: Parameter | None
+    bias: Parameter | None
 
-    def __init__(self, d_model: int, eps: float = 1e-5) -> None:
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int] | None = None,
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        d_model: int | None = None,
+    ) -> None:
         super().__init__()
-        check_positive("LayerNorm", d_model=d_model)
+        if (normalized_shape is None) == (d_model is None):
+            raise TypeError("LayerNorm needs the size of the last axis: pass either normalized_shape or d_model")
+        sizes = d_model if normalized_shape is None else normalized_shape
+        self.normalized_shape = (sizes,) if isinstance(sizes, int) else tuple(sizes or ())
+        if not self.normalized_shape:
+            raise ValueError("LayerNorm: normalized_shape must contain at least one size, got ()")
+        for size in self.normalized_shape:
+            check_positive("LayerNorm", normalized_shape=size)
         self.eps = eps
-        self.weight = init.constant((d_model,), 1.0)
-        self.bias = init.constant((d_model,), 0.0)
+        self.elementwise_affine = elementwise_affine
+        self.weight = init.constant(self.normalized_shape, 1.0) if elementwise_affine else None
+        self.bias = init.constant(self.normalized_shape, 0.0) if elementwise_affine and bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight
-        if x.shape[-1:] != weight.shape:
-            raise ValueError(f"LayerNorm expects {weight.shape[0]} features in the last axis, got shape {tuple(x.shape)}")
-        return ops.layer_norm(x, weight, self.bias, eps=self.eps)
+        shape, weight, bias = self.normalized_shape, self.weight, self.bias
+        if x.shape[-len(shape) :] != shape:
+            expected = f"{shape[0]} features in the last axis" if len(shape) == 1 else f"the last axes {shape}"
+            raise ValueError(f"LayerNorm expects {expected}, got shape {tuple(x.shape)}")
+        check_floating("LayerNorm", x)
+        if len(shape) == 1:
+            return ops.layer_norm(x, weight, bias, eps=self.eps)
+        flat = [None if p is None else reshape(p, (-1,)) for p in (weight, bias)]
+        return reshape(ops.layer_norm(reshape(x, (*x.shape[: -len(shape)], math.prod(shape))), *flat, eps=self.eps), x.shape)
 
     def extra_repr(self) -> str:
-        return f"{self.weight.shape[0]}, eps={self.eps}"
+        shape = str(self.normalized_shape[0]) if len(self.normalized_shape) == 1 else str(self.normalized_shape)
+        affine = "" if self.elementwise_affine else ", elementwise_affine=False"
+        return f"{shape}, eps={self.eps}{affine}" + (", bias=False" if self.elementwise_affine and self.bias is None else "")
 
 
 class _BatchNorm(Module):
@@ -62,6 +93,8 @@ class _BatchNorm(Module):
     Training mode uses the mean and variance of the batch (algorithm 1 of the paper) and updates running averages of both. Evaluation mode
     uses the running averages (algorithm 2).
     """
+
+    data_arguments = 1
 
     weight: Parameter
     bias: Parameter
@@ -72,6 +105,7 @@ class _BatchNorm(Module):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         check_positive(type(self).__name__, num_features=num_features)
+        self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
         self.weight = init.constant((num_features,), 1.0)
@@ -116,7 +150,7 @@ class _BatchNorm(Module):
         return running.detach() * (1.0 - self.momentum) + new * self.momentum
 
     def extra_repr(self) -> str:
-        return f"{self.weight.shape[0]}, eps={self.eps}, momentum={self.momentum}"
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
 def _per_feature(values: Tensor, x: Tensor) -> Tensor:

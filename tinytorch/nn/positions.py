@@ -81,10 +81,13 @@ class PositionalEncoding(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     def __init__(self, d_model: int, max_length: int = 5000, scale: float = 1.0) -> None:
         super().__init__()
         check_positive("PositionalEncoding", d_model=d_model, max_length=max_length)
+        self.d_model = d_model
+        self.max_length = max_length
         self.scale = scale
         self.register_buffer("pe", sinusoids(max_length, d_model) * scale, persistent=False)
 
@@ -93,7 +96,7 @@ class PositionalEncoding(Module):
         return add_positions(x, self.pe, offset)
 
     def extra_repr(self) -> str:
-        return f"{self.pe.shape[1]}, max_length={self.pe.shape[0]}, scale={self.scale:.4g}"
+        return f"{self.d_model}, max_length={self.max_length}, scale={self.scale:.4g}"
 
 
 class LearnedPositionalEncoding(Module):
@@ -119,12 +122,15 @@ class LearnedPositionalEncoding(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     weight: Parameter
 
     def __init__(self, d_model: int, max_length: int, std: float = 0.02) -> None:
         super().__init__()
         check_positive("LearnedPositionalEncoding", d_model=d_model, max_length=max_length)
+        self.d_model = d_model
+        self.max_length = max_length
         self.weight = init.normal((max_length, d_model), std)
 
     def forward(self, x: Tensor, offset: Offset = 0) -> Tensor:
@@ -132,4 +138,4 @@ class LearnedPositionalEncoding(Module):
         return add_positions(x, self.weight, offset)
 
     def extra_repr(self) -> str:
-        return f"{self.weight.shape[1]}, max_length={self.weight.shape[0]}"
+        return f"{self.d_model}, max_length={self.max_length}"

@@ -42,6 +42,7 @@ class TransformerBlock(Module):
     """
 
     batch_independent = True
+    data_arguments = 1
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class TransformerBlock(Module):
         self.norm2 = LayerNorm(d_model, norm_eps)
         self.linear1 = Linear(d_model, 4 * d_model if d_ff is None else d_ff)
         self.activation = _ACTIVATIONS[activation]()
-        self.linear2 = Linear(self.linear1.weight.shape[0], d_model)
+        self.linear2 = Linear(self.linear1.out_features, d_model)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False, cache: LayerCache | None = None) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tinytorch.array_api import astype
 from tinytorch.backend.device import Device
+from tinytorch.backend.host import as_host_array
 from tinytorch.tensor import Tensor, wrap
 
 
@@ -16,20 +17,27 @@ def check_positive(layer: str, **sizes: int) -> None:
             raise ValueError(f"{layer}: {name} must be at least 1, got {size}")
 
 
-def check_probability(p: float) -> float:
-    """Return a dropout probability as a float; raises ``ValueError`` unless 0 <= p < 1."""
+def check_floating(layer: str, x: Tensor) -> None:
+    """Raise ``TypeError`` unless x is floating-point."""
+    if not x.dtype.is_floating:
+        raise TypeError(f"{layer} expects a floating-point dtype, got {x.dtype.name}; convert with tinytorch.astype(x, 'float32')")
+
+
+def check_probability(p: float, upper: str = "less than 1") -> float:
+    """Return a dropout probability as a float; raises ``ValueError`` unless 0 <= p < 1. ``upper`` names the upper bound in the error."""
     if not 0.0 <= p < 1.0:
-        raise ValueError(f"dropout must be at least 0 and less than 1, got {p}")
+        raise ValueError(f"dropout must be at least 0 and {upper}, got {p}")
     return float(p)
 
 
 def ids_from_host(array: Any, size: int, device: Device) -> Tensor:
-    """Check a numpy array of ids and copy it to ``device``.
+    """Check a numpy array of ids, a nested list or one id, and copy it to ``device``.
 
     Raises:
-        TypeError: the array is not of integers.
+        TypeError: the ids are not integers.
         ValueError: an id is out of bounds, that is not 0 <= id < size.
     """
+    array = as_host_array(array)
     if array.dtype.kind not in "iu":
         raise TypeError(f"ids must be integers, got {array.dtype}")
     if array.size and (array.min() < 0 or array.max() >= size):

@@ -12,7 +12,7 @@ from tinytorch.ops.windows import Pair, add_at, cropped, padded, window_counts, 
 from tinytorch.tensor import Tensor
 
 
-def im2col(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
+def im2col(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Any:
     """Unroll the windows of ``x (N, C, H, W)``, a raw array or a Tensor, into columns.
 
     Args:
@@ -21,6 +21,7 @@ def im2col(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any
         kernel: size (kh, kw) of a window.
         stride: distance between windows, vertical and horizontal.
         padding: rows and columns of zeros added on each side.
+        dilation: distance between the elements of a window.
 
     Returns:
         Columns, (C kh kw, Ho Wo N), where Ho and Wo are the numbers of windows in each direction. The batch axis is last, so that long
@@ -31,21 +32,24 @@ def im2col(xp: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any
         (12, 80)
     """
     n, c, height, width = x.shape
-    counts = window_counts((height, width), kernel, stride, padding)
+    counts = window_counts((height, width), kernel, stride, padding, dilation)
     x = padded(xp, x, padding, 0.0)
-    elements = [xp.permute_dims(x[:, :, rows, columns], (1, 2, 3, 0)) for rows, columns in window_slices(kernel, stride, counts)]
+    windows = window_slices(kernel, stride, counts, dilation)
+    elements = [xp.permute_dims(x[:, :, rows, columns], (1, 2, 3, 0)) for rows, columns in windows]
     unrolled = xp.stack(elements, axis=1)  # (C, kh kw, Ho, Wo, N)
     return xp.reshape(unrolled, (c * kernel[0] * kernel[1], counts[0] * counts[1] * n))
 
 
-def col2im(xp: Any, columns: Any, shape: tuple[int, int, int, int], *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
+def col2im(
+    xp: Any, columns: Any, shape: tuple[int, int, int, int], *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)
+) -> Any:
     """Sum columns into images: the adjoint of `im2col`, on raw arrays.
 
     Args:
         xp: the namespace of ``columns``.
         columns: a raw array, (C kh kw, Ho Wo N).
         shape: shape (N, C, H, W) of the images.
-        kernel, stride, padding: as for `im2col`.
+        kernel, stride, padding, dilation: as for `im2col`.
 
     Returns:
         A raw array of ``shape``; elements that several windows contain are summed.
@@ -55,30 +59,42 @@ def col2im(xp: Any, columns: Any, shape: tuple[int, int, int, int], *, kernel: P
         array([[[[1., 2., 1.]]]])
     """
     n, c, height, width = shape
-    counts = window_counts((height, width), kernel, stride, padding)
+    counts = window_counts((height, width), kernel, stride, padding, dilation)
     elements = xp.reshape(columns, (c, kernel[0] * kernel[1], *counts, n))
     out = xp.zeros((n, c, height + 2 * padding[0], width + 2 * padding[1]), dtype=columns.dtype)
-    for k, index in enumerate(window_slices(kernel, stride, counts)):
+    for k, index in enumerate(window_slices(kernel, stride, counts, dilation)):
         out = add_at(xp, out, index, xp.permute_dims(elements[:, k, :, :, :], (3, 0, 1, 2)))
     return cropped(out, (height, width), padding)
 
 
-def _rows(xp: Any, weight: Any) -> Any:
-    """(O, C, kh, kw) -> (O, C kh kw)."""
+def _rows(xp: Any, weight: Any, groups: int) -> Any:
+    """(O, C / G, kh, kw) -> (G, O / G, C / G kh kw), or for one group (O, C kh kw)."""
     o, c, kh, kw = weight.shape
-    return xp.reshape(upcast(xp, weight), (o, c * kh * kw))
+    return _grouped(xp, xp.reshape(upcast(xp, weight), (o, c * kh * kw)), groups)
+
+
+def _grouped(xp: Any, matrix: Any, groups: int) -> Any:
+    """(G N, M) -> (G, N, M), or the matrix itself for one group."""
+    return matrix if groups == 1 else xp.reshape(matrix, (groups, matrix.shape[0] // groups, matrix.shape[1]))
+
+
+def _joined(xp: Any, matrices: Any) -> Any:
+    """The inverse of `_grouped`."""
+    return matrices if matrices.ndim == 2 else xp.reshape(matrices, (matrices.shape[0] * matrices.shape[1], matrices.shape[2]))
 
 
 @fused_operation
-def conv2d(xp: Any, x: Any, weight: Any, bias: Any, *, stride: Pair, padding: Pair) -> tuple[Tensor, None]:
+def conv2d(xp: Any, x: Any, weight: Any, bias: Any, *, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> tuple[Tensor, None]:
     """2-d convolution, without flipping the filters (cross-correlation), as in other frameworks.
 
     Args:
         x: images, (N, C, H, W).
-        weight: filters, (O, C, kh, kw).
+        weight: filters, (O, C / G, kh, kw). The channels and the filters are split into G groups, and each filter reads the channels of its
+            group only (Krizhevsky et al. 2012, section 3.5); G is 1 if the filters have C channels.
         bias: (O), or ``None``.
         stride: vertical and horizontal stride.
         padding: rows and columns of zeros added on each side.
+        dilation: distance between the elements of a filter (Yu and Koltun 2016, arXiv:1511.07122, section 2).
 
     Returns:
         Feature maps, (N, O, Ho, Wo).
@@ -89,11 +105,12 @@ def conv2d(xp: Any, x: Any, weight: Any, bias: Any, *, stride: Pair, padding: Pa
         Tensor([[4., 4.],
                 [4., 4.]], dtype=float32, device='numpy:cpu')
     """
-    n, _, height, width = x.shape
-    o, _, *kernel = weight.shape
-    counts = window_counts((height, width), (kernel[0], kernel[1]), stride, padding)
-    columns = im2col(xp, upcast(xp, x), kernel=(kernel[0], kernel[1]), stride=stride, padding=padding)
-    out = xp.matmul(_rows(xp, weight), columns)
+    n, channels, height, width = x.shape
+    o, per_group, *size = weight.shape
+    kernel, groups = (size[0], size[1]), channels // per_group
+    counts = window_counts((height, width), kernel, stride, padding, dilation)
+    columns = im2col(xp, upcast(xp, x), kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    out = _joined(xp, xp.matmul(_rows(xp, weight, groups), _grouped(xp, columns, groups)))
     if bias is not None:
         out = out + bias[:, None]
     out = xp.reshape(downcast(xp, out, x), (o, *counts, n))
@@ -101,15 +118,28 @@ def conv2d(xp: Any, x: Any, weight: Any, bias: Any, *, stride: Pair, padding: Pa
 
 
 @conv2d.joint_derivative
-def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, stride: Pair, padding: Pair) -> list[Any]:
+def _backward(
+    xp: Any,
+    g: Any,
+    residuals: None,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair = (1, 1),
+) -> list[Any]:
     x, weight, bias = inputs
     n, o, *counts = g.shape
-    static = {"kernel": (weight.shape[2], weight.shape[3]), "stride": stride, "padding": padding}
+    groups = x.shape[1] // weight.shape[1]
+    static: dict[str, Pair] = {"kernel": (weight.shape[2], weight.shape[3]), "stride": stride, "padding": padding, "dilation": dilation}
     g_rows = xp.reshape(xp.permute_dims(upcast(xp, g), (1, 2, 3, 0)), (o, counts[0] * counts[1] * n))
+    g_groups = _grouped(xp, g_rows, groups)
     g_x = g_weight = None
     if needs[0]:
-        g_x = downcast(xp, col2im(xp, xp.matmul(xp.matrix_transpose(_rows(xp, weight)), g_rows), x.shape, **static), x)
+        g_columns = xp.matmul(xp.matrix_transpose(_rows(xp, weight, groups)), g_groups)
+        g_x = downcast(xp, col2im(xp, _joined(xp, g_columns), x.shape, **static), x)
     if needs[1]:  # unrolled again, since saving the columns would take kh kw times the memory of x
-        columns = im2col(xp, upcast(xp, x), **static)
-        g_weight = xp.reshape(downcast(xp, xp.matmul(g_rows, xp.matrix_transpose(columns)), weight), weight.shape)
+        columns = _grouped(xp, im2col(xp, upcast(xp, x), **static), groups)
+        g_weight = xp.reshape(downcast(xp, xp.matmul(g_groups, xp.matrix_transpose(columns)), weight), weight.shape)
     return [g_x, g_weight, downcast(xp, xp.sum(g_rows, axis=1), bias) if needs[2] else None]

@@ -16,8 +16,8 @@ def layer_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[
 
     Args:
         x: (..., D).
-        weight: scale, (D).
-        bias: shift, (D).
+        weight: scale, (D), or ``None``.
+        bias: shift, (D), or ``None``.
         eps: added to the variance.
 
     Returns:
@@ -31,7 +31,12 @@ def layer_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[
     mean = xp.mean(wide, axis=-1, keepdims=True)
     centered = wide - mean
     rstd = 1.0 / xp.sqrt(xp.mean(centered * centered, axis=-1, keepdims=True) + eps)
-    return downcast(xp, centered * rstd * weight + bias, x), (mean, rstd)
+    out = centered * rstd
+    if weight is not None:
+        out = out * weight
+    if bias is not None:
+        out = out + bias
+    return downcast(xp, out, x), (mean, rstd)
 
 
 @layer_norm.joint_derivative
@@ -43,7 +48,7 @@ def _backward(xp: Any, g: Any, residuals: Any, inputs: Sequence[Any], needs: Seq
     g_x = None
     if needs[0]:
         # subtract the components along the mean and along x: the output does not depend on changes in these two directions
-        scaled = g_wide * weight
+        scaled = g_wide if weight is None else g_wide * weight
         along_mean = xp.mean(scaled, axis=-1, keepdims=True)
         along_x = xp.mean(scaled * normalized, axis=-1, keepdims=True)
         g_x = downcast(xp, (scaled - along_mean - normalized * along_x) * rstd, x)

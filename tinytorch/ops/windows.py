@@ -13,18 +13,21 @@ Pair = tuple[int, int]  #: vertical and horizontal
 WindowSlices = tuple[slice, slice]
 
 
-def window_counts(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """The number of windows of size ``kernel`` in each direction of an image of ``size``, with ``padding`` on both sides."""
+def window_counts(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Pair:
+    """The number of windows of size ``kernel`` in each direction of an image of ``size``, with ``padding`` on both sides.
+
+    The elements of a window are ``dilation`` pixels apart.
+    """
     return (
-        (size[0] + 2 * padding[0] - kernel[0]) // stride[0] + 1,
-        (size[1] + 2 * padding[1] - kernel[1]) // stride[1] + 1,
+        (size[0] + 2 * padding[0] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1,
+        (size[1] + 2 * padding[1] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1,
     )
 
 
-def window_slices(kernel: Pair, stride: Pair, counts: Pair) -> Iterator[WindowSlices]:
+def window_slices(kernel: Pair, stride: Pair, counts: Pair, dilation: Pair = (1, 1)) -> Iterator[WindowSlices]:
     """For each element of a window, in row-major order, the slices that select it in all windows of a padded image."""
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
+    for i in range(0, dilation[0] * kernel[0], dilation[0]):
+        for j in range(0, dilation[1] * kernel[1], dilation[1]):
             yield (
                 slice(i, i + stride[0] * (counts[0] - 1) + 1, stride[0]),
                 slice(j, j + stride[1] * (counts[1] - 1) + 1, stride[1]),

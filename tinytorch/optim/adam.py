@@ -31,6 +31,7 @@ class Adam(Optimizer):
     """
 
     decoupled = False
+    settings = ("betas", "eps")
 
     def __init__(
         self,

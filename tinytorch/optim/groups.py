@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
 from tinytorch.nn.module import Parameter
@@ -34,6 +34,59 @@ def weight_decay_groups(parameters: Iterable[Parameter], weight_decay: float) ->
     ]
 
 
+class ParameterGroup(MutableMapping[str, Any]):
+    """A parameter group of an optimizer: ``"params"``, ``"lr"`` and ``"weight_decay"``.
+
+    The next step uses a value that is set: ``group["lr"] = 1e-4``. All groups must have the same ``"lr"`` when a step is taken.
+
+    Args:
+        params: the parameters.
+        lr: learning rate.
+        weight_decay: weight decay.
+
+    Raises:
+        TypeError: another key is set, or a value is not a number.
+        ValueError: a value is negative.
+
+    Example:
+        >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1)
+        >>> for group in optimizer.param_groups:
+        ...     group["lr"] *= 0.5
+        >>> optimizer.lr
+        0.05
+    """
+
+    def __init__(self, params: list[Parameter], lr: float, weight_decay: float) -> None:
+        self._values: dict[str, Any] = {"params": params}
+        self["lr"] = lr
+        self["weight_decay"] = weight_decay
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == "params":
+            raise TypeError("the parameters of a group cannot be replaced; create a new optimizer")
+        if key not in ("lr", "weight_decay"):
+            raise TypeError(f'a parameter group has "lr" and "weight_decay", got {key!r}; other settings are attributes of the optimizer')
+        number = float(value)
+        if not number >= 0.0:  # NaN too
+            raise ValueError(f"{key} must not be negative, got {value}")
+        self._values[key] = value if isinstance(value, float | int) else number
+
+    def __delitem__(self, key: str) -> None:
+        raise TypeError(f"{key!r} of a parameter group cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"ParameterGroup({len(self['params'])} parameters, lr={self['lr']}, weight_decay={self['weight_decay']})"
+
+
 def parse_groups(parameters: Parameters, weight_decay: float) -> list[tuple[list[Parameter], float]]:
     """Return parameters and weight decay of each group; parameters without groups are one group."""
     if isinstance(parameters, Tensor | Mapping):
@@ -47,7 +100,8 @@ def parse_groups(parameters: Parameters, weight_decay: float) -> list[tuple[list
         unknown = sorted(set(group) - {"params", "weight_decay"})
         if unknown or "params" not in group:
             raise TypeError(
-                f'a parameter group must have "params" and may have "weight_decay", got {", ".join(map(repr, group)) or "nothing"}'
+                f'a parameter group must have "params" and may have "weight_decay", got {", ".join(map(repr, group)) or "nothing"}; '
+                f"an optimizer has one value of other settings, so use several optimizers"
             )
         params: list[Any] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         for parameter in params:

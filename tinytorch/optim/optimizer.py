@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,10 @@ from tinytorch import ops
 from tinytorch.backend import Array, Backend
 from tinytorch.backend.host import as_host_array
 from tinytorch.nn.module import Parameter
-from tinytorch.optim.groups import Parameters, parse_groups
+from tinytorch.nn.moving import reset_gradients
+from tinytorch.optim.groups import ParameterGroup, Parameters, parse_groups
 from tinytorch.optim.schedules import Schedule
+from tinytorch.optim.state import load_state, save_state
 from tinytorch.tensor import Tensor
 
 
@@ -52,6 +54,8 @@ class Optimizer(ABC):
 
     Attributes:
         parameters: all parameters, in order.
+        param_groups: a `ParameterGroup` for each group, whose ``"lr"`` and ``"weight_decay"`` can be changed between steps.
+        settings: names of the attributes that are saved in a state dict, such as ``betas``.
         steps: number of steps, including skipped ones.
         skipped: number of steps that changed nothing, because the gradient overflowed in float16.
         state: the `ParameterState` of each parameter that was updated at least once.
@@ -71,6 +75,8 @@ class Optimizer(ABC):
         1
     """
 
+    settings: tuple[str, ...] = ()
+
     def __init__(
         self,
         parameters: Parameters,
@@ -87,14 +93,26 @@ class Optimizer(ABC):
             raise ValueError("a parameter is listed twice and would be updated twice in each step; pass each parameter once")
         if not lr >= 0.0 or (max_norm is not None and not max_norm > 0.0):  # NaN too
             raise ValueError(f"lr must not be negative and max_norm must be positive, got {lr} and {max_norm}")
-        self.lr = lr
+        self.param_groups = [ParameterGroup(params, lr, decay) for params, decay in groups]
         self.weight_decay = weight_decay
         self.schedule = schedule
         self.max_norm = max_norm
         self.steps = 0
         self.skipped = 0
         self.state: dict[Parameter, ParameterState] = {}
-        self._weight_decays = {parameter: decay for params, decay in groups for parameter in params}
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of all groups; raises ``ValueError`` if they have different ones. Setting it sets it for all groups."""
+        rates: list[float] = [group["lr"] for group in self.param_groups]
+        if any(rate != rates[0] for rate in rates):
+            raise ValueError(f"param_groups have different learning rates, {rates}; use an optimizer for each learning rate")
+        return rates[0]
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.param_groups:
+            group["lr"] = value
 
     @abstractmethod
     def slots(self) -> tuple[str, ...]:
@@ -194,7 +212,8 @@ class Optimizer(ABC):
         """
         xp = backend.xp
         scheduled_lr = lr if self.schedule is None else lr * self.schedule(xp, xp.astype(step, lr.dtype))
-        decays = [self._weight_decays[parameter] for parameter in parameters]
+        by_parameter = {parameter: group["weight_decay"] for group in self.param_groups for parameter in group["params"]}
+        decays = [by_parameter[parameter] for parameter in parameters]
         groups = self._indices_by_missed_steps(parameters)
         if len(groups) == 1:
             (missed,) = groups
@@ -251,10 +270,43 @@ class Optimizer(ABC):
             parameter.raw = raw
         self.store_state(parameters, state, 1)
 
-    def zero_grad(self) -> None:
-        """Set ``.grad`` of all parameters to ``None``."""
-        for parameter in self.parameters:
-            parameter.grad = None
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set ``.grad`` of all parameters to ``None``, or to zeros with ``set_to_none=False``."""
+        reset_gradients(self.parameters, set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of the state arrays and the settings, in the format of PyTorch.
+
+        Returns:
+            ``"state"``, a dictionary with the step count and the state arrays of each parameter that was updated, by its index;
+            ``"param_groups"``; and ``"steps"`` and ``"skipped"``.
+
+        Example:
+            >>> weight = nn.Parameter([1.0])
+            >>> optimizer = optim.SGD([weight], lr=0.1, momentum=0.9)
+            >>> tt.sum(2 * weight).backward()
+            >>> optimizer.step()
+            >>> optimizer.state_dict()["state"]
+            {0: {'step': 1, 'momentum_buffer': Tensor([2.], dtype=float32, device='numpy:cpu')}}
+        """
+        return save_state(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state dict of `state_dict`, or of the optimizer of the same name in PyTorch.
+
+        Args:
+            state: the state dict; arrays may be of any library, such as PyTorch on the CPU.
+
+        Raises:
+            KeyError: an entry or a state array is missing.
+            ValueError: the number of parameters, a shape or a setting does not fit. If this raises, the optimizer is not changed.
+        """
+        load_state(self, state)
+
+    def restore(self, state: Mapping[Parameter, tuple[int, list[Array]]], steps: int, skipped: int) -> None:
+        """Replace the state: the number of steps and the state arrays of each parameter, and the counts of the optimizer."""
+        self.state = {parameter: ParameterState(taken, arrays) for parameter, (taken, arrays) in state.items()}
+        self.steps, self.skipped = steps, skipped
 
 
 def learning_rate_dtype(parameters: Iterable[Tensor]) -> str:

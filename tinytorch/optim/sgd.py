@@ -32,6 +32,8 @@ class SGD(Optimizer):
         0.0
     """
 
+    settings = ("momentum", "nesterov")
+
     def __init__(
         self,
         parameters: Parameters,

@@ -13,8 +13,10 @@ from tinytorch_cupy.kernels.windows import SOURCE, Pair, Windows, rearrange
 _THREADS = 256
 
 
-def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, padding: Pair) -> Any:
+def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Any:
     """Convolve ``x (N, C, H, W)`` with ``weight (O, C, kh, kw)`` and add ``bias (O)``, if any: (N, O, Ho, Wo)."""
+    if dilation != (1, 1):
+        return NotImplemented
     windows = Windows(x.shape, weight.shape[2:], stride, padding)
     filters = weight.shape[0]
     operands = (x, weight) if bias is None else (x, weight, bias)
@@ -28,7 +30,16 @@ def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, paddi
     return out, None
 
 
-def _backward(g: Array, residuals: None, inputs: Sequence[Any], needs: Sequence[bool], *, stride: Pair, padding: Pair) -> list[Any]:
+def _backward(
+    g: Array,
+    residuals: None,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair = (1, 1),
+) -> list[Any]:
     x, weight, bias = inputs
     windows = Windows(x.shape, weight.shape[2:], stride, padding)
     filters = weight.shape[0]

@@ -18,11 +18,17 @@ _source = Source(
 )
 
 
-def _forward(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
-    """Normalize ``x (..., D)`` to mean 0 and variance 1 over the last axis, then scale by ``weight (D)`` and add ``bias (D)``.
+def _forward(x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> Any:
+    """Normalize ``x (..., D)`` to mean 0 and variance 1 over the last axis, then scale by ``weight (D)`` and add ``bias (D)``, if any.
 
     Weight and bias have the dtype of x or float32. Residuals: mean and reciprocal standard deviation of each row, float32, (N) each.
     """
+    if weight is None:
+        return NotImplemented
+    if bias is None:
+        import cupy
+
+        bias = cupy.zeros(weight.shape, dtype=weight.dtype)
     if not (supports(x) and supports(weight, bias)) or _macros(x, weight) not in _source.variants:
         return NotImplemented
     width = weight.size

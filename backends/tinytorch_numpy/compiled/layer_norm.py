@@ -12,18 +12,18 @@ from tinytorch_numpy.compiled.support import loop
 from tinytorch_numpy.kernels.support import as_rows, supports
 
 
-def _forward(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
-    """Normalize ``x (..., D)`` to mean 0 and variance 1 over the last axis, then scale by ``weight (D)`` and add ``bias (D)``.
+def _forward(x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> Any:
+    """Normalize ``x (..., D)`` to mean 0 and variance 1 over the last axis, then scale by ``weight (D)`` and add ``bias (D)``, if any.
 
     Residuals: the mean and the reciprocal standard deviation of each row, (N) each.
     """
-    if not supports(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape:
+    if weight is None or not supports(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape:
         return NotImplemented
     rows = as_rows(x, weight.size)
     out = numpy.empty_like(rows)
     mean, rstd = numpy.empty((2, len(rows)), x.dtype)
     dtype = x.dtype.type
-    contiguous = (numpy.ascontiguousarray(array) for array in (weight, bias))
+    contiguous = (numpy.ascontiguousarray(array) for array in (weight, numpy.zeros_like(weight) if bias is None else bias))
     _normalize(rows, *contiguous, dtype(eps), dtype(1.0 / weight.size), out, mean, rstd)
     return out.reshape(x.shape), (mean, rstd)
 

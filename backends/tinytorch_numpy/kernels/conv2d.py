@@ -103,12 +103,12 @@ class _Call:
         return out
 
 
-def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, padding: Pair) -> Any:
+def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Any:
     """Convolve ``x (N, C, H, W)`` with ``weight (O, C, kh, kw)`` and add ``bias (O)``: (N, O, Ho, Wo).
 
     Residuals: x as (H, C, W, N), without a copy if it is already stored in this order.
     """
-    if not supports(x, weight, bias) or x.size == 0 or x.shape[1] != weight.shape[1]:
+    if not supports(x, weight, bias) or x.size == 0 or x.shape[1] != weight.shape[1] or dilation != (1, 1):
         return NotImplemented
     transposed = rows_first(x)
     rows = padded(transposed, padding, 0.0)
@@ -126,7 +126,14 @@ def _forward(x: Array, weight: Array, bias: Array | None, *, stride: Pair, paddi
 
 
 def _backward(
-    g: Array, transposed: Array, inputs: Sequence[Any], needs: Sequence[bool], *, stride: Pair, padding: Pair
+    g: Array,
+    transposed: Array,
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    *,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair = (1, 1),
 ) -> list[Array | None]:
     _, weight, _ = inputs
     rows = padded(transposed, padding, 0.0)

@@ -11,12 +11,12 @@ from tinytorch.backend.contract import Array, Kernel
 from tinytorch_numpy.kernels.support import as_rows, chunks, supports
 
 
-def _forward(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
-    """Normalize ``x (..., D)`` to mean 0 and variance 1 over the last axis, then scale by ``weight (D)`` and add ``bias (D)``.
+def _forward(x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> Any:
+    """Normalize ``x (..., D)`` to mean 0 and variance 1 over the last axis, then scale by ``weight (D)`` and add ``bias (D)``, if any.
 
     Residuals: the mean and the reciprocal standard deviation of each row, (N) each.
     """
-    if not supports(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape:
+    if weight is None or not supports(x, weight, bias) or weight.size == 0 or x.shape[-1:] != weight.shape:
         return NotImplemented
     width = weight.size
     rows = as_rows(x, width)
@@ -36,18 +36,20 @@ def _forward(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
         numpy.divide(1.0, deviation, out=rstd[chunk])
         centered *= rstd[chunk, None]
         centered *= weight
-        centered += bias
+        if bias is not None:
+            centered += bias
     return out.reshape(x.shape), (mean, rstd)
 
 
-def _normalize_row(row: Array, weight: Array, bias: Array, eps: float) -> Any:
+def _normalize_row(row: Array, weight: Array, bias: Array | None, eps: float) -> Any:
     """The same for one row, as in decoding, with fewer numpy calls: a call costs more than its arithmetic."""
     mean = numpy.add.reduce(row) / row.size
     out = row - mean
     rstd = 1.0 / numpy.sqrt(numpy.vdot(out, out) / row.size + eps)
     out *= rstd
     out *= weight
-    out += bias
+    if bias is not None:
+        out += bias
     return out, (mean[None], rstd[None])
 
 

@@ -11,6 +11,7 @@ from tinytorch.array_api.linalg.solving import inv
 from tinytorch.array_api.linear_algebra import matmul
 from tinytorch.array_api.manipulation import broadcast_to, roll
 from tinytorch.array_api.statistics import sum
+from tinytorch.autograd.arguments import as_tensors
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -25,6 +26,7 @@ def outer(x1: Tensor, x2: Tensor, /) -> Tensor:
         >>> tt.linalg.outer(tt.asarray([1.0, 2.0]), tt.asarray([3.0, 4.0])).tolist()
         [[3.0, 4.0], [6.0, 8.0]]
     """
+    x1, x2 = as_tensors("outer", x1, x2)
     if x1.ndim != 1 or x2.ndim != 1:
         raise ValueError(f"outer: x1 and x2 must be 1-d, got shapes {tuple(x1.shape)} and {tuple(x2.shape)}")
     return x1[:, None] * x2[None, :]
