@@ -174,7 +174,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False) -> T
             f"got {num_samples}"
         )
     generator, length = _generator(), rows.shape[1]
-    drawn = [generator.choice(length, num_samples, replacement, row / row.sum()) for row in rows]
     indices = weights[..., :1].astype("int64").repeat(num_samples, axis=-1)  # the shape and dtype of the result
-    indices.reshape(-1, num_samples)[:] = drawn
+    for row, place in zip(rows, indices.reshape(-1, num_samples), strict=True):
+        place[:] = generator.choice(length, num_samples, replacement, row / row.sum())
     return _created(indices, input.backend.default_int, input.backend)

@@ -111,10 +111,10 @@ def _refuse_pickle(path: str | os.PathLike[str]) -> None:
     """Raise `InputError` for files of ``torch.save`` and ``pickle``."""
     try:
         with open(path, "rb") as file:
-            start = file.read(4)
+            start = file.read(9)
     except OSError:
         return  # reported by the reader of safetensors files
-    if start == b"PK\x03\x04" or start[:1] == b"\x80":
+    if start.startswith((b"PK\x03\x04", b"\x80")) and start[8:] != b"{":  # a safetensors file starts with any 8 bytes and a brace
         name, new = Path(path).name, f"{Path(path).stem}.safetensors"
         raise InputError(
             f"{os.fspath(path)} is a pickle file, as torch.save writes it, which can run code and is not loaded: convert it where PyTorch "
