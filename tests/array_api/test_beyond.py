@@ -13,6 +13,7 @@ import tinytorch as tt
 from tests.helpers import assert_close, frozen, host
 from tinytorch.array_api import approximation, contraction, error_functions, gamma_functions
 from tinytorch.backend import Backend
+from tinytorch.tensor import wrap
 
 inf, nan = math.inf, math.nan
 _random = numpy.random.default_rng(5)
@@ -325,7 +326,7 @@ def test_a_pad_width_that_does_not_fit_raises(width: Any) -> None:
 def test_pad_refuses_unknown_modes_and_empty_axes() -> None:
     with pytest.raises(ValueError, match="`mode` must be 'constant', 'edge', 'reflect' or 'wrap', got 'replicate'"):
         tt.pad(tt.ones(2), 1, mode="replicate")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="axis 0 of shape .* is empty"):
+    with pytest.raises(ValueError, match=r"axis 0 of shape .* is empty"):
         tt.pad(tt.ones(0), 1, mode="edge")
 
 
@@ -419,3 +420,31 @@ def test_lstsq_refuses_shapes_that_do_not_fit() -> None:
 
 def test_horner_evaluates_the_highest_power_first() -> None:
     assert approximation.horner(2.0, (1.0, 0.0, 3.0)) == 7.0
+
+
+def test_results_are_on_the_backend_of_the_operands(backend: Backend) -> None:
+    """Also if another backend is the current one."""
+    x, i = frozen(numpy.float32([[1, 2], [3, 5]])), frozen([0, 1])
+    with tt.use_backend("strict" if backend.name == "numpy" else "numpy"):
+        results = [
+            *(getattr(tt, name)(x) for name in ("erf", "lgamma", "sigmoid", "softmax", "logsumexp", "nan_to_num")),
+            *(tt.pad(x, 1, mode) for mode in ("constant", "edge", "reflect", "wrap")),
+            *(*tt.split(x, sections=2), *tt.topk(x, 1), *tt.linalg.lstsq(x, x)),
+            *(tt.one_hot(i, 2), tt.isclose(x, 1.0), tt.isclose(1.0, x), tt.xlogy(x, 2.0), tt.einsum("ij,jk", x, x), tt.stop_gradient(x)),
+        ]
+    assert {result.backend for result in results} == {backend}
+
+
+@pytest.mark.parametrize("name", ["erf", "lgamma", "digamma", "softmax", "logsumexp", "one_hot", "pad", "topk", "einsum"])
+def test_functions_run_in_a_compiled_step(backend: Backend, name: str) -> None:
+    """With the values that they have outside."""
+    x = frozen(numpy.float32([[0.5, 2.0], [3.0, 1.5]]))
+    calls = {
+        "one_hot": lambda x: tt.one_hot(tt.astype(x, "int32"), 4),
+        "pad": lambda x: tt.pad(x, 1, "reflect"),
+        "topk": lambda x: tt.topk(x, 1).values,
+        "einsum": lambda x: tt.einsum("ij,kj->ik", x, x),
+    }
+    function = calls.get(name, getattr(tt, name))
+    step = backend.compile(lambda state, batch: (state, (function(wrap(batch[0], backend)).raw,)))
+    assert_close(wrap(step((), (x.raw,))[1][0], backend), function(x), rtol=1e-6)

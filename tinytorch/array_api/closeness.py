@@ -7,7 +7,7 @@ from typing import Any
 from tinytorch.array_api.approximation import check_real_floating
 from tinytorch.array_api.arithmetic import Number, abs
 from tinytorch.array_api.creation import asarray
-from tinytorch.array_api.data_types import astype
+from tinytorch.array_api.data_types import astype, finfo
 from tinytorch.array_api.logic import equal, isfinite, isnan
 from tinytorch.array_api.searching import where
 from tinytorch.array_api.statistics import all
@@ -95,9 +95,9 @@ def nan_to_num(xp: Any, x: Tensor, /, *, nan: float = 0.0, posinf: float | None 
         Tensor([1., 0., 9.], dtype=float32, device='numpy:cpu')
     """
     check_real_floating(xp, "nan_to_num", x)
-    limits = xp.finfo(x.dtype)
-    high = float(limits.max) if posinf is None else posinf
-    low = float(limits.min) if neginf is None else neginf
+    limits = finfo(x.dtype)
+    high = limits.max if posinf is None else posinf
+    low = limits.min if neginf is None else neginf
     infinite = xp.isinf(x)
     x = xp.where(infinite & (x > 0), xp.full_like(x, high), xp.where(infinite & (x < 0), xp.full_like(x, low), x))
     return xp.where(xp.isnan(x), xp.full_like(x, nan), x)

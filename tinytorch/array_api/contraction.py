@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 
 from tinytorch.array_api.arithmetic import multiply, positive
@@ -52,35 +53,30 @@ def einsum(equation: str, /, *operands: Tensor) -> Tensor:
         raise TypeError(f"einsum expected an equation such as 'ij,jk->ik' first, got {type(equation).__name__}; then the Tensors")
     inputs, output, sizes = parse(equation, [tuple(operand.shape) for operand in operands])
     terms = [_drop_repeated(operand, labels, sizes) for operand, labels in zip(operands, inputs, strict=True)]
-    for pair in _path(terms, output, sizes):
-        chosen = [terms[i] for i in pair]
-        terms = [term for i, term in enumerate(terms) if i not in pair]
-        kept = set(output).union(*(labels for _, labels in terms))
-        terms.append(_contract(*chosen, kept, sizes) if len(chosen) == 2 else chosen[0])
+    for step in _path(terms, output, sizes):
+        chosen = [terms[i] for i in step]
+        terms = [term for i, term in enumerate(terms) if i not in step]
+        while len(chosen) > 1:
+            left, right, *chosen = chosen
+            kept = set(output).union(*(labels for _, labels in [*terms, *chosen]))
+            chosen.insert(0, _contract(left, right, kept, sizes))
+        terms += chosen
     ((result, labels),) = terms
     result, labels = _sum_out((result, labels), set(output))
     order = tuple(labels.index(label) for label in output if label in labels)
     result = permute_dims(result, order) if order != tuple(range(len(order))) else result
-    if len(labels) < len(output):  # an axis of size 0 that every operand broadcasts
-        raise ValueError(f"einsum: {equation!r} has an output axis that no operand has")
     return positive(result) if any(result is operand for operand in operands) else result
 
 
 def _path(terms: Sequence[Labelled], output: Labels, sizes: dict[str, int]) -> list[tuple[int, ...]]:
-    """The pairs of terms to contract, as positions; the result of each contraction is appended to the remaining terms."""
-    if len(terms) > 2 and find_spec("opt_einsum"):
-        from opt_einsum import contract_path
-
-        symbols = {label: chr(0x4E00 + i) for i, label in enumerate(sizes)}  # letters that opt_einsum accepts
-        names = ["".join(symbols[label] for label in labels) for _, labels in terms]
-        equation = f"{','.join(names)}->{''.join(symbols[label] for label in output)}"
-        path, _ = contract_path(equation, *[tensor.shape for tensor, _ in terms], shapes=True, optimize="auto", memory_limit=None)
-        return [(i, j) for step in path for i, j in _pairs(step)]
-    return [(0, 1)] + [(len(terms) - 2 - step, len(terms) - 1 - step) for step in range(1, len(terms) - 1)] if len(terms) > 1 else []
-
-
-def _pairs(step: Sequence[int]) -> list[tuple[int, int]]:
-    return [(step[0], step[1])] if len(step) == 2 else []
+    """The terms to contract in each step, as positions; the result of a step is appended to the remaining terms."""
+    if len(terms) < 3 or not find_spec("opt_einsum"):
+        return [tuple(range(len(terms)))]
+    letters = {label: chr(0x4E00 + i) for i, label in enumerate(sizes)}  # one character for each label
+    names = ["".join(letters[label] for label in labels) for _, labels in terms]
+    equation = f"{','.join(names)}->{''.join(letters[label] for label in output)}"
+    path, _ = import_module("opt_einsum").contract_path(equation, *[tensor.shape for tensor, _ in terms], shapes=True)
+    return [tuple(step) for step in path]
 
 
 def _drop_repeated(x: Tensor, labels: Labels, sizes: dict[str, int]) -> Labelled:

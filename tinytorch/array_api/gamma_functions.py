@@ -124,8 +124,6 @@ def lgamma(xp: Any, x: Tensor, /) -> Tensor:
     return in_32_bits(xp, own_or_portable(xp, "lgamma", _lgamma), x)
 
 
-lgamma.derivatives(x=lambda xp, g, out, x: g * call(digamma, xp, x))
-
 # ---- digamma ----
 
 #: Cody, Strecok and Thacher 1973: ``digamma(x) / (x - root)`` for x from 0.5 to 3, and ``digamma(x) - log(x) + 1 / (2 x)`` in powers of
@@ -197,8 +195,6 @@ def digamma(xp: Any, x: Tensor, /) -> Tensor:
     return in_32_bits(xp, own_or_portable(xp, "digamma", _digamma), x)
 
 
-digamma.derivatives(x=lambda xp, g, out, x: g * call(_polygamma, xp, 1, x))
-
 # ---- polygamma ----
 
 #: Bernoulli numbers B_2, B_4, ... divided by (2 j)!
@@ -254,9 +250,6 @@ def _polygamma_of(xp: Any, n: int, x: Any) -> Any:
     return xp.where(xp.isnan(x), x, xp.where(x > 0, out, reflected))
 
 
-_polygamma.derivatives(x=lambda xp, g, out, n, x: g * call(_polygamma, xp, n + 1, x))
-
-
 def polygamma(n: int, x: Tensor, /) -> Tensor:
     """The n-th derivative of `digamma`, element-wise.
 
@@ -276,3 +269,8 @@ def polygamma(n: int, x: Tensor, /) -> Tensor:
     if not isinstance(n, int) or n < 0:
         raise ValueError(f"polygamma: `n` must be an integer of at least 0, got {n!r}; write polygamma(n, x)")
     return _polygamma(n, x) if n else digamma(x)
+
+
+lgamma.derivatives(x=lambda xp, g, out, x: g * call(digamma, xp, x))
+digamma.derivatives(x=lambda xp, g, out, x: g * call(_polygamma, xp, 1, x))
+_polygamma.derivatives(x=lambda xp, g, out, n, x: g * call(_polygamma, xp, n + 1, x))

@@ -80,9 +80,9 @@ def _positions(mode: str, x: Tensor, axis: int, before: int, after: int) -> Tens
         raise ValueError(f"pad: axis {axis} of shape {x.shape} is empty, so mode={mode!r} has no elements to add; use mode='constant'")
     positions = arange(-before, length + after, device=x.device)
     if mode == "edge":
-        return positions.backend.namespace.clip(positions, 0, length - 1)  # type: ignore[no-any-return]
+        return positions.backend.namespace.clip(positions, 0, length - 1)
     if mode == "wrap":
         return positions % length
     period = max(2 * (length - 1), 1)  # there and back
     positions = positions % period
-    return positions.backend.namespace.where(positions < length, positions, period - positions)  # type: ignore[no-any-return]
+    return positions.backend.namespace.where(positions < length, positions, period - positions)

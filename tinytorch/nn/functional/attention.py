@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tinytorch.array_api import exp, matmul, matrix_transpose, max, ones, permute_dims, reshape, sum, tril, where, zeros_like
-from tinytorch.array_api.precision import downcast, upcast
+from tinytorch.array_api import astype, exp, matmul, matrix_transpose, max, ones, permute_dims, reshape, sum, tril, where, zeros_like
+from tinytorch.array_api.precision import upcast
 from tinytorch.nn.dropout import Dropout
 from tinytorch.nn.fused_attention import attend
 from tinytorch.tensor import Tensor
@@ -68,7 +68,7 @@ def scaled_dot_product_attention(
     weights = _softmax(scores) if scores.size else scores
     if dropout_p:
         weights = Dropout(dropout_p)(weights)
-    return downcast(xp, matmul(weights, wide[2]), query)
+    return astype(matmul(weights, wide[2]), query.dtype, copy=False)
 
 
 def _softmax(scores: Tensor) -> Tensor:
