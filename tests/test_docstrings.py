@@ -17,6 +17,7 @@ from tinytorch.backend import DType, registry
 #: Packages whose public names have an example in their docstring.
 PACKAGES: list[str] = [
     "tinytorch.nn",
+    "tinytorch.nn.functional",
     "tinytorch.optim",
     "tinytorch.models",
     "tinytorch.array_api",

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tinytorch import array_api
+from tinytorch.aliases import cat as cat, tensor as tensor
 from tinytorch.array_api import *
 from tinytorch.array_api import __array_api_version__ as __array_api_version__, __array_namespace_info__ as __array_namespace_info__
 from tinytorch.array_api.namespace import BoundNamespace
@@ -32,6 +33,14 @@ from tinytorch.backend import (
     use_backend as use_backend,
 )
 from tinytorch.backend.tuning import tune as tune
+from tinytorch.random_numbers import (
+    multinomial as multinomial,
+    rand as rand,
+    randint as randint,
+    randn as randn,
+    randperm as randperm,
+)
+from tinytorch.saving import load as load, save as save
 from tinytorch.tensor import Tensor as Tensor
 
 __version__ = "0.1.0"
@@ -60,6 +69,9 @@ def seed(n: int) -> None:
     random.seed(n)
 
 
+manual_seed = seed
+
+
 if TYPE_CHECKING:  # type checkers read these imports, and so report misspelled names
     from tinytorch import (
         generation as generation,
@@ -85,6 +97,7 @@ else:
         "Tensor",
         "UnknownBackendError",
         "__version__",
+        "cat",
         "checkpoint",
         "current_backend",
         "enable_grad",
@@ -94,10 +107,19 @@ else:
         "hvp",
         "jacobian",
         "jvp",
+        "load",
+        "manual_seed",
+        "multinomial",
         "no_grad",
+        "rand",
+        "randint",
+        "randn",
+        "randperm",
         "register_backend",
+        "save",
         "seed",
         "set_backend",
+        "tensor",
         "tune",
         "use_backend",
         "value_and_grad",

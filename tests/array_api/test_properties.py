@@ -10,7 +10,8 @@ from hypothesis import given, settings, strategies as st
 
 import tinytorch as tt
 from tests.array_api.cases import real_imag, to_complex
-from tests.array_api.strategies import NOT_COMPLEX, PROPERTIES, values
+from tests.array_api.strategies import values
+from tests.array_api.strategies_beyond import NOT_COMPLEX, PROPERTIES
 from tests.array_api.test_rules import OTHERS, differentiable, functions
 from tests.helpers import check_gradients, frozen, host
 from tinytorch.backend import current_backend

@@ -1,4 +1,4 @@
-"""Functions that fused operations share: the error function, random bits, and conversion of 16-bit dtypes."""
+"""Functions that fused operations share: random bits, and conversion of 16-bit dtypes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,11 @@ import numpy
 import pytest
 
 import tinytorch as tt
-from tests.helpers import assert_close, frozen
+from tests.helpers import assert_close
 from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.backend import Backend
-from tinytorch.ops.erf import erf
 from tinytorch.ops.random_bits import keep_mask, random_bits
 from tinytorch.tensor import wrap
-
-
-def test_erf_is_accurate_to_rounding(backend: Backend) -> None:
-    x = numpy.concatenate([numpy.linspace(-7, 7, 1001), [1e-10, 0.0, 30.0, -30.0]])
-    expected = numpy.array([math.erf(v) for v in x])
-    assert_close(erf(tt, frozen(x)), expected, rtol=0, atol=5e-16)
-    assert_close(erf(tt, frozen(x.astype("float32"))), expected.astype("float32"), rtol=0, atol=3e-7)
-
-
-def test_the_derivative_of_erf_at_zero_is_correct() -> None:
-    assert tt.grad(lambda x: erf(tt, x))(frozen(0.0, dtype="float64")).item() == pytest.approx(2 / math.sqrt(math.pi), rel=1e-12)
 
 
 def bits(backend: Backend, key: tuple[int, int], site: int, n: int) -> list[int]:

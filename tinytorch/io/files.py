@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,7 @@ def save_arrays(
     arrays: Mapping[str, HostArray],
     metadata: Mapping[str, str] | None = None,
     permissions_of: str | os.PathLike[str] | None = None,
+    bfloat16: Collection[str] = (),
 ) -> None:
     """Write named host arrays and text metadata to a safetensors file atomically.
 
@@ -136,6 +137,7 @@ def save_arrays(
         arrays: host arrays of any shape and memory layout; boolean, integer or floating point.
         metadata: text by name, stored in the header of the file.
         permissions_of: as for `atomic_path`.
+        bfloat16: names of the arrays to store as bfloat16; they contain its values, in float32 or a bfloat16 of another library.
 
     Raises:
         OSError: the file cannot be written.
@@ -144,10 +146,29 @@ def save_arrays(
     """
     from safetensors.numpy import save
 
-    rows = {name: _plain_layout(array) for name, array in arrays.items()}
+    rows = {name: _plain_layout(_bfloat16_bits(array) if name in bfloat16 else array) for name, array in arrays.items()}
+    content = save(rows, metadata=dict(metadata or {}))
     # not save_file of safetensors, which hides the reason of a disk error and creates a file that other users cannot read
     with atomic_path(path, permissions_of) as temporary:
-        temporary.write_bytes(save(rows, metadata=dict(metadata or {})))
+        temporary.write_bytes(_declare_bfloat16(content, bfloat16) if bfloat16 else content)
+
+
+def _bfloat16_bits(array: HostArray) -> HostArray:
+    """The bits of bfloat16 values, uint16."""
+    if array.dtype.itemsize == 2:  # a bfloat16 of ml_dtypes
+        return array.view(numpy.uint16)
+    return (array.astype(numpy.float32, copy=False).view(numpy.uint32) >> 16).astype(numpy.uint16)  # the lower half is 0
+
+
+def _declare_bfloat16(content: bytes, names: Collection[str]) -> bytes:
+    """A safetensors file in which the uint16 arrays with these names are declared as bfloat16, a dtype that numpy lacks."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    for name in names:
+        header[name]["dtype"] = "BF16"
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the arrays are aligned
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, str]]:
@@ -174,6 +195,12 @@ def array_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
     """The shapes of the arrays in a safetensors file by name, without reading the arrays. Raises `InputError` as `load_arrays` does."""
     with _opened(path) as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+
+
+def array_dtypes(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The dtypes of the arrays in a safetensors file by name, as the format names them, such as ``"BF16"``. Raises as `load_arrays`."""
+    with _opened(path) as file:
+        return {name: str(file.get_slice(name).get_dtype()) for name in file.keys()}  # noqa: SIM118 - it is no mapping
 
 
 def load_array(path: str | os.PathLike[str], name: str) -> HostArray:

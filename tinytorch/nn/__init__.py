@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tinytorch.nn import init
+from tinytorch.nn import functional, init
 from tinytorch.nn.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from tinytorch.nn.attention import MultiHeadAttention, SelfAttention, causal_mask
 from tinytorch.nn.binding import bind
@@ -60,6 +60,7 @@ __all__ = [
     "TransformerBlock",
     "bind",
     "causal_mask",
+    "functional",
     "functional_call",
     "init",
 ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tinytorch import ops
-from tinytorch.array_api import astype, exp, log, max, sum, tanh, where
-from tinytorch.array_api.precision import upcast
+from tinytorch.array_api import log_softmax, sigmoid, tanh, where
 from tinytorch.nn.module import Module
 from tinytorch.tensor import Tensor
 
@@ -83,7 +82,7 @@ class Tanh(Module):
 
 
 class Sigmoid(Module):
-    """Logistic sigmoid, ``1 / (1 + exp(-x))``, element-wise. It is computed from tanh, so it cannot overflow.
+    """Logistic sigmoid, ``1 / (1 + exp(-x))``, element-wise, without overflow.
 
     Shape:
         (...) -> (...).
@@ -97,7 +96,7 @@ class Sigmoid(Module):
     data_arguments = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return 0.5 * tanh(0.5 * x) + 0.5
+        return sigmoid(x)
 
 
 class SiLU(_InPlace):
@@ -115,7 +114,7 @@ class SiLU(_InPlace):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * (0.5 * tanh(0.5 * x) + 0.5)
+        return x * sigmoid(x)
 
 
 class GELU(Module):
@@ -199,14 +198,7 @@ class LogSoftmax(Module):
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        return log_softmax(x, self.dim)
+        return log_softmax(x, axis=self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
-
-
-def log_softmax(x: Tensor, axis: int) -> Tensor:
-    """``x - log(sum(exp(x)))`` along an axis, in the dtype of x."""
-    wide = upcast(x.backend.namespace, x)
-    shifted = wide - max(wide, axis=axis, keepdims=True).detach()
-    return astype(shifted - log(sum(exp(shifted), axis=axis, keepdims=True)), x.dtype, copy=False)

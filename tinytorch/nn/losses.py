@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tinytorch import ops
-from tinytorch.array_api import asarray, astype, log, maximum, ones_like, reshape, square, sum, where, zeros_like
+from tinytorch.array_api import asarray, astype, log, log_softmax, maximum, ones_like, reshape, square, sum, where, zeros_like
 from tinytorch.array_api.precision import upcast
-from tinytorch.nn.activation import log_softmax
 from tinytorch.nn.module import Module
 from tinytorch.nn.validation import as_index
 from tinytorch.tensor import Tensor
@@ -121,7 +120,7 @@ class CrossEntropyLoss(Loss):
         terms = ops.cross_entropy(rows, flat, ignore_index=self.ignore_index, label_smoothing=0.0) * self._weights(flat)
         if not smoothing:
             return terms
-        of_all = -sum(log_softmax(upcast(rows.backend.namespace, rows), -1) * self.weight, axis=-1)  # of all classes, each with its weight
+        of_all = -sum(log_softmax(upcast(rows.backend.namespace, rows)) * self.weight, axis=-1)  # of all classes, each with its weight
         kept = where(flat != self.ignore_index, of_all, zeros_like(of_all))
         return (1.0 - smoothing) * terms + (smoothing / logits.shape[-1]) * kept
 

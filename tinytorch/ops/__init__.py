@@ -1,5 +1,6 @@
 """Fused operations, one in each file: portable forward and backward, which a backend may override by name."""
 
+from tinytorch.array_api.softmax_functions import _softmax as softmax
 from tinytorch.autograd.operation import portable_kernels
 from tinytorch.ops.append_rows import append_rows
 from tinytorch.ops.attention import attention, packed_attention
@@ -13,7 +14,6 @@ from tinytorch.ops.linear import linear
 from tinytorch.ops.pooling import avg_pool2d, max_pool2d
 from tinytorch.ops.put_row import put_row
 from tinytorch.ops.relu import relu
-from tinytorch.ops.softmax import softmax
 from tinytorch.ops.updates import adam, clip_by_norm, sgd
 
 __all__ = [

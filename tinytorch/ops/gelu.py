@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tinytorch.array_api.approximation import call
+from tinytorch.array_api.error_functions import erf
 from tinytorch.array_api.precision import downcast, upcast
 from tinytorch.autograd.operation import fused_operation
-from tinytorch.ops.erf import erf
 from tinytorch.tensor import Tensor
 
 _SCALE = math.sqrt(2 / math.pi)
@@ -34,7 +35,7 @@ def gelu(xp: Any, x: Any, *, approximate: str) -> tuple[Tensor, None]:
     if approximate == "tanh":
         cdf = 0.5 * (1.0 + xp.tanh(_SCALE * (wide + _CUBIC * (wide * wide * wide))))
     else:
-        cdf = 0.5 * (1.0 + erf(xp, wide * math.sqrt(0.5)))
+        cdf = 0.5 * (1.0 + call(erf, xp, wide * math.sqrt(0.5)))
     return downcast(xp, wide * cdf, x), None
 
 
@@ -47,5 +48,5 @@ def _backward(xp: Any, g: Any, residuals: None, inputs: Sequence[Any], needs: Se
         slope = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * (_SCALE * (1.0 + 3.0 * _CUBIC * square))
     else:
         density = xp.exp(-0.5 * (x * x)) * (1.0 / math.sqrt(2 * math.pi))
-        slope = 0.5 * (1.0 + erf(xp, x * math.sqrt(0.5))) + x * density
+        slope = 0.5 * (1.0 + call(erf, xp, x * math.sqrt(0.5))) + x * density
     return [downcast(xp, upcast(xp, g) * slope, inputs[0])]

@@ -1,4 +1,4 @@
-"""The standard's linear algebra extension on Tensors, with derivative rules.
+"""The standard's linear algebra extension on Tensors, with derivative rules, and `lstsq`.
 
 The last two axes are matrices; the axes before them are batch dimensions. Functions of symmetric (Hermitian) matrices assume symmetry
 without checking it, and their gradients are symmetric.
@@ -7,6 +7,7 @@ without checking it, and their gradients are symmetric.
 from __future__ import annotations
 
 from tinytorch.array_api.linalg.decompositions import cholesky, eigh, eigvalsh, qr, svd, svdvals
+from tinytorch.array_api.linalg.least_squares import lstsq
 from tinytorch.array_api.linalg.norms import matrix_norm, vector_norm
 from tinytorch.array_api.linalg.products import cross, diagonal, matrix_power, outer, trace
 from tinytorch.array_api.linalg.solving import det, inv, matrix_rank, pinv, slogdet, solve
@@ -21,6 +22,7 @@ __all__ = [
     "eigh",
     "eigvalsh",
     "inv",
+    "lstsq",
     "matmul",
     "matrix_norm",
     "matrix_power",
