@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tinytorch.nn import functional, init
+from tinytorch.nn import functional, init, utils
 from tinytorch.nn.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from tinytorch.nn.attention import MultiHeadAttention, SelfAttention, causal_mask
 from tinytorch.nn.binding import bind
@@ -63,6 +63,7 @@ __all__ = [
     "functional",
     "functional_call",
     "init",
+    "utils",
 ]
 
 if not TYPE_CHECKING:  # type checkers would accept any name

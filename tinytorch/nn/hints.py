@@ -32,7 +32,6 @@ LAYERS = {
     "NLLLoss": "use nn.CrossEntropyLoss, whose input are logits, without LogSoftmax",
     "TransformerEncoderLayer": "use nn.TransformerBlock(d_model, num_heads, d_ff)",
     "parallel": "a Trainer shards batches over threads and processes",
-    "utils": "for clip_grad_norm_, pass max_norm= to the optimizer, which clips the gradient in step()",
 }
 
 #: Names of ``torch.optim``.
