@@ -47,8 +47,10 @@ HOST_MODULES = {
 
 #: Packages and modules by layer, lowest first. A file may import from lower layers. ``__init__`` is ``tinytorch/__init__.py``.
 LAYERS = [
-    ("backend", "io"),
-    ("autograd.graph", "autograd.grad_mode"),
+    ("suggestions",),
+    ("backend", "io", "hints"),
+    ("autograd.graph", "autograd.grad_mode", "autograd.keywords"),
+    ("tensor_methods",),
     ("tensor",),
     ("autograd",),
     ("array_api",),

@@ -32,11 +32,14 @@ from tinytorch.backend import (
     use_backend as use_backend,
 )
 from tinytorch.backend.tuning import tune as tune
+from tinytorch.hints import missing_name
 from tinytorch.tensor import Tensor as Tensor
+from tinytorch.tensor_methods.forwarded import document
 
 __version__ = "0.1.0"
 
 set_namespace_factory(lambda backend: BoundNamespace(backend, array_api))
+document(vars(array_api))
 
 
 def seed(n: int) -> None:
@@ -106,7 +109,7 @@ else:
     def __getattr__(name):
         if name in _PACKAGES:
             return import_module(f"tinytorch.{name}")
-        raise AttributeError(f"module 'tinytorch' has no attribute {name!r}")
+        raise AttributeError(missing_name(name, __dir__()))
 
     def __dir__():
         return [*__all__, *_PACKAGES]

@@ -6,15 +6,16 @@ import math
 import operator
 from typing import Any
 
+from tinytorch.array_api.arithmetic import positive
 from tinytorch.array_api.bounds import check_bounds, check_indices
-from tinytorch.array_api.data_types import as_index
+from tinytorch.array_api.data_types import as_index, astype
 from tinytorch.array_api.joining import _repeat
-from tinytorch.array_api.manipulation import broadcast_to, flip
+from tinytorch.array_api.manipulation import broadcast_to, flip, reshape
 from tinytorch.array_api.segment_sum import segment_sum
 from tinytorch.autograd.arguments import ShapeDtype, to_python_numbers
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.backend import DType
-from tinytorch.backend.host import is_host_scalar
+from tinytorch.backend.host import as_host_array, is_host_scalar
 from tinytorch.tensor import Tensor
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
     "take_along_axis",
 ]
 
-Key = Any  #: integers, slices, ``None``, ``...``, integer or boolean Tensors, or a tuple of these
+Key = Any  #: integers, slices, ``None``, ``...``, integer or boolean Tensors or nested lists, or a tuple of these
 
 
 # ---- along an axis ----
@@ -134,22 +135,27 @@ def getitem(x: Tensor, key: Key, /) -> Tensor:
 
     Args:
         x: any shape.
-        key: integers, slices, ``None``, ``...``, integer or boolean Tensors, or a tuple of these.
+        key: integers, slices, ``None``, ``...``, integer or boolean Tensors, or a tuple of these. A list of integers or booleans, also
+            nested, means the Tensor of its elements.
 
     Raises:
-        IndexError: an index is out of bounds, or the key is a list, which the standard does not allow.
+        IndexError: an index is out of bounds, or a list contains anything but integers or booleans.
 
     Example:
         >>> tt.getitem(tt.asarray([1.0, 2.0, 3.0]), slice(1, None))
         Tensor([2., 3.], dtype=float32, device='numpy:cpu')
     """
+    rows = _row_numbers(x, key) if type(key) is list else None
+    if rows is not None:
+        index = x.backend.namespace.asarray(rows.reshape(-1), dtype=x.backend.default_int)
+        return reshape(take(x, index, axis=0), (*rows.shape, *x.shape[1:]))
     key, reversed_axes = _normalize_key(x, key)
     read = _getitem if x.backend.capabilities.checks_indices else _getitem_by_plugin
     return flip(read(x, key), axis=reversed_axes) if reversed_axes else read(x, key)
 
 
 def _normalize_key(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
-    """Replace slices with negative steps, which some array libraries do not support.
+    """Replace lists by Tensors, and slices with negative steps, which some array libraries do not support.
 
     Returns:
         The key with positive steps, and the axes along which the result must be flipped.
@@ -164,8 +170,9 @@ def _normalize_key(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
             integers = True
         elif isinstance(part, Tensor):
             arrays = True
-        elif kind is list:
-            raise IndexError("a list is not a valid index; convert it with tinytorch.asarray([...])")
+        elif kind is list or kind is tuple:
+            parts = tuple([_list_index(x, p) if type(p) in (list, tuple) else p for p in parts])
+            return _normalize_key(x, parts if type(key) is tuple else parts[0])
         elif is_host_scalar(part):
             return _normalize_key(x, to_python_numbers(key))
     if arrays:
@@ -176,6 +183,57 @@ def _normalize_key(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
     if integers:
         check_bounds(x, parts)
     return _reverse_slices(x.shape, parts) if negative_steps else (key, ())
+
+
+def _list_index(x: Tensor, items: list[Any] | tuple[Any, ...]) -> Tensor:
+    """The integer or boolean Tensor of a list that is used as an index of x."""
+    try:
+        index: Tensor = x.backend.namespace.asarray(to_python_numbers(items))
+    except TypeError as error:
+        raise IndexError(f"a list as an index must contain integers or booleans: {error}") from None
+    if 0 in index.shape:  # an empty list selects nothing
+        return astype(index, x.backend.default_int)
+    if index.dtype.kind not in ("bool", "signed integer", "unsigned integer"):
+        raise IndexError(f"a list as an index must contain integers or booleans, got {index.dtype.name}")
+    return index
+
+
+def _row_numbers(x: Tensor, items: list[Any]) -> Any:
+    """The nonnegative integers of a list, as an index of the first axis of x, in a host array.
+
+    ``None`` for a list of booleans or Tensors, or a 0-d x. Rows are read with `take` and written with `where`, since some array libraries
+    accept arrays as indices for all axes only, or only in reading.
+    """
+    if not x.shape or _contains_tensor(items):
+        return None
+    try:
+        rows = as_host_array(items)
+    except TypeError as error:
+        raise IndexError(f"a list as an index must contain integers or booleans: {error}") from None
+    if rows.dtype.kind not in "iu" and rows.size:
+        return None
+    if rows.size:
+        check_bounds(x, (int(rows.min()),))
+        check_bounds(x, (int(rows.max()),))
+    return rows.astype("int64") % max(x.shape[0], 1)
+
+
+def _contains_tensor(items: Any) -> bool:
+    return isinstance(items, Tensor) or (isinstance(items, list | tuple) and any(map(_contains_tensor, items)))
+
+
+def _set_rows(x: Tensor, rows: Any, value: Tensor | complex) -> Tensor:
+    """`setitem` for the rows with these numbers, a host array. A row that is assigned more than once gets the last value."""
+    if not rows.size:
+        return positive(x) if x.dtype.kind != "bool" else x[...]
+    source, written = [0] * x.shape[0], [False] * x.shape[0]
+    for j, i in enumerate(rows.reshape(-1).tolist()):
+        source[i], written[i] = j, True
+    xp = x.backend.namespace
+    if isinstance(value, Tensor):
+        values = broadcast_to(astype(value, x.dtype, copy=False), (*rows.shape, *x.shape[1:]))
+        value = take(reshape(values, (rows.size, *x.shape[1:])), xp.asarray(source, dtype=x.backend.default_int), axis=0)
+    return xp.where(reshape(xp.asarray(written), (-1,) + (1,) * (x.ndim - 1)), value, x)
 
 
 def _reverse_slices(shape: tuple[int, ...], parts: tuple[Any, ...]) -> tuple[Key, tuple[int, ...]]:
@@ -258,6 +316,9 @@ def setitem(x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
         _check_fits(type(value).__name__, "real floating" if isinstance(value, float) else "complex floating", x.dtype)
     elif isinstance(value, list | tuple):
         raise TypeError(f"setitem: `value` must be a Tensor or a number, got a {type(value).__name__}; convert it with tinytorch.asarray")
+    rows = _row_numbers(x, key) if type(key) is list else None
+    if rows is not None:
+        return _set_rows(x, rows, value)
     key, reversed_axes = _normalize_key(x, key)
     if reversed_axes and isinstance(value, Tensor):
         value = flip(broadcast_to(value, x[key].shape), axis=reversed_axes)
