@@ -45,7 +45,9 @@ def call_ufunc(ufunc: Callable[..., Any], method: str, inputs: Sequence[Any], kw
         left, right = inputs
         forward, reflected = OPERATORS[ufunc.__name__]
         return getattr(left, forward)(right) if isinstance(left, Attributes) else getattr(right, reflected)(left)
-    return call_numpy_function(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs, ufunc.__name__)
+    if method == "__call__":
+        return call_numpy_function(ufunc, inputs, kwargs)
+    return call_numpy_function(getattr(ufunc, method), inputs, kwargs, f"{ufunc.__name__}.{method}")
 
 
 def call_numpy_function(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], name: str | None = None) -> Any:

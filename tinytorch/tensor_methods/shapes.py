@@ -101,6 +101,9 @@ class Shapes(Attributes):
         axis = dim if axis is None else axis
         if axis is None:
             axis = tuple(i for i, n in enumerate(self.shape) if n == 1)
+        for i in (axis,) if isinstance(axis, int) else axis:
+            if self.shape[_axis("squeeze", i, self.ndim)] != 1:
+                raise ValueError(f"squeeze() expected axes of length 1, but axis {i} has length {self.shape[i]}")
         return self._as_view(self.backend.namespace.squeeze(self, axis=axis))
 
     def expand(self, *shape: Any) -> Tensor:
