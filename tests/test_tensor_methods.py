@@ -221,6 +221,8 @@ def functions_with_an_axis() -> dict[str, Any]:
 
 #: Arguments before ``axis``; by default one Tensor.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "one_hot": (frozen([[1, 2]]), 3),
+    "topk": (frozen(A), 2),
     "concat": ([frozen(A)] * 2,),
     "linalg.cross": (frozen(A), frozen(A)),
     "linalg.vecdot": (frozen(A), frozen(A)),
@@ -264,6 +266,9 @@ def test_keepdim_means_keepdims(backend: Backend) -> None:
         (lambda x: tt.sum(x, axes=1), r"sum\(\) got an unexpected keyword argument 'axes'; did you mean axis\?"),
         (lambda x: tt.exp(x, where=1), r"exp\(\) got an unexpected keyword argument 'where'$"),
         (lambda x: x.sum(0, True), r"at most 1 positional argument\(s\) \(axis\), got 2; pass the others by name \(dtype, keepdims"),
+        (lambda x: tt.sum(x, 1), r"sum\(\) takes at most 1 positional argument\(s\) \(x\), got 2; pass the others by name \(axis, dtype"),
+        (lambda x: tt.stack([x, x], 1), r"stack\(\) takes at most 1 .*\(arrays\), got 2; pass the others by name \(axis\)"),
+        (lambda x: tt.max(x, 1), r"write max\(..., axis=1\) for the values, and argmax\(..., axis=1\) for the indices"),
         (lambda x: x.exp(1), r"exp\(\) takes no positional arguments, got 1$"),
         (lambda x: x.sum(0, axis=1), r"sum\(\) got `axis` twice"),
         (lambda x: x.max(dim=1), r"write max\(..., axis=1\) for the values, and argmax\(..., axis=1\) for the indices"),

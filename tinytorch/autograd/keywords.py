@@ -1,11 +1,12 @@
-"""Keyword arguments under PyTorch's names: ``dim`` and ``keepdim`` are accepted, and other unknown names raise and name ours.
+"""Arguments as in PyTorch: the keywords ``dim`` and ``keepdim`` are accepted, and other unknown arguments raise and name ours.
 
 `tinytorch.autograd.operation.Operation` and `accept_dim` call `rename_keywords` for a call with an unknown keyword only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from types import FunctionType
 from typing import Any
@@ -44,6 +45,25 @@ def keyword_names(function: Callable[..., Any]) -> frozenset[str]:
     """The names of the parameters of a function that can be passed by name."""
     code = function.__code__
     return frozenset(code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount])
+
+
+def check_count(function: Callable[..., Any], args: Sequence[Any], name: str, skip: int = 0) -> None:
+    """Raise ``TypeError`` if there are more positional arguments than parameters; the first ``skip`` parameters are not counted."""
+    code = function.__code__
+    if len(args) > code.co_argcount - skip and not code.co_flags & inspect.CO_VARARGS:
+        keyword_only = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
+        raise too_many_arguments(name, args, code.co_varnames[skip : code.co_argcount], keyword_only)
+
+
+def too_many_arguments(name: str, args: Sequence[Any], parameters: Sequence[str], keywords: Sequence[str]) -> TypeError:
+    """The error for a call with more positional arguments than ``parameters``."""
+    if name in PAIRS:
+        return TypeError(
+            f"{name} with an axis by position returns values in numpy, and values and indices in PyTorch; {pair_hint(name, args[-1])}"
+        )
+    expected = f"at most {len(parameters)} positional argument(s) ({', '.join(parameters)})" if parameters else "no positional arguments"
+    rest = f"; pass the others by name ({', '.join(keywords)})" if keywords else ""
+    return TypeError(f"{name}() takes {expected}, got {len(args)}{rest}")
 
 
 def rename_keywords(name: str, known: frozenset[str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,6 +106,7 @@ def _accepting_dim(function: FunctionType) -> Callable[..., Any]:
 
     @wraps(function)
     def call(*args: Any, **settings: Any) -> Any:
+        check_count(function, args, function.__name__)
         if not known.issuperset(settings):
             settings = rename_keywords(function.__name__, known, settings)
         return function(*args, **settings)

@@ -35,7 +35,7 @@ from tinytorch.autograd.arguments import (
 )
 from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import Gradient, Node, backpropagate, next_id, output_node, topological_order, unpack_saved
-from tinytorch.autograd.keywords import keyword_names, rename_keywords
+from tinytorch.autograd.keywords import check_count, keyword_names, rename_keywords
 from tinytorch.backend import Array, Backend, Kernel, Namespace
 from tinytorch.tensor import Tensor, check_same_backend, wrap
 
@@ -183,12 +183,16 @@ class Operation(Generic[P, R]):
                 kwargs = {key: to_python_numbers(value) for key, value in kwargs.items()}
                 raw_kwargs = unwrap_settings(self.__name__, backend, kwargs)
         saved = kernel = None
-        if self.fused:
-            out, saved, kernel = self.run(backend, *raws, **raw_kwargs)
-        elif raw_kwargs or len(raws) != 2:
-            out = self.forward(backend.xp, *raws, **raw_kwargs)
-        else:  # most operations are binary; a call without unpacking makes a small addition 5% faster
-            out = self.forward(backend.xp, raws[0], raws[1])
+        try:
+            if self.fused:
+                out, saved, kernel = self.run(backend, *raws, **raw_kwargs)
+            elif raw_kwargs or len(raws) != 2:
+                out = self.forward(backend.xp, *raws, **raw_kwargs)
+            else:  # most operations are binary; a call without unpacking makes a small addition 5% faster
+                out = self.forward(backend.xp, raws[0], raws[1])
+        except TypeError:
+            check_count(self.forward, args, self.__name__, skip=1)  # `xp` is not passed by the caller
+            raise
         if not (recorded and self.recordable and is_grad_enabled()):
             return wrap(out, backend) if type(out) is not tuple else wrap_outputs(out, backend, None)  # type: ignore[return-value]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from tinytorch.autograd.keywords import PAIRS, pair_hint
+from tinytorch.autograd.keywords import too_many_arguments
 from tinytorch.tensor_methods.attributes import Attributes
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ def _call(function: str, stub: Callable[..., Any]) -> Callable[..., Any]:
     code, name = stub.__code__, stub.__name__
     parameters = code.co_varnames[1 : code.co_argcount]  # without self
     unnamed = max(code.co_posonlyargcount - 1, 0)
+    keyword_only = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
 
     @wraps(stub)
     def method(self: Tensor, *args: Any, **settings: Any) -> Any:
         if len(args) > len(parameters):
-            raise TypeError(_too_many_arguments(name, args, parameters, code.co_varnames[code.co_argcount :]))
+            raise too_many_arguments(name, args, parameters, keyword_only)
         for parameter, value in zip(parameters[unnamed:], args[unnamed:], strict=False):
             if parameter in settings:
                 raise TypeError(f"{name}() got `{parameter}` twice")
@@ -62,15 +63,6 @@ def _call(function: str, stub: Callable[..., Any]) -> Callable[..., Any]:
         return getattr(self.backend.namespace, function)(self, *args[:unnamed], **settings)
 
     return method
-
-
-def _too_many_arguments(name: str, args: tuple[Any, ...], parameters: tuple[str, ...], keywords: tuple[str, ...]) -> str:
-    """The message of the error for a call with too many positional arguments."""
-    if name in PAIRS:
-        return f"{name}({args[0]!r}) returns values in numpy, and values and indices in PyTorch; {pair_hint(name, args[0])}"
-    expected = f"at most {len(parameters)} positional argument(s) ({', '.join(parameters)})" if parameters else "no positional arguments"
-    rest = f"; pass the others by name ({', '.join(keywords)})" if keywords else ""
-    return f"{name}() takes {expected}, got {len(args)}{rest}"
 
 
 @_forwarding
@@ -106,7 +98,7 @@ class Forwarded(Attributes):
     def log_softmax(self, axis: int = -1, *, dim: int = -1) -> Tensor: ...
     def roll(self, shift: int | tuple[int, ...], axis: Axis = None, *, dim: Axis = None) -> Tensor: ...
     def softmax(self, axis: int = -1, *, dim: int = -1) -> Tensor: ...
-    def topk(self, k: int, axis: int = -1, *, dim: int = -1) -> tuple[Tensor, Tensor]: ...
+    def topk(self, k: int, axis: int = -1, *, largest: bool = True, dim: int = -1) -> tuple[Tensor, Tensor]: ...
     def tril(self, k: int = 0) -> Tensor: ...
     def triu(self, k: int = 0) -> Tensor: ...
 
