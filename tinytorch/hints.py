@@ -178,15 +178,6 @@ NAMESPACE = {
 }
 
 
-def missing_attribute(cls: type, name: str) -> str:
-    """The message of the ``AttributeError`` for an attribute that a Tensor does not have."""
-    message = f"{cls.__name__!r} object has no attribute {name!r}"
-    if name.startswith("_"):  # libraries look for protocols, such as _repr_html_
-        return message
-    hint = f"; {TENSOR[name]}" if name in TENSOR else suggest(name, (own for own in dir(cls) if not own.startswith("_")))
-    return message + hint
-
-
 def missing_name(name: str, names: Iterable[str]) -> str:
     """The message of the ``AttributeError`` for a name that the module tinytorch, which has ``names``, does not have."""
     message = f"module 'tinytorch' has no attribute {name!r}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 from tinytorch.backend import Backend, DType
 from tinytorch.backend.device import Device
-from tinytorch.hints import missing_attribute
+from tinytorch.hints import TENSOR
 
 if TYPE_CHECKING:
     from tinytorch.autograd.graph import Node
@@ -29,6 +29,20 @@ class Size(int):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return int, (int(self),)
+
+
+class _Missing:
+    """An attribute that raises and says what to write instead.
+
+    A ``__getattr__`` could also suggest names for misspelled ones, but would make every attribute access slower, and a small addition
+    by a fifth. Python itself suggests a name when it prints the ``AttributeError`` of a misspelled attribute.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object, owner: type) -> NoReturn:
+        raise AttributeError(f"{owner.__name__!r} object has no attribute {self.name!r}; {TENSOR[self.name]}")
 
 
 class Attributes:
@@ -89,10 +103,8 @@ class Attributes:
             raise TypeError("a 0-d Tensor has no len()")
         return self.shape[0]
 
-    if not TYPE_CHECKING:  # type checkers would accept any attribute
-
-        def __getattr__(self, name):
-            raise AttributeError(missing_attribute(type(self), name))
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in TENSOR]
 
     def _rebind(self, new: Tensor, symbol: str) -> Self:
         """Replace the value and node by those of ``new``; `Tensor` defines it."""
@@ -103,3 +115,7 @@ class Attributes:
         if view is not self:
             view._view = True
         return view  # type: ignore[no-any-return]
+
+
+for _name in TENSOR:
+    setattr(Attributes, _name, _Missing(_name))
