@@ -16,7 +16,7 @@ import tinytorch as tt
 from tests.helpers import assert_close, check_gradients, frozen
 from tinytorch import array_api
 from tinytorch.backend import Backend
-from tinytorch.hints import TENSOR
+from tinytorch.hints import NAMESPACE, TENSOR
 from tinytorch.tensor import Tensor
 from tinytorch.tensor_methods.forwarded import FUNCTIONS, Forwarded
 from tinytorch.tensor_methods.updates import Updates
@@ -239,6 +239,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 
 
+#: Settings that a function requires besides ``axis``.
+SETTINGS: dict[str, dict[str, Any]] = {"split": {"sections": 3}}
+
+
 @pytest.mark.parametrize("name", functions_with_an_axis())
 def test_functions_accept_dim_for_axis(name: str) -> None:
     function = functions_with_an_axis()[name]
@@ -247,7 +251,8 @@ def test_functions_accept_dim_for_axis(name: str) -> None:
         with pytest.raises(TypeError, match=rf"{name} with `dim` returns values and indices in PyTorch; write {name}\(..., axis=1\)"):
             function(*arguments, dim=1)
         return
-    left, right = function(*arguments, dim=1), function(*arguments, axis=1)
+    settings = SETTINGS.get(name, {})
+    left, right = function(*arguments, dim=1, **settings), function(*arguments, axis=1, **settings)
     for a, b in zip(left, right, strict=True) if isinstance(left, tuple) else [(left, right)]:
         assert_close(a, b)
     with pytest.raises(TypeError, match="`axis` and `dim` are the same argument; pass one of them"):
@@ -446,6 +451,10 @@ def test_python_suggests_a_method_for_a_misspelled_one() -> None:
     code = "import tinytorch as tt\ntt.zeros(1).reshpe(1)"
     errors = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
     assert "AttributeError: 'Tensor' object has no attribute 'reshpe'. Did you mean: 'reshape'?" in errors
+
+
+def test_hints_for_names_of_the_module_are_for_missing_names() -> None:
+    assert not [name for name in NAMESPACE if hasattr(tt, name)]
 
 
 @pytest.mark.parametrize(
