@@ -49,8 +49,9 @@ HOST_MODULES = {
 #: Packages and modules by layer, lowest first. A file may import from lower layers. ``__init__`` is ``tinytorch/__init__.py``.
 LAYERS = [
     ("suggestions",),
-    ("backend", "io"),
-    ("autograd.graph", "autograd.grad_mode"),
+    ("backend", "io", "hints"),
+    ("autograd.graph", "autograd.grad_mode", "autograd.keywords"),
+    ("tensor_methods",),
     ("tensor",),
     ("autograd",),
     ("array_api",),

@@ -216,8 +216,79 @@ def test_integer_and_boolean_arrays_as_indices(backend: Backend) -> None:
     assert_close(x[x > 5], array[array > 5])
 
 
-def test_a_list_as_index_raises_on_every_backend(backend: Backend) -> None:
-    x = frozen([1.0, 2.0])
-    for call in (lambda: x[[0, 1]], lambda: x[[0], ...], lambda: x.__setitem__([0, 1], 0.0)):
-        with pytest.raises(IndexError, match=r"a list is not a valid index; convert it with tinytorch\.asarray"):
-            call()
+@pytest.mark.parametrize("key", [[0, 2], [-1, 0, 0], [[0, 1], [2, 0]], [], [True, False, True], [numpy.int64(1)]], ids=str)
+def test_a_list_indexes_rows(backend: Backend, key: Any) -> None:
+    array = numpy.arange(12.0).reshape(3, 4)
+    assert_close(frozen(array)[key], array[key])
+    x, changed = frozen(array), array.copy()
+    x[key] = -1.0
+    changed[key] = -1.0
+    assert_close(x, changed)
+
+
+def test_a_list_is_a_mask_or_an_index_of_one_axis(backend: Backend) -> None:
+    array = numpy.arange(12.0).reshape(3, 4)
+    mask = (array > 5).tolist()
+    assert_close(frozen(array)[mask], array[mask])
+    assert_close(frozen(array)[[0, 2], [1, 3]], array[[0, 2], [1, 3]])
+
+
+def test_rows_are_assigned_by_a_list_with_gradients_of_the_values_that_remain(backend: Backend) -> None:
+    x, v = frozen(numpy.zeros((3, 2), "float32"), requires_grad=True), frozen([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], requires_grad=True)
+    y = x * 1
+    y[[0, 2, 0]] = v
+    assert_close(y, numpy.float32([[5, 6], [0, 0], [3, 4]]))
+    tt.sum(y * y).backward()
+    assert_close(x.grad, numpy.float32([[0, 0], [0, 0], [0, 0]]))
+    assert_close(v.grad, numpy.float32([[0, 0], [6, 8], [10, 12]]))
+
+
+def test_second_derivatives_of_reading_and_writing_rows_by_a_list(backend: Backend) -> None:
+    def function(x: Tensor, v: Tensor) -> Tensor:
+        y = x * x
+        y[[2, 0]] = v[[1, 1]] ** 2
+        return y[[0, 1, 0]] * y[[2, 2, -1]]
+
+    check_gradients(function, numpy.float64([[0.5, 1.5], [2.5, 3.5], [0.7, 0.2]]), numpy.float64([[0.3, 0.7], [1.1, 0.4]]))
+
+
+def test_a_list_of_other_values_or_out_of_bounds_raises(backend: Backend) -> None:
+    x = frozen([[1.0], [2.0]])
+    for key in ([0.5], ["a"], [slice(None)], [[0], [1, 0]]):
+        for call in (lambda key=key: x[key], lambda key=key: x.__setitem__(key, 0.0)):
+            with pytest.raises(IndexError, match="a list as an index must contain integers or booleans"):
+                call()
+    for key in ([2], [0, -3]):
+        for call in (lambda key=key: x[key], lambda key=key: x.__setitem__(key, 0.0)):
+            with pytest.raises(IndexError, match=r"index -?\d is out of bounds for axis 0 of shape \(2, 1\)"):
+                call()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (slice(None), [2, 0]),
+        (slice(None), [-1]),
+        (..., [0, 2]),
+        (None, slice(1, None), [1, 1]),
+        (slice(None), [[0, 1], [2, 2]]),
+        ([1, 0], slice(0, 2)),
+    ],
+)
+def test_a_list_indexes_one_axis_beside_slices(backend: Backend, key: Any) -> None:
+    array = numpy.arange(6.0).reshape(2, 3)
+    assert_close(frozen(array)[key], array[key])
+    assert_close(tt.grad(lambda x: tt.sum(x[key] ** 2))(frozen(array)), _scattered(array, key))
+
+
+def _scattered(array: numpy.ndarray, key: Any) -> numpy.ndarray:
+    """The gradient of the sum of squares of ``array[key]``."""
+    out = numpy.zeros_like(array)
+    rows = numpy.arange(array.size).reshape(array.shape)[key].reshape(-1)
+    numpy.add.at(out.reshape(-1), rows, 2 * array.reshape(-1)[rows])
+    return out
+
+
+def test_a_list_beside_slices_is_checked(backend: Backend) -> None:
+    with pytest.raises(IndexError, match=r"index 3 is out of bounds for axis 1 of shape \(2, 3\)"):
+        frozen(numpy.zeros((2, 3)))[:, [0, 3]]

@@ -38,7 +38,7 @@ def test_a_python_block_runs(number: int, capsys: pytest.CaptureFixture[str], tm
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["docs/guide.md", "docs/transformations.md"])
+@pytest.mark.parametrize("page", ["docs/guide.md", "docs/habits.md", "docs/transformations.md"])
 def test_a_page_runs_from_top_to_bottom(
     page: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

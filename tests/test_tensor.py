@@ -160,9 +160,9 @@ def test_numpy_copies(backend: Backend) -> None:
 def test_conversion_to_numpy_raises_if_it_would_lose_a_gradient() -> None:
     x = frozen([1.0], requires_grad=True)
     for tensor in (x, x * 2):
-        with pytest.raises(RuntimeError, match=r"conversion to numpy would lose the gradient of this Tensor; use \.detach\(\)\.numpy\(\)"):
+        with pytest.raises(RuntimeError, match=r"x\.numpy\(\) would lose the gradient of x; write x\.detach\(\)\.numpy\(\)"):
             tensor.numpy()
-        with pytest.raises(RuntimeError, match=r"conversion to numpy would lose the gradient of this Tensor; use \.detach\(\)\.numpy\(\)"):
+        with pytest.raises(RuntimeError, match=r"passed to numpy, or to a library.*such as matplotlib.*as in plt\.plot\(x\.detach\(\)\)"):
             numpy.asarray(tensor)
     assert x.detach().numpy().tolist() == [1]
 
@@ -199,11 +199,38 @@ def test_conversion_to_python_numbers(backend: Backend) -> None:
     assert operator.index(tt.asarray(3)) == 3
     assert list(range(tt.asarray(2))) == [0, 1]
     for convert in (bool, int, float, complex, operator.index):
-        with pytest.raises(TypeError, match=r"expected a 0-d Tensor, got shape \(1,\)"):
-            convert(tt.zeros(1, dtype="int32"))
+        assert convert(tt.asarray([[1]])) == convert(tt.asarray([1])) == 1
+        with pytest.raises(TypeError, match=r"expected a Tensor with one element, got shape \(2,\)"):
+            convert(tt.zeros(2, dtype="int32"))
     for value in (1.0, True):
         with pytest.raises(TypeError, match="an index must have an integer dtype"):
             operator.index(tt.asarray(value))
+
+
+def test_a_tensor_with_one_element_is_formatted_and_rounded_as_a_number(backend: Backend) -> None:
+    for loss in (frozen(1.23456, requires_grad=True), tt.asarray([1.23456]), tt.asarray([[1.23456]])):
+        assert f"{loss:.3f}" == "1.235"
+        assert round(loss, 3) == 1.235
+        assert round(loss) == 1
+    assert f"{tt.asarray(2)} of {tt.asarray(4):>3}" == "2 of   4"
+    assert f"{tt.asarray([1.0])}" == str(tt.asarray([1.0]))
+    with pytest.raises(TypeError, match=r"the format '\.3f' expected a Tensor with one element, got shape \(2,\)"):
+        f"{tt.zeros(2):.3f}"
+    with pytest.raises(TypeError, match=r"round\(\) expected a Tensor with one element.*use x\.round\(\)"):
+        round(tt.zeros(2))
+
+
+def test_a_computed_tensor_is_not_copied_or_pickled_with_its_gradient_lost() -> None:
+    x = frozen([1.0], requires_grad=True)
+    for call, name in ((copy.copy, "copy"), (copy.deepcopy, "deepcopy")):
+        assert call(x).requires_grad
+        with pytest.raises(
+            RuntimeError, match=rf"copy\.{name}\(x\) would lose the gradient of x.*x\.clone\(\).*copy\.{name}\(x\.detach\(\)\)"
+        ):
+            call(x * 2)
+        assert call((x * 2).detach()).tolist() == [2]
+    with pytest.raises(RuntimeError, match=r"pickling x would lose its gradient.*pickle x\.detach\(\)"):
+        pickle.dumps(x * 2)
 
 
 def test_iteration_is_over_the_first_axis(backend: Backend) -> None:
@@ -250,8 +277,8 @@ def test_an_unknown_version_or_function_raises() -> None:
     x = tt.zeros(1)
     with pytest.raises(ValueError, match=r"at most 2024\.12, got 2099\.12"):
         x.__array_namespace__(api_version="2099.12")
-    with pytest.raises(AttributeError, match="has no 'einsum'"):
-        x.__array_namespace__().einsum  # noqa: B018
+    with pytest.raises(AttributeError, match="has no 'sume'"):
+        x.__array_namespace__().sume  # noqa: B018
 
 
 def test_the_namespace_info_can_describe_another_device() -> None:

@@ -76,6 +76,18 @@ reveal_type(tt.sum(x))  # Tensor
 reveal_type(2.0 * x + x)  # Tensor
 reveal_type(x == x)  # Tensor
 reveal_type(float(x))  # float
+reveal_type(x.sum(dim=1, keepdim=True))  # Tensor
+reveal_type(x.mean(0).exp().add(x, alpha=2).reshape(-1).view(2, 2))  # Tensor
+reveal_type(x.transpose(0, 1).unsqueeze(0).float())  # Tensor
+reveal_type(x.split(2, dim=1))  # tuple[Tensor, ...]
+reveal_type(x.size)  # Size
+reveal_type(x.size())  # tuple[int, ...]
+reveal_type(x.size(0))  # int
+reveal_type(x.T)  # Tensor
+reveal_type(x.mul_(2.0))  # Tensor
+reveal_type(x.to("numpy"))  # Tensor
+reveal_type(x.data)  # Tensor
+reveal_type(x.numel())  # int
 reveal_type(tt.ops.relu(x))  # Tensor
 reveal_type(tt.grad(loss)(x, 2.0, shift=1))  # Tensor
 reveal_type(tt.value_and_grad(loss)(x, 2.0))  # tuple[Tensor, Tensor]
@@ -121,6 +133,8 @@ def test_calls_of_layers_losses_optimizers_and_functions_have_types(folder: Path
         ("tt.linalg.invers", 'Module has no attribute "invers"'),
         ("tt.arithmetic", 'Module has no attribute "arithmetic"'),
         ("tt.add(tt.ones(2))", "Too few arguments"),
+        ("tt.ones(2).summ()", '"Tensor" has no attribute "summ"'),
+        ("tt.ones(2).sum(axes=1)", 'Unexpected keyword argument "axes" for "sum"'),
     ],
 )
 def test_a_misspelled_name_is_a_type_error(folder: Path, line: str, error: str) -> None:

@@ -33,6 +33,7 @@ from tinytorch.backend import (
     use_backend as use_backend,
 )
 from tinytorch.backend.tuning import tune as tune
+from tinytorch.hints import missing_name
 from tinytorch.random_numbers import (
     multinomial as multinomial,
     rand as rand,
@@ -42,10 +43,12 @@ from tinytorch.random_numbers import (
 )
 from tinytorch.saving import load as load, save as save
 from tinytorch.tensor import Tensor as Tensor
+from tinytorch.tensor_methods.forwarded import document
 
 __version__ = "0.1.0"
 
 set_namespace_factory(lambda backend: BoundNamespace(backend, array_api))
+document(vars(array_api))
 
 
 def seed(n: int) -> None:
@@ -129,7 +132,7 @@ else:
     def __getattr__(name):
         if name in _PACKAGES:
             return import_module(f"tinytorch.{name}")
-        raise AttributeError(f"module 'tinytorch' has no attribute {name!r}")
+        raise AttributeError(missing_name(name, __dir__()))
 
     def __dir__():
         return [*__all__, *_PACKAGES]

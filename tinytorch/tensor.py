@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import operator
-import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from types import EllipsisType, NoneType
+from typing import Any, Self, TypeAlias
 
 from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import AccumulateGrad, Node, leaf_gradients
-from tinytorch.backend import Backend, BackendMismatchError, DType, get_backend
-from tinytorch.backend.device import Device
+from tinytorch.backend import Backend, BackendMismatchError, get_backend
 from tinytorch.backend.errors import reject_operand
 from tinytorch.backend.host import is_host_operand, is_host_scalar
 from tinytorch.backend.selection import current_backend
-
-if TYPE_CHECKING:
-    from numpy import ndarray
-
-N = TypeVar("N")
+from tinytorch.tensor_methods import Conversions, Shapes, Types, Updates
 
 #: The method of a binary operator.
 Operator: TypeAlias = Callable[["Tensor", Any], "Tensor"]
@@ -44,7 +38,7 @@ def _arithmetic(symbol: str, apply: Callable[[Any, Any], Any], name: str) -> tup
         return getattr(self.backend.namespace, name)(other, self) if _is_operand(symbol, self, other) else NotImplemented
 
     def in_place(self: Tensor, other: Any) -> Tensor:
-        return _rebind(self, apply(self, other), f"{symbol}=")
+        return self._rebind(apply(self, other), f"{symbol}=")
 
     return _binary(symbol, name), reflected, in_place
 
@@ -56,16 +50,11 @@ def _unary(name: str) -> Callable[[Tensor], Tensor]:
     return apply
 
 
-def _conversion(python_type: Callable[[Any], N]) -> Callable[[Tensor], N]:
-    def convert(self: Tensor) -> N:
-        if self.shape != ():
-            raise TypeError(f"{python_type.__name__}() expected a 0-d Tensor, got shape {self.shape}; reduce it, or use an index")
-        return python_type(self.item())
-
-    return convert
+#: The parts of a key that make x[key] a view in PyTorch.
+_BASIC = frozenset({int, slice, NoneType, EllipsisType})
 
 
-class Tensor:
+class Tensor(Conversions, Types, Shapes, Updates):
     """An n-dimensional array on a backend, with automatic differentiation.
 
     Operators and functions follow the Array API standard (2024.12). ``x.__array_namespace__()`` is the namespace of its backend and device.
@@ -86,12 +75,7 @@ class Tensor:
         Tensor([1., 2.], dtype=float32, device='numpy:cpu', requires_grad=True)
     """
 
-    __slots__ = ("__weakref__", "_grad", "backend", "node", "raw")
-
-    raw: Any
-    backend: Backend
-    node: Node | None
-    _grad: Tensor | None
+    __slots__ = ()
 
     def __init__(self, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -105,9 +89,6 @@ class Tensor:
             self.requires_grad = True
 
     # ---- operators ----
-
-    # makes numpy call __rmul__ below for `ndarray * Tensor`, instead of looping over the elements
-    __array_ufunc__ = None
 
     __add__, __radd__, __iadd__ = _arithmetic("+", operator.add, "add")
     __sub__, __rsub__, __isub__ = _arithmetic("-", operator.sub, "subtract")
@@ -137,140 +118,24 @@ class Tensor:
     __invert__ = _unary("bitwise_invert")
 
     def __getitem__(self, key: Any) -> Tensor:
-        return self.backend.namespace.getitem(self, key)
+        out: Tensor = self.backend.namespace.getitem(self, key)
+        if _BASIC.issuperset(map(type, key)) if type(key) is tuple else type(key) in _BASIC:
+            out._view = True
+        return out
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        _rebind(self, self.backend.namespace.setitem(self, key, value), "x[...] =")
+        self._rebind(self.backend.namespace.setitem(self, key, value), "x[...] =")
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
             raise TypeError("a 0-d Tensor cannot be iterated over; use .item() for its value")
         return (self[i, ...] for i in range(self.shape[0]))
 
-    # ---- attributes ----
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length of each axis."""
-        return tuple(self.raw.shape)  # torch.Size becomes a tuple
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.raw.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.raw.shape)
-
-    @property
-    def dtype(self) -> DType:
-        """Data type, such as ``tinytorch.float32``."""
-        return self.backend.dtype_of(self.raw)
-
-    @property
-    def device(self) -> Device:
-        """Backend and device; creation functions accept it as ``device=``."""
-        return Device(self.backend)
-
-    @property
-    def T(self) -> Tensor:
-        """Transpose of a matrix."""
-        if self.ndim != 2:
-            raise ValueError(f".T expected a matrix, got shape {self.shape}; use .mT or permute_dims")
-        return self.mT
-
-    @property
-    def mT(self) -> Tensor:
-        """Transpose of the last two axes."""
-        return self.backend.namespace.matrix_transpose(self)
-
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """The differentiable namespace, bound to the backend and device of this Tensor."""
         if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
             raise ValueError(f"`api_version` must be at most 2024.12, got {api_version}")
         return self.backend.namespace
-
-    def __repr__(self) -> str:
-        values = repr(self.backend.to_host(self.raw)).removeprefix("array(").removesuffix(")")
-        values = re.sub(r",\s+(shape=\([\d, ]*\),\s+)?dtype=\w+$", "", values).replace("\n      ", "\n       ")
-        grad = ", requires_grad=True" if self.node is not None else ""
-        return f"Tensor({values}, dtype={self.dtype.name}, device={self.backend.spec!r}{grad})"
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("a 0-d Tensor has no len()")
-        return self.shape[0]
-
-    # ---- conversion to host data ----
-
-    def numpy(self) -> ndarray:
-        """Copy the values to a NumPy array; raises ``RuntimeError`` if the Tensor requires a gradient."""
-        self._reject_gradient("numpy", ".detach().numpy()")
-        return self.backend.to_host(self.raw).copy()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
-        """Allow NumPy to read a Tensor on the host; raises if it is on another device or requires a gradient."""
-        self._reject_gradient("numpy", ".detach().numpy()")
-        if not self.backend.capabilities.host:
-            raise TypeError(f"a Tensor on {self.backend.spec} is not converted to NumPy implicitly; use .detach().numpy()")
-        array = self.backend.to_host(self.raw)
-        if copy is False and dtype is not None and array.dtype != dtype:
-            raise ValueError(f"converting {array.dtype} to {dtype} needs a copy, which copy=False forbids")
-        return array.copy().astype(dtype or array.dtype, copy=False) if copy or dtype is not None else array
-
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
-        """Export to another library, which shares the memory and must not write into it. Raises if the Tensor requires a gradient."""
-        self._reject_gradient("another library", "x.detach()")
-        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-        return self.backend.xp.asarray(self.raw).__dlpack__(**{name: value for name, value in given.items() if value is not None})
-
-    def __dlpack_device__(self) -> tuple[Any, int]:
-        """Device type and device id of the DLPack protocol."""
-        return self.backend.xp.asarray(self.raw).__dlpack_device__()
-
-    def _reject_gradient(self, reader: str, instead: str) -> None:
-        if self.node is not None:
-            raise RuntimeError(f"conversion to {reader} would lose the gradient of this Tensor; use {instead}")
-
-    def item(self) -> Any:
-        """The only element, as a Python number; raises ``ValueError`` if there is not exactly one."""
-        if self.size != 1:
-            raise ValueError(f".item() expected a Tensor with one element, got shape {self.shape}")
-        return self.backend.to_host(self.raw).item()
-
-    def tolist(self) -> Any:
-        """The values as nested lists of Python numbers."""
-        return self.backend.to_host(self.raw).tolist()
-
-    __bool__ = _conversion(bool)
-    __int__ = _conversion(int)
-    __float__ = _conversion(float)
-    __complex__ = _conversion(complex)
-
-    def __index__(self) -> int:
-        if self.dtype.kind not in ("signed integer", "unsigned integer"):
-            raise TypeError(f"an index must have an integer dtype, got {self.dtype.name}")
-        return int(self)
-
-    # ---- moving and copying ----
-
-    def to(self, device: Any) -> Tensor:
-        """Move to another backend or device (``x.to("cupy")``). Differentiable."""
-        return self.backend.namespace.to_device(self, device)
-
-    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
-        """`to` under the name that the standard gives it."""
-        if stream is not None:
-            raise ValueError("`stream` is not supported; leave stream=None")
-        return self.to(device)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copy or pickle values, dtype, device and ``requires_grad``, without ``.grad``."""
-        if self.node is not None and not isinstance(self.node, AccumulateGrad):
-            raise RuntimeError("the result of a recorded operation cannot be copied or pickled; use x.detach() first")
-        return _unpickle, (type(self), self.backend.to_host(self.raw), self.backend.spec, self.requires_grad)
 
     # ---- differentiation ----
 
@@ -287,6 +152,11 @@ class Tensor:
             raise TypeError(f"only floating-point Tensors can require a gradient, got {self.dtype.name}")
         self.node = (self.node or AccumulateGrad(self)) if value else None
 
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set ``requires_grad``."""
+        self.requires_grad = requires_grad
+        return self
+
     @property
     def grad(self) -> Tensor | None:
         """The gradient accumulated by `backward`, or ``None``. Set it to ``None`` to reset it.
@@ -298,13 +168,14 @@ class Tensor:
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
-            self._check_gradient("grad", value)
+            self._check_like("grad", value)
         self._grad = value
 
-    def _check_gradient(self, name: str, value: object) -> None:
-        """Raise if ``value`` cannot be a gradient of this Tensor."""
+    def _check_like(self, name: str, value: object) -> None:
+        """Raise if ``value`` is not a Tensor with the shape, dtype and backend of this one."""
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a Tensor or None, got {type(value).__name__}; create one with tinytorch.asarray")
+            expected = "a Tensor" if name == "data" else "a Tensor or None"
+            raise TypeError(f"{name} must be {expected}, got {type(value).__name__}; create one with tinytorch.asarray")
         check_same_backend(name, self.backend, value)
         if value.shape != self.shape:
             raise ValueError(f"{name} must have shape {self.shape}, got {value.shape}")
@@ -313,7 +184,33 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """A Tensor with the same values that requires no gradient, as ``jax.lax.stop_gradient``."""
-        return wrap(self.raw, self.backend)
+        return self._as_view(wrap(self.raw, self.backend))
+
+    @property
+    def data(self) -> Tensor:
+        """The values without the graph, to read or to update a parameter: ``p.data -= lr * p.grad`` changes p."""
+        return Data(self)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self._check_like("data", value)
+        self.raw = value.raw
+
+    def _rebind(self, new: Tensor, symbol: str) -> Self:
+        if new.shape != self.shape or new.dtype is not self.dtype:
+            raise TypeError(
+                f"{symbol} would change {tuple(self.shape)} {self.dtype.name} to {tuple(new.shape)} {new.dtype.name}; "
+                f"in-place operators must keep shape and dtype, so write x = x ... instead"
+            )
+        if isinstance(self.node, AccumulateGrad):
+            if is_grad_enabled():
+                raise RuntimeError(
+                    f"{symbol} cannot modify a leaf Tensor that requires a gradient while gradient recording is enabled; "
+                    f"update it inside `with tinytorch.no_grad():`, or write x = x ... instead"
+                )
+            new.node = self.node  # a manual update: the Tensor stays a leaf
+        self.raw, self.node = new.raw, new.node
+        return self
 
     def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
         """Add the gradient with respect to each leaf Tensor that requires one, and that this Tensor depends on, to its ``.grad``.
@@ -334,10 +231,36 @@ class Tensor:
             if self.dtype.kind == "complex floating":
                 raise RuntimeError("backward() expected a real Tensor, got a complex one; use tinytorch.real, or pass gradient=")
             gradient = self.backend.namespace.ones_like(self.detach())
-        self._check_gradient("gradient", gradient)
+        self._check_like("gradient", gradient)
         for tensor, g in leaf_gradients(self.node, gradient.raw, retain_graph):
             if tensor is not None:
                 tensor._grad = wrap(g if tensor._grad is None else tensor._grad.raw + g, tensor.backend)
+
+
+class Data(Tensor):
+    """The values of another Tensor, without its node: ``x.data``. An update in place changes the other Tensor.
+
+    Args:
+        source: the other Tensor.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: Tensor) -> None:
+        self._source = source
+        self.backend, self.node, self._grad = source.backend, None, None
+
+    @property
+    def raw(self) -> Any:
+        """The array of the other Tensor."""
+        return self._source.raw
+
+    @raw.setter
+    def raw(self, value: Any) -> None:
+        self._source.raw = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.detach().__reduce__()
 
 
 def _is_operand(symbol: str, tensor: Tensor, other: object) -> bool:
@@ -349,33 +272,6 @@ def _is_operand(symbol: str, tensor: Tensor, other: object) -> bool:
 
 
 _OPERANDS = (Tensor, int, float, complex)  # bool is an int
-
-
-def _rebind(tensor: Tensor, new: Tensor, symbol: str) -> Tensor:
-    """Replace the value and node of ``tensor`` by those of ``new``."""
-    if new.shape != tensor.shape or new.dtype is not tensor.dtype:
-        raise TypeError(
-            f"{symbol} would change {tuple(tensor.shape)} {tensor.dtype.name} to {tuple(new.shape)} {new.dtype.name}; "
-            f"in-place operators must keep shape and dtype, so write x = x ... instead"
-        )
-    if isinstance(tensor.node, AccumulateGrad):
-        if is_grad_enabled():
-            raise RuntimeError(
-                f"{symbol} cannot modify a leaf Tensor that requires a gradient while gradient recording is enabled; "
-                f"update it inside `with tinytorch.no_grad():`, or write x = x ... instead"
-            )
-        new.node = tensor.node  # a manual update: the Tensor stays a leaf
-    tensor.raw, tensor.node = new.raw, new.node
-    return tensor
-
-
-def _unpickle(cls: type[Tensor], array: ndarray, spec: str, requires_grad: bool) -> Tensor:
-    """Reconstruct a pickled Tensor."""
-    backend = get_backend(spec)
-    tensor = cls.__new__(cls)
-    tensor.raw, tensor.backend, tensor.node, tensor._grad = backend.from_host(array), backend, None, None
-    tensor.requires_grad = requires_grad
-    return tensor
 
 
 def wrap(raw: Any, backend: Backend, node: Node | None = None) -> Tensor:

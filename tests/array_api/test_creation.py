@@ -46,3 +46,14 @@ def test_arange_and_linspace_treat_numpy_scalars_as_python_numbers(backend: Back
     assert_close(tt.linspace(numpy.float64(0), numpy.complex64(1j), numpy.int64(2)), numpy.complex64([0, 1j]))
     assert_close(tt.zeros((two, one)), numpy.zeros((2, 1), numpy.float32))
     assert_close(tt.full(two, tt.asarray(1.0)), numpy.ones(2, numpy.float32))
+
+
+@pytest.mark.parametrize("create", [tt.zeros, tt.ones, tt.empty])
+def test_the_shape_may_be_passed_one_length_at_a_time(backend: Backend, create: Any) -> None:
+    assert create(2, 3).shape == create(numpy.int64(2), 3).shape == create((2, 3)).shape == (2, 3)
+    assert create(2, 3, dtype="float64").dtype is tt.float64
+    assert create(2).shape == (2,)
+    with pytest.raises(TypeError, match=r"expected a tuple or lengths, got \(2, 3\) and .*; pass the dtype by name, as in dtype='float64'"):
+        create((2, 3), tt.float64)
+    with pytest.raises(TypeError, match="pass the dtype by name"):
+        create(2, "float64")

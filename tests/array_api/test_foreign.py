@@ -122,12 +122,12 @@ def test_a_function_that_converts_to_numpy_raises_instead_of_losing_the_gradient
         out = from_scipy(name)(*tensors)
     except (RuntimeError, TypeError) as error:
         error_message = str(error)
-    assert out.requires_grad if error_message is None else "use .detach().numpy()" in error_message
+    assert out.requires_grad if error_message is None else "detach()" in error_message
 
 
 def test_applying_a_numpy_function_raises_with_a_hint(backend: Backend) -> None:
     x = frozen([1.0, 2.0], requires_grad=True)
-    with pytest.raises((RuntimeError, TypeError), match=r"use \.detach\(\)\.numpy\(\)"):
+    with pytest.raises((RuntimeError, TypeError), match=r"detach\(\)"):
         xpx.lazy_apply(numpy.sin, x, as_numpy=True)
 
 

@@ -151,3 +151,11 @@ def test_the_mean_of_an_empty_array_is_nan_and_its_gradient_empty(backend: Backe
     value, gradient = tt.value_and_grad(tt.mean)(frozen(numpy.zeros((0, 3))))
     assert numpy.isnan(host(value))
     assert_close(gradient, numpy.zeros((0, 3)))
+
+
+def test_booleans_are_counted(backend: Backend) -> None:
+    """As in numpy and PyTorch; the standard leaves their sum undefined."""
+    x = tt.asarray([[True, False, True], [False, False, True]])
+    assert tt.sum(x).item() == 3
+    assert tt.sum(x, axis=1).tolist() == [2, 1]
+    assert tt.sum(x).dtype == tt.sum(tt.asarray([1, 2])).dtype

@@ -36,6 +36,7 @@ from tinytorch.array_api.splitting import *
 from tinytorch.array_api.statistics import *
 from tinytorch.array_api.stopping import *
 from tinytorch.array_api.trigonometry import *
+from tinytorch.autograd.keywords import accept_dim as _accept_dim
 
 __array_api_version__ = "2024.12"
 __array_namespace_info__ = NamespaceInfo
@@ -108,3 +109,5 @@ if not TYPE_CHECKING:  # type checkers take the names from the imports above; th
         *stopping.__all__,
         *trigonometry.__all__,
     ]
+
+    _accept_dim(globals(), __all__)

@@ -193,37 +193,47 @@ def full(shape: Shape, fill_value: complex | Tensor, *, dtype: Any = None, devic
     return wrap(backend.xp.full(shape, to_python_numbers(fill_value), dtype=backend.dtype(name)), backend)
 
 
-def zeros(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """A Tensor of zeros; the dtype defaults to float32.
+def _joined(name: str, shape: Shape, lengths: tuple[int, ...]) -> Shape:
+    """The shape of ``zeros((2, 3))`` or ``zeros(2, 3)``."""
+    if not lengths:
+        return shape
+    joined: tuple[Any, ...] = to_python_numbers((shape, *lengths))
+    if not all(isinstance(n, int) for n in joined):
+        raise TypeError(f"{name} expected a tuple or lengths, got {shape!r} and {lengths!r}; pass the dtype by name, as in dtype='float64'")
+    return joined
+
+
+def zeros(shape: Shape, *lengths: int, dtype: Any = None, device: Any = None) -> Tensor:
+    """A Tensor of zeros; the dtype defaults to float32. The shape may also be passed one length at a time: ``zeros(2, 3)``.
 
     Example:
         >>> tt.zeros((2, 2)).tolist()
         [[0.0, 0.0], [0.0, 0.0]]
     """
     backend = _backend(device)
-    return wrap(backend.xp.zeros(shape, dtype=backend.dtype(dtype_name(dtype or "float32"))), backend)
+    return wrap(backend.xp.zeros(_joined("zeros", shape, lengths), dtype=backend.dtype(dtype_name(dtype or "float32"))), backend)
 
 
-def ones(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """A Tensor of ones; the dtype defaults to float32.
+def ones(shape: Shape, *lengths: int, dtype: Any = None, device: Any = None) -> Tensor:
+    """A Tensor of ones; the dtype defaults to float32. The shape may also be passed one length at a time: ``ones(2, 3)``.
 
     Example:
         >>> tt.ones((2, 2)).tolist()
         [[1.0, 1.0], [1.0, 1.0]]
     """
     backend = _backend(device)
-    return wrap(backend.xp.ones(shape, dtype=backend.dtype(dtype_name(dtype or "float32"))), backend)
+    return wrap(backend.xp.ones(_joined("ones", shape, lengths), dtype=backend.dtype(dtype_name(dtype or "float32"))), backend)
 
 
-def empty(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """A Tensor with arbitrary values; the dtype defaults to float32.
+def empty(shape: Shape, *lengths: int, dtype: Any = None, device: Any = None) -> Tensor:
+    """A Tensor with arbitrary values; the dtype defaults to float32. The shape may also be passed one length at a time: ``empty(2, 3)``.
 
     Example:
         >>> tt.empty((2, 3)).shape
         (2, 3)
     """
     backend = _backend(device)
-    return wrap(backend.xp.empty(shape, dtype=backend.dtype(dtype_name(dtype or "float32"))), backend)
+    return wrap(backend.xp.empty(_joined("empty", shape, lengths), dtype=backend.dtype(dtype_name(dtype or "float32"))), backend)
 
 
 def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Tensor:

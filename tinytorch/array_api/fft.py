@@ -14,6 +14,7 @@ from tinytorch.array_api.complex_numbers import conj
 from tinytorch.array_api.creation import arange
 from tinytorch.array_api.manipulation import roll
 from tinytorch.array_api.searching import where
+from tinytorch.autograd.keywords import accept_dim
 from tinytorch.autograd.operation import Saves, operation
 from tinytorch.tensor import Tensor
 
@@ -267,3 +268,6 @@ def _axes_or_all(x: Tensor, axes: int | Sequence[int] | None) -> tuple[int, ...]
 
 #: The functions with a ``device`` argument.
 CREATORS = (fftfreq, rfftfreq)
+
+
+accept_dim(globals(), __all__)

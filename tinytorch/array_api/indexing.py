@@ -6,10 +6,12 @@ import math
 import operator
 from typing import Any
 
+from tinytorch.array_api.arithmetic import positive
 from tinytorch.array_api.bounds import check_bounds, check_indices
-from tinytorch.array_api.data_types import as_index
+from tinytorch.array_api.data_types import as_index, astype
 from tinytorch.array_api.joining import _repeat
-from tinytorch.array_api.manipulation import broadcast_to, flip
+from tinytorch.array_api.list_indices import list_index, only_list, result_axis, row_numbers
+from tinytorch.array_api.manipulation import broadcast_to, flip, reshape
 from tinytorch.array_api.segment_sum import segment_sum
 from tinytorch.autograd.arguments import ShapeDtype, as_tensors, to_python_numbers
 from tinytorch.autograd.operation import Saves, operation
@@ -24,7 +26,7 @@ __all__ = [
     "take_along_axis",
 ]
 
-Key = Any  #: integers, slices, ``None``, ``...``, integer or boolean Tensors, or a tuple of these
+Key = Any  #: integers, slices, ``None``, ``...``, integer or boolean Tensors or nested lists, or a tuple of these
 
 
 # ---- along an axis ----
@@ -136,22 +138,35 @@ def getitem(x: Tensor, key: Key, /) -> Tensor:
 
     Args:
         x: any shape.
-        key: integers, slices, ``None``, ``...``, integer or boolean Tensors or NumPy arrays, or a tuple of these.
+        key: integers, slices, ``None``, ``...``, integer or boolean Tensors or NumPy arrays, or a tuple of these. A list of integers or
+            booleans, also nested, means the Tensor of its elements.
 
     Raises:
-        IndexError: an index is out of bounds, or the key is a list, which the standard does not allow.
+        IndexError: an index is out of bounds, or a list contains anything but integers or booleans.
 
     Example:
         >>> tt.getitem(tt.asarray([1.0, 2.0, 3.0]), slice(1, None))
         Tensor([2., 3.], dtype=float32, device='numpy:cpu')
     """
+    if type(key) is list:
+        rows = row_numbers(x, key)
+        if rows is not None:
+            return _take_rows(x, rows, 0)
+    elif type(key) is tuple:
+        place = only_list(key)
+        if place is not None:
+            rest = getitem(x, (*key[:place], slice(None), *key[place + 1 :]))
+            axis = result_axis(x, key, place)
+            rows = row_numbers(rest, key[place], axis)
+            if rows is not None:
+                return _take_rows(rest, rows, axis)
     key, reversed_axes = _normalize_key(x, key)
     read = _getitem if x.backend.capabilities.checks_indices else _getitem_by_plugin
     return flip(read(x, key), axis=reversed_axes) if reversed_axes else read(x, key)
 
 
 def _normalize_key(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
-    """Replace slices with negative steps, which some array libraries do not support.
+    """Replace lists by Tensors, and slices with negative steps, which some array libraries do not support.
 
     Returns:
         The key with positive steps, and the axes along which the result must be flipped.
@@ -166,8 +181,9 @@ def _normalize_key(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
             integers = True
         elif isinstance(part, Tensor):
             arrays = True
-        elif kind is list:
-            raise IndexError("a list is not a valid index; convert it with tinytorch.asarray([...])")
+        elif kind is list or kind is tuple:
+            parts = tuple([list_index(x, p) if type(p) in (list, tuple) else p for p in parts])
+            return _normalize_key(x, parts if type(key) is tuple else parts[0])
         elif is_host_scalar(part):
             return _normalize_key(x, to_python_numbers(key))
         elif is_host_operand(part):
@@ -181,6 +197,26 @@ def _normalize_key(x: Tensor, key: Key) -> tuple[Key, tuple[int, ...]]:
     if integers:
         check_bounds(x, parts)
     return _reverse_slices(x.shape, parts) if negative_steps else (key, ())
+
+
+def _take_rows(x: Tensor, rows: Any, axis: int) -> Tensor:
+    """The elements of x along ``axis`` with these numbers, a host array of any shape."""
+    index = x.backend.namespace.asarray(rows.reshape(-1), dtype=x.backend.default_int)
+    return reshape(take(x, index, axis=axis), (*x.shape[:axis], *rows.shape, *x.shape[axis + 1 :]))
+
+
+def _set_rows(x: Tensor, rows: Any, value: Tensor | complex) -> Tensor:
+    """`setitem` for the rows with these numbers, a host array. A row that is assigned more than once gets the last value."""
+    if not rows.size:
+        return positive(x) if x.dtype.kind != "bool" else x[...]
+    source, written = [0] * x.shape[0], [False] * x.shape[0]
+    for j, i in enumerate(rows.reshape(-1).tolist()):
+        source[i], written[i] = j, True
+    xp = x.backend.namespace
+    if isinstance(value, Tensor):
+        values = broadcast_to(astype(value, x.dtype, copy=False), (*rows.shape, *x.shape[1:]))
+        value = take(reshape(values, (rows.size, *x.shape[1:])), xp.asarray(source, dtype=x.backend.default_int), axis=0)
+    return xp.where(reshape(xp.asarray(written), (-1,) + (1,) * (x.ndim - 1)), value, x)
 
 
 def _reverse_slices(shape: tuple[int, ...], parts: tuple[Any, ...]) -> tuple[Key, tuple[int, ...]]:
@@ -265,6 +301,9 @@ def setitem(x: Tensor, key: Key, value: Tensor | complex, /) -> Tensor:
         _check_fits(type(value).__name__, "real floating" if isinstance(value, float) else "complex floating", x.dtype)
     elif isinstance(value, list | tuple):
         raise TypeError(f"setitem: `value` must be a Tensor or a number, got a {type(value).__name__}; convert it with tinytorch.asarray")
+    rows = row_numbers(x, key) if type(key) is list else None
+    if rows is not None:
+        return _set_rows(x, rows, value)
     key, reversed_axes = _normalize_key(x, key)
     if reversed_axes and isinstance(value, Tensor):
         value = flip(broadcast_to(value, x[key].shape), axis=reversed_axes)

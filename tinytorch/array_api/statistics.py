@@ -49,12 +49,14 @@ def reduced_size(shape: tuple[int, ...], axis: Axis) -> int:
 
 @operation(saves=Saves.NOTHING)
 def sum(xp: Any, x: Tensor, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Sum over ``axis`` (default: all axes). Narrow integer dtypes are summed in the default integer dtype.
+    """Sum over ``axis`` (default: all axes). Booleans and narrow integer dtypes are summed in the default integer dtype.
 
     Example:
         >>> tt.sum(tt.asarray([[1.0, 2.0], [3.0, 4.0]]), axis=0)
         Tensor([4., 6.], dtype=float32, device='numpy:cpu')
     """
+    if x.dtype == xp.bool:  # the standard's sum has none
+        x = xp.astype(x, xp.int8)
     return xp.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
 
 

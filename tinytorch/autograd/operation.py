@@ -36,6 +36,7 @@ from tinytorch.autograd.arguments import (
 )
 from tinytorch.autograd.grad_mode import is_grad_enabled
 from tinytorch.autograd.graph import Gradient, Node, backpropagate, next_id, output_node, topological_order, unpack_saved
+from tinytorch.autograd.keywords import check_count, keyword_names, rename_keywords
 from tinytorch.backend import Array, Backend, Kernel, Namespace
 from tinytorch.tensor import Tensor, check_same_backend, wrap
 
@@ -89,6 +90,7 @@ class Operation(Generic[P, R]):
         fused: whether a backend may override it; forward then returns ``(out, residuals)``.
         reason: why there is no derivative, ``None`` if there is one.
         recordable: whether calls are added to the graph; false for piecewise constant functions.
+        keywords: the names of the settings, and of the arrays that are not positional-only.
     """
 
     def __init__(self, forward: Callable[..., Any], saves: Saves = Saves.INPUTS, fused: bool = False) -> None:
@@ -101,6 +103,7 @@ class Operation(Generic[P, R]):
         self.joint_rule: JointRule | None = None
         self.reason: str | None = "no rule is defined"
         self.recordable = True
+        self.keywords = keyword_names(forward)
         self.__name__: str = forward.__name__
         self.__qualname__: str = forward.__name__
         self.__module__: str = forward.__module__
@@ -172,18 +175,25 @@ class Operation(Generic[P, R]):
             raws = [unwrap(self.__name__, backend, arg) for arg in args]
         kwargs: dict[str, Any] = settings  # with the dtypes of tinytorch
         raw_kwargs: dict[str, Any] = settings  # with the dtypes of the backend
-        if settings and not all_pass_through(settings):
-            if self.recordable:
-                reject_gradients(self.__name__, settings)
-            kwargs = {key: to_python_numbers(value) for key, value in settings.items()}
-            raw_kwargs = unwrap_settings(self.__name__, backend, kwargs)
+        if settings:
+            if not self.keywords.issuperset(settings):
+                kwargs = raw_kwargs = rename_keywords(self.__name__, self.keywords, settings)
+            if not all_pass_through(kwargs):
+                if self.recordable:
+                    reject_gradients(self.__name__, kwargs)
+                kwargs = {key: to_python_numbers(value) for key, value in kwargs.items()}
+                raw_kwargs = unwrap_settings(self.__name__, backend, kwargs)
         saved = kernel = None
-        if self.fused:
-            out, saved, kernel = self.run(backend, *raws, **raw_kwargs)
-        elif raw_kwargs or len(raws) != 2:
-            out = self.forward(backend.xp, *raws, **raw_kwargs)
-        else:  # most operations are binary; a call without unpacking makes a small addition 5% faster
-            out = self.forward(backend.xp, raws[0], raws[1])
+        try:
+            if self.fused:
+                out, saved, kernel = self.run(backend, *raws, **raw_kwargs)
+            elif raw_kwargs or len(raws) != 2:
+                out = self.forward(backend.xp, *raws, **raw_kwargs)
+            else:  # most operations are binary; a call without unpacking makes a small addition 5% faster
+                out = self.forward(backend.xp, raws[0], raws[1])
+        except TypeError:
+            check_count(self.forward, args, self.__name__, skip=1)  # `xp` is not passed by the caller
+            raise
         if not (recorded and self.recordable and is_grad_enabled()):
             return wrap(out, backend) if type(out) is not tuple else wrap_outputs(out, backend, None)  # type: ignore[return-value]
 

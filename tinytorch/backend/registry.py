@@ -212,8 +212,12 @@ def _unknown(name: str) -> str:
     from difflib import get_close_matches  # needed for this error only
 
     known = (*known_backends(), _AUTO)
-    close = get_close_matches(name.lower(), known, n=1)
-    return f"unknown backend {name!r}; expected one of {', '.join(known)}" + (f" (did you mean {close[0]!r}?)" if close else "")
+    close = _DEVICES.get(name.lower()) or next(iter(get_close_matches(name.lower(), known, n=1)), None)
+    return f"unknown backend {name!r}; expected one of {', '.join(known)}" + (f" (did you mean {close!r}?)" if close else "")
+
+
+#: Devices of PyTorch, and the backend to write instead.
+_DEVICES = {"cpu": "numpy", "cuda": "cupy", "gpu": "cupy"}
 
 
 class _EntryPoint(Protocol):

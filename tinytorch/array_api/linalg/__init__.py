@@ -13,6 +13,7 @@ from tinytorch.array_api.linalg.products import cross, diagonal, matrix_power, o
 from tinytorch.array_api.linalg.solving import det, inv, matrix_rank, pinv, slogdet, solve
 from tinytorch.array_api.linear_algebra import matmul, tensordot, vecdot
 from tinytorch.array_api.manipulation import matrix_transpose
+from tinytorch.autograd.keywords import accept_dim as _accept_dim
 
 __all__ = [
     "cholesky",
@@ -40,3 +41,5 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+_accept_dim(globals(), __all__)
