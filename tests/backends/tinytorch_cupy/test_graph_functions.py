@@ -59,8 +59,12 @@ def test_a_step_that_sorts_runs_without_a_graph_if_thrust_synchronizes(
     assert "the step runs without a CUDA graph" in caplog.text
 
 
-@pytest.mark.parametrize(("backend", "room"), [("14.0.1", 12), ("14.2.0", 1)], indirect=["backend"])
-@pytest.mark.parametrize("name", ["argsort", "isin", "sort", "unique_values"])
+@pytest.mark.parametrize(
+    ("backend", "name", "room"),
+    [("14.0.1", name, 12) for name in ("argsort", "isin", "sort", "unique_values")]
+    + [("14.2.0", name, 1) for name in ("argsort", "sort", "unique_values")],  # isin sorts its second array, which is small
+    indirect=["backend"],
+)
 def test_a_sort_that_does_not_fit_raises(gpu: Any, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, name: str, room: int) -> None:
     """In cupy 14.0 Thrust would go on without memory, and the result would be wrong."""
     x = gpu.cupy.asarray(numpy.zeros(2**20, "float32"))

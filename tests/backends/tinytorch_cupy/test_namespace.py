@@ -125,9 +125,10 @@ def test_bfloat16_needs_cuda_12_2(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_memory_info_reports_the_gpu(gpu: Any) -> None:
     assert gpu.backend.capabilities.graph
-    gpu.cupy.get_default_memory_pool().free_all_blocks()  # free blocks would be used first
+    pool = gpu.cupy.cuda.MemoryPool()  # free blocks of another pool would be used first
     before = gpu.backend.memory_info()
-    held = [gpu.cupy.zeros(128, dtype="float32") for _ in range(3)]
+    with gpu.cupy.cuda.using_allocator(pool.malloc):
+        held = [gpu.cupy.zeros(128, dtype="float32") for _ in range(3)]
     info = gpu.backend.memory_info()
     assert len(held) == 3
     assert (info.used - before.used, info.total) == (3 * 512, 8 << 30)

@@ -14,6 +14,7 @@ struct EmulatedCopy {  // of 16 bytes; a null target marks the end of a group
 };
 
 extern Three threadIdx, blockIdx, blockDim, gridDim;
+extern bool emulator_threads_may_exit;  // whether a barrier waits only for the threads that have not ended, as in CUDA
 
 extern "C" {
 void emulator_barrier();
