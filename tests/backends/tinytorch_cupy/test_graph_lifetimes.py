@@ -81,6 +81,7 @@ def test_captured_column_sums_survive_sums_of_other_lengths(gpu: Any, dtype: str
         assert sums.get().tolist() == [7.0, 7.0]
         for count in range(1, 80):
             gemm.column_sums(gpu.cupy.ones((count, 1), dtype=dtype))
+        gpu.cupy.get_default_memory_pool().free_all_blocks()
 
 
 def test_a_destroyed_graph_frees_its_memory(gpu: Any) -> None:
