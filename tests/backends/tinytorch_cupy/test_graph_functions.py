@@ -47,7 +47,7 @@ def test_a_step_that_sorts_is_not_captured_by_cupy_14_0(
 
 
 @in_version(["14.2.0"])
-@pytest.mark.parametrize("name", SORTS)
+@pytest.mark.parametrize("name", [name for name in SORTS if name != "isin"])  # isin with one value does not sort
 def test_a_step_that_sorts_runs_without_a_graph_if_thrust_synchronizes(
     gpu: Any, backend: CupyBackend, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:

@@ -179,6 +179,13 @@ def test_add_rows_sums_by_index(gpu: Any, length: int) -> None:
     numpy.testing.assert_allclose(found.get(), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_a_0d_array_keeps_the_sign_of_zero(gpu: Any, dtype: str) -> None:
+    zero = gpu.backend.from_host(numpy.asarray(-0.0), dtype)
+    assert zero.shape == ()
+    assert numpy.signbit(zero.get())
+
+
 # ---- out-of-bounds indices, which cupy wraps ----
 
 
