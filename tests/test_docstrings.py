@@ -28,6 +28,7 @@ PACKAGES: list[str] = [
     "tinytorch",
     "tinytorch.backend",
     "tinytorch.ops",
+    "tinytorch.testing",
     "tinytorch.training",
 ]
 

@@ -11,7 +11,7 @@ import pytest
 
 import tinytorch as tt
 
-PACKAGES = {"generation", "models", "nn", "ops", "optim", "text", "training", "vision"}
+PACKAGES = {"generation", "models", "nn", "ops", "optim", "testing", "text", "training", "vision"}
 
 
 def test_dir_lists_exactly_the_public_names_and_packages() -> None:

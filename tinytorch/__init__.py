@@ -67,13 +67,14 @@ if TYPE_CHECKING:  # type checkers read these imports, and so report misspelled 
         nn as nn,
         ops as ops,
         optim as optim,
+        testing as testing,
         text as text,
         training as training,
         vision as vision,
     )
 else:
     # imported on first use, so that `import tinytorch` stays fast
-    _PACKAGES = ("generation", "models", "nn", "ops", "optim", "text", "training", "vision")
+    _PACKAGES = ("generation", "models", "nn", "ops", "optim", "testing", "text", "training", "vision")
 
     __all__ = [
         *array_api.__all__,

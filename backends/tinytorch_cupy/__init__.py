@@ -31,5 +31,8 @@ def create_backend(device: str | None = None) -> CupyBackend:
             raise
         raise BackendUnavailableError("cupy", "array-api-compat is not installed", "type `pip install array-api-compat`") from error
     from tinytorch_cupy.backend import CupyBackend
+    from tinytorch_cupy.self_check import check_on_first_use
 
-    return CupyBackend(cupy, xp, number)
+    backend = CupyBackend(cupy, xp, number)
+    check_on_first_use(backend)
+    return backend

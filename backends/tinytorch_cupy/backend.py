@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, cast
@@ -10,7 +11,7 @@ import numpy
 
 from tinytorch.backend.contract import Array, Backend, Capabilities, Kernel, MemoryInfo, Step
 from tinytorch.backend.dtypes import DTYPES
-from tinytorch_cupy import gemm
+from tinytorch_cupy import gemm, self_check
 from tinytorch_cupy.diagnosis import cuda_version
 from tinytorch_cupy.graph import CapturedStep, is_enabled
 from tinytorch_cupy.kernels import KERNELS
@@ -28,6 +29,7 @@ class CupyBackend(Backend):
 
     def __init__(self, cupy: ModuleType, xp: ModuleType, number: int) -> None:
         self._cupy = cupy
+        self._module = xp
         self._number = number
         self._gpu = cupy.cuda.Device(number)
         self._has_several_gpus = cupy.cuda.runtime.getDeviceCount() > 1
@@ -35,8 +37,8 @@ class CupyBackend(Backend):
         super().__init__(
             name="cupy",
             device=str(number),
-            xp=CupyNamespace(xp, self._gpu if self._has_several_gpus else None, override_functions(cupy, xp)),
-            # scatter-adds use atomic additions, so repeated indices are summed in any order
+            xp=self._new_namespace(),
+            # rows of float64 are summed by atomic additions, so those with repeated indices are summed in any order
             capabilities=Capabilities(
                 dtypes=frozenset(DTYPES) - ({"bfloat16"} & set(self._lacks)),
                 deterministic_scatter=False,
@@ -45,6 +47,21 @@ class CupyBackend(Backend):
             ),
             kernels={name: self._on_this_gpu(kernel) for name, kernel in KERNELS.items()} if self._has_several_gpus else KERNELS,
         )
+
+    def _new_namespace(self, without: Container[str] = ()) -> CupyNamespace:
+        """The namespace, ``without`` some of this plugin's overrides."""
+        overrides = {name: value for name, value in override_functions(self._cupy, self._module).items() if name not in without}
+        return CupyNamespace(self._module, self._gpu if self._has_several_gpus else None, overrides)
+
+    def avoid(self, failed: Container[str]) -> None:
+        """Use cupy's functions instead of those that call kernels that failed their check, by name; ``"matmul"`` is `gemm`.
+
+        cupy's matmul is slower, has no bfloat16, and cannot be captured in a graph.
+        """
+        users = {"matmul": "matmul", "add_rows": "embedding"}
+        self.xp = self._new_namespace(without=[name for name, kernel in users.items() if kernel in failed])
+        if "matmul" in failed:
+            self.kernels = {name: kernel for name, kernel in self.kernels.items() if name not in ("conv2d", "linear")}
 
     @property
     def xp(self) -> Any:
@@ -109,6 +126,9 @@ class CupyBackend(Backend):
         """Memory in use on the GPU, by all processes: CUDA does not report them separately."""
         free, total = self._gpu.mem_info
         return MemoryInfo(used=total - free, total=total)
+
+    def self_check_key(self) -> dict[str, str]:
+        return self_check.key(self._cupy, self._number)
 
     def versions(self) -> dict[str, str]:
         runtime = self._cupy.cuda.runtime

@@ -7,6 +7,7 @@ one GPU, the current GPU is always the right one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import numpy
 
 from tinytorch_cupy import gemm
+from tinytorch_cupy.kernels.embedding import sum_by_id, supports_sizes
+from tinytorch_cupy.kernels.launch import INTEGERS, KernelUnavailable
 
 #: Functions that sort with Thrust.
 _SORTING_FUNCTIONS = ("argsort", "isin", "sort", "unique_all", "unique_counts", "unique_inverse", "unique_values")
@@ -24,9 +27,6 @@ _CATCHES_THRUST_ERRORS = "14.1.0"
 
 #: Functions of the namespace `fft` that use cuFFT.
 _FFT_FUNCTIONS = ("fft", "ifft", "fftn", "ifftn", "rfft", "irfft", "rfftn", "irfftn", "hfft", "ihfft")
-
-#: Largest number of rows for which `add_rows` uses a one-hot matrix.
-_MAX_ONE_HOT = 512
 
 
 def override_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
@@ -66,13 +66,17 @@ def override_functions(cupy: Any, xp: Any) -> dict[str, Callable[..., Any]]:
         return any(k in ("real floating", "numeric") or k is dtype or k == dtype for k in (kind if isinstance(kind, tuple) else (kind,)))
 
     def add_rows(rows: Any, indices: Any, length: int) -> Any:
-        """Scatter-add: sum the (N, D) ``rows`` by index into (length, D). It does not sort, so it can be captured.
+        """Scatter-add: sum the (N, D) ``rows`` by index into (length, D), in the order of the rows. It can be captured in a graph.
 
-        Uses a matmul with a one-hot matrix for small ``length``, and otherwise atomic additions, whose order varies.
+        The kernel of `embedding` sums float32 and 16-bit rows. cupy sums others by atomic additions, whose order varies.
         """
-        if length <= _MAX_ONE_HOT:
-            one_hot = xp.arange(length, dtype=indices.dtype)[:, None] == indices[None, :]
-            return gemm.matmul(xp.astype(one_hot, rows.dtype), rows, exact=True)
+        if rows.dtype.kind == "c":  # pairs of real numbers
+            pairs = cupy.ascontiguousarray(rows).view(f"float{4 * rows.dtype.itemsize}")
+            return add_rows(pairs, indices, length).view(rows.dtype)
+        indices = indices if indices.dtype.name in INTEGERS else xp.astype(indices, xp.int64)
+        if supports_sizes(rows, indices):
+            with suppress(KernelUnavailable):
+                return sum_by_id(rows, indices, length)
         sums = xp.zeros((length, rows.shape[1]), dtype=rows.dtype)
         cupy.add.at(sums, indices, rows)
         return sums

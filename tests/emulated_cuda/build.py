@@ -9,6 +9,7 @@ Requires g++, Cython, and CUDA's headers and NVRTC from PyPI. The installed cupy
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -54,9 +55,12 @@ def include_directories(site: Path) -> list[Path]:
 
 
 def build(target: Path) -> None:
-    """Build everything into ``target``."""
+    """Build everything into ``target``, unless that was done from the same sources."""
     version, major, site = installed_cupy()
     target.mkdir(parents=True, exist_ok=True)
+    stamp, state = target / "built", source_hash() + version
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == state:
+        return
     includes = [f"-I{path}" for path in include_directories(site)]
     run(*GPP, *includes, HERE / "runtime.cpp", "-o", target / "libcuda.so.1", "-Wl,-soname,libcuda.so.1", "-ldl")
     run(*GPP, EMULATOR / "fibers.cpp", "-o", target / "libfibers.so", "-Wl,-soname,libfibers.so")
@@ -64,6 +68,13 @@ def build(target: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source = download(version, Path(scratch))
         build_runtime_module(source, site, target, includes, cuda_version(major))
+    stamp.write_text(state, encoding="utf-8")
+
+
+def source_hash() -> str:
+    """A hash of the sources of the emulation."""
+    sources = [*sorted(HERE.glob("*.cpp")), *sorted(EMULATOR.glob("fibers.*")), Path(__file__)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def cuda_version(major: int) -> int:

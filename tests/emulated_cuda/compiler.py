@@ -24,11 +24,11 @@ EMULATOR = HERE.parent / "backends" / "tinytorch_cupy" / "emulator"
 #: Architectures that NVRTC compiles every source for: Turing (Colab's T4) and Hopper.
 CHECKED = ("75", "90")
 
+#: Shared memory of a block in bytes.
+SHARED_MEMORY = 48 << 10
+
 #: What the kernel of a template is called in its library, followed by a number.
 NAMED = "emulated_instance_"
-
-#: Size of a block's dynamic shared memory.
-SHARED_BYTES = 48 << 10
 
 FLAGS = [
     "-std=c++17",
@@ -102,10 +102,11 @@ def compile_for_cpu(source: str, definitions: Sequence[str], instances: Sequence
     """Compile a source, with its kernels and these ``instances`` of templates, by g++."""
     names = dict.fromkeys(re.findall(r'extern "C" __global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(', source))
     is_cupys = "cupy/carray.cuh" in source or bool(instances)
-    source = re.sub(r"extern __shared__ ([\w ]+) (\w+)\[\];", rf"__shared__ \1 \2[{SHARED_BYTES} / sizeof(\1)];", source)
     # A loop over the elements gives the same result in one thread, and one thread needs no fibers.
     serial = is_cupys and "CUPY_FOR" in source and "__syncthreads" not in source
     macro = "EMULATED_SERIAL" if serial else "EMULATED"
+    # Dynamic shared memory, whose size is an argument of the launch, becomes static memory of the largest size.
+    source = re.sub(r"extern __shared__ ([\w:<> ]+?) (\w+)\[\];", rf"__shared__ \1 \2[{SHARED_MEMORY} / sizeof(\1)];", source)
     aliases = [f"constexpr auto {NAMED}{i} = &{name};\n{macro}({NAMED}{i})" for i, name in enumerate(instances)]
     text = "\n".join([source, *[f"{macro}({name})" for name in names], *aliases])
     path = target.with_suffix(f".{os.getpid()}.cpp")

@@ -9,12 +9,8 @@ from typing import Any
 
 import numpy
 
-from tinytorch import ops
-from tinytorch.autograd.operation import Operation
 from tinytorch.backend import Backend, Kernel
-
-#: The fused operations by name.
-OPERATIONS: dict[str, Operation[..., Any]] = {value.__name__: value for value in vars(ops).values() if isinstance(value, Operation)}
+from tinytorch.testing.kernel_check import OPERATIONS
 
 #: Relative to the largest element of a float32 array. Results of different settings differ by more than four times as much.
 TOLERANCE = 2e-5

@@ -12,8 +12,9 @@ import pytest
 
 import tinytorch_cupy.kernels
 import tinytorch_numpy.kernels
-from tests.ops.settings_table import EXAMPLES, OPERATIONS, TOLERANCE, WITHOUT_EFFECT, check_kernel, portable, same, settings_of
+from tests.ops.settings_table import EXAMPLES, TOLERANCE, WITHOUT_EFFECT, check_kernel, portable, same, settings_of
 from tinytorch.backend import Backend, Kernel, get_backend
+from tinytorch.testing.kernel_check import OPERATIONS
 from tinytorch_numpy import compiled
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed: pip install 'tinytorch-xp[fast]'")

@@ -157,10 +157,6 @@ def test_the_progress_bar_counts_bytes(site: Site, tmp_path: Path) -> None:
         assert (task.description, task.completed, task.total) == ("file.gz", 200_000, 200_000)
 
 
-def test_downloads_are_cached_in_a_directory_named_tinytorch() -> None:
-    assert download.cache_directory().name == "tinytorch"
-
-
 def test_every_url_has_its_own_checksum() -> None:
     files = [datasets._CIFAR10, *datasets._IDX_FILES["mnist"], *datasets._IDX_FILES["fashion"]]
     assert len({file.md5 for file in files}) == len({file.url for file in files}) == 9

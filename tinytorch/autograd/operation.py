@@ -253,7 +253,10 @@ class Call(Node):
         if self.kernel is not None:
             if self.kernel.backward is None:
                 raise NotDifferentiableError(f"the kernel {operation.__name__} of {backend.spec} has no backward")
-            return self.kernel.backward(g, saved, inputs, needs, **self.settings)
+            grads = self.kernel.backward(g, saved, inputs, needs, **self.settings)
+            if grads is not NotImplemented:
+                return grads
+            _, saved = operation.forward(backend.xp, *inputs, **unwrap_settings(operation.__name__, backend, self.settings))
         xp: Namespace
         if create_graph:
             xp, settings = backend.namespace, self.settings

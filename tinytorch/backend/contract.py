@@ -35,7 +35,8 @@ class Kernel:
         forward: ``forward(*arrays, **settings) -> (out, residuals)``. Returns ``NotImplemented`` for a dtype or layout that it does not
             support; the portable implementation runs instead.
         backward: ``backward(g, residuals, inputs, needs, **settings) -> gradients``: one gradient for each array input, ``None`` where
-            ``needs`` is false. ``None`` for an operation that has no derivative, such as an optimizer update.
+            ``needs`` is false. ``None`` for an operation that has no derivative, such as an optimizer update. Returns ``NotImplemented``
+            if it cannot run although forward did; the portable implementation then runs forward and backward.
 
     Example:
         >>> from tinytorch.backend import Kernel
@@ -201,6 +202,13 @@ class Backend(ABC):
     def versions(self) -> dict[str, str]:
         """Versions of the libraries that this backend uses, by name, for reports."""
         return {}
+
+    def self_check_key(self) -> dict[str, str] | None:
+        """What the results of a check of `kernels` depend on, by name, such as the device, the versions, and a hash of the sources.
+
+        ``None``, the default, if kernels are not checked on the first use of a device.
+        """
+        return None
 
     def compile(self, step: Step, donate: bool = False) -> Step:
         """Compile ``step(state, batch) -> (state, aux)``, such as with ``jax.jit`` or as a CUDA graph, once for each set of shapes.

@@ -1,4 +1,4 @@
-"""``tinytorch backends``: list the available backends, and what the others need."""
+"""``tinytorch backends``: list the available backends, and what the others need; with ``--check``, check their kernels."""
 
 from __future__ import annotations
 
@@ -20,12 +20,22 @@ KEYS = ("name", "ready", "device", "reason", "hint")
 
 
 def backends(
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of objects with the keys " + ", ".join(KEYS) + ".")] = False,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="With --check: backends, such as cupy or cupy:1.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Compare the kernels with the portable code; exit with 1 if one differs.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help=f"Print a JSON list of objects with the keys {', '.join(KEYS)}; with --check also checks."),
+    ] = False,
 ) -> None:
     """List the backends and whether they can run here.
 
     For those that cannot, show what is missing and how to install it.
     """
+    if names and not check:
+        raise typer.BadParameter(f"backends are named only with --check; type `tinytorch backends --check {' '.join(names)}`")
+    if check:
+        _check(names or [], as_json)
+        return
     rows = backend_status()
     if as_json:
         print(json.dumps([{key: getattr(row, key) for key in KEYS} for row in rows], indent=2))
@@ -39,6 +49,25 @@ def backends(
     console.print(_table(rows, current))
     for line in (message, *_tuning()):
         console.print(Padding(Text(line), (0, 1)))
+
+
+def _check(names: list[str], as_json: bool) -> None:
+    """Check the kernels of backends and print the results; exits with 1 if a check failed."""
+    from tinytorch.cli.kernel_checks import as_objects, check_backends, is_failure, remarks, table
+
+    reports = check_backends(names)
+    if as_json:
+        print(json.dumps(as_objects(reports), indent=2))
+    else:
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(highlight=False)
+        console.print(table(reports))
+        for line in (*remarks(reports), "The error is the largest one, relative to the tolerance of the data type."):
+            console.print(Text(line))
+    if any(is_failure(report) for report in reports):
+        raise typer.Exit(1)
 
 
 def _current() -> tuple[str, str]:

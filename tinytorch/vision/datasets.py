@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
+from tinytorch.io.cache import cache_directory
 from tinytorch.io.errors import InputError
 from tinytorch.vision import cifar
 from tinytorch.vision.cifar import read_cifar10
 from tinytorch.vision.digits import read_digits
-from tinytorch.vision.download import Remote, cache_directory, fetch_archive, fetch_files
+from tinytorch.vision.download import Remote, fetch_archive, fetch_files
 from tinytorch.vision.idx import read_mnist
 from tinytorch.vision.images import ImageData
 

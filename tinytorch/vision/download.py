@@ -31,11 +31,6 @@ class Remote:
         return self.url.rpartition("/")[2]
 
 
-def cache_directory() -> Path:
-    """The directory for downloads, in the system's cache directory: ``~/.cache/tinytorch`` on Linux."""
-    return Path(_pooch("finding the cache").os_cache("tinytorch"))
-
-
 def fetch_files(files: Sequence[Remote], folder: Path) -> Path:
     """Download the files that are missing in ``folder`` or do not match their checksums; returns the folder.
 

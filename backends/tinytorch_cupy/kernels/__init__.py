@@ -10,6 +10,7 @@ from tinytorch_cupy.kernels.cross_entropy import cross_entropy
 from tinytorch_cupy.kernels.dropout import dropout
 from tinytorch_cupy.kernels.embedding import embedding
 from tinytorch_cupy.kernels.gelu import gelu
+from tinytorch_cupy.kernels.launch import with_fallback
 from tinytorch_cupy.kernels.layer_norm import layer_norm
 from tinytorch_cupy.kernels.linear import linear
 from tinytorch_cupy.kernels.pooling import avg_pool2d, max_pool2d
@@ -17,7 +18,7 @@ from tinytorch_cupy.kernels.put_row import put_row
 from tinytorch_cupy.kernels.relu import relu
 from tinytorch_cupy.kernels.updates import adam, sgd
 
-KERNELS: dict[str, Kernel] = {
+_KERNELS: dict[str, Kernel] = {
     "adam": adam,
     "append_rows": append_rows,
     "attention": attention,
@@ -35,3 +36,6 @@ KERNELS: dict[str, Kernel] = {
     "relu": relu,
     "sgd": sgd,
 }
+
+#: A kernel whose CUDA code cannot be compiled returns ``NotImplemented``.
+KERNELS: dict[str, Kernel] = {name: with_fallback(name, kernel) for name, kernel in _KERNELS.items()}

@@ -21,7 +21,7 @@ _source = Source("embedding", variants(ELEMENT=FLOATS, INDEX=INTEGERS))
 
 def _forward(weight: Array, ids: Array) -> Any:
     """Rows of ``weight (V, D)`` at integer ``ids`` of any shape: (*ids.shape, D). Out-of-bounds ids give NaN."""
-    if not supports(weight) or ids.dtype.name not in INTEGERS or ids.size > _MAX_IDS or weight.shape[1] > _MAX_COLUMNS:
+    if not supports_sizes(weight, ids):
         return NotImplemented
     length, width = weight.shape
     out = empty((*ids.shape, width), weight.dtype)
@@ -33,23 +33,33 @@ def _forward(weight: Array, ids: Array) -> Any:
 
 
 def _backward(g: Array, residuals: None, inputs: Sequence[Array], needs: Sequence[bool]) -> list[Array | None]:
+    weight, ids = inputs
+    g = contiguous(g, weight.dtype).reshape(-1, weight.shape[1])
+    return [sum_by_id(g, ids.reshape(-1), weight.shape[0]), None]
+
+
+def supports_sizes(rows: Array, ids: Array) -> bool:
+    """Whether the kernels support arrays of these dtypes, this number of ids and of columns."""
+    return supports(rows) and ids.dtype.name in INTEGERS and ids.size <= _MAX_IDS and rows.shape[1] <= _MAX_COLUMNS
+
+
+def sum_by_id(rows: Array, ids: Array, length: int) -> Array:
+    """Sum the ``rows (N, D)`` by id into an array (length, D); ids (N) out of bounds are ignored. The order of additions is fixed."""
     import cupy
 
-    weight, ids = inputs
-    length, width = weight.shape
-    count = ids.size
-    g_table = cupy.zeros(weight.shape, dtype=weight.dtype)
-    if not (count and g_table.size):
-        return [g_table, None]
-    macros = _macros(weight, ids)
+    count, width = rows.shape
+    sums = cupy.zeros((length, width), dtype=rows.dtype)
+    if not (count and sums.size):
+        return sums
+    macros = _macros(rows, ids)
     order, sorted_ids, *spare = [empty((count,), "int32") for _ in range(4)]
     _source.launch("embedding_sort", (1,), (_SORT_THREADS,), contiguous(ids), order, sorted_ids, *spare, *int32s(count, length), **macros)
     segments = blocks(count, _SEGMENT)
     heads, tails = empty((segments, width), "float32"), empty((segments, width), "float32")
     grid, block, sizes = (segments, blocks(width, _COLUMNS)), (_COLUMNS,), int32s(count, width, length)
-    _source.launch("embedding_sums", grid, block, contiguous(g, weight.dtype), order, sorted_ids, g_table, heads, tails, *sizes, **macros)
-    _source.launch("embedding_joins", grid, block, sorted_ids, g_table, heads, tails, *sizes, **macros)
-    return [g_table, None]
+    _source.launch("embedding_sums", grid, block, contiguous(rows), order, sorted_ids, sums, heads, tails, *sizes, **macros)
+    _source.launch("embedding_joins", grid, block, sorted_ids, sums, heads, tails, *sizes, **macros)
+    return sums
 
 
 def _macros(weight: Array, ids: Array) -> dict[str, str | int]:

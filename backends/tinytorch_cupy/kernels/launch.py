@@ -6,15 +6,19 @@ at module level: the sources can be listed and compiled without cupy.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy
 
-from tinytorch.backend.contract import Array
+from tinytorch.backend.contract import Array, Kernel
+
+_log: Final = logging.getLogger("tinytorch")
 
 DIRECTORY = Path(__file__).parent
 
@@ -34,6 +38,10 @@ def variants(**choices: Iterable[str | int]) -> list[Macros]:
     return [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
 
 
+class KernelUnavailable(Exception):
+    """A variant of a source cannot be compiled or loaded on this GPU. ``str(error)`` is the reason, on one line."""
+
+
 class Source:
     """A ``.cu`` file and its variants: the sets of macro values with which it is compiled.
 
@@ -49,7 +57,9 @@ class Source:
         self.name = name
         self.variants = variants
         self.runs_on = runs_on
-        self._functions: dict[tuple[Any, ...], Any] = {}
+        self._functions: dict[tuple[Any, ...], Any] = {}  # by name, GPU and variant
+        self._modules: dict[tuple[Any, ...], Any] = {}  # by GPU and variant
+        self._failures: dict[tuple[Any, ...], str] = {}  # why modules cannot be loaded; not the errors, which reference arrays
         SOURCES[name] = self
 
     def text(self) -> str:
@@ -69,17 +79,68 @@ class Source:
             args: arrays, passed by address, without strides; ``None``, passed as a null pointer; numpy scalars of the declared types; or
                 numpy structured arrays of one element, passed by value.
             macros: one of the variants.
+
+        Raises:
+            KernelUnavailable: if the variant cannot be compiled or loaded. All functions of a variant are compiled and loaded together.
         """
         import cupy
 
         key = (function, cupy.cuda.runtime.getDevice(), *macros.values())
         compiled = self._functions.get(key)
         if compiled is None:
-            if macros not in self.variants:
-                raise ValueError(f"{self.name}.cu has no variant {macros}")
-            module = cupy.RawModule(code=self.text(), options=self.options(macros))
-            compiled = self._functions[key] = module.get_function(function).kernel
+            compiled = self._functions[key] = self._load(function, key[1:], macros)
         compiled(grid, block, tuple([numpy.uintp(0) if arg is None else arg for arg in args]))
+
+    def _load(self, function: str, key: tuple[Any, ...], macros: Macros) -> Any:
+        """Compile and load a variant, at its first use on a GPU, and return one of its functions."""
+        import cupy
+
+        if macros not in self.variants:
+            raise ValueError(f"{self.name}.cu has no variant {macros}")
+        if key in self._failures:  # compiling takes seconds, so it is not tried at every call
+            raise KernelUnavailable(self._failures[key])
+        code = self.text()
+        try:
+            if key not in self._modules:
+                self._modules[key] = cupy.RawModule(code=code, options=self.options(macros))
+            return self._modules[key].get_function(function).kernel  # cupy compiles and loads the module here
+        except Exception as error:  # of NVRTC, the driver, or a missing header or library: cupy has no common class for them
+            if isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error):  # it may work later
+                raise
+            self._failures[key] = f"{self.name}.cu: {_first_line(error)}"
+            raise KernelUnavailable(self._failures[key]) from error
+
+
+def with_fallback(name: str, kernel: Kernel) -> Kernel:
+    """``kernel``, which returns ``NotImplemented`` if its CUDA code cannot be compiled or loaded; the reason is logged once."""
+    logged = False
+
+    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def guard(*args: Any, **settings: Any) -> Any:
+            nonlocal logged
+            try:
+                return function(*args, **settings)
+            except KernelUnavailable as error:
+                if not logged:
+                    logged = True
+                    _log.warning(
+                        "the CUDA kernel %s cannot be compiled or loaded (%s); the portable version runs instead, which is slower. "
+                        "Please report this to the developers of tinytorch, with the output of `tinytorch backends`.",
+                        name,
+                        error,
+                    )
+                return NotImplemented
+
+        return guard
+
+    return Kernel(guarded(kernel.forward), None if kernel.backward is None else guarded(kernel.backward))
+
+
+def _first_line(error: BaseException) -> str:
+    """Class and message of an error; of a compiler's message the first error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    return f"{type(error).__name__}: {next((line for line in lines if ' error: ' in line or ': error' in line), lines[0])}"[:300]
 
 
 def _inline_headers(path: Path, seen: set[Path]) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy
 import pytest
 
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
-from tests.ops.settings_table import OPERATIONS
 from tinytorch.backend import Kernel
+from tinytorch.testing.kernel_cases import Case, Draw
+from tinytorch.testing.kernel_check import OPERATIONS
 from tinytorch_cupy.kernels import KERNELS
 
 Array = Any
@@ -21,30 +21,6 @@ EMULATED = sorted(set(KERNELS) - {"linear", "put_row"})
 
 DTYPES = ("float32", "float16", "bfloat16")
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
-
-KEY = numpy.asarray([12345, 678], dtype=numpy.int32)
-
-
-@dataclass
-class Case:
-    """One call: its arrays, its settings, and how many arrays have a gradient (the first ones)."""
-
-    arrays: list[Any]
-    settings: dict[str, Any]
-    gradients: int = 1
-
-
-class Draw:
-    """Draws random float32 arrays and ids."""
-
-    def __init__(self) -> None:
-        self.generator = numpy.random.default_rng(7)
-
-    def __call__(self, *shape: int) -> Array:
-        return self.generator.standard_normal(shape).astype(numpy.float32)
-
-    def ids(self, below: int, *shape: int) -> Array:
-        return self.generator.integers(0, below, shape)
 
 
 def every_second(x: Array) -> Array:
@@ -148,6 +124,10 @@ def check(name: str, case: Case, dtype: str, layout: str = "contiguous", toleran
     expected, residuals = portable.forward(numpy, *exact, **case.settings)
     g = on_device(Draw()(*expected.shape), dtype if name != "cross_entropy" else "float32", LAYOUTS[layout])
     needs = [i < case.gradients for i in range(len(arrays))]
+
+    is_empty = any(isinstance(x, numpy.ndarray) and x.size == 0 for x in case.arrays)
+    if is_empty and kernel.forward(*arrays, **case.settings) is NotImplemented:
+        return  # only calls with empty arrays may be left to the portable version
 
     def run() -> Any:
         result = kernel.forward(*arrays, **case.settings)

@@ -38,6 +38,8 @@ def _clear_compiled() -> None:
     """Clear compiled functions, so that those of the emulator and of a GPU are not mixed."""
     for source in SOURCES.values():
         source._functions.clear()
+        source._modules.clear()
+        source._failures.clear()
     fake_cupy.state.order = 0
     fake_cupy.state.capability = "90"
 

@@ -7,9 +7,10 @@ import sys
 import numpy
 import pytest
 
-from tests.backends.tinytorch_cupy.checks import DTYPES, KEY, Case, Draw, assert_close, check, on_device, skip_without, to_float64
+from tests.backends.tinytorch_cupy.checks import DTYPES, assert_close, check, on_device, skip_without, to_float64
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
-from tests.ops.settings_table import OPERATIONS
+from tinytorch.testing.kernel_cases import KEY, Case, Draw
+from tinytorch.testing.kernel_check import OPERATIONS
 from tinytorch_cupy.kernels import KERNELS
 
 MODULE = sys.modules["tinytorch_cupy.kernels.attention"]  # the attribute of the package is the kernel, not the module

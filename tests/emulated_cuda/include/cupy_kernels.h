@@ -8,16 +8,18 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <math.h>  // unlike cmath and cstdlib, these two give the overloads for float and double without std::, as CUDA does
+#include <stdlib.h>
 
 #include "emulator.h"
 
-// Kernels of cupy need no names of types. Some of their threads end before a barrier, which waits for the others only.
+// Kernels of cupy need no names of types, and the one for cumulative sums has threads that exit before a barrier.
 #undef EMULATED
 #define EMULATED(name) \
     EMULATED_EXPORT const char* run_##name(void** arguments, const unsigned* grid, const unsigned* block, int order) { \
-        emulator_threads_may_exit = true; \
+        emulator_ignores_exited = true; \
         const char* error = emulate(name, arguments, grid, block, order); \
-        emulator_threads_may_exit = false; \
+        emulator_ignores_exited = false; \
         return error; \
     } \
     EMULATED_EXPORT const size_t* sizes_##name() { return emulated_sizes(name); }
@@ -26,11 +28,6 @@
 #define EMULATED_SERIAL(name) \
     EMULATED(name) \
     EMULATED_EXPORT int serial_##name() { return 1; }
-
-using std::isfinite;
-using std::isinf;
-using std::isnan;
-using std::signbit;
 
 // ---- integers and bits ----
 

@@ -20,9 +20,11 @@ class _PatchingLoader(Loader):
     def exec_module(self, module):
         self._loader.exec_module(module)
         from tests.emulated_cuda import compiler, host_functions
+        from tests.emulated_cuda.thrust import Thrust
 
         compiler.patch(module.cuda.compiler)
         host_functions.patch(module)
+        module._core._routines_sorting.thrust = module._sorting.sort.thrust = Thrust(module)
 
 
 class _Finder(MetaPathFinder):

@@ -14,7 +14,6 @@ struct EmulatedCopy {  // of 16 bytes; a null target marks the end of a group
 };
 
 extern Three threadIdx, blockIdx, blockDim, gridDim;
-extern bool emulator_threads_may_exit;  // whether a barrier waits only for the threads that have not ended, as in CUDA
 
 extern "C" {
 void emulator_barrier();
@@ -25,3 +24,6 @@ const char* emulator_run(void (*kernel)(void*), void* arguments, const unsigned*
 }
 unsigned long long (*emulator_exchange(const void* value, size_t size))[4];  // the values of all lanes of the warp, at most 32 bytes each
 std::vector<EmulatedCopy>& emulator_copies();
+
+// Whether a barrier waits only for threads that have not exited. GPUs do so from Volta on; CUDA's manual allows no kernel to rely on it.
+extern bool emulator_ignores_exited;
