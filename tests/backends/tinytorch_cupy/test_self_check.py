@@ -200,6 +200,8 @@ def test_a_lack_of_memory_is_raised_and_the_kernel_is_compiled_again_later(
 def test_a_backward_pass_that_cannot_be_compiled_uses_the_portable_version(
     unchecked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unchecked.backend.kernels = KERNELS
+
     def gradients() -> list[numpy.ndarray[Any, Any]]:
         """Of attention with one query, whose forward and backward pass are in different files."""
         random = numpy.random.default_rng(0)
