@@ -89,7 +89,9 @@ class CupyBackend(Backend):
     def from_host(self, array: numpy.ndarray, dtype: str | None = None) -> Array:
         raw = self.dtype(dtype or array.dtype.name)
         self._gpu.use()  # not `with`: operators on the result run on the current GPU (see CupyNamespace)
-        return self._cupy.array(numpy.asarray(array, dtype=raw, order="C"), order="C", copy=True)
+        host = numpy.asarray(array, dtype=raw, order="C")
+        # one axis at least: cupy fills a 0-d array from a number, which loses the sign of -0.0
+        return self._cupy.array(numpy.atleast_1d(host), order="C", copy=True).reshape(host.shape)
 
     def to_host(self, array: Array) -> numpy.ndarray:
         with self._gpu:

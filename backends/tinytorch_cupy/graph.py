@@ -118,6 +118,10 @@ class _Capture:
 
     def __init__(self, cupy: Any, step: Step, state: Arrays, batch: Arrays) -> None:
         self._cupy = cupy
+        self._gpu = cupy.cuda.Device()
+        self._graph: Any = None
+        self._aux: Arrays = ()
+        self._pool = cupy.cuda.MemoryPool(partial(_allocate, cupy))
         cupy.get_default_memory_pool().free_all_blocks()  # the graph's pool cannot use free blocks of the default pool
         # From the caller's pool: a returned state may outlive the graph, and memory is freed with its pool.
         self._state = _copies(state)
@@ -125,7 +129,6 @@ class _Capture:
         self._copied: list[Array | None] = [None] * len(batch)
         self._returned: Callable[[], Array | None] = lambda: None  # the last array of the returned state, while it is referenced
         self._blas = gemm.new_blas(cupy)
-        self._pool = cupy.cuda.MemoryPool(partial(_allocate, cupy))
         self._stream = cupy.cuda.Stream(non_blocking=True)
         checksum = Checksum(cupy)
         # Warm-up: compiles kernels, initializes libraries and allocates the pool's blocks. It may overwrite the copy of the state.
@@ -133,6 +136,11 @@ class _Capture:
         with self._own_resources():
             self._graph, self._aux = self._record(step)
         self._verify(step, state, batch, expected, checksum)
+
+    def __del__(self) -> None:
+        self._graph, self._aux = None, ()
+        with self._gpu:
+            self._pool.free_all_blocks()  # cupy 14.2 does not free the blocks of a destroyed pool
 
     @contextmanager
     def _own_resources(self) -> Iterator[None]:

@@ -27,6 +27,9 @@ CHECKED = ("75", "90")
 #: Shared memory of a block in bytes.
 SHARED_MEMORY = 48 << 10
 
+#: What the kernel of a template is called in its library, followed by a number.
+NAMED = "emulated_instance_"
+
 FLAGS = [
     "-std=c++17",
     "-O1",
@@ -55,36 +58,38 @@ def patch(cupy_compiler: Any) -> None:
     from cupy.cuda import function
 
     def compile_and_load(
-        source: str, options: tuple[str, ...] = (), *args: Any, enable_cooperative_groups: bool = False, **kwargs: Any
+        source: str, options: tuple[str, ...] = (), *args: Any, name_expressions: Sequence[str] | None = None, **kwargs: Any
     ) -> Any:
+        names = tuple(name_expressions or ())
         module = function.Module()
-        module.load(b"EMULATED:" + str(compiled(cupy_compiler, source, options)).encode() + b"\0")
+        module.load(b"EMULATED:" + str(compiled(cupy_compiler, source, options, names)).encode() + b"\0")
+        module._set_mapping({name: f"{NAMED}{i}" for i, name in enumerate(names)})
         return module
 
     cupy_compiler._compile_module_with_cache = compile_and_load
 
 
-def compiled(cupy_compiler: Any, source: str, options: Sequence[str]) -> Path:
+def compiled(cupy_compiler: Any, source: str, options: Sequence[str], names: Sequence[str] = ()) -> Path:
     """The library of a source, compiled if it is not in the cache. Raises cupy's CompileException if NVRTC refuses the source."""
     folder = Path(os.environ["EMULATED_CUDA_CACHE"])
     definitions = [option for option in options if option.startswith("-D")]
-    key = hashlib.sha256("\n".join([source, *definitions, emulator_hash()]).encode()).hexdigest()[:32]
+    key = hashlib.sha256("\n".join([source, *definitions, *names, emulator_hash()]).encode()).hexdigest()[:32]
     target = folder / key[:2] / f"{key}.so"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_suffix(".lock")):
             if not target.exists():
-                check(cupy_compiler, source, tuple(options))
-                compile_for_cpu(source, definitions, target)
+                check(cupy_compiler, source, tuple(options), tuple(names))
+                compile_for_cpu(source, definitions, names, target)
     return target
 
 
-def check(cupy_compiler: Any, source: str, options: tuple[str, ...]) -> None:
+def check(cupy_compiler: Any, source: str, options: tuple[str, ...], names: tuple[str, ...]) -> None:
     """Compile the source by NVRTC and discard the result."""
     extra = getattr(cupy_compiler, "_get_extra_include_dir_opts", lambda: ())()
     for architecture in CHECKED:
         if not needs_newer_gpu(options, architecture):
-            arguments = ((*options, "-ftz=true", *extra), architecture, "kernel.cu", None, None, False, None, None)
+            arguments = ((*options, "-ftz=true", *extra), architecture, "kernel.cu", names or None, None, False, None, None)
             cupy_compiler._compile_using_nvrtc_no_warning(source, *arguments)
 
 
@@ -93,15 +98,17 @@ def needs_newer_gpu(options: Sequence[str], architecture: str) -> bool:
     return architecture == "75" and "-DTENSOR=1" in options and any("bfloat16" in option for option in options)
 
 
-def compile_for_cpu(source: str, definitions: Sequence[str], target: Path) -> None:
+def compile_for_cpu(source: str, definitions: Sequence[str], instances: Sequence[str], target: Path) -> None:
+    """Compile a source, with its kernels and these ``instances`` of templates, by g++."""
     names = dict.fromkeys(re.findall(r'extern "C" __global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(', source))
-    is_cupys = "cupy/carray.cuh" in source
+    is_cupys = "cupy/carray.cuh" in source or bool(instances)
     # A loop over the elements gives the same result in one thread, and one thread needs no fibers.
     serial = is_cupys and "CUPY_FOR" in source and "__syncthreads" not in source
     macro = "EMULATED_SERIAL" if serial else "EMULATED"
     # Dynamic shared memory, whose size is an argument of the launch, becomes static memory of the largest size.
     source = re.sub(r"extern __shared__ ([\w:<> ]+?) (\w+)\[\];", rf"__shared__ \1 \2[{SHARED_MEMORY} / sizeof(\1)];", source)
-    text = "\n".join([source, *[f"{macro}({name})" for name in names]])
+    aliases = [f"constexpr auto {NAMED}{i} = &{name};\n{macro}({NAMED}{i})" for i, name in enumerate(instances)]
+    text = "\n".join([source, *[f"{macro}({name})" for name in names], *aliases])
     path = target.with_suffix(f".{os.getpid()}.cpp")
     library = path.with_suffix(".so")
     path.write_text(text, encoding="utf-8")

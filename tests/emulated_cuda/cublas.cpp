@@ -5,6 +5,7 @@
 // captured matmul has a workspace, and that at most 65,535 16-bit matrices are in a batch on compute capability 7.
 //
 // EMULATED_CUBLAS_REFUSES: a data type, such as bfloat16, for which a matmul is not supported.
+// EMULATED_CUBLAS_STATUS: the status that every matmul returns, such as 3, CUBLAS_STATUS_ALLOC_FAILED.
 #include <complex>
 #include <cstdint>
 #include <cstdlib>
@@ -68,6 +69,7 @@ struct Gemm {
 std::map<int, int> handles;  // how many exist, by device
 std::mutex log_mutex;
 std::string calls;  // a line of JSON for each matmul
+int refusals = 0;   // how many matmuls were not supported
 
 size_t size_of(int type) {
     switch (type) {
@@ -158,7 +160,8 @@ int capability() {
 bool is_refused(int type) {
     const char* name = getenv("EMULATED_CUBLAS_REFUSES");
     if (!name) return false;
-    return (type == BFLOAT16 && !strcmp(name, "bfloat16")) || (type == FLOAT16 && !strcmp(name, "float16"));
+    return (type == BFLOAT16 && !strcmp(name, "bfloat16")) || (type == FLOAT16 && !strcmp(name, "float16")) ||
+           (type == FLOAT32 && !strcmp(name, "float32"));
 }
 
 // Bytes from the first to the last element of a batch of column-major matrices.
@@ -173,8 +176,8 @@ int submit(Handle* handle, Gemm g) {
         return INVALID_VALUE;
     if (!g.m || !g.n || !g.count) return SUCCESS;
     Multiply run = implementation(g);
-    if (!run || is_refused(g.type_a)) return NOT_SUPPORTED;
-    if (capability() < 80 && g.count > 65535 && size_of(g.type_a) == 2) return NOT_SUPPORTED;
+    if (const char* forced = getenv("EMULATED_CUBLAS_STATUS")) return atoi(forced);
+    if (!run || is_refused(g.type_a) || (capability() < 80 && g.count > 65535 && size_of(g.type_a) == 2)) return ++refusals, NOT_SUPPORTED;
     int status = 0;
     cudaStreamIsCapturing(handle->stream, &status);
     if (status && !handle->workspace) return emulated_invalidate("cuBLAS allocates a workspace"), EXECUTION_FAILED;
@@ -184,6 +187,7 @@ int submit(Handle* handle, Gemm g) {
         auto field = [](const char* name, long long value) { return "\"" + std::string(name) + "\": " + std::to_string(value) + ", "; };
         calls += "{" + field("op_a", g.op_a) + field("op_b", g.op_b) + field("m", g.m) + field("n", g.n) + field("k", g.k) +
                  field("count", g.count) + field("type", g.type_a) + field("capturing", status) + field("stream", (long long)handle->stream) +
+                 field("workspace", (long long)handle->workspace) +
                  "\"compute\": " + std::to_string(g.compute) + "}\n";
     }
     auto* call = new std::pair<Gemm, Multiply>(g, run);
@@ -212,6 +216,7 @@ void read_scalar(double* out, const void* p, bool is_double, bool is_complex) {
 extern "C" {
 
 void emulated_blas_clear() { calls.clear(); }
+int emulated_blas_refusals() { return refusals; }
 const char* emulated_blas_calls() { return calls.c_str(); }
 int emulated_blas_handles(int device) { return handles[device]; }
 

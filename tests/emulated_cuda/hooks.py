@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import subprocess
+import sys
 from functools import cache
 from typing import Any
 
@@ -22,7 +24,8 @@ def runtime() -> Any:
     library = ctypes.CDLL("libcuda.so.1")
     library.emulated_launches.restype = ctypes.c_ulonglong
     library.emulated_used.restype = ctypes.c_size_t
-    library.emulated_reason.restype = ctypes.c_char_p
+    for name in ("emulated_reason", "emulated_kernels", "emulated_waits"):
+        getattr(library, name).restype = ctypes.c_char_p
     return library
 
 
@@ -34,6 +37,29 @@ def launches(device: int = 0) -> int:
 def used(device: int = 0) -> int:
     """Bytes that are allocated on a device."""
     return int(runtime().emulated_used(device))
+
+
+def kernels() -> set[str]:
+    """Names of the kernels that were launched or captured since the last `clear`."""
+    return set(runtime().emulated_kernels().decode().splitlines())
+
+
+def waits() -> list[tuple[int, int]]:
+    """The stream that waits and the stream that is waited for, for each wait since the last `clear`."""
+    lines = runtime().emulated_waits().decode().splitlines()
+    return [(int(waiting), int(waited)) for waiting, waited in map(str.split, lines)]
+
+
+def clear() -> None:
+    """Forget the kernels, waits and matmuls so far."""
+    runtime().emulated_clear()
+    cublas().emulated_blas_clear()
+
+
+def reason() -> str:
+    """Why the last capture was invalidated, or a kernel failed."""
+    text: str = runtime().emulated_reason().decode()
+    return text
 
 
 def set_order(order: int) -> None:
@@ -62,3 +88,15 @@ def matmuls() -> list[dict[str, int]]:
 def handles(device: int = 0) -> int:
     """How many cuBLAS handles exist on a device."""
     return int(cublas().emulated_blas_handles(device))
+
+
+def refusals() -> int:
+    """How many matmuls cuBLAS did not support."""
+    return int(cublas().emulated_blas_refusals())
+
+
+def output_of(code: str, **environment: str) -> str:
+    """What Python code prints in a process of its own with these environment variables, without the last line break."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.rstrip("\n")

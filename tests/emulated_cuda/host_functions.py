@@ -22,7 +22,13 @@ def patch(cupy: Any) -> None:
         call.__name__ = function.__name__
         return call
 
-    for name in ("cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "matrix_rank", "pinv", "qr", "slogdet", "solve", "svd"):
+    def solve(a: Any, b: Any) -> Any:
+        if b.ndim > 1 and a.shape[:-1] != b.shape[:-1]:  # numpy's function broadcasts
+            raise ValueError("a must have (..., M, M) shape and b must have (..., M, K) for multidimensional b")
+        return numpy.linalg.solve(a, b)
+
+    cupy.linalg.solve = on_host(solve)
+    for name in ("cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "matrix_rank", "pinv", "qr", "slogdet", "svd"):
         setattr(cupy.linalg, name, on_host(getattr(numpy.linalg, name)))
     for name in ("fft", "fftn", "hfft", "ifft", "ifftn", "ihfft", "irfft", "irfftn", "rfft", "rfftn"):
         setattr(cupy.fft, name, on_host(getattr(numpy.fft, name)))

@@ -8,7 +8,8 @@
 // - an error of a kernel is sticky: every later call of the process fails, as with cudaErrorIllegalAddress.
 //
 // Environment: EMULATED_CUDA_CAPABILITY (90 is 9.0), EMULATED_CUDA_MEMORY (bytes of each device), EMULATED_CUDA_DEVICES (their number),
-// EMULATED_CUDA_DRIVER (12080 is 12.8). They are read at each call, so a test may change them.
+// EMULATED_CUDA_DRIVER (12080 is 12.8), EMULATED_CUDA_FAILS (cudaGraphUpload, which then runs out of memory). They are read at each call, so
+// a test may change them.
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
@@ -39,7 +40,8 @@ struct Stream {
     std::vector<Work> work;
 };
 struct Event {
-    Stream* captured = nullptr;  // the stream that captured it
+    cudaStream_t recorded = nullptr;  // the stream that recorded it last
+    Stream* captured = nullptr;       // the stream that captured it
     std::chrono::steady_clock::time_point time;
 };
 struct Graph {
@@ -64,6 +66,8 @@ Stream* capturing = nullptr;
 std::map<char*, Block> blocks;  // by address
 std::map<int, size_t> used;     // by device
 std::map<int, unsigned long long> launches;  // by device; a graph counts as one
+std::set<std::string> kernels;  // names of the kernels launched, captured ones included
+std::string waits;  // a line for each cudaStreamWaitEvent: the stream, and the stream that recorded the event
 std::string why;  // why the last capture was invalidated, or a kernel failed
 
 long long setting(const char* name, long long otherwise) {
@@ -183,6 +187,17 @@ void emulated_set_order(int value) { order = value; }
 unsigned long long emulated_launches(int device) { return launches[device]; }
 size_t emulated_used(int device) { return used[device]; }
 const char* emulated_reason() { return why.c_str(); }
+const char* emulated_kernels() {
+    static std::string text;
+    text = "";
+    for (auto& name : kernels) text += name + "\n";
+    return text.c_str();
+}
+const char* emulated_waits() { return waits.c_str(); }
+void emulated_clear() {
+    kernels.clear();
+    waits.clear();
+}
 
 // ---- errors and versions ----
 
@@ -377,7 +392,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
     return captures ? unsafe("cudaStreamSynchronize") : result(0);
 }
 cudaError_t cudaStreamQuery(cudaStream_t s) { return cudaStreamSynchronize(s); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return result(0); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t event, unsigned) {
+    Lock lock(mutex);
+    waits += std::to_string((size_t)s) + " " + std::to_string((size_t)((Event*)event)->recorded) + "\n";
+    return result(0);
+}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* out, unsigned) {
     *out = (cudaEvent_t) new Event;
     return result(0);
@@ -389,6 +408,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t s) {
     Stream* stream = stream_of(s);
+    ((Event*)event)->recorded = s;
     ((Event*)event)->captured = stream && stream->capturing ? stream : nullptr;
     ((Event*)event)->time = std::chrono::steady_clock::now();
     return result(0);
@@ -448,7 +468,10 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
     delete (Graph*)graph;
     return result(0);
 }
-cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return result(0); }
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
+    const char* failing = getenv("EMULATED_CUDA_FAILS");
+    return result(failing && !strcmp(failing, "cudaGraphUpload") ? cudaErrorMemoryAllocation : 0);
+}
 cudaError_t cudaGraphLaunch(cudaGraphExec_t handle, cudaStream_t stream) {
     Graph* graph = (Graph*)handle;
     if (graph->device != current_device) return result(cudaErrorInvalidResourceHandle);
@@ -528,6 +551,7 @@ CUresult cuLaunchKernel(CUfunction handle, unsigned gx, unsigned gy, unsigned gz
         why = "the grid, the block or the shared memory of " + function->name + " exceeds CUDA's limits";
         return CUDA_ERROR_INVALID_VALUE;
     }
+    kernels.insert(function->name);
     auto bytes = std::make_shared<std::vector<std::vector<char>>>();  // the arguments, copied as by CUDA
     for (size_t i = 0; i < function->sizes.size(); ++i)
         bytes->emplace_back((char*)parameters[i], (char*)parameters[i] + function->sizes[i]);

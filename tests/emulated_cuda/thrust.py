@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,26 +28,42 @@ class Thrust:
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
-        self._catches_errors = tuple(int(part) for part in cupy.__version__.split(".")[:2]) >= (14, 1)
+
+    def _catches_errors(self) -> bool:
+        version = self._cupy.__version__  # read at each call, because a test may change it
+        return tuple(int(part) for part in version.split(".")[:2]) >= (14, 1)
 
     def sort(self, dtype: Any, data: int, keys: int, shape: tuple[int, ...]) -> None:
-        self._submit(lambda: array_at(data, dtype, shape).sort(axis=-1, kind="stable"))
+        if self._has_memory(dtype, shape):
+            self._submit(lambda: array_at(data, dtype, shape).sort(axis=-1, kind="stable"))
 
     def argsort(self, dtype: Any, indices: int, data: int, keys: int, shape: tuple[int, ...]) -> None:
         def work() -> None:
             array_at(indices, numpy.intp, shape)[...] = array_at(data, dtype, shape).argsort(axis=-1, kind="stable")
 
-        self._submit(work)
+        if self._has_memory(dtype, shape):
+            self._submit(work)
 
     def lexsort(self, dtype: Any, indices: int, keys: int, count: int, length: int) -> None:
         def work() -> None:
             array_at(indices, numpy.intp, (length,))[...] = numpy.lexsort(array_at(keys, dtype, (count, length)))
 
-        self._submit(work)
+        if self._has_memory(dtype, (length,)):
+            self._submit(work)
+
+    def _has_memory(self, dtype: Any, shape: tuple[int, ...]) -> bool:
+        """Whether memory suffices for a copy. Without, Thrust does not sort in versions whose errors are not caught."""
+        try:
+            self._cupy.cuda.alloc(math.prod(shape) * numpy.dtype(dtype).itemsize)
+        except MemoryError:
+            if self._catches_errors():
+                raise
+            return False
+        return True
 
     def _submit(self, work: Callable[[], None]) -> None:
         stream = self._cupy.cuda.get_current_stream()
-        if stream.is_capturing() and not self._catches_errors:
+        if stream.is_capturing() and not self._catches_errors():
             raise ProcessEnded("Thrust synchronizes the stream, which fails during capture")
         number = next(_numbers)
         _pending[number] = work

@@ -126,7 +126,7 @@ def _message(backend: Backend, key: dict[str, str], failures: dict[str, str]) ->
     return (
         f"kernels of {backend.spec} failed their self-check, so the portable versions run instead, which are slower: {reasons}. "
         f"Please report this message to the developers of tinytorch. {versions}. "
-        f"`tinytorch backends --check` checks again."
+        "The verdict is kept for these versions; the command `tinytorch backends` can check again."
     )
 
 

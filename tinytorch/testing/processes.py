@@ -138,7 +138,7 @@ def _follow(child: _Child, report: CheckReport, done: set[Check], deadline: floa
             if running is not None:
                 fail(f"its process {value}")
             elif not progressed and (report.device is None or report.unchecked):
-                report.reason, report.hint = f"the process that checks the kernels {value}", "run it with `tinytorch backends --check`"
+                report.reason, report.hint = f"the process that checks the kernels {value}", "check again"
                 return True
             return not report.unchecked
 

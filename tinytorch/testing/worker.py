@@ -43,7 +43,7 @@ def run(spec: str, skip: list[tuple[str, str]], out: TextIO) -> None:
         try:
             result = check_matmul(backend, dtype, progress) if name == MATMUL else check_kernel(backend, name, dtype, progress)
         except MemoryError:  # says nothing about the kernel
-            hint = "end other programs that use the device, and run `tinytorch backends --check`"
+            hint = "end other programs that use the device, and check again"
             report("unavailable", {"reason": "the device has not enough free memory for the check", "hint": hint})
             return
         report("result", asdict(result))

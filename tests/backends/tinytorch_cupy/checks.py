@@ -9,11 +9,15 @@ import numpy
 import pytest
 
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
+from tinytorch.backend import Kernel
 from tinytorch.testing.kernel_cases import Case, Draw
 from tinytorch.testing.kernel_check import OPERATIONS
 from tinytorch_cupy.kernels import KERNELS
 
 Array = Any
+
+#: Kernels that run in the emulator. `linear` uses cuBLAS, and `put_row` is one line of cupy.
+EMULATED = sorted(set(KERNELS) - {"linear", "put_row"})
 
 DTYPES = ("float32", "float16", "bfloat16")
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
@@ -139,3 +143,32 @@ def check(name: str, case: Case, dtype: str, layout: str = "contiguous", toleran
     expected_grads = portable.joint_rule(numpy, to_float64(g), residuals, exact, needs, **case.settings)
     expected_grads = [grad if needed else None for grad, needed in zip(expected_grads, needs, strict=True)]
     assert_close(grads, expected_grads, tolerance, dtype, least)
+
+
+# ---- kernels on arrays of numpy ----
+
+
+def _arrays_on_device(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_arrays_on_device(item) for item in value]
+    return fake_cupy.asarray(value) if isinstance(value, numpy.ndarray | numpy.generic) else value
+
+
+def _on_host(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_on_host(item) for item in value]
+    return numpy.asarray(value).view(numpy.ndarray) if isinstance(value, numpy.ndarray) else value
+
+
+def emulated(kernel: Kernel) -> Kernel:
+    """Wrap a kernel, so that it takes and returns arrays of numpy."""
+
+    def forward(*arrays: Any, **settings: Any) -> Any:
+        result = kernel.forward(*_arrays_on_device(arrays), **settings)
+        return result if result is NotImplemented else (_on_host(result[0]), result[1])
+
+    def backward(g: Any, residuals: Any, inputs: Any, needs: Any, **settings: Any) -> Any:
+        assert kernel.backward is not None
+        return _on_host(kernel.backward(_arrays_on_device(g), residuals, _arrays_on_device(inputs), needs, **settings))
+
+    return Kernel(forward, None if kernel.backward is None else backward)

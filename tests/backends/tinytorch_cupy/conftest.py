@@ -1,25 +1,19 @@
-"""Fixtures for machines without a GPU: the CUDA kernels on the emulator, and the backend with a fake cupy."""
+"""Fixtures for machines without a GPU: the CUDA kernels on the emulator, and the backend with real cupy on an emulated CUDA."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
 import tinytorch as tt
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
-from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
-from tests.backends.tinytorch_cupy.fake_cupy import new_cupy, new_namespace, with_cuda
 from tests.emulated_cuda import hooks
 from tinytorch.autograd import operation
 from tinytorch_cupy import gemm
-from tinytorch_cupy.backend import CupyBackend
-from tinytorch_cupy.kernels import KERNELS
 from tinytorch_cupy.kernels.launch import SOURCES
 
 
@@ -51,54 +45,15 @@ def _clear_compiled() -> None:
 
 
 @pytest.fixture
-def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """``backend``, ``cupy`` and ``blas`` of a fake GPU, which records launches during capture. It is the selected backend.
-
-    Of the kernels it has only those without CUDA: matmuls, which are captured as well, and `put_row`.
-    """
-    with registered_gpu(monkeypatch, new_cupy()) as machine:
-        yield machine
-
-
-@pytest.fixture
-def fake_gpu_with_kernels(fake_gpu: SimpleNamespace, cuda: Any, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """`fake_gpu` with all kernels, whose CUDA code is emulated; the fixture ``cuda`` manages compiled files."""
-    monkeypatch.setitem(sys.modules, "cupy", with_cuda(fake_gpu.cupy))
-    fake_gpu.backend.kernels = KERNELS
-    return fake_gpu
-
-
-@contextmanager
-def registered_gpu(
-    monkeypatch: pytest.MonkeyPatch, cupy: Any, selected: str = "fakegpu", only: Sequence[str] | None = ("linear", "put_row")
-) -> Iterator[SimpleNamespace]:
-    """Register the plugin with this cupy as ``fakegpu``, with ``only`` these kernels."""
-    blas = FakeBlas(cupy.machine)
-    monkeypatch.setattr(gemm, "_cupy", lambda: cupy)
-    monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(blas))
-    monkeypatch.setattr(gemm, "_thread_local", gemm.threading.local())
-    monkeypatch.setattr(gemm, "_computed_in_float32", set())
-
-    def create(device: str | None) -> CupyBackend:
-        backend = CupyBackend(cupy, new_namespace(cupy), int(device or 0))
-        backend.name = "fakegpu"
-        if only is not None:
-            backend.kernels = {name: backend.kernels[name] for name in only}
-        return backend
-
-    tt.register_backend("fakegpu", create)
-    with tt.use_backend(selected) as backend:
-        yield SimpleNamespace(backend=backend, cupy=cupy, blas=blas)
-
-
-@pytest.fixture
-def gpu() -> Iterator[SimpleNamespace]:
-    """``backend`` and ``cupy`` on the emulated CUDA. It is the selected backend."""
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """``backend`` and ``cupy`` on the emulated CUDA. It is the selected backend; nothing is remembered of matmuls of other tests."""
     if not hooks.is_active():
         pytest.skip('needs the emulated CUDA: nox -s "tests(cupy_emulated)"')
     import cupy
 
     with tt.use_backend("cupy") as backend:
+        monkeypatch.setattr(gemm, "_computed_in_float32", set())
+        hooks.clear()
         yield SimpleNamespace(backend=backend, cupy=cupy)
 
 

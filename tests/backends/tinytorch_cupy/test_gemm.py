@@ -1,17 +1,17 @@
-"""Matmuls through cuBLAS, with a fake cuBLAS that reads raw column-major memory."""
+"""Matmuls through cuBLAS, called by real cupy's arrays: on the emulated CUDA it reads raw column-major memory."""
 
 from __future__ import annotations
 
 import sys
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import ml_dtypes
 import numpy
 import pytest
 
-from tests.backends.tinytorch_cupy.fake_blas import FakeBlas
-from tests.backends.tinytorch_cupy.fake_cupy import new_cupy
+from tests.emulated_cuda import hooks
 from tinytorch.ops import linear as portable
 from tinytorch_cupy import gemm
 from tinytorch_cupy.kernels import KERNELS
@@ -21,28 +21,29 @@ CLOSE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}
 
 
 class Bench:
-    """A fake GPU with cuBLAS."""
+    """Random arrays on the emulated GPU, and the matmuls that it has computed."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capability: str = "90") -> None:
-        self.cupy: Any = new_cupy(capability)
-        self.library = FakeBlas(self.cupy.machine)
-        monkeypatch.setattr(gemm, "_cupy", lambda: self.cupy)
-        monkeypatch.setattr(gemm, "load_library", lambda cupy: gemm.declared(self.library))
-        monkeypatch.setattr(gemm, "_thread_local", gemm.threading.local())
-        monkeypatch.setattr(gemm, "_computed_in_float32", set())
+    def __init__(self, gpu: SimpleNamespace) -> None:
+        self.cupy = gpu.cupy
+        self.backend = gpu.backend
         self.random = numpy.random.default_rng(0)
 
     def array(self, *shape: int, dtype: str = "float32") -> Any:
         return self.cupy.array(self.random.normal(size=shape).astype(TYPES[dtype]))
 
-    def calls(self) -> list[dict[str, Any]]:
-        calls, self.library.calls = self.library.calls, []
-        return calls
+    def calls(self) -> list[dict[str, int]]:
+        """The matmuls since the last call of this method."""
+        return hooks.matmuls()
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    return Bench(monkeypatch)
+def gpu(gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(gemm, "_thread_local", gemm.threading.local())
+    return Bench(gpu)
+
+
+def size(call: dict[str, int]) -> tuple[int, int, int]:
+    return call["m"], call["n"], call["k"]
 
 
 def assert_matmul(result: Any, a: Any, b: Any, tolerance: float = 1e-5) -> None:
@@ -61,16 +62,17 @@ def test_transposed_operands_are_not_copied(gpu: Bench, dtype: str, left: bool, 
     assert result.dtype == a.dtype
     assert_matmul(result, a, b, CLOSE[dtype])
     (call,) = gpu.calls()
-    assert call["ops"] == (int(right), int(left))  # cuBLAS computes the transposed matmul
-    assert call["size"] == (4, 3, 5)
+    assert (call["op_a"], call["op_b"]) == (int(right), int(left))  # cuBLAS computes the transposed matmul
+    assert size(call) == (4, 3, 5)
 
 
 def test_a_column_slice_is_not_copied(gpu: Bench) -> None:
     to_float64 = gpu.array(6, 12)
     a, b = to_float64[:, 4:8], gpu.array(4, 3)
-    launched = gpu.cupy.gpu.launched
-    assert_matmul(gemm.matmul(a, b), a, b)
-    assert gpu.cupy.gpu.launched == launched + 1  # only the matmul
+    launched = hooks.launches()
+    result = gemm.matmul(a, b)
+    assert hooks.launches() == launched + 1  # only the matmul
+    assert_matmul(result, a, b)
     assert len(gpu.calls()) == 1
 
 
@@ -92,7 +94,7 @@ def test_layouts_that_cublas_does_not_support_are_copied(gpu: Bench, index: tupl
 
 def test_a_broadcast_row_is_copied(gpu: Bench) -> None:
     row = gpu.array(1, 4)
-    a = numpy.broadcast_to(row, (3, 4))
+    a = gpu.cupy.broadcast_to(row, (3, 4))
     b = gpu.array(4, 2)
     assert_matmul(gemm.matmul(a, b), a, b)
 
@@ -101,12 +103,12 @@ def test_a_batch_times_one_matrix_is_one_matmul(gpu: Bench) -> None:
     a, b = gpu.array(2, 3, 4, 5), gpu.array(6, 5).T
     assert_matmul(gemm.matmul(a, b), a, b)
     (call,) = gpu.calls()
-    assert (call["count"], call["size"]) == (1, (6, 24, 5))
+    assert (call["count"], size(call)) == (1, (6, 24, 5))
 
 
 def test_a_batch_is_one_call(gpu: Bench) -> None:
     a, b = gpu.array(2, 3, 4, 5), gpu.array(2, 3, 6, 5)
-    assert_matmul(gemm.matmul(a, numpy.swapaxes(b, -1, -2)), a, numpy.swapaxes(b, -1, -2))
+    assert_matmul(gemm.matmul(a, gpu.cupy.swapaxes(b, -1, -2)), a, gpu.cupy.swapaxes(b, -1, -2))
     (call,) = gpu.calls()
     assert call["count"] == 6
 
@@ -115,19 +117,20 @@ def test_the_heads_of_a_packed_projection_are_not_copied(gpu: Bench) -> None:
     batch, length, heads, width = 3, 5, 2, 4
     qkv = gpu.array(batch, length, 3 * heads * width)
     parts = [qkv[:, :, i * heads * width : (i + 1) * heads * width] for i in range(3)]
-    q, k, v = (numpy.transpose(x.reshape(batch, length, heads, width), (0, 2, 1, 3)) for x in parts)
-    assert numpy.shares_memory(q, qkv)
-    launched = gpu.cupy.gpu.launched
-    scores = gemm.matmul(q, numpy.swapaxes(k, -1, -2))
-    assert_matmul(scores, q, numpy.swapaxes(k, -1, -2))
+    q, k, v = (x.reshape(batch, length, heads, width).transpose(0, 2, 1, 3) for x in parts)
+    assert q.data.ptr == qkv.data.ptr
+    launched = hooks.launches()
+    scores = gemm.matmul(q, gpu.cupy.swapaxes(k, -1, -2))
     assert [call["count"] for call in gpu.calls()] == [3, 3]  # one call per head, batched over examples
-    assert_matmul(gemm.matmul(scores, v), scores, v)
-    assert_matmul(gemm.matmul(numpy.swapaxes(scores, -1, -2), q), numpy.swapaxes(scores, -1, -2), q)
-    assert gpu.cupy.gpu.launched == launched + 2 + len(gpu.calls())
+    out, transposed = gemm.matmul(scores, v), gemm.matmul(gpu.cupy.swapaxes(scores, -1, -2), q)
+    assert hooks.launches() == launched + 2 + len(gpu.calls())
+    assert_matmul(scores, q, gpu.cupy.swapaxes(k, -1, -2))
+    assert_matmul(out, scores, v)
+    assert_matmul(transposed, gpu.cupy.swapaxes(scores, -1, -2), q)
 
 
 def test_operands_are_copied_if_too_many_calls_would_be_needed(gpu: Bench) -> None:
-    a = numpy.transpose(gpu.array(40, 3, 50, 4), (0, 2, 1, 3))  # 40 x 50 matrices (3, 4)
+    a = gpu.array(40, 3, 50, 4).transpose(0, 2, 1, 3)  # 40 x 50 matrices (3, 4)
     b = gpu.array(40, 50, 4, 2)
     assert_matmul(gemm.matmul(a, b), a, b)
     assert [call["count"] for call in gpu.calls()] == [2000]
@@ -183,16 +186,15 @@ def test_each_stream_has_its_own_workspace(gpu: Bench) -> None:
     a = gpu.array(2, 2)
     stream = gpu.cupy.cuda.Stream(non_blocking=True)
     gemm.matmul(a, a)
-    first = gpu.library.workspace
     with stream:
         gemm.matmul(a, a)
-        second = gpu.library.workspace
         gemm.matmul(a, a)
     gemm.matmul(a, a)
-    assert [call["stream"] for call in gpu.calls()] == [0, stream.ptr, stream.ptr, 0]
-    assert first is not None
-    assert second not in (None, first)
-    assert gpu.library.workspace == first
+    calls = gpu.calls()
+    assert [call["stream"] for call in calls] == [0, stream.ptr, stream.ptr, 0]
+    first, second = calls[0]["workspace"], calls[1]["workspace"]
+    assert 0 != first != second != 0
+    assert [call["workspace"] for call in calls] == [first, second, second, first]
 
 
 def test_a_failed_call_raises(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,62 +209,75 @@ def test_a_failed_call_raises(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("shapes", [((3, 5), (5, 4)), ((2, 3, 5), (2, 5, 4))])
 def test_16_bit_matmuls_that_cublas_does_not_support_are_computed_in_float32(
-    gpu: Bench, caplog: pytest.LogCaptureFixture, dtype: str, shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    gpu: Bench,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: str,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> None:
-    gpu.library.refused = {gemm.DATA_TYPES[dtype]}
-    a, b = gpu.array(*shapes[0], dtype=dtype), numpy.swapaxes(gpu.array(*shapes[1][:-2], 4, 5, dtype=dtype), -1, -2)
+    refusals = hooks.refusals()
+    monkeypatch.setenv("EMULATED_CUBLAS_REFUSES", dtype)
+    a, b = gpu.array(*shapes[0], dtype=dtype), gpu.cupy.swapaxes(gpu.array(*shapes[1][:-2], 4, 5, dtype=dtype), -1, -2)
     with caplog.at_level("INFO", "tinytorch"):
         for _ in range(3):
             result = gemm.matmul(a, b)
             assert result.dtype == a.dtype
             assert_matmul(result, a, b, CLOSE[dtype])
-    assert gpu.library.refusals == 1  # remembered
+    assert hooks.refusals() == refusals + 1  # remembered
     assert len(caplog.messages) == 1
     assert f"not supported for {dtype} {shapes[0]} and {shapes[1]}; this matmul is computed in float32" in caplog.text
 
 
-def test_only_the_matmul_that_cublas_does_not_support_is_computed_in_float32(gpu: Bench) -> None:
-    gpu.library.refused = {2}
+def test_only_the_matmul_that_cublas_does_not_support_is_computed_in_float32(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMULATED_CUBLAS_REFUSES", "float16")
     gemm.matmul(gpu.array(2, 2, dtype="float16"), gpu.array(2, 2, dtype="float16"))
-    gpu.library.refused = set()
-    gpu.calls()
+    monkeypatch.delenv("EMULATED_CUBLAS_REFUSES")
     other = gpu.array(3, 3, dtype="float16")
-    launched = gpu.cupy.gpu.launched
+    launched = hooks.launches()
     gemm.matmul(other, other)
-    assert gpu.cupy.gpu.launched == launched + 1  # no conversions
+    assert hooks.launches() == launched + 1  # no conversions
 
 
-def test_a_matmul_that_cublas_does_not_support_is_captured(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
-    fake_gpu.blas.refused = {2}
+def test_a_matmul_that_cublas_does_not_support_is_captured(
+    gpu: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = hooks.refusals()
+    monkeypatch.setenv("EMULATED_CUBLAS_REFUSES", "float16")
     random = numpy.random.default_rng(0)
-    x = fake_gpu.cupy.array(random.normal(size=(4, 4)).astype("float16") / 4)
-    captured = fake_gpu.backend.compile(lambda state, batch: ((gemm.matmul(state[0], batch[0]),), ()), donate=True)
+    x = gpu.cupy.array(random.normal(size=(4, 4)).astype("float16") / 4)
+    captured = gpu.backend.compile(lambda state, batch: ((gemm.matmul(state[0], batch[0]),), ()), donate=True)
     state: Any = (x,)
     for _ in range(3):
         state, _ = captured(state, (x,))
     numpy.testing.assert_allclose(state[0].get(), numpy.linalg.matrix_power(x.get().astype("float64"), 4), atol=1e-3)
-    assert fake_gpu.blas.refusals == 1
+    assert hooks.refusals() == refusals + 1
     assert caplog.messages == []  # no warning: captured
 
 
-def test_float32_has_no_wider_retry(gpu: Bench) -> None:
-    gpu.library.refused = {0}
+def test_float32_has_no_wider_retry(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMULATED_CUBLAS_REFUSES", "float32")
     with pytest.raises(gemm.BlasError, match="cublasGemmEx failed with status 15"):
         gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))
 
 
+LARGE_BATCH = """
+import cupy
+from tests.emulated_cuda import hooks
+from tinytorch_cupy import gemm
+a = (cupy.arange(129025 * 2) % 7).reshape(129025, 1, 2).astype("float16")
+found = gemm.matmul(a, cupy.ones((129025, 2, 1), dtype="float16"))
+print([call["count"] for call in hooks.matmuls()], hooks.refusals(), bool((found[:, 0] == a[:, 0, :1] + a[:, 0, 1:]).all()))
+"""
+
+
 @pytest.mark.parametrize(("capability", "counts"), [("75", [64512, 64512, 1]), ("80", [129025])])
-def test_large_batches_are_split_before_compute_capability_8(monkeypatch: pytest.MonkeyPatch, capability: str, counts: list[int]) -> None:
-    gpu = Bench(monkeypatch, capability)
-    a, b = gpu.array(129025, 1, 2, dtype="float16"), gpu.array(129025, 2, 1, dtype="float16")
-    assert_matmul(gemm.matmul(a, b), a, b, CLOSE["float16"])
-    assert [call["count"] for call in gpu.calls()] == counts
-    assert gpu.library.refusals == 0
+def test_large_batches_are_split_before_compute_capability_8(gpu: Bench, capability: str, counts: list[int]) -> None:
+    # in a process of its own, because cupy reads the capability once
+    assert hooks.output_of(LARGE_BATCH, EMULATED_CUDA_CAPABILITY=capability) == f"{counts} 0 True"
 
 
-def test_a_split_batch_repeats_a_broadcast_operand(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = Bench(monkeypatch, "75")
-    monkeypatch.setattr(gemm, "_MAX_BATCH_BEFORE_AMPERE", 4)
+def test_a_split_batch_repeats_a_broadcast_operand(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gemm.current(), "_max_batch", 4)
     a, b = gpu.array(2, 3), gpu.array(10, 3, 2)
     assert_matmul(gemm.matmul(a, b), a, b)
     assert [call["count"] for call in gpu.calls()] == [4, 4, 2]
@@ -276,8 +291,8 @@ def test_libcublas_is_the_one_of_cupy_even_if_a_newer_one_is_installed(monkeypat
     newest = SimpleNamespace(abs_path="/site-packages/nvidia/cu13/lib/libcublas.so.13")
     monkeypatch.setitem(sys.modules, "cuda.pathfinder", SimpleNamespace(load_nvidia_dynamic_lib=lambda name: newest))  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", SimpleNamespace(cublas=None))  # type: ignore[arg-type]
-    cupy = new_cupy()  # for CUDA 12.8
-    loaded = {name: FakeBlas(cupy.machine)}
+    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(runtimeGetVersion=lambda: 12080)))
+    loaded = {name: MagicMock()}
     monkeypatch.setattr(gemm.ctypes, "CDLL", loaded.__getitem__)
     monkeypatch.setattr(gemm.sys, "platform", platform)
     assert gemm.load_library(cupy) is loaded[name]
@@ -294,9 +309,9 @@ def test_ones_are_cached_per_power_of_two(gpu: Bench) -> None:
         x = gpu.array(count, 2)
         numpy.testing.assert_allclose(gemm.column_sums(x).get(), x.get().sum(axis=0), rtol=1e-4, atol=1e-5)
     assert sorted(length for _, _, length in gemm.current()._ones) == [1, 2, 4, 8, 16, 32, 64, 128]
-    launched = gpu.cupy.gpu.launched
+    launched = hooks.launches()
     gemm.column_sums(x)
-    assert gpu.cupy.gpu.launched == launched + 1
+    assert hooks.launches() == launched + 1
 
 
 def test_buffers_of_a_handle_are_allocated_from_the_default_pool(gpu: Bench) -> None:
@@ -331,10 +346,10 @@ def test_linear_matches_the_portable_version(gpu: Bench, dtype: str, biased: boo
 
 def test_linear_does_not_copy(gpu: Bench) -> None:
     x, weight, g = gpu.array(2, 3, 5), gpu.array(4, 5), gpu.array(2, 3, 4)
-    launched = gpu.cupy.gpu.launched
+    launched = hooks.launches()
     KERNELS["linear"].forward(x, weight, None)
     KERNELS["linear"].backward(g, None, (x, weight, None), (True, True, False))
-    assert gpu.cupy.gpu.launched == launched + 3
+    assert hooks.launches() == launched + 3
     assert [call["count"] for call in gpu.calls()] == [1, 1, 1]
 
 
@@ -346,6 +361,6 @@ def test_mixed_and_integer_dtypes_are_not_supported(gpu: Bench) -> None:
 
 
 def test_cublas_out_of_memory_is_a_memory_error(gpu: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu.library, "cublasGemmEx", lambda *args: 3)
+    monkeypatch.setenv("EMULATED_CUBLAS_STATUS", "3")
     with pytest.raises(MemoryError, match="out of GPU memory for cuBLAS"):
         gemm.matmul(gpu.array(2, 2), gpu.array(2, 2))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.backends.tinytorch_cupy.fake_runtime import CUDARuntimeError, Graph
 from tests.backends.tinytorch_cupy.test_graph import add_step, losses, start
+from tests.emulated_cuda import hooks
 from tinytorch_cupy import gemm
 
 
@@ -21,101 +21,126 @@ def _without_automatic_collection() -> Iterator[None]:
     gc.enable()
 
 
-def ones(fake_gpu: Any) -> Any:
-    return fake_gpu.cupy.ones(3)
+#: cupy destroys a graph in a destructor, whose errors Python reports but cannot raise.
+ignores_errors_of_destructors = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def ones(gpu: Any) -> Any:
+    return gpu.cupy.ones(3)
+
+
+def outside_of_the_default_pool(gpu: Any) -> int:
+    """Bytes of the device that are not in the default pool, but in pools of graphs."""
+    return hooks.used() - int(gpu.cupy.get_default_memory_pool().total_bytes())
+
+
+def leave_free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Let the device have ``size`` bytes beyond those in use."""
+    monkeypatch.setenv("EMULATED_CUDA_MEMORY", str(hooks.used() + size))
+
+
+def empty_graph(gpu: Any) -> Any:
+    """A graph, whose destruction invalidates a capture."""
+    with gpu.cupy.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        return stream.end_capture()
 
 
 class GraphInCycle:
     """A graph in a reference cycle, which only the garbage collector can destroy."""
 
-    def __init__(self, fake_gpu: Any) -> None:
-        captured = fake_gpu.backend.compile(add_step, donate=True)
-        captured(start(fake_gpu), (ones(fake_gpu),))
+    def __init__(self, gpu: Any) -> None:
+        captured = gpu.backend.compile(add_step, donate=True)
+        captured(start(gpu), (ones(gpu),))
         self.all = [captured, self]
 
 
 # ---- memory ----
 
 
-def test_a_returned_state_outlives_its_step(fake_gpu: Any) -> None:
-    captured = fake_gpu.backend.compile(add_step, donate=True)
-    state, (doubled,) = captured(start(fake_gpu), (ones(fake_gpu),))
+def test_a_returned_state_outlives_its_step(gpu: Any) -> None:
+    captured = gpu.backend.compile(add_step, donate=True)
+    state, (doubled,) = captured(start(gpu), (ones(gpu),))
     del captured
     assert state[0].get().tolist() == [1.0] * 3
     assert doubled.get().tolist() == [0.0] * 3
 
 
-def test_a_second_training_in_a_process_matches_the_first(fake_gpu: Any) -> None:
+def test_a_second_training_in_a_process_matches_the_first(gpu: Any) -> None:
     first = losses()
     gc.collect()
     assert losses() == first
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_captured_column_sums_survive_sums_of_other_lengths(fake_gpu: Any, dtype: str) -> None:
-    captured = fake_gpu.backend.compile(lambda state, batch: ((), (gemm.column_sums(batch[0]),)))
-    sevens = fake_gpu.cupy.ones((7, 2), dtype=dtype)
+def test_captured_column_sums_survive_sums_of_other_lengths(gpu: Any, dtype: str) -> None:
+    captured = gpu.backend.compile(lambda state, batch: ((), (gemm.column_sums(batch[0]),)))
+    sevens = gpu.cupy.ones((7, 2), dtype=dtype)
     for _ in range(2):
         _, (sums,) = captured((), (sevens,))
         assert sums.get().tolist() == [7.0, 7.0]
         for count in range(1, 80):
-            gemm.column_sums(fake_gpu.cupy.ones((count, 1), dtype=dtype))
+            gemm.column_sums(gpu.cupy.ones((count, 1), dtype=dtype))
+        gpu.cupy.get_default_memory_pool().free_all_blocks()
 
 
-def test_a_destroyed_graph_frees_its_memory(fake_gpu: Any) -> None:
-    gpu, pool = fake_gpu.cupy.gpu, fake_gpu.cupy.get_default_memory_pool()
-    captured = fake_gpu.backend.compile(add_step, donate=True)
-    captured(start(fake_gpu), (ones(fake_gpu),))
-    assert gpu.allocated > pool.total_bytes()
+def test_a_destroyed_graph_frees_its_memory(gpu: Any) -> None:
+    pool = gpu.cupy.get_default_memory_pool()
+    before = outside_of_the_default_pool(gpu), pool.used_bytes()
+    captured = gpu.backend.compile(add_step, donate=True)
+    captured(start(gpu), (ones(gpu),))
+    assert outside_of_the_default_pool(gpu) > before[0]
+    assert pool.used_bytes() > before[1]
     del captured
-    assert gpu.allocated == pool.total_bytes()  # the graph's own pool is gone
-    assert pool.used_bytes() == 0
+    assert (outside_of_the_default_pool(gpu), pool.used_bytes()) == before
 
 
-def test_a_step_is_not_captured_if_its_pool_runs_out_of_memory(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
-    gpu = fake_gpu.cupy.gpu
+def test_a_step_is_not_captured_if_its_pool_runs_out_of_memory(
+    gpu: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = []
 
     def step(state: Any, batch: Any) -> Any:
         runs.append(1)
         new = (state[0] + 1) * 2  # from here on the block of the sum is free
         if len(runs) % 2 == 0:  # during capture it needs more memory than before, which is not available
-            gpu.capacity = gpu.allocated + 512
-            fake_gpu.cupy.empty(256, dtype="float32")
-            gpu.capacity = 80 << 30
+            leave_free(monkeypatch, 512)
+            gpu.cupy.empty(256, dtype="float32")
         return (new,), ()
 
-    captured = fake_gpu.backend.compile(step, donate=True)
-    state: Any = (fake_gpu.cupy.zeros(3),)
+    captured = gpu.backend.compile(step, donate=True)
+    state: Any = (gpu.cupy.zeros(3),)
     for _ in range(2):
         state, _ = captured(state, ())
-        gpu.capacity = 80 << 30
+        monkeypatch.delenv("EMULATED_CUDA_MEMORY", raising=False)
     assert state[0].get().tolist() == [6.0] * 3
     assert len(runs) == 6
     assert "out of memory" in caplog.text
 
 
-def test_a_memory_limit_does_not_free_blocks_of_a_graph(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
-    fake_gpu.cupy.machine.limit = 3 * 512
+def test_a_memory_limit_does_not_free_blocks_of_a_graph(
+    gpu: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUPY_GPU_MEMORY_LIMIT", str(3 * 512))  # of new pools
     runs = []
 
     def step(state: Any, batch: Any) -> Any:
         runs.append(1)
         new = (state[0] + 1) * 2
         if len(runs) == 2:
-            fake_gpu.cupy.empty(256, dtype="float32")
+            gpu.cupy.empty(256, dtype="float32")
         return (new,), ()
 
-    captured = fake_gpu.backend.compile(step, donate=True)
-    state: Any = (fake_gpu.cupy.zeros(3),)
+    captured = gpu.backend.compile(step, donate=True)
+    state: Any = (gpu.cupy.zeros(3),)
     for _ in range(2):
         state, _ = captured(state, ())
     assert state[0].get().tolist() == [6.0] * 3
     assert_captured(runs, 1, caplog)
 
 
-def test_garbage_of_the_warm_up_is_freed_before_the_capture(fake_gpu: Any) -> None:
-    memory = []
+def test_garbage_of_the_warm_up_is_freed_before_the_capture(gpu: Any) -> None:
+    memory, before = [], outside_of_the_default_pool(gpu)
     for has_cycle in (False, True):
 
         def step(state: Any, batch: Any, has_cycle: bool = has_cycle) -> Any:
@@ -123,24 +148,27 @@ def test_garbage_of_the_warm_up_is_freed_before_the_capture(fake_gpu: Any) -> No
             made.append(made if has_cycle else state[0])
             return (made[0],), ()
 
-        captured = fake_gpu.backend.compile(step)
-        captured((fake_gpu.cupy.zeros(3),), ())
-        memory.append(fake_gpu.cupy.gpu.allocated - fake_gpu.cupy.get_default_memory_pool().total_bytes())
+        captured = gpu.backend.compile(step)
+        captured((gpu.cupy.zeros(3),), ())
+        memory.append(outside_of_the_default_pool(gpu) - before)
         del captured
     assert memory[0] == memory[1] > 0
 
 
-def test_a_step_runs_without_a_graph_if_a_copy_of_its_state_does_not_fit(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
-    gpu = fake_gpu.cupy.gpu
-    state = (fake_gpu.cupy.zeros(2**20),)
-    gpu.capacity = gpu.allocated + 3 * state[0].nbytes // 2
-    captured = fake_gpu.backend.compile(lambda state, batch: ((state[0] + 1,), ()), donate=True)
+def test_a_step_runs_without_a_graph_if_a_copy_of_its_state_does_not_fit(
+    gpu: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = gpu.cupy.get_default_memory_pool()
+    state = (gpu.cupy.zeros(2**20),)
+    pool.free_all_blocks()
+    leave_free(monkeypatch, 3 * state[0].nbytes // 2)
+    captured = gpu.backend.compile(lambda state, batch: ((state[0] + 1,), ()), donate=True)
     state, _ = captured(state, ())
     assert float(state[0][0]) == 1.0
     assert len(caplog.messages) == 1
     assert "Out of memory" in caplog.text
-    fake_gpu.cupy.get_default_memory_pool().free_all_blocks()
-    gpu.capacity = gpu.allocated
+    pool.free_all_blocks()
+    leave_free(monkeypatch, 0)
     with pytest.raises(MemoryError):
         captured(state, ())
 
@@ -153,7 +181,7 @@ def assert_captured(runs: list[int], attempts: int, caplog: pytest.LogCaptureFix
     assert (len(runs), caplog.messages) == (2 * attempts, [])
 
 
-def run_invalidated(fake_gpu: Any, invalidate: Callable[[int], object]) -> list[int]:
+def run_invalidated(gpu: Any, invalidate: Callable[[int], object]) -> list[int]:
     """Compile a step that calls ``invalidate`` with the number of the run, and call it twice; returns the runs in Python."""
     runs: list[int] = []
 
@@ -164,16 +192,16 @@ def run_invalidated(fake_gpu: Any, invalidate: Callable[[int], object]) -> list[
         del before
         return add_step(state, batch)
 
-    captured = fake_gpu.backend.compile(step, donate=True)
-    state: Any = start(fake_gpu)
+    captured = gpu.backend.compile(step, donate=True)
+    state: Any = start(gpu)
     for _ in range(2):
-        state, _ = captured(state, (ones(fake_gpu),))
+        state, _ = captured(state, (ones(gpu),))
     assert state[0].get().tolist() == [2.0] * 3
     return runs
 
 
-def test_garbage_during_a_capture_does_not_invalidate_it(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
-    cycles = [GraphInCycle(fake_gpu)]
+def test_garbage_during_a_capture_does_not_invalidate_it(gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    cycles = [GraphInCycle(gpu)]
 
     def invalidate(run: int) -> None:
         if run == 2:
@@ -181,80 +209,80 @@ def test_garbage_during_a_capture_does_not_invalidate_it(fake_gpu: Any, caplog: 
             [[] for _ in range(100_000)]
 
     gc.enable()
-    assert_captured(run_invalidated(fake_gpu, invalidate), 1, caplog)
+    assert_captured(run_invalidated(gpu, invalidate), 1, caplog)
     assert gc.isenabled()
 
 
+@ignores_errors_of_destructors
 @pytest.mark.parametrize("kind", ["graph", "handle"])
-def test_a_capture_that_fails_once_is_retried(fake_gpu: Any, caplog: pytest.LogCaptureFixture, kind: str) -> None:
-    old = [Graph(fake_gpu.cupy.gpu, [], set()) if kind == "graph" else gemm.new_blas(fake_gpu.cupy)]
-    assert_captured(run_invalidated(fake_gpu, lambda run: old.clear() if run == 2 else None), 2, caplog)
+def test_a_capture_that_fails_once_is_retried(gpu: Any, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    old = [empty_graph(gpu) if kind == "graph" else gemm.new_blas(gpu.cupy)]
+    assert_captured(run_invalidated(gpu, lambda run: old.clear() if run == 2 else None), 2, caplog)
 
 
-def test_a_capture_that_fails_twice_is_given_up(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
-    old = [Graph(fake_gpu.cupy.gpu, [], set()) for _ in range(2)]
-    runs = run_invalidated(fake_gpu, lambda run: old.pop() if run % 2 == 0 and old else None)
+@ignores_errors_of_destructors
+def test_a_capture_that_fails_twice_is_given_up(gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    old = [empty_graph(gpu) for _ in range(2)]
+    runs = run_invalidated(gpu, lambda run: old.pop() if run % 2 == 0 and old else None)
     assert len(runs) == 6
     assert len(caplog.messages) == 1
     assert "cudaErrorStreamCaptureInvalidated" in caplog.text
-    assert fake_gpu.cupy.gpu.graph is None
+    assert not gpu.cupy.cuda.get_current_stream().is_capturing()
 
 
-def test_a_failed_capture_frees_its_memory(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
-    gpu, pool = fake_gpu.cupy.gpu, fake_gpu.cupy.get_default_memory_pool()
-    state, batch = start(fake_gpu), (ones(fake_gpu),)
-    before = pool.used_bytes()
+def test_a_failed_capture_frees_its_memory(gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    pool = gpu.cupy.get_default_memory_pool()
+    state, batch = start(gpu), (ones(gpu),)
+    before = pool.used_bytes(), outside_of_the_default_pool(gpu)
     memory = []
 
     def step(state: Any, batch: Any) -> Any:
-        memory.append((pool.used_bytes(), gpu.allocated - pool.total_bytes()))
+        memory.append((pool.used_bytes(), outside_of_the_default_pool(gpu)))
         work = state[0] * 2
         int(state[1])  # raises during capture
         return (work, state[1]), ()
 
-    fake_gpu.backend.compile(step, donate=True)(state, batch)
-    assert memory[-1] == (before, 0)  # only what the caller holds
+    gpu.backend.compile(step, donate=True)(state, batch)
+    assert memory[-1] == before  # only what the caller holds
     assert len(memory) == 5
     assert len(caplog.messages) == 1
 
 
-def test_the_callers_stream_waits_for_each_attempt(fake_gpu: Any) -> None:
-    caller = fake_gpu.cupy.cuda.get_current_stream()
+def test_the_callers_stream_waits_for_each_attempt(gpu: Any) -> None:
+    def waited() -> list[int]:
+        """The streams that the caller's stream, the default one, has waited for."""
+        return [stream for waiting, stream in hooks.waits() if waiting == 0]
 
     def failing_step(state: Any, batch: Any) -> Any:
-        streams.append(fake_gpu.cupy.cuda.get_current_stream())
+        streams.append(gpu.cupy.cuda.get_current_stream().ptr)
         raise KeyError("mistaken")
 
     def uncapturable_step(state: Any, batch: Any) -> Any:
-        streams.append(fake_gpu.cupy.cuda.get_current_stream())
+        streams.append(gpu.cupy.cuda.get_current_stream().ptr)
         int(state[1])
         return state, ()
 
-    streams: list[Any] = []
+    hooks.clear()
+    streams: list[int] = []
     with pytest.raises(KeyError):
-        fake_gpu.backend.compile(failing_step, donate=True)(start(fake_gpu), ())
-    assert caller.waited == streams
-    fake_gpu.backend.compile(uncapturable_step, donate=True)(start(fake_gpu), ())
-    assert caller.waited == streams[:-1]  # the last run uses the caller's stream
+        gpu.backend.compile(failing_step, donate=True)(start(gpu), ())
+    assert waited() == streams
+    gpu.backend.compile(uncapturable_step, donate=True)(start(gpu), ())
+    assert waited() == streams[:-1]  # the last run uses the caller's stream
 
 
-def test_a_graph_that_cannot_be_uploaded_is_not_used(
-    fake_gpu: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def upload(self: Graph, stream: Any = None) -> None:
-        raise CUDARuntimeError(2, "cudaErrorMemoryAllocation: out of memory")
-
-    monkeypatch.setattr(Graph, "upload", upload)
-    state, _ = fake_gpu.backend.compile(add_step, donate=True)(start(fake_gpu), (ones(fake_gpu),))
+def test_a_graph_that_cannot_be_uploaded_is_not_used(gpu: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMULATED_CUDA_FAILS", "cudaGraphUpload")
+    state, _ = gpu.backend.compile(add_step, donate=True)(start(gpu), (ones(gpu),))
     assert state[0].get().tolist() == [1.0] * 3
     assert "cudaErrorMemoryAllocation" in caplog.text
 
 
-def test_a_nested_compiled_step_is_captured_with_the_outer_one(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
-    inner = fake_gpu.backend.compile(add_step)
-    outer = fake_gpu.backend.compile(lambda state, batch: inner(state, batch), donate=True)
-    state: Any = start(fake_gpu)
+def test_a_nested_compiled_step_is_captured_with_the_outer_one(gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    inner = gpu.backend.compile(add_step)
+    outer = gpu.backend.compile(lambda state, batch: inner(state, batch), donate=True)
+    state: Any = start(gpu)
     for _ in range(2):
-        state, _ = outer(state, (ones(fake_gpu),))
+        state, _ = outer(state, (ones(gpu),))
     assert state[0].get().tolist() == [2.0] * 3
     assert caplog.messages == []

@@ -12,42 +12,14 @@ import numpy
 import pytest
 
 import tinytorch as tt
+from tests.backends.tinytorch_cupy.checks import EMULATED, emulated
 from tests.backends.tinytorch_cupy.emulator import fake_cupy
 from tinytorch import nn, ops, optim
-from tinytorch.backend import Kernel, get_backend
+from tinytorch.backend import get_backend
 from tinytorch.generation import generate
 from tinytorch.models import LeNet5, TinyGPT
 from tinytorch_cupy.kernels import KERNELS
 from tinytorch_numpy.kernels import KERNELS as HOST_KERNELS
-
-#: Kernels that run in the emulator. `linear` uses cuBLAS, and `put_row` is one line of cupy.
-EMULATED = sorted(set(KERNELS) - {"linear", "put_row"})
-
-
-def on_device(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [on_device(item) for item in value]
-    return fake_cupy.asarray(value) if isinstance(value, numpy.ndarray | numpy.generic) else value
-
-
-def on_host(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [on_host(item) for item in value]
-    return numpy.asarray(value).view(numpy.ndarray) if isinstance(value, numpy.ndarray) else value
-
-
-def emulated(kernel: Kernel) -> Kernel:
-    """Wrap a GPU kernel for host arrays."""
-
-    def forward(*arrays: Any, **settings: Any) -> Any:
-        result = kernel.forward(*on_device(arrays), **settings)
-        return result if result is NotImplemented else (on_host(result[0]), result[1])
-
-    def backward(g: Any, residuals: Any, inputs: Any, needs: Any, **settings: Any) -> Any:
-        assert kernel.backward is not None
-        return on_host(kernel.backward(on_device(g), residuals, on_device(inputs), needs, **settings))
-
-    return Kernel(forward, None if kernel.backward is None else backward)
 
 
 @contextmanager

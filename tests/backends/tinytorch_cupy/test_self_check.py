@@ -1,4 +1,4 @@
-"""The self-check of CUDA kernels, in the emulator: it finds a broken kernel, and training goes on with the portable version."""
+"""The self-check of CUDA kernels, on the emulated CUDA: it finds a broken kernel, and training goes on with the portable version."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 import tinytorch as tt
 from tests.backends.tinytorch_cupy import self_check_child
-from tests.backends.tinytorch_cupy.emulator import fake_cupy
+from tests.emulated_cuda import hooks
 from tinytorch import nn, ops, optim
 from tinytorch.testing import first_use, run_checks
 from tinytorch_cupy import self_check
@@ -25,22 +25,23 @@ from tinytorch_cupy.kernels.gelu import gelu
 
 
 @pytest.fixture
-def gpu(
-    fake_gpu_with_kernels: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> SimpleNamespace:
-    """A fake GPU with the kernels of `self_check_child`, whose sources in ``sources`` a test may change; its backend is not checked yet."""
+def unchecked(gpu: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The GPU with the kernels of `self_check_child`, not compiled and not checked yet; a test may change the files in ``sources``."""
     shutil.copytree(launch.DIRECTORY, tmp_path / "kernels", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    (tmp_path / "compiled").symlink_to(fake_cupy._folder[0], target_is_directory=True)
     command = (sys.executable, "-P", self_check_child.__file__, str(tmp_path))
-    # the emulator compiles with g++, which takes longer than NVRTC
+    # the emulated CUDA compiles with g++, which takes longer than NVRTC
     monkeypatch.setattr(first_use, "LIMIT", 300.0)
     monkeypatch.setattr(first_use, "LIMIT_CALL", 100.0)
     monkeypatch.setattr(first_use, "run_checks", partial(run_checks, command=command))
     monkeypatch.setattr(first_use, "cache_directory", lambda: tmp_path / "cache")
     monkeypatch.setattr(launch, "DIRECTORY", tmp_path / "kernels")
     monkeypatch.delenv("TINYTORCH_SELF_CHECK", raising=False)
-    backend = fake_gpu_with_kernels.backend
-    backend.kernels = {name: KERNELS[name] for name in self_check_child.NAMES}
+    for source in launch.SOURCES.values():
+        for name in ("_functions", "_modules", "_failures"):
+            monkeypatch.setattr(source, name, {})
+    backend = gpu.backend
+    monkeypatch.setattr(backend, "_namespace", backend._namespace)  # restored after the test
+    monkeypatch.setattr(backend, "kernels", {name: KERNELS[name] for name in self_check_child.NAMES})
     return SimpleNamespace(backend=backend, sources=tmp_path / "kernels", cache=tmp_path / "cache")
 
 
@@ -68,15 +69,18 @@ def losses(steps: int = 5) -> list[float]:
 
 
 def names_launched(run: Any) -> set[str]:
-    fake_cupy.state.launches.clear()
+    """Names of this plugin's kernels, not of cupy's, that ``run`` launches."""
+    hooks.clear()
     run()
-    return set(fake_cupy.state.launches)
+    return {name for name in hooks.kernels() if not name.startswith("cupy_")}
 
 
-def test_kernels_that_are_right_stay(gpu: SimpleNamespace, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
-    self_check.check_on_first_use(gpu.backend)
-    assert set(gpu.backend.kernels) == {"gelu", "linear", "relu"}
-    assert capsys.readouterr().err.startswith("checking the kernels of fakegpu:0 (once per device and version, at most 300 s) ... 4 passed")
+def test_kernels_that_are_right_stay(
+    unchecked: SimpleNamespace, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    self_check.check_on_first_use(unchecked.backend)
+    assert set(unchecked.backend.kernels) == {"gelu", "linear", "relu"}
+    assert capsys.readouterr().err.startswith("checking the kernels of cupy:0 (once per device and version, at most 300 s) ... 4 passed")
     assert caplog.messages == []
 
 
@@ -89,13 +93,13 @@ def test_kernels_that_are_right_stay(gpu: SimpleNamespace, capsys: pytest.Captur
     ],
 )
 def test_training_goes_on_without_a_kernel_with_one_broken_line(
-    gpu: SimpleNamespace, caplog: pytest.LogCaptureFixture, old: str, new: str, reason: str
+    unchecked: SimpleNamespace, caplog: pytest.LogCaptureFixture, old: str, new: str, reason: str
 ) -> None:
     with ops.portable_kernels():
         expected = losses()
-    replace_line(gpu.sources / "relu.cu", old, new)
-    self_check.check_on_first_use(gpu.backend)
-    assert set(gpu.backend.kernels) == {"gelu", "linear"}
+    replace_line(unchecked.sources / "relu.cu", old, new)
+    self_check.check_on_first_use(unchecked.backend)
+    assert set(unchecked.backend.kernels) == {"gelu", "linear"}
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("tinytorch", logging.WARNING)
     assert "relu (float32: " in record.getMessage()
@@ -104,14 +108,20 @@ def test_training_goes_on_without_a_kernel_with_one_broken_line(
     assert len(caplog.records) == 1
 
 
-def test_a_wrong_matmul_is_replaced_by_that_of_cupy(gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_matmul_is_replaced_by_that_of_cupy(unchecked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_use, "remove_failed_kernels", lambda backend: {"matmul"})
-    gpu.backend.kernels = {name: KERNELS[name] for name in ("conv2d", "linear", "relu")}
-    self_check.check_on_first_use(gpu.backend)
-    assert set(gpu.backend.kernels) == {"relu"}
-    assert not hasattr(gpu.backend.xp, "add_rows")
-    a = gpu.backend.from_host(numpy.ones((2, 3), numpy.float32))
-    assert gpu.backend.to_host(gpu.backend.xp.matmul(a, a.T)).tolist() == [[3, 3], [3, 3]]
+    unchecked.backend.kernels = {name: KERNELS[name] for name in ("conv2d", "linear", "relu")}
+    self_check.check_on_first_use(unchecked.backend)
+    assert set(unchecked.backend.kernels) == {"relu"}
+    assert hasattr(unchecked.backend.xp, "add_rows")  # the kernel of `embedding`
+    a = unchecked.backend.from_host(numpy.ones((2, 3), numpy.float32))
+    assert unchecked.backend.to_host(unchecked.backend.xp.matmul(a, a.T)).tolist() == [[3, 3], [3, 3]]
+
+
+def test_rows_are_summed_without_a_wrong_kernel_of_embedding(unchecked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_use, "remove_failed_kernels", lambda backend: {"embedding"})
+    self_check.check_on_first_use(unchecked.backend)
+    assert not hasattr(unchecked.backend.xp, "add_rows")
 
 
 def test_the_verdict_depends_on_gpu_versions_and_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -159,11 +169,11 @@ class CompileException(Exception):
 
 
 def test_a_kernel_that_cannot_be_compiled_is_replaced_and_logged_once(
-    fake_gpu_with_kernels: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    unchecked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     error = CompileException("warning: x\ngelu.cu(3): error: identifier is undefined\n1 error detected")
     compiler = BrokenCompiler(monkeypatch, error)
-    fake_gpu_with_kernels.backend.kernels = {"gelu": launch.with_fallback("gelu", gelu)}  # not that of KERNELS, which logs once
+    unchecked.backend.kernels = {"gelu": launch.with_fallback("gelu", gelu)}  # not that of KERNELS, which logs once
     x = tt.asarray([-1.0, 2.0])
     with ops.portable_kernels():
         expected = ops.gelu(x, approximate="tanh")
@@ -177,7 +187,7 @@ def test_a_kernel_that_cannot_be_compiled_is_replaced_and_logged_once(
 
 @pytest.mark.parametrize("error", [MemoryError("out of memory"), RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")])
 def test_a_lack_of_memory_is_raised_and_the_kernel_is_compiled_again_later(
-    fake_gpu_with_kernels: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, error: Exception
+    unchecked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     x = tt.asarray([-1.0, 2.0])
     with monkeypatch.context() as patch:
@@ -188,8 +198,10 @@ def test_a_lack_of_memory_is_raised_and_the_kernel_is_compiled_again_later(
 
 
 def test_a_backward_pass_that_cannot_be_compiled_uses_the_portable_version(
-    fake_gpu_with_kernels: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    unchecked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unchecked.backend.kernels = KERNELS
+
     def gradients() -> list[numpy.ndarray[Any, Any]]:
         """Of attention with one query, whose forward and backward pass are in different files."""
         random = numpy.random.default_rng(0)

@@ -129,9 +129,12 @@ def test_a_graph_is_replayed_on_its_gpu_after_work_on_the_other(two_gpus: Any, s
     captured = two_gpus.backend.compile(lambda state, batch: ((state[0] + batch[0],), ()), donate=True)
     state: Any = (tt.zeros(3).raw,)
     batch = (tt.ones(3).raw,)
+    before = hooks.launches(0)
     for _ in range(3):
         switch_gpu()
         state, _ = captured(state, batch)
+    assert hooks.launches(0) == before
+    assert two_gpus.backend.owns(state[0])
     assert two_gpus.backend.to_host(state[0]).tolist() == [3.0] * 3
 
 
