@@ -31,13 +31,13 @@ template <class V> static inline V emulated_from(V value, unsigned lane) {
     memcpy(&value, slots[lane], sizeof value);
     return value;
 }
-template <class V> static inline V __shfl_sync(unsigned, V value, int lane) { return emulated_from(value, lane & 31); }
-template <class V> static inline V __shfl_xor_sync(unsigned, V value, int step) { return emulated_from(value, emulator_lane() ^ step); }
-template <class V> static inline V __shfl_down_sync(unsigned, V value, int step) {
+template <class V> static inline V __shfl_sync(unsigned, V value, int lane, int = 32) { return emulated_from(value, lane & 31); }
+template <class V> static inline V __shfl_xor_sync(unsigned, V value, int step, int = 32) { return emulated_from(value, emulator_lane() ^ step); }
+template <class V> static inline V __shfl_down_sync(unsigned, V value, int step, int = 32) {
     unsigned from = emulator_lane() + step;
     return emulated_from(value, from < 32 ? from : emulator_lane());
 }
-template <class V> static inline V __shfl_up_sync(unsigned, V value, int step) {
+template <class V> static inline V __shfl_up_sync(unsigned, V value, int step, int = 32) {
     unsigned lane = emulator_lane();
     return emulated_from(value, lane >= (unsigned)step ? lane - step : lane);
 }
