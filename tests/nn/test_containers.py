@@ -244,7 +244,7 @@ def test_load_state_dict_returns_missing_and_unexpected_names() -> None:
     [
         (lambda: nn.Liner, "'tinytorch.nn' has no attribute 'Liner'; did you mean Linear?"),
         (lambda: nn.MultiheadAttention, r"use nn\.MultiHeadAttention\(d_model, num_heads\)"),
-        (lambda: nn.utils, "pass max_norm= to the optimizer"),
+        (lambda: nn.BCEWithLogitsLoss, r"use nn\.BCELoss"),
         (lambda: tt.optim.lr_scheduler, "pass schedule= to the optimizer"),
         (lambda: tt.optim.AdmaW, "did you mean AdamW?"),
         (lambda: nn.Linear(1, 1).wieght, "Linear has no attribute 'wieght'; did you mean weight?"),
