@@ -41,7 +41,6 @@ from tinytorch.random_numbers import (
     randn as randn,
     randperm as randperm,
 )
-from tinytorch.saving import load as load, save as save
 from tinytorch.tensor import Tensor as Tensor
 from tinytorch.tensor_methods.forwarded import document
 
@@ -87,8 +86,10 @@ if TYPE_CHECKING:  # type checkers read these imports, and so report misspelled 
         training as training,
         vision as vision,
     )
+    from tinytorch.saving import load as load, save as save
 else:
     # imported on first use, so that `import tinytorch` stays fast
+    _FILES = ("load", "save")
     _PACKAGES = ("generation", "models", "nn", "ops", "optim", "testing", "text", "training", "vision")
 
     __all__ = [
@@ -132,6 +133,8 @@ else:
     def __getattr__(name):
         if name in _PACKAGES:
             return import_module(f"tinytorch.{name}")
+        if name in _FILES:
+            return getattr(import_module("tinytorch.saving"), name)
         raise AttributeError(missing_name(name, __dir__()))
 
     def __dir__():
