@@ -36,8 +36,11 @@ EMULATED_TESTS = [
         f"tests/{name}"
         for name in ("array_api", "autograd", "backend", "backends/tinytorch_cupy", "generation", "models", "nn", "ops", "optim")
     ],
-    *[f"tests/{name}" for name in ("testing", "training", "vision")],
-    *[f"tests/test_{name}.py" for name in ("mismatch", "operators", "residency", "settings", "tensor")],
+    *[f"tests/{name}" for name in ("habits", "testing", "training", "vision")],
+    *[
+        f"tests/test_{name}.py"
+        for name in ("mismatch", "numpy_functions", "operators", "residency", "saving", "settings", "tensor", "tensor_methods")
+    ],
     "--deselect=tests/array_api/test_properties.py",
 ]
 

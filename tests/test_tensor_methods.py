@@ -226,11 +226,12 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "linalg.vecdot": (frozen(A), frozen(A)),
     "repeat": (frozen(A), 2),
     "roll": (frozen(A), 1),
-    "squeeze": (frozen(A[:, None]),),
+    "squeeze": (frozen(A[..., None]),),
     "stack": ([frozen(A)] * 2,),
     "take": (frozen(A), frozen([0])),
     "take_along_axis": (frozen(A), frozen([[0]])),
     "vecdot": (frozen(A), frozen(A)),
+    **{f"fft.{name}": (frozen(A, dtype="complex64"),) for name in ("fft", "hfft", "ifft", "irfft")},
 }
 
 
@@ -247,11 +248,11 @@ def test_functions_accept_dim_for_axis(name: str) -> None:
             function(*arguments, dim=1)
         return
     settings = SETTINGS.get(name, {})
-    left, right = function(*arguments, dim=1, **settings), function(*arguments, axis=1, **settings)
+    left, right = function(*arguments, dim=-1, **settings), function(*arguments, axis=-1, **settings)
     for a, b in zip(left, right, strict=True) if isinstance(left, tuple) else [(left, right)]:
         assert_close(a, b)
     with pytest.raises(TypeError, match="`axis` and `dim` are the same argument; pass one of them"):
-        function(*arguments, dim=1, axis=1)
+        function(*arguments, dim=-1, axis=-1)
 
 
 def test_keepdim_means_keepdims(backend: Backend) -> None:
@@ -296,8 +297,8 @@ def test_a_wrong_argument_raises_and_names_what_to_write(call: Callable[[Tensor]
         (lambda x: x.flatten(2), IndexError, r"flatten\(\): axis 2 is out of bounds for a Tensor with 2 axes"),
         (lambda x: x.flatten(1, 0), ValueError, "`start_dim` before `end_dim`, got 1 and 0"),
         (lambda x: x.swapaxes(0, 2), IndexError, "axis 2 is out of bounds"),
-        (lambda x: x.mm(x[None]), ValueError, r"mm\(\) expected 2 axes, got shapes \(2, 3\) and \(1, 2, 3\); use matmul"),
-        (lambda x: x[None].dot(x), ValueError, r"dot\(\) expected vectors or matrices.*use matmul or tensordot"),
+        (lambda x: x.mm(x[None, ...]), ValueError, r"mm\(\) expected 2 axes, got shapes \(2, 3\) and \(1, 2, 3\); use matmul"),
+        (lambda x: x[None, ...].dot(x), ValueError, r"dot\(\) expected vectors or matrices.*use matmul or tensordot"),
         (lambda x: x.squeeze(0), ValueError, r"squeeze\(\) expected axes of length 1, but axis 0 has length 2"),
         (lambda x: x.int().masked_fill(x > 0, 0.5), TypeError, "does not fit into int32"),
     ],
@@ -350,7 +351,7 @@ def test_in_place_methods_are_recorded_and_protect_leaf_tensors(backend: Backend
 
 
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
-    "index": lambda x: x[0],
+    "index": lambda x: x[0, ...],
     "slice": lambda x: x[:, 1:],
     "reshape": lambda x: x.reshape(-1),
     "view": lambda x: x.view(-1),
@@ -359,7 +360,7 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "detach": lambda x: x.detach(),
     "unsqueeze": lambda x: x.unsqueeze(0),
     "split": lambda x: x.split(1)[0],
-    "index of data": lambda x: x.data[0],
+    "index of data": lambda x: x.data[0, ...],
 }
 
 

@@ -48,8 +48,10 @@ class Updates(Forwarded):
 
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
         """x with ``value`` where ``mask`` is true."""
-        filled: Tensor = self.backend.namespace.where(mask, value, self)
-        if filled.dtype is not self.dtype:
+        kind = self.dtype.kind
+        fits = kind == "complex floating" if isinstance(value, complex) else kind.endswith("floating") or not isinstance(value, float)
+        filled: Tensor | None = self.backend.namespace.where(mask, value, self) if fits else None
+        if filled is None or filled.dtype is not self.dtype:
             raise TypeError(f"masked_fill: {value!r} does not fit into {self.dtype.name}; convert x or the value with astype first")
         return filled
 
