@@ -167,6 +167,7 @@ def _test_cupy_emulated(session: nox.Session) -> None:
             session.run(
                 python, "-m", "pip", "install", "--quiet", "-e", ".[test]", *EMULATED_CUPY[version], "cython>=3.1,<3.2", external=True
             )
+            installed.touch()
         session.run(python, "tests/emulated_cuda/build.py", str(libraries), external=True)
         env = {
             "TINYTORCH_BACKEND": "cupy",
