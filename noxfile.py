@@ -178,7 +178,7 @@ def _test_cupy_emulated(session: nox.Session) -> None:
         }
         pytest = [python, "-m", "pytest", "-n", "auto", "--dist", "worksteal"]
         session.run(*pytest, *(arguments or EMULATED_TESTS), env=env, external=True)
-        if not arguments:
+        if not arguments or "tests/backends/tinytorch_cupy" in arguments:
             session.run(*pytest, "tests/backends/tinytorch_cupy/test_two_gpus.py", env={**env, "EMULATED_CUDA_DEVICES": "2"}, external=True)
 
 
