@@ -51,12 +51,12 @@ def save(obj: Any, f: str | os.PathLike[str]) -> None:
     except (TypeError, ValueError) as error:
         raise type(error)(f"save: {error}") from None
     arrays = {name: value.backend.to_host(value.raw) if isinstance(value, Tensor) else value for name, value in found.items()}
-    brain_floats = {name for name, value in found.items() if isinstance(value, Tensor) and value.dtype.name == "bfloat16"}
+    bfloat16_names = {name for name, value in found.items() if isinstance(value, Tensor) and value.dtype.name == "bfloat16"}
     for name, array in arrays.items():
-        if name not in brain_floats and (array.dtype.kind not in "biuf" or array.dtype.itemsize > 8):
+        if name not in bfloat16_names and (array.dtype.kind not in "biuf" or array.dtype.itemsize > 8):
             hint = "; save its real and imaginary parts" if array.dtype.kind == "c" else ""
             raise TypeError(f"save: {name!r} has dtype {array.dtype.name}, which safetensors files cannot store{hint}")
-    save_arrays(f, arrays, {"format": "pt", _STRUCTURE: description, "tinytorch.version": str(_VERSION)}, bfloat16=brain_floats)
+    save_arrays(f, arrays, {"format": "pt", _STRUCTURE: description, "tinytorch.version": str(_VERSION)}, bfloat16=bfloat16_names)
 
 
 def load(f: str | os.PathLike[str], map_location: Any = None, *, weights_only: bool = True) -> Any:

@@ -31,29 +31,49 @@ def numpy_and_compiled(names: Iterable[str]) -> list[Any]:
 
 
 def large_cases(name: str, draw: Draw) -> list[Case]:
-    """Calls of more than one chunk, and means so far from zero that sums cancel."""
+    """Calls of more than one chunk, numbers that overflow in a careless implementation, and means so far from zero that sums cancel."""
     if name == "cross_entropy":
-        return [Case([draw(CHUNK // 65 + 3, 65), draw.ids(65, CHUNK // 65 + 3)], {"ignore_index": -100, "label_smoothing": 0.0})]
+        settings = {"ignore_index": -100, "label_smoothing": 0.0}
+        long = Case([draw(CHUNK // 65 + 3, 65), draw.ids(65, CHUNK // 65 + 3)], settings)
+        return [long, Case([1000.0 * draw(4, 5), draw.ids(5, 4).astype(numpy.int32)], settings)]
     if name == "layer_norm":
-        rows = [draw(CHUNK // 64 + 3, 64), 30.0 + draw(4, 65)]
-        return [Case([x, draw(x.shape[-1]), draw(x.shape[-1])], {"eps": 1e-5}, 3) for x in rows]
+        shapes = [(2, 3, 7), (1, 1), (5,), (0, 5), (1, 33), (CHUNK // 64 + 3, 64)]
+        cases = [Case([draw(*shape), draw(shape[-1]), draw(shape[-1])], {"eps": 1e-5}, 3) for shape in shapes]
+        return [*cases, Case([100.0 + draw(4, 65), draw(65), draw(65)], {"eps": 1e-5}, 3)]
     if name == "dropout":
         offset = Case([draw(2, 3, 5), KEY], {"p": 0.3, "site": 1, "first": CHUNK - 7})
-        return [offset, *[Case([x, KEY], {"p": 0.1, "site": 3}) for x in (draw(CHUNK + 5), draw(2, CHUNK // 2, 3))]]
+        ends = ((0.0, 0), (0.1, 3), (0.9, 2**31 - 1))
+        arrays = (draw(CHUNK + 5), draw(2, CHUNK // 2, 3))
+        return [offset, *[Case([x, KEY], {"p": p, "site": site}) for x in arrays for p, site in ends]]
     if name in ("adam", "sgd"):
-        case = CASES[name](draw)[0]
-        shapes = [(3, 5), (CHUNK + 3,)]
-        arrays = [[numpy.abs(draw(*shape)) for shape in shapes] if isinstance(x, list) else x for x in case.arrays]
-        return [Case(arrays, case.settings | {"weight_decays": [0.1, 0.0]}, 0)]
+        shapes, cases = [(3, 5), (CHUNK + 3,)], CASES[name](draw)
+        for case in cases:
+            case.arrays = [[numpy.abs(draw(*shape)) for shape in shapes] if isinstance(x, list) and x else x for x in case.arrays]
+            case.settings = case.settings | {"weight_decays": [0.1, 0.0]}
+        return cases
     if name == "gelu":
-        return [Case([draw(CHUNK + 3)], {"approximate": "tanh"})]
+        forms = ["tanh", "none"] if draw.dtype == "float32" else ["tanh"]
+        return [Case([x], {"approximate": form}) for form in forms for x in (20.0 * draw(40), draw(CHUNK + 3))]
+    if name == "attention":
+        arrays = [10.0 * draw(2, 9, 6), 10.0 * draw(2, 9, 6), draw(2, 9, 6), None, None]
+        return [Case(arrays, {"num_heads": 2, "causal": causal, "p": 0.0, "site": 0}, 3) for causal in (False, True)]
+    if name == "packed_attention":
+        return [Case([6.0 * draw(2, 140, 12), None, None], {"num_heads": 2, "causal": True, "p": 0.0, "site": 0})]
     return []
 
 
+def groups_of(name: str, dtype: str) -> list[tuple[Draw, list[Case]]]:
+    """The calls of `tinytorch.testing`, and those that only this backend needs, each with the generator that drew them."""
+    groups = []
+    for cases in (CASES[name], lambda draw: large_cases(name, draw)):
+        draw = Draw(dtype)
+        groups.append((draw, cases(draw)))
+    return groups
+
+
 def cases_of(name: str, dtype: str) -> list[Case]:
-    """The calls of `tinytorch.testing`, and those that only this backend needs."""
-    draw = Draw(dtype)
-    return [*CASES[name](draw), *large_cases(name, draw)]
+    """The calls of `groups_of`."""
+    return [case for _, cases in groups_of(name, dtype) for case in cases]
 
 
 def every_second(x: Array) -> Array:
